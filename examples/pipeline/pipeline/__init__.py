@@ -1,0 +1,1 @@
+"""Example code location: orders of a small shop become daily revenue."""

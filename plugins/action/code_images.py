@@ -1,0 +1,159 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The controller's part of `code_images`: digests, packing and transfer."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import typing as t
+from pathlib import Path
+
+from ansible import constants as C
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+
+from ..module_utils import _images
+
+MODULE = "dataops.dagster.code_images"
+Json = dict[str, t.Any]
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = True
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
+        result: Json = super().run(tmp, task_vars)
+        _validation, params = self.validate_argument_spec(argument_spec=_images.ARGUMENT_SPEC)
+        task_vars = task_vars or {}
+        if params.get("staged") is not None:
+            raise AnsibleError("code_images: 'staged' is filled by the action plugin, remove it.")
+        wanted, errors = _images.want_all(params["images"], self._resolve)
+        errors += self._check_copies(params)
+        if errors:
+            return {**result, "failed": True, "changed": False, "msg": "\n".join(errors)}
+        try:
+            return {**result, **self._remote(params, wanted, task_vars)}
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+
+    def _resolve(self, path: str) -> str:
+        """A relative path counts from the playbook, as everywhere in Ansible."""
+        return str(self._loader.path_dwim(path))
+
+    def _check_copies(self, params: Json) -> list[str]:
+        errors: list[str] = []
+        for item in params["load"]:
+            if item.get("path"):
+                item["path"] = self._resolve(item["path"])
+                if not os.path.isfile(item["path"]):
+                    errors.append(f"code_images: load: found no file {item['path']} on the controller.")
+        for item in params["export"]:
+            item["path"] = self._resolve(item["path"])
+            if not os.path.isdir(os.path.dirname(item["path"])):
+                errors.append(f"code_images: export: found no folder for {item['path']} on the controller.")
+        return errors
+
+    def _remote(self, params: Json, wanted: list[_images.Wanted], task_vars: Json) -> Json:
+        known = {item.name: {"ref": item.ref, "id": None, "action": "none"} for item in wanted}
+        staged: Json = {"images": [item.public() for item in wanted]}
+        if params["verify_only"]:
+            staged["images"] = [item for item in staged["images"] if item["kind"] == "image"]
+            answer: Json = {"changed": False, "unverified": {}}
+            if staged["images"]:
+                answer = self._ask(params, staged, task_vars)
+            return {**answer, "images": known}
+        if not (wanted or params["load"] or params["export"]):
+            return {"changed": False, "images": {}}
+        bases = {item.base.digest: item.base for item in wanted if item.base}
+        staged["bases"] = [{"digest": key, "ids": base.ids, "tags": base.tags} for key, base in bases.items()]
+        staged["load"] = params["load"]
+        if params["export"]:
+            folder = self._remote_folder()
+            staged["export"] = [
+                {**item, "file": self._join(folder, f"export-{index}.tar")}
+                for index, item in enumerate(params["export"])
+            ]
+        first = self._ask(params, staged, task_vars)
+        if first.get("failed") or not first.get("needs"):
+            answer = first
+        else:
+            needs = set(first["needs"])
+            again = self._transfer(wanted, params["load"], needs, set(first["needs_bases"]))
+            answer = self._ask(params, again, task_vars)
+            # The first call may have pulled, and knows the images that needed nothing.
+            answer["images"] = {**first["images"], **(answer.get("images") or {})}
+            answer["changed"] = bool(answer.get("changed")) or bool(first.get("changed"))
+            if params["load"]:
+                answer["missing"] = first["missing"]
+                answer["loaded"] = first["loaded"] + (answer.get("loaded") or [])
+            if "exported" in first:
+                answer["exported"] = first["exported"]
+        if not answer.get("failed") and staged.get("export") and not self._task.check_mode:
+            self._fetch(staged["export"])
+        for key in ("needs", "needs_bases"):
+            answer.pop(key, None)
+        return answer
+
+    def _ask(self, params: Json, staged: Json, task_vars: Json) -> Json:
+        args = {"docker_host": params["docker_host"], "verify_only": params["verify_only"], "staged": staged}
+        answer: Json = self._execute_module(module_name=MODULE, module_args=args, task_vars=task_vars)
+        answer.pop("invocation", None)  # holds the build arguments and nothing that the task does not say
+        return answer
+
+    # --- files ------------------------------------------------------------------------------------------------------
+
+    def _remote_folder(self) -> str:
+        if not self._connection._shell.tmpdir:
+            self._make_tmp_path()
+        return str(self._connection._shell.tmpdir)
+
+    def _join(self, *parts: str) -> str:
+        return str(self._connection._shell.join_path(*parts))
+
+    def _transfer(self, wanted: list[_images.Wanted], load: list[Json], needs: set[str], needs_bases: set[str]) -> Json:
+        """Send what the engine lacks, each file once, and say what stands where."""
+        folder = self._remote_folder()
+        sent: dict[Path, str] = {}
+
+        def send(local: Path) -> str:
+            if local not in sent:
+                remote = self._join(folder, f"file-{len(sent)}")
+                self._transfer_file(str(local), remote)
+                sent[local] = remote
+            return sent[local]
+
+        images: list[Json] = []
+        bases_sent: set[str] = set()
+        with tempfile.TemporaryDirectory(dir=C.DEFAULT_LOCAL_TMP) as local_tmp:
+            for index, item in enumerate(wanted):
+                if item.name not in needs:
+                    continue
+                files: dict[str, str] = {}
+                entry: Json = {**item.public(), "files": files}
+                if item.archive:
+                    files["archive"] = send(item.archive.path)
+                    entry["id"] = item.archive.ids[0] if item.archive.ids else None
+                else:
+                    packed = Path(local_tmp, f"context-{index}.tar.gz")
+                    _images.pack_context(item.entries, packed)
+                    files["context"] = send(packed)
+                    entry.update(dockerfile=item.dockerfile, args=item.args)
+                    if item.base and item.base.digest in needs_bases - bases_sent:
+                        # Loaded with the first build that needs it, and there for the others.
+                        files["base"] = send(item.base.path)
+                        bases_sent.add(item.base.digest)
+                images.append(entry)
+            loads = [{**item, "file": send(Path(item["path"]))} for item in load if item["ref"] in needs]
+        self._fixup_perms2([folder, *sent.values()], execute=False)
+        return {"images": images, "bases": [], "load": loads}
+
+    def _fetch(self, exports: list[Json]) -> None:
+        for item in exports:
+            part = item["path"] + ".part"
+            try:
+                self._connection.fetch_file(item["file"], part)
+                os.replace(part, item["path"])
+            finally:
+                if os.path.exists(part):
+                    os.unlink(part)

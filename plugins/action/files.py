@@ -1,0 +1,56 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Controller side of dataops.dagster.files: renders the templates, so that one remote call writes them all."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
+
+
+class ActionModule(ActionBase):
+    """Turns C(template) into content and hands the whole list to the module in one call."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Returns the module's result."""
+        result = super().run(tmp, task_vars)
+        variables = dict(task_vars or {})
+        files = self._task.args.get("files")
+        if not isinstance(files, list):
+            raise AnsibleActionFail(f"files is a list of dictionaries; found {type(files).__name__}")
+        result.update(
+            self._execute_module(
+                module_name="dataops.dagster.files",
+                module_args={"files": [self._rendered(dict(entry), variables) for entry in files]},
+                task_vars=variables,
+            )
+        )
+        return result
+
+    def _rendered(self, entry: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        template = entry.pop("template", None)
+        own_vars = entry.pop("vars", None) or {}
+        secret = entry.pop("secret", False)
+        if template is not None:
+            entry["content"] = self._render(str(template), {**variables, **own_vars})
+        # A secret travels in a parameter of its own, so that Ansible censors it wherever it would show up.
+        if secret and "content" in entry:
+            entry["secret_content"] = entry.pop("content")
+        return entry
+
+    def _render(self, template: str, variables: dict[str, Any]) -> str:
+        source = self._find_needle("templates", template)
+        text = trust_as_template(self._loader.get_text_file_contents(source))
+        search = [os.path.dirname(source)]
+        for path in variables.get("ansible_search_path", []):
+            search += [os.path.join(path, "templates"), path]
+        templar = self._templar.copy_with_new_env(searchpath=search, available_variables=variables)
+        rendered = templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True})
+        return "" if rendered is None else str(rendered)

@@ -1,0 +1,116 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Controller side check of a deployment: everything that can be known to be wrong before a host is touched."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+from ansible_collections.dataops.dagster.plugins.module_utils import _preflight as check
+from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import check_config
+
+COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def specs() -> dict[str, dict[str, Any]]:
+    """The argument specs of all roles, and of the playbooks, by name."""
+    found = {}
+    roles = os.path.join(COLLECTION, "roles")
+    for role in sorted(os.listdir(roles)):
+        with open(os.path.join(roles, role, "meta", "argument_specs.yml"), encoding="utf-8") as stream:
+            found[role] = yaml.safe_load(stream)["argument_specs"]["main"]["options"]
+    with open(os.path.join(COLLECTION, "playbooks", "argument_specs.yml"), encoding="utf-8") as stream:
+        found["playbooks"] = yaml.safe_load(stream)["argument_specs"]["main"]["options"]
+    return found
+
+
+def versions() -> list[str]:
+    """The Dagster versions with a committed lock, newest first."""
+    names = os.listdir(os.path.join(COLLECTION, "roles", "instance", "files", "locks"))
+    found = [match.group(1) for match in (re.fullmatch(r"dagster-(\d+\.\d+\.\d+)\.txt", name) for name in names) if match]
+    return sorted(found, key=lambda version: [int(part) for part in version.split(".")], reverse=True)
+
+
+class ActionModule(ActionBase):
+    """Checks variables and groups, and gives the host its C(dagster_topology) fact."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Fails with all problems at once, or returns the topology as a fact."""
+        result = super().run(tmp, task_vars)
+        variables = dict(task_vars or {})
+        host = str(variables["inventory_hostname"])
+        groups = {kind: [str(name) for name in self._task.args["groups"].get(kind) or []] for kind in check.ROLES}
+        all_specs = specs()
+        roles = sorted({role for kind, kinds in check.ROLES.items() if host in groups[kind] for role in kinds})
+
+        problems = check.unknown_names(variables, {name for options in all_specs.values() for name in options})
+        values = self._values(all_specs, variables)
+        problems += self._spec_problems({role: all_specs[role] for role in [*roles, "playbooks"]}, values)
+        external = str(self._templar.template(variables.get("dagster_database_host")) or "")
+        if not problems:  # what follows relies on types
+            problems += check.group_problems(groups, external)
+            problems += check.value_problems(values, versions())
+            problems += check.location_problems(values["dagster_code_locations"], groups["code"])
+            problems += check.port_problems(check.wanted_ports(host, groups, values))
+            problems += [f"dagster_config.{problem}" for problem in check_config(values["dagster_config"])]
+        self._refuse(host, problems)
+
+        addresses = {name: self._address(name, variables) for name in {name for hosts in groups.values() for name in hosts}}
+        topology = check.topology(host, groups, addresses, values)
+        connect = [{"host": external, "port": int(values["dagster_database_port"])}] if external and roles != ["nginx"] else []
+        found = self._execute_module(module_name="dataops.dagster.host_facts", module_args={"connect": connect}, task_vars=variables)
+        if found.get("failed") or found.get("unreachable"):
+            return found
+        facts = found["ansible_facts"]["dagster_host"]
+        problems = check.host_problems(facts)
+        problems += check.taken_port_problems(topology["ports"], facts["listeners"])
+        problems += check.memory_problems(host, groups, values, facts["memory_mb"])
+        problems += [f"dagster_database_host: {error}" for error in facts["connect_errors"]]
+        self._refuse(host, problems)
+        result.update(changed=False, ansible_facts={"dagster_topology": topology, "dagster_host": facts})
+        return result
+
+    @staticmethod
+    def _refuse(host: str, problems: list[str]) -> None:
+        if problems:
+            count = f"{len(problems)} problems" if len(problems) > 1 else "one problem"
+            lines = "".join(f"\n- {problem}" for problem in problems)
+            raise AnsibleActionFail(f"Nothing was changed. {host} has {count}:{lines}")
+
+    def _values(self, all_specs: dict[str, dict[str, Any]], variables: dict[str, Any]) -> dict[str, Any]:
+        """Each variable of the specs as set for this host, else its default."""
+        values = {}
+        for options in all_specs.values():
+            for name, option in options.items():
+                values[name] = self._templar.template(variables[name]) if name in variables else option.get("default")
+        return values
+
+    @staticmethod
+    def _spec_problems(role_specs: dict[str, dict[str, Any]], values: dict[str, Any]) -> list[str]:
+        problems = []
+        options = {name: option for spec in role_specs.values() for name, option in spec.items()}
+        for name, option in options.items():
+            if option.get("required") and values.get(name) in (None, ""):
+                problems.append(f"{name} is not set: {str(option['description']).rstrip('.')}")
+        given = {name: values[name] for name in options if values.get(name) is not None}
+        spec = {name: {key: value for key, value in option.items() if key != "required"} for name, option in options.items()}
+        validated = ArgumentSpecValidator(spec).validate(given)
+        problems += [str(message) for message in validated.error_messages]
+        values.update({name: value for name, value in validated.validated_parameters.items() if name in given})
+        return problems
+
+    def _address(self, name: str, variables: dict[str, Any]) -> str:
+        hostvars = variables["hostvars"][name]
+        for candidate in ("dagster_address", "ansible_host"):
+            if candidate in hostvars:
+                return str(hostvars[candidate])
+        return name

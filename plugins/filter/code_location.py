@@ -1,0 +1,103 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Filters that turn dagster_code_locations into what the modules of role code_location take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import deep_merge
+
+PORT = 4000  # inside the container; the port on the host is the location's
+TARGET_OPTIONS = {"module": "-m", "package": "--package-name", "file": "-f"}
+OPTIONAL = {"attribute": "-a", "working_directory": "-d"}
+SECRETS = "/run/secrets"
+
+
+def image_sources(locations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Name and source of each location's image, as module code_images takes them."""
+    return [{key: location[key] for key in ("name", "image", "build", "archive") if location.get(key)} for location in locations]
+
+
+def secret_files(locations: list[dict[str, Any]], folder: str, owner: int) -> list[dict[str, Any]]:
+    """Folder and files of each location's secrets, as module files takes them. Nothing else stays in the folder."""
+    attributes = {"owner": str(owner), "group": str(owner)}
+    found: list[dict[str, Any]] = [{"dest": folder, "state": "directory", "mode": "0711", "purge": True}]
+    for location in locations:
+        if not location.get("secrets"):
+            continue
+        home = f"{folder}/{location['name']}"
+        found.append({"dest": home, "state": "directory", "mode": "0500", "purge": True, **attributes})
+        found += [
+            {"dest": f"{home}/{name}", "content": str(text), "secret": True, "mode": "0400", **attributes}
+            for name, text in location["secrets"].items()
+        ]
+    return found
+
+
+def code_containers(
+    locations: list[dict[str, Any]],
+    images: dict[str, dict[str, Any]],
+    env: dict[str, str],
+    volumes: list[str],
+    secrets: str,
+    publish_address: str,
+) -> list[dict[str, Any]]:
+    """Each location's container, as module code_containers takes it.
+
+    env and volumes are what every location and every run of one has; secrets is the folder of secret_files.
+    """
+    return [_container(location, images[location["name"]], env, volumes, secrets, publish_address) for location in locations]
+
+
+def _container(
+    location: dict[str, Any], image: dict[str, Any], env: dict[str, str], volumes: list[str], secrets: str, publish_address: str
+) -> dict[str, Any]:
+    own_env = {name: str(value) for name, value in (location.get("env") or {}).items()}
+    mounted = [*volumes, *(location.get("volumes") or [])]
+    if location.get("secrets"):
+        mounted.append(f"{secrets}/{location['name']}:{SECRETS}:ro")
+    # The launcher merges container_kwargs only one level deep: a location's list replaces the instance's, so it is whole.
+    context = deep_merge(
+        {
+            "env_vars": [f"{name}={value}" for name, value in own_env.items()],
+            "networks": list(location.get("networks") or []),
+            "container_kwargs": {"volumes": mounted, "user": "0:0"},
+        },
+        location.get("container_context") or {},
+    )
+    ref = image["ref"]
+    command = ["dagster", "api", "grpc", "-h", "0.0.0.0", "-p", str(PORT)]
+    for key, option in {**TARGET_OPTIONS, **OPTIONAL}.items():
+        if location.get(key):
+            command += [option, str(location[key])]
+    return {
+        "name": location["name"],
+        "image": ref,
+        "command": command,
+        "container_port": PORT,
+        "port": int(location.get("port", PORT)),
+        "publish_address": publish_address,
+        "env": {
+            **env,
+            # Without it a run fails 0.1 s after its start: the launcher does not know which image the code lives in.
+            "DAGSTER_CURRENT_IMAGE": ref,
+            "DAGSTER_CONTAINER_CONTEXT": json.dumps({"docker": context}, sort_keys=True),
+            **own_env,
+        },
+        "volumes": mounted,
+        "networks": list(location.get("networks") or []),
+        "mem_limit": location.get("mem_limit"),
+        "cpus": location.get("cpus"),
+        # root of the container: an unprivileged number on the host where the engine remaps users.
+        "user": "0:0",
+    }
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """The filters of this file by name."""
+        return {"image_sources": image_sources, "secret_files": secret_files, "code_containers": code_containers}

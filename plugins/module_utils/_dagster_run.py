@@ -1,0 +1,468 @@
+# Copyright (c) 2026, the dataops.dagster authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Launch, watch and stop a run through the GraphQL API."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql import (
+    DagsterApiError,
+    GraphQLClient,
+    Unreachable,
+    error_text,
+)
+
+LAUNCH_TAG = "dataops.dagster/launch_id"
+ENDED = ("SUCCESS", "FAILURE", "CANCELED")
+# How long a run may take to appear after a launch whose answer was lost: longer than a webserver needs for the launch.
+ADOPT_SECONDS = 20.0
+EVENTS_KEPT = 20
+LOG_LINES_KEPT = 40
+EVENT_PAGE = 1000
+EVENT_PAGES_MAX = 50
+LOG_CHUNKS_MAX = 8
+
+REPOSITORIES = """
+query Repositories {
+  repositoriesOrError {
+    __typename
+    ... on RepositoryConnection { nodes { name location { name } jobs { name } } }
+    ... on PythonError { message causes { message } }
+  }
+  workspaceOrError {
+    __typename
+    ... on Workspace { locationEntries { name locationOrLoadError {
+      __typename ... on PythonError { message causes { message } }
+    } } }
+    ... on PythonError { message causes { message } }
+  }
+}
+"""
+LAUNCH = """
+mutation Launch($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on RunConfigValidationInvalid { errors { message path } }
+    ... on PythonError { message causes { message } }
+    ... on Error { message }
+  }
+}
+"""
+TERMINATE = """
+mutation Terminate($runId: String!) {
+  terminateRun(runId: $runId, terminatePolicy: SAFE_TERMINATE) {
+    __typename
+    ... on TerminateRunFailure { message }
+    ... on PythonError { message causes { message } }
+    ... on Error { message }
+  }
+}
+"""
+RUN_BY_TAG = """
+query RunByTag($filter: RunsFilter!) {
+  runsOrError(filter: $filter, limit: 2) {
+    __typename
+    ... on Runs { results { runId } }
+    ... on Error { message }
+  }
+}
+"""
+RUN = """
+query Run($runId: ID!) {
+  runOrError(runId: $runId) {
+    __typename
+    ... on Run {
+      runId status jobName creationTime startTime endTime
+      stepStats { stepKey status startTime endTime }
+    }
+    ... on Error { message }
+  }
+}
+"""
+STATUS = "query Status($runId: ID!) { runOrError(runId: $runId) { __typename ... on Run { status } } }"
+EVENTS = """
+query Events($runId: ID!, $cursor: String, $limit: Int) {
+  logsForRun(runId: $runId, afterCursor: $cursor, limit: $limit) {
+    __typename
+    ... on EventConnection {
+      cursor hasMore
+      events {
+        __typename
+        ... on MessageEvent { message timestamp level stepKey eventType }
+        ... on ErrorEvent { error { message causes { message } } }
+        ... on LogsCapturedEvent { fileKey stepKeys }
+      }
+    }
+    ... on Error { message }
+  }
+}
+"""
+CAPTURED = """
+query Captured($logKey: [String!]!, $cursor: String) {
+  capturedLogs(logKey: $logKey, cursor: $cursor) { stdout stderr cursor }
+}
+"""
+
+STUCK = {
+    "QUEUED": "It waits in the queue: is the daemon running and healthy, and do the concurrency limits leave a place?",
+    "NOT_STARTED": "It was created but never queued: the webserver was stopped while it launched the run.",
+    "STARTING": "Its worker does not report: look at the run's container or process and at the daemon's log.",
+    "STARTED": "It is still executing: raise `timeout` if that is expected.",
+    "CANCELING": "It was told to stop and has not: does its code swallow the interrupt, is its container gone?",
+}
+
+
+class RunProblem(Exception):
+    """What an operator must read; `facts` are what is known of the run."""
+
+    def __init__(self, message: str, facts: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.facts = facts or {}
+
+
+@dataclass(frozen=True)
+class Target:
+    location: str
+    repository: str
+    job: str
+
+
+@dataclass
+class Runner:
+    """`clock` and `sleep` are injected, so that waiting can be tested without waiting."""
+
+    client: GraphQLClient
+    warn: Callable[[str], None]
+    poll_interval: float = 2.0
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    adopt_seconds: float = ADOPT_SECONDS
+
+    # Launch
+
+    def launch(self, target: Target, run_config: dict[str, Any], tags: dict[str, str], launch_id: str) -> str:
+        """Send the launch once and return the run's id; after a lost answer find the run by its tag and adopt it."""
+        all_tags = {**tags, LAUNCH_TAG: launch_id}
+        params = {
+            "selector": {
+                "repositoryLocationName": target.location,
+                "repositoryName": target.repository,
+                "jobName": target.job,
+            },
+            "runConfigData": run_config,
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in all_tags.items()]},
+        }
+        try:
+            result = self.client.mutate(LAUNCH, {"params": params})["launchRun"]
+        except Unreachable as error:
+            if not error.maybe_sent:
+                raise RunProblem(f"job {target.job} was not launched: {error}") from error
+            return self._adopt(target, launch_id, error)
+        except DagsterApiError as error:
+            if error.status < 500:
+                raise RunProblem(f"job {target.job} was not launched: {error}") from error
+            # A proxy says 502 or 504 for a launch that went through, and a webserver can answer 500 after it has
+            # created the run.
+            return self._adopt(target, launch_id, error)
+        if result["__typename"] == "LaunchRunSuccess":
+            return str(result["run"]["runId"])
+        if result["__typename"] == "RunConfigValidationInvalid":
+            reasons = "\n".join(f"- {item['message']}" for item in result["errors"])
+            raise RunProblem(f"job {target.job} was not launched, `run_config` does not fit it:\n{reasons}")
+        if result["__typename"] == "UnauthorizedError":
+            raise RunProblem(
+                f"job {target.job} was not launched: the webserver at {self.client.url} is read-only. Expected one "
+                "that may launch runs: change `url`"
+            )
+        raise RunProblem(f"job {target.job} was not launched: {result['__typename']}: {error_text(result)}")
+
+    def _adopt(self, target: Target, launch_id: str, error: Exception) -> str:
+        deadline = self.clock() + self.adopt_seconds
+        problem: Exception | None = None
+        while True:
+            try:
+                run_id = self._by_tag(launch_id)
+                problem = None
+            except (Unreachable, DagsterApiError) as read_error:
+                run_id, problem = None, read_error
+            if run_id:
+                self.warn(
+                    f"the answer to the launch of {target.job} was lost ({error}); run {run_id} carries this launch's "
+                    f"tag {LAUNCH_TAG}={launch_id} and is the one that is watched"
+                )
+                return run_id
+            if self.clock() >= deadline:
+                break
+            self.sleep(self.poll_interval)
+        found = f"asking for it failed too: {problem}" if problem else "no run with that tag exists by now"
+        raise RunProblem(
+            f"the launch of {target.job} got no answer ({error}), so it may have been carried out; {found}. It was not "
+            "sent again, because that could run the job twice. Before you launch again, look in "
+            f"{self.client.url}/runs for a run with the tag {LAUNCH_TAG}={launch_id}",
+            {"launch_id": launch_id},
+        )
+
+    def _by_tag(self, launch_id: str) -> str | None:
+        variables = {"filter": {"tags": [{"key": LAUNCH_TAG, "value": launch_id}]}}
+        found = self.client.query(RUN_BY_TAG, variables, attempts=1)["runsOrError"]
+        if found["__typename"] != "Runs":
+            raise DagsterApiError(error_text(found))
+        return str(found["results"][0]["runId"]) if found["results"] else None
+
+    # Watch
+
+    def status(self, run_id: str, attempts: int = 5) -> str:
+        run = self.client.query(STATUS, {"runId": run_id}, attempts=attempts)["runOrError"]
+        if run["__typename"] != "Run":
+            raise RunProblem(f"no run {run_id} at {self.client.url}, expected the id of a run of this deployment")
+        return str(run["status"])
+
+    def wait(self, run_id: str, timeout: float) -> str:
+        """Poll until the run has ended. A connection that breaks meanwhile is not the run's end: keep asking."""
+        deadline = self.clock() + timeout
+        status, lost = "unknown", ""
+        while True:
+            try:
+                status, lost = self.status(run_id, attempts=1), ""
+            except Unreachable as error:
+                lost = str(error)
+            except DagsterApiError as error:
+                if error.status < 500:
+                    raise
+                lost = str(error)
+            if status in ENDED:
+                return status
+            if self.clock() >= deadline:
+                break
+            self.sleep(min(self.poll_interval, max(deadline - self.clock(), 0.05)))
+        if lost:
+            raise RunProblem(
+                f"run {run_id} cannot be watched any longer, its last known status is {status}: {lost}. The run itself "
+                f"is left alone: see {self.run_url(run_id)}",
+                {"run_id": run_id, "run_url": self.run_url(run_id), "status": status},
+            )
+        raise RunProblem(
+            f"run {run_id} is {status} after {timeout:g} s, expected an end within `timeout`. {STUCK.get(status, '')} "
+            f"It is left as it is: see {self.run_url(run_id)}",
+            self.summary(run_id),
+        )
+
+    def terminate(self, run_id: str) -> None:
+        """Ask for a safe stop. Asking twice is harmless, so a lost answer is answered by asking again."""
+        for attempt in range(1, 4):
+            try:
+                result = self.client.mutate(TERMINATE, {"runId": run_id})["terminateRun"]
+            except (Unreachable, DagsterApiError) as error:
+                if attempt == 3:
+                    raise RunProblem(
+                        f"run {run_id} could not be told to stop: {error}. The webserver stops runs itself: can it "
+                        "reach the container engine (dagster_docker_endpoint)?",
+                        self.summary(run_id),
+                    ) from error
+                self.sleep(self.poll_interval)
+            else:
+                if result["__typename"] == "TerminateRunSuccess":
+                    return
+                if self.status(run_id) in (*ENDED, "CANCELING"):
+                    return  # it ended, or an earlier request whose answer was lost is being carried out
+                raise RunProblem(
+                    f"run {run_id} could not be stopped: {result['__typename']}: {error_text(result)}",
+                    self.summary(run_id),
+                )
+
+    # Report
+
+    def run_url(self, run_id: str) -> str:
+        return f"{self.client.url}/runs/{run_id}"
+
+    def summary(self, run_id: str) -> dict[str, Any]:
+        """What is known of the run now. Used in error messages too, so a failing read must not hide the first error."""
+        facts: dict[str, Any] = {"run_id": run_id, "run_url": self.run_url(run_id)}
+        try:
+            run = self.client.query(RUN, {"runId": run_id})["runOrError"]
+        except (Unreachable, DagsterApiError) as error:
+            return {**facts, "status": "unknown", "read_error": str(error)}
+        if run["__typename"] != "Run":
+            return {**facts, "status": "unknown", "read_error": error_text(run)}
+        return {
+            **facts,
+            "status": run["status"],
+            "job": run["jobName"],
+            "duration": seconds_between(run["startTime"], run["endTime"]),
+            "steps": [
+                {
+                    "name": step["stepKey"],
+                    "status": step["status"],
+                    "duration": seconds_between(step["startTime"], step["endTime"]),
+                }
+                for step in run["stepStats"]
+            ],
+        }
+
+    def failure_details(self, run_id: str) -> dict[str, Any]:
+        """Errors of the steps and of the run, the last events, and the end of what the steps printed."""
+        try:
+            events = list(self._events(run_id))
+        except (Unreachable, DagsterApiError) as error:
+            return {"errors": [], "events": [f"the run's events cannot be read: {error}"], "logs": []}
+        return {
+            "errors": errors_of(events),
+            "events": [event_line(event) for event in deque(events, maxlen=EVENTS_KEPT)],
+            "logs": [entry for key, steps in log_files_of(events) if (entry := self._log_tail(run_id, key, steps))],
+        }
+
+    def _events(self, run_id: str) -> Iterable[dict[str, Any]]:
+        cursor: str | None = None
+        for _page in range(EVENT_PAGES_MAX):
+            variables = {"runId": run_id, "cursor": cursor, "limit": EVENT_PAGE}
+            page = self.client.query(EVENTS, variables)["logsForRun"]
+            if page["__typename"] != "EventConnection":
+                raise DagsterApiError(error_text(page))
+            yield from page["events"]
+            cursor = page["cursor"]
+            if not page["hasMore"]:
+                return
+
+    def _log_tail(self, run_id: str, file_key: str, steps: list[str]) -> dict[str, Any] | None:
+        tails = {"stdout": "", "stderr": ""}
+        cursor: str | None = None
+        try:
+            for _chunk in range(LOG_CHUNKS_MAX):
+                variables = {"logKey": [run_id, "compute_logs", file_key], "cursor": cursor}
+                chunk = self.client.query(CAPTURED, variables)["capturedLogs"]
+                for name in tails:
+                    tails[name] = last_lines(tails[name] + (chunk[name] or ""), LOG_LINES_KEPT)
+                if not (chunk["stdout"] or chunk["stderr"]) or chunk["cursor"] == cursor:
+                    break
+                cursor = chunk["cursor"]
+        except (Unreachable, DagsterApiError) as error:
+            # With a log store that is down the API answers 500; the run's own error is what matters here.
+            return {"steps": steps, "stdout": "", "stderr": f"the captured output cannot be read: {error}"}
+        if not any(tails.values()):
+            return None
+        return {"steps": steps, **tails}
+
+
+# What needs no connection
+
+
+def find_target(client: GraphQLClient, location: str, repository: str | None, job: str) -> Target:
+    """The job to launch; a wrong name is answered with the nearest right one and the list."""
+    data = client.query(REPOSITORIES)
+    for part in ("repositoriesOrError", "workspaceOrError"):
+        if data[part]["__typename"] == "PythonError":
+            raise RunProblem(f"{client.url} cannot read its workspace: {error_text(data[part])}")
+    entries = data["workspaceOrError"]["locationEntries"]
+    repositories = data["repositoriesOrError"]["nodes"]
+    return choose_target(entries, repositories, location, repository, job)
+
+
+def choose_target(
+    entries: list[dict[str, Any]],
+    repositories: list[dict[str, Any]],
+    location: str,
+    repository: str | None,
+    job: str,
+) -> Target:
+    names = sorted(entry["name"] for entry in entries)
+    if location not in names:
+        raise RunProblem(unknown("code location", location, names, "`location`"))
+    for entry in entries:
+        loaded = entry["locationOrLoadError"]
+        if entry["name"] == location and loaded is None:
+            raise RunProblem(f"code location {location} is still loading, expected it to be loaded: try again")
+        if entry["name"] == location and loaded["__typename"] == "PythonError":
+            raise RunProblem(f"code location {location} is not loaded, so it has no jobs: {error_text(loaded)}")
+    here = {
+        repo["name"]: [item["name"] for item in repo["jobs"]]
+        for repo in repositories
+        if repo["location"]["name"] == location
+    }
+    if repository is not None and repository not in here:
+        raise RunProblem(unknown(f"repository in code location {location}", repository, sorted(here), "`repository`"))
+    candidates = [name for name in here if repository in (None, name)]
+    holders = [name for name in candidates if job in here[name]]
+    if len(holders) == 1:
+        return Target(location, holders[0], job)
+    if holders:
+        raise RunProblem(
+            f"job {job} is in {len(holders)} repositories of code location {location} ({', '.join(sorted(holders))}), "
+            "expected one: set `repository`"
+        )
+    # Names that start with two underscores are Dagster's own (the implicit asset job): launchable, not offered.
+    jobs = sorted({name for repo in candidates for name in here[repo] if not name.startswith("__")})
+    raise RunProblem(unknown(f"job in code location {location}", job, jobs, "`job`"))
+
+
+def unknown(what: str, name: str, known: list[str], option: str) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"no {what} is called {name}.{hint} There are: {', '.join(known) or 'none'}. Change {option}"
+
+
+def tag_strings(tags: dict[str, Any]) -> dict[str, str]:
+    """Dagster's tags are strings; YAML gives numbers, booleans and structures as well."""
+    return {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in tags.items()}
+
+
+def seconds_between(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else round(end - start, 3)
+
+
+def errors_of(events: list[dict[str, Any]]) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = []
+    for event in events:
+        # A retried step's error is not the reason of the run's end, so only final failures count.
+        if event.get("__typename") in ("ExecutionStepFailureEvent", "RunFailureEvent", "ResourceInitFailureEvent"):
+            error = event.get("error")
+            text = error_text(error) if error else str(event.get("message") or "")
+            found.append({"step": event.get("stepKey") or "", "error": text})
+    by_step = [item for item in found if item["step"]]
+    # The run's own failure event repeats "Steps failed: [...]", of use only if no step says why.
+    return by_step or [item for item in found if item["error"]]
+
+
+def unexpected_end(facts: dict[str, Any], expected: str) -> str:
+    """One line; the whole errors, the events and the output are returned beside it."""
+    reasons = [
+        f"{item['step'] or 'run'}: {' '.join(item['error'].split())[:500]}" for item in facts.get("errors", [])[:3]
+    ]
+    return (
+        f"run {facts['run_id']} of {facts['job']} ended with {facts['status']}, expected {expected}. "
+        f"{'; '.join([*reasons, ''])}see {facts['run_url']}"
+    )
+
+
+def log_files_of(events: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """File keys of captured output, those of failed steps if there are any."""
+    failed = {event.get("stepKey") for event in events if event.get("__typename") == "ExecutionStepFailureEvent"}
+    files = [
+        (event["fileKey"], event.get("stepKeys") or [])
+        for event in events
+        if event.get("__typename") == "LogsCapturedEvent"
+    ]
+    return [entry for entry in files if failed & set(entry[1])] or files
+
+
+def event_line(event: dict[str, Any]) -> str:
+    try:
+        moment = datetime.fromtimestamp(int(event["timestamp"]) / 1000, UTC).strftime("%H:%M:%S")
+    except (KeyError, TypeError, ValueError):
+        moment = "--:--:--"
+    kind = event.get("eventType") or event.get("level") or ""
+    step = f" {event['stepKey']}" if event.get("stepKey") else ""
+    message = " ".join(str(event.get("message") or "").split())
+    return f"{moment} {kind}{step}: {message[:500]}"
+
+
+def last_lines(text: str, count: int) -> str:
+    return "".join(text.splitlines(keepends=True)[-count:])

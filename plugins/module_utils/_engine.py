@@ -1,0 +1,72 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The way to a Docker engine through the SDK for Python, versions 5.0.3 to 7.1."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+import typing as t
+
+DOCKER_IMPORT_ERROR: str | None = None
+try:
+    import docker
+    import docker.errors
+    import requests.exceptions
+except ImportError:
+    DOCKER_IMPORT_ERROR = traceback.format_exc()
+
+DEFAULT_ENDPOINT = "unix:///run/docker.sock"
+# Answers such as the one to a stop or a large image load take their time; the connect itself is local.
+TIMEOUT = 300
+
+
+class EngineUnavailable(Exception):
+    """No engine answers at the endpoint."""
+
+
+def sdk_errors() -> tuple[type[Exception], ...]:
+    """What the SDK raises when the engine refuses or does not answer."""
+    return (docker.errors.DockerException, requests.exceptions.RequestException)
+
+
+def explain(error: Exception) -> str:
+    """The engine's own sentence, without the URL of the call."""
+    explanation = getattr(error, "explanation", None)
+    if isinstance(explanation, bytes):
+        explanation = explanation.decode(errors="replace")
+    return str(explanation or error).strip()
+
+
+def status_of(error: Exception) -> int | None:
+    response = getattr(error, "response", None)
+    return getattr(response, "status_code", None)
+
+
+class Engine:
+    """One client for each thread (a requests session is not made for several), one version round trip for all."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self._clients = threading.local()
+        try:
+            first = docker.APIClient(base_url=endpoint, version="auto", timeout=TIMEOUT)
+        except sdk_errors() as error:
+            raise EngineUnavailable(
+                f"No Docker engine answers at {endpoint}: {explain(error)}. Is docker.service running on this host? "
+                "The address is dagster_docker_endpoint."
+            ) from error
+        self._version = first._version
+        self._clients.api = first
+
+    @property
+    def api(self) -> t.Any:
+        client = getattr(self._clients, "api", None)
+        if client is None:
+            client = docker.APIClient(base_url=self.endpoint, version=self._version, timeout=TIMEOUT)
+            self._clients.api = client
+        return client
+
+    @property
+    def local(self) -> bool:
+        """Are the engine's containers and ports those of this very machine?"""
+        return self.endpoint.startswith(("unix://", "http+unix://"))

@@ -1,0 +1,278 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What `code_images` asks of an engine and does to it."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ._engine import Engine, explain, sdk_errors, status_of
+from ._images import IMAGE_LABEL, tail, where
+
+Json = dict[str, t.Any]
+
+BUILD_LOG_LINES = 40
+_CHUNK = 4 << 20
+# The engine's and the registries' words for "there is no such image, or not for you".
+_UNKNOWN = (
+    "manifest unknown",
+    "not found",
+    "repository does not exist",
+    "access denied",
+    "requested access",
+    "denied:",
+)
+
+
+class StoreError(Exception):
+    """One image could not be had; the message is for the operator."""
+
+
+def _split(ref: str) -> tuple[str, str]:
+    """`repo:tag` and `repo@sha256:...` for the engine's two parameters; a registry's port is no tag."""
+    if "@" in ref:
+        name, _, digest = ref.partition("@")
+        return name, digest
+    name, colon, tag = ref.rpartition(":")
+    return (name, tag) if colon and "/" not in tag else (ref, "latest")
+
+
+class Store:
+    def __init__(self, engine: Engine, *, check_mode: bool) -> None:
+        self.engine = engine
+        self.check_mode = check_mode
+        self.changed = False
+
+    def image_id(self, ref: str) -> str | None:
+        try:
+            return str(self.engine.api.inspect_image(ref)["Id"])
+        except sdk_errors() as error:
+            if status_of(error) == 404:
+                return None
+            raise
+
+    # --- verify -----------------------------------------------------------------------------------------------------
+
+    def verify(self, images: list[Json]) -> Json:
+        """Can each reference be had? Nothing is changed."""
+        errors: list[str] = []
+        unverified: dict[str, str] = {}
+        for item in images:
+            if item["kind"] != "image" or (item["pull"] == "missing" and self.image_id(item["ref"])):
+                continue
+            try:
+                self.engine.api.inspect_distribution(item["ref"])
+            except sdk_errors() as error:
+                reason = explain(error)
+                if status_of(error) in (401, 403, 404) or any(word in reason.lower() for word in _UNKNOWN):
+                    errors.append(self._no_image(item, reason))
+                else:
+                    unverified[item["name"]] = f"The registry of {item['ref']} could not be asked: {reason}"
+        return {"unverified": unverified, "errors": errors}
+
+    @staticmethod
+    def _no_image(item: Json, reason: str) -> str:
+        if not any(word in reason.lower() for word in _UNKNOWN):
+            return (
+                f"{where(item['name'], 'image')}: {item['ref']!r} could not be had from its registry: {reason}. Expected "
+                "the registry to answer this host; check its name, the host's route and the CA certificates of the engine."
+            )
+        return (
+            f"{where(item['name'], 'image')}: the registry does not give {item['ref']!r} to this host ({reason}). "
+            "Expected an image that exists; check the spelling of name and tag, and the registry login of the host."
+        )
+
+    # --- ensure -----------------------------------------------------------------------------------------------------
+
+    def ensure(self, staged: Json) -> Json:
+        """Have all images. `files` of an item says what was transferred for it; without them it is only a question."""
+        images: dict[str, Json] = {}
+        needs: list[str] = []
+        errors: list[str] = []
+        for item in staged.get("images") or ():
+            found = self.image_id(item["ref"])
+            result = images[item["name"]] = {"ref": item["ref"], "id": found, "action": "none"}
+            try:
+                if item["kind"] == "image":
+                    self._pull(item, result)
+                elif found is None:
+                    result["action"] = "built" if item["kind"] == "build" else "loaded"
+                    if self.check_mode:
+                        self.changed = True
+                    elif not item.get("files"):
+                        needs.append(item["name"])
+                    elif item["kind"] == "build":
+                        result["id"] = self._build(item)
+                    else:
+                        result["id"] = self._load(item["files"]["archive"], item["ref"], item.get("id"), item["name"])
+            except StoreError as error:
+                errors.append(str(error))
+                result["action"] = "none"
+        out: Json = {"images": images, "errors": errors, "needs": needs}
+        bases = (staged.get("bases") or ()) if needs else ()
+        out["needs_bases"] = [item["digest"] for item in bases if not self._has(item["ids"], item["tags"])]
+        if staged.get("load"):
+            out.update(self._load_all(staged["load"], needs, errors))
+        if staged.get("export"):
+            out["exported"] = self._export_all(staged["export"], errors)
+        return out
+
+    def _has(self, ids: list[str], tags: list[str]) -> bool:
+        """Is everything of an archive here, under its names? An archive that could not be read counts as absent."""
+        return bool(ids) and all(self.image_id(item) for item in ids) and all(self.image_id(tag) in ids for tag in tags)
+
+    def _pull(self, item: Json, result: Json) -> None:
+        before = result["id"]
+        if before and item["pull"] == "missing":
+            return
+        if self.check_mode:
+            newer = before is None or not self._is_newest(item["ref"])
+            result["action"] = "pulled" if newer else "none"
+            result["id"] = None if newer else before
+            self.changed = self.changed or newer
+            return
+        name, tag = _split(item["ref"])
+        try:
+            for line in self.engine.api.pull(name, tag=tag, stream=True, decode=True):
+                if line.get("error"):
+                    raise StoreError(self._no_image(item, line["error"]))
+        except sdk_errors() as error:
+            raise StoreError(self._no_image(item, explain(error))) from error
+        result["id"] = self.image_id(item["ref"])
+        if result["id"] != before:
+            result["action"] = "pulled"
+            self.changed = True
+
+    def _is_newest(self, ref: str) -> bool:
+        try:
+            digest = self.engine.api.inspect_distribution(ref)["Descriptor"]["digest"]
+            known = self.engine.api.inspect_image(ref).get("RepoDigests") or []
+        except sdk_errors():
+            return False
+        return any(item.endswith("@" + digest) for item in known)
+
+    def _build(self, item: Json) -> str:
+        files = item["files"]
+        if files.get("base"):
+            self._load_archive(files["base"], where(item["name"], "build.base_archive"))
+        log: list[str] = []
+        with open(files["context"], "rb") as context:
+            try:
+                stream = self.engine.api.build(
+                    fileobj=context,
+                    custom_context=True,
+                    encoding="gzip",
+                    dockerfile=item["dockerfile"],
+                    buildargs=item["args"],
+                    labels={IMAGE_LABEL: item["name"]},
+                    tag=item["ref"],
+                    rm=True,
+                    forcerm=True,
+                    decode=True,
+                )
+                for line in stream:
+                    log.append(str(line.get("stream") or ""))
+                    if line.get("error"):
+                        raise StoreError(self._build_failed(item, line["error"], log))
+            except sdk_errors() as error:
+                raise StoreError(self._build_failed(item, explain(error), log)) from error
+        found = self.image_id(item["ref"])
+        if found is None:
+            raise StoreError(self._build_failed(item, "the engine ended the build without an image", log))
+        self.changed = True
+        return found
+
+    @staticmethod
+    def _build_failed(item: Json, reason: str, log: list[str]) -> str:
+        return (
+            f"{where(item['name'], 'build')}: the image could not be built: {reason.strip()}\n"
+            f"The last lines of the build:\n{tail(''.join(log), BUILD_LOG_LINES)}"
+        )
+
+    def _load_archive(self, path: str, variable: str) -> list[str]:
+        """Load an archive and give the IDs or names that the engine took from it."""
+        loaded: list[str] = []
+        try:
+            with open(path, "rb") as stream:
+                for line in self.engine.api.load_image(stream):
+                    if line.get("error"):
+                        raise StoreError(f"{variable}: the engine refused the archive: {line['error'].strip()}")
+                    said = str(line.get("stream") or "").strip()
+                    for prefix in ("Loaded image ID: ", "Loaded image: "):
+                        if said.startswith(prefix):
+                            loaded.append(said.removeprefix(prefix))
+        except sdk_errors() as error:
+            raise StoreError(f"{variable}: the engine refused the archive: {explain(error)}") from error
+        self.changed = True
+        return loaded
+
+    def _load(self, path: str, ref: str, wanted: str | None, name: str) -> str:
+        variable = where(name, "archive")
+        loaded = self._load_archive(path, variable)
+        found = wanted if wanted and self.image_id(wanted) else None
+        if found is None and len(loaded) != 1:
+            raise StoreError(
+                f"{variable}: found {len(loaded)} images in the archive ({', '.join(loaded)}), expected one: "
+                "docker save of a single image."
+            )
+        found = found or self.image_id(loaded[0])
+        self._tag(str(found), ref)
+        return str(found)
+
+    def _tag(self, image: str, ref: str) -> None:
+        name, tag = _split(ref)
+        self.engine.api.tag(image, name, tag=tag)
+        self.changed = True
+
+    # --- copies between engines -------------------------------------------------------------------------------------
+
+    def _load_all(self, items: list[Json], needs: list[str], errors: list[str]) -> Json:
+        missing: list[str] = []
+        loaded: list[str] = []
+        for item in items:
+            try:
+                if self.image_id(item["ref"]) == item["id"]:
+                    continue
+                if self.image_id(item["id"]) is None:
+                    if not item.get("path") and not item.get("file"):
+                        missing.append(item["ref"])
+                        continue
+                    if self.check_mode:
+                        self.changed = True
+                        loaded.append(item["ref"])
+                        continue
+                    if not item.get("file"):
+                        needs.append(item["ref"])
+                        continue
+                    self._load_archive(item["file"], f"load of {item['ref']}")
+                    if self.image_id(item["id"]) is None:
+                        raise StoreError(
+                            f"load of {item['ref']}: the archive {item['path']} does not hold the image {item['id']}."
+                        )
+                if self.check_mode:
+                    self.changed = True
+                elif self.image_id(item["ref"]) != item["id"]:
+                    self._tag(item["id"], item["ref"])
+                loaded.append(item["ref"])
+            except StoreError as error:
+                errors.append(str(error))
+        return {"missing": missing, "loaded": loaded}
+
+    def _export_all(self, items: list[Json], errors: list[str]) -> list[str]:
+        done: list[str] = []
+        for item in items:
+            ref = item.get("ref")
+            found = self.image_id(item["id"])
+            if found is None:
+                errors.append(f"export: the engine has no image {item['id']} ({ref or 'no reference given'}).")
+                continue
+            if not self.check_mode:
+                # By its name where that is still this image: the archive then carries the name as well.
+                source = ref if ref and self.image_id(ref) == found else found
+                with open(item["file"], "wb") as target:
+                    for chunk in self.engine.api.get_image(source, chunk_size=_CHUNK):
+                        target.write(chunk)
+                # It is fetched by the connection's user, who owns the folder around it.
+                os.chmod(item["file"], 0o644)
+            done.append(item["path"])
+        return done

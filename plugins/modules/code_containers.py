@@ -1,0 +1,312 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Reconcile the code-location containers of one host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: code_containers
+short_description: Reconcile all code-location containers of a host
+version_added: 0.1.0
+author: The dataops.dagster contributors (@dataops)
+description:
+  - Brings every code-location container of one Docker engine to the wanted state, in one call and in parallel.
+  - The list is declarative. A container made by this module whose location is not in the list is stopped and removed.
+  - The wanted state is compared with the real container, so one that was changed by hand is noticed. A stopped one is
+    started, a network is connected again, limits and the restart policy are changed in place; everything else is mended
+    by a new container.
+  - A new container replaces the old one only after its health command succeeded. Otherwise the old one is put back and
+    the task fails with the last log lines of the new one. A call that was killed half-way is finished by the next one.
+  - All locations are tried. The failures of all of them are reported together, and what succeeded is kept.
+requirements:
+  - "docker (Docker SDK for Python) >= 5.0.3 on the managed host; python3-docker of Debian 12 and 13 are both fine"
+attributes:
+  check_mode:
+    description: Can run in check mode and return what would be changed without changing it.
+    support: full
+  diff_mode:
+    description: Returns what differs in each container, with the values of secret-looking variables masked.
+    support: full
+options:
+  docker_host:
+    description: The address of the Docker engine.
+    type: str
+    default: unix:///run/docker.sock
+  network:
+    description: The Docker network that every container joins. It must exist.
+    type: str
+    required: true
+  health_command:
+    description:
+      - The command run inside a new or started container until it ends with 0.
+      - C({container_port}) in a word is replaced by the port of the location.
+    type: list
+    elements: str
+    default: [dagster, api, grpc-health-check, -p, "{container_port}"]
+  health_timeout:
+    description: Seconds that a container has to become healthy.
+    type: int
+    default: 60
+  locations:
+    description: The code locations of this host. An empty list removes all their containers.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The name of the location. Its container is called C(dagster-code-<name>).
+        type: str
+        required: true
+      image:
+        description: A reference or an ID of an image that this engine has.
+        type: str
+        required: true
+      command:
+        description: The complete command of the container.
+        type: list
+        elements: str
+        required: true
+      container_port:
+        description: The port that the code server listens on inside the container; V(0) if it uses a socket.
+        type: int
+        default: 4000
+      publish_address:
+        description: The address of the host on which O(locations[].port) is published.
+        type: str
+        default: 127.0.0.1
+      port:
+        description: The port of the host. Nothing is published without it.
+        type: int
+      env:
+        description: Environment variables. Booleans become V(true) and V(false).
+        type: dict
+        default: {}
+      volumes:
+        description: Bind mounts and named volumes, each C(source:/path/in/container[:mode]).
+        type: list
+        elements: str
+        default: []
+      mem_limit:
+        description: The memory limit, such as V(512m) or V(1g). No limit without it.
+        type: str
+      cpus:
+        description: The number of CPUs it may use. No limit without it.
+        type: float
+      networks:
+        description: Networks joined in addition to O(network).
+        type: list
+        elements: str
+        default: []
+      user:
+        description: The user (and group) of the process. That of the image without it.
+        type: str
+      restart_policy:
+        description: V(no), V(always), V(unless-stopped), V(on-failure) or V(on-failure:<n>).
+        type: str
+        default: unless-stopped
+      stop_timeout:
+        description:
+          - Seconds between SIGTERM and SIGKILL when the container is stopped.
+          - A code server drains its calls for up to 60 seconds.
+        type: int
+        default: 65
+      labels:
+        description: Labels of the container, in addition to those of the image and of this module.
+        type: dict
+        default: {}
+      extra_hosts:
+        description: Lines for /etc/hosts of the container, a name to an address.
+        type: dict
+        default: {}
+"""
+
+EXAMPLES = r"""
+- name: Run the code locations of this host
+  dataops.dagster.code_containers:
+    network: dagster
+    locations:
+      - name: analytics
+        image: registry.example.com/analytics:1.4.2
+        command: [dagster, api, grpc, -h, 0.0.0.0, -p, "4000", -m, analytics.definitions]
+        port: 4000
+        env:
+          DAGSTER_CURRENT_IMAGE: registry.example.com/analytics:1.4.2
+        volumes: ["/etc/dagster/containers:/run/dagster:ro"]
+        mem_limit: 1g
+        cpus: 1.5
+
+- name: Remove all code locations from this host
+  dataops.dagster.code_containers:
+    network: dagster
+    locations: []
+"""
+
+RETURN = r"""
+locations:
+  description: One item for each location, and one for each removed container.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The name of the location.
+      type: str
+      returned: always
+      sample: analytics
+    action:
+      description: V(none), V(created), V(recreated), V(updated), V(started) or V(removed).
+      type: str
+      returned: always
+      sample: recreated
+    container_id:
+      description: The ID of the container; none if it was not created.
+      type: str
+      returned: always
+      sample: 5f0c2a1d7c3e
+    image_id:
+      description: The ID of its image.
+      type: str
+      returned: always
+      sample: sha256:dd23bee6a0e0
+    differences:
+      description: What was found and what was wanted, readable, secrets masked.
+      type: list
+      elements: str
+      returned: always
+      sample: ["memory: 512m -> 1g"]
+failures:
+  description: The locations that could not be brought to the wanted state.
+  returned: on failure
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The name of the location.
+      type: str
+      returned: always
+      sample: analytics
+    msg:
+      description: What went wrong, with the last log lines of the container where there is one.
+      type: str
+      returned: always
+      sample: The container dagster-code-analytics ended with exit code 1.
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ..module_utils import _containers as spec
+from ..module_utils._engine import (
+    DEFAULT_ENDPOINT,
+    DOCKER_IMPORT_ERROR,
+    Engine,
+    EngineUnavailable,
+    explain,
+    sdk_errors,
+)
+from ..module_utils._reconcile import Outcome, Reconciler
+
+LOCATION = {
+    "name": {"type": "str", "required": True},
+    "image": {"type": "str", "required": True},
+    "command": {"type": "list", "elements": "str", "required": True},
+    "container_port": {"type": "int", "default": 4000},
+    "publish_address": {"type": "str", "default": "127.0.0.1"},
+    "port": {"type": "int"},
+    "env": {"type": "dict", "default": {}},
+    "volumes": {"type": "list", "elements": "str", "default": []},
+    "mem_limit": {"type": "str"},
+    "cpus": {"type": "float"},
+    "networks": {"type": "list", "elements": "str", "default": []},
+    "user": {"type": "str"},
+    "restart_policy": {"type": "str", "default": "unless-stopped"},
+    "stop_timeout": {"type": "int", "default": 65},
+    "labels": {"type": "dict", "default": {}},
+    "extra_hosts": {"type": "dict", "default": {}},
+}
+
+
+def parse(module: AnsibleModule) -> list[spec.Location]:
+    locations: list[spec.Location] = []
+    errors: list[str] = []
+    for item in module.params["locations"]:
+        try:
+            locations.append(spec.location_from_params(item, module.params["network"]))
+        except ValueError as error:
+            errors.append(str(error))
+    errors += spec.clashes(locations)
+    if errors:
+        module.fail_json(msg="\n".join(errors), changed=False, locations=[], failures=[])
+    for location in locations:
+        # The environment is not hidden as a whole: that would black out image names and ports in every output.
+        module.no_log_values.update(spec.secret_values(location.env))
+    return locations
+
+
+def diff(outcomes: list[Outcome]) -> dict[str, str]:
+    changed = [item for item in outcomes if item.changed]
+    return {
+        side: spec.to_text({item.name: getattr(item, side) for item in changed if getattr(item, side)})
+        for side in ("before", "after")
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "docker_host": {"type": "str", "default": DEFAULT_ENDPOINT},
+            "network": {"type": "str", "required": True},
+            "health_command": {
+                "type": "list",
+                "elements": "str",
+                "default": ["dagster", "api", "grpc-health-check", "-p", "{container_port}"],
+            },
+            "health_timeout": {"type": "int", "default": 60},
+            "locations": {"type": "list", "elements": "dict", "required": True, "options": LOCATION},
+        },
+        supports_check_mode=True,
+        # Keeps the arguments, and with them the environment of the containers, out of the host's system log.
+        no_log=True,
+    )
+    if DOCKER_IMPORT_ERROR:
+        module.fail_json(
+            msg=missing_required_lib("docker (Docker SDK for Python, python3-docker on Debian)"),
+            exception=DOCKER_IMPORT_ERROR,
+        )
+    locations = parse(module)
+    try:
+        outcomes = Reconciler(
+            Engine(module.params["docker_host"]),
+            module.params["network"],
+            locations,
+            health_command=module.params["health_command"],
+            health_timeout=module.params["health_timeout"],
+            check_mode=module.check_mode,
+        ).run()
+    except EngineUnavailable as error:
+        module.fail_json(msg=str(error), changed=False, locations=[], failures=[])
+    except sdk_errors() as error:
+        module.fail_json(
+            msg=f"The engine at {module.params['docker_host']} refused: {explain(error)}",
+            changed=False,
+            locations=[],
+            failures=[],
+        )
+    result: dict[str, t.Any] = {
+        "changed": any(item.changed for item in outcomes),
+        "locations": [item.public() for item in outcomes],
+    }
+    if module._diff:
+        result["diff"] = diff(outcomes)
+    failures = [{"name": item.name, "msg": item.error} for item in outcomes if item.error]
+    if failures:
+        summary = "\n".join(f"{item['name']}: {item['msg']}" for item in failures)
+        msg = f"{len(failures)} of {len(outcomes)} code locations failed.\n{summary}"
+        module.fail_json(msg=msg, failures=failures, **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

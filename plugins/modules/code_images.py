@@ -1,0 +1,247 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Make sure that the images of the code locations are on an engine."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: code_images
+short_description: Make sure that the images of the code locations are on a Docker engine
+version_added: 0.1.0
+author: The dataops.dagster contributors (@dataops)
+description:
+  - Pulls, builds or loads the image of each code location, once.
+  - An image that is built or loaded gets a name made from its content, C(dagster-code/<name>:<16 hex digits>), computed
+    on the controller from the context (without what .dockerignore names), the Dockerfile, the arguments and the base
+    archive. When the engine has that name, nothing is sent and nothing is built.
+  - Of file modes only the executable bit counts, and all files get one date, so that two checkouts make one image.
+  - What a Dockerfile takes from elsewhere (C(FROM) a tag that moves, packages) is not part of the digest. Name
+    versions there.
+  - Registry credentials are those of the configuration file of the user that the module runs as.
+  - An action plugin does the controller's part; the files named in the options are files of the controller.
+requirements:
+  - "docker (Docker SDK for Python) >= 5.0.3 on the managed host; python3-docker of Debian 12 and 13 are both fine"
+attributes:
+  check_mode:
+    description: Can run in check mode and return what would be changed without changing it.
+    support: full
+  diff_mode:
+    description: There is no text to compare; RV(images) says what was done.
+    support: none
+options:
+  docker_host:
+    description: The address of the Docker engine.
+    type: str
+    default: unix:///run/docker.sock
+  images:
+    description: The wanted images, each from exactly one source.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The name of the code location.
+        type: str
+        required: true
+      image:
+        description: A reference in a registry, by tag or by digest.
+        type: str
+      pull:
+        description: When to pull O(images[].image).
+        type: str
+        choices: [missing, always]
+        default: missing
+      build:
+        description: Build the image on the engine with its classic builder.
+        type: dict
+        suboptions:
+          context:
+            description: The folder of the build context on the controller.
+            type: path
+            required: true
+          dockerfile:
+            description: The Dockerfile, relative to the context and inside it.
+            type: str
+            default: Dockerfile
+          args:
+            description: Build arguments. They can be read from the image's history, so no secrets.
+            type: dict
+            default: {}
+          base_archive:
+            description: An image archive on the controller (docker save), loaded before the build for its C(FROM).
+            type: path
+      archive:
+        description: An image archive on the controller (docker save) that holds the image.
+        type: path
+  verify_only:
+    description:
+      - Only check that the images can be had, and change nothing. Contexts, Dockerfiles and archives must exist on the
+        controller; references must be on the engine or known to their registry.
+      - When no engine (or no SDK) is there yet, or the registry does not answer, the reference is returned in
+        RV(unverified).
+    type: bool
+    default: false
+  export:
+    description: Save images of this engine as archives on the controller, to load them into other engines.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      id:
+        description: The ID of the image.
+        type: str
+        required: true
+      ref:
+        description: Its reference, so that the archive holds the name as well.
+        type: str
+      path:
+        description: The archive to write on the controller.
+        type: path
+        required: true
+  load:
+    description:
+      - Load images into this engine from archives of the controller, unless it has their ID already.
+      - Without O(load[].path) it only asks, and the references of what the engine lacks are returned in RV(missing).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      id:
+        description: The ID that the image has after loading.
+        type: str
+        required: true
+      ref:
+        description: The reference that the image gets.
+        type: str
+        required: true
+      path:
+        description: The archive on the controller.
+        type: path
+  staged:
+    description: What the action plugin worked out and transferred. Not to be set by hand.
+    type: dict
+"""
+
+EXAMPLES = r"""
+- name: Have the images of all code locations
+  dataops.dagster.code_images:
+    images:
+      - name: analytics
+        image: registry.example.com/analytics:1.4.2
+      - name: marketing
+        build:
+          context: "{{ playbook_dir }}/../code/marketing"
+          args: {PYTHON_VERSION: 3.11}
+          base_archive: images/python-base.tar
+      - name: finance
+        archive: images/finance.tar
+  register: code_images
+
+- name: Refuse an image that does not exist, before anything is changed
+  dataops.dagster.code_images:
+    verify_only: true
+    images:
+      - name: analytics
+        image: registry.example.com/analytics:1.4.2
+
+- name: Ask another engine which of them it lacks
+  dataops.dagster.code_images:
+    load: [{id: "{{ code_images.images.marketing.id }}", ref: "{{ code_images.images.marketing.ref }}"}]
+  register: lacking
+
+- name: Save it from the engine where it was built
+  dataops.dagster.code_images:
+    export:
+      - id: "{{ code_images.images.marketing.id }}"
+        ref: "{{ code_images.images.marketing.ref }}"
+        path: /tmp/marketing.tar
+
+- name: Load it into the other engine
+  dataops.dagster.code_images:
+    load:
+      - id: "{{ code_images.images.marketing.id }}"
+        ref: "{{ code_images.images.marketing.ref }}"
+        path: /tmp/marketing.tar
+"""
+
+RETURN = r"""
+images:
+  description:
+    - For each name in O(images) a dictionary with C(ref) (the reference to use), C(id) (the image ID; none if it is not
+      on the engine yet, as in check mode) and C(action) (V(none), V(pulled), V(built) or V(loaded)).
+  returned: always
+  type: dict
+  sample:
+    marketing:
+      ref: dagster-code/marketing:0f3c5a7b9d1e2f40
+      id: sha256:dd23bee6a0e0
+      action: built
+unverified:
+  description: References that could not be checked, each with the reason.
+  returned: with O(verify_only=true)
+  type: dict
+  sample:
+    analytics: No Docker engine answers at unix:///run/docker.sock
+missing:
+  description: References that the engine lacks and that were not loaded.
+  returned: with O(load)
+  type: list
+  elements: str
+  sample: ["dagster-code/marketing:0f3c5a7b9d1e2f40"]
+loaded:
+  description: References that were loaded or tagged (in check mode, that would be).
+  returned: with O(load)
+  type: list
+  elements: str
+  sample: []
+exported:
+  description: Archives that were written on the controller.
+  returned: with O(export)
+  type: list
+  elements: str
+  sample: [/tmp/marketing.tar]
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ..module_utils import _image_store
+from ..module_utils._engine import DOCKER_IMPORT_ERROR, Engine, EngineUnavailable, explain, sdk_errors
+from ..module_utils._images import ARGUMENT_SPEC
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    staged: dict[str, t.Any] = module.params["staged"] or {}
+    if not staged:
+        module.fail_json(
+            msg="code_images works through its action plugin: call it as dataops.dagster.code_images, without 'staged'."
+        )
+    images = staged.get("images") or []
+    verify = module.params["verify_only"]
+    missing_sdk = missing_required_lib("docker (Docker SDK for Python, python3-docker on Debian)")
+    if DOCKER_IMPORT_ERROR and verify:
+        module.exit_json(changed=False, unverified={item["name"]: missing_sdk for item in images})
+    if DOCKER_IMPORT_ERROR:
+        module.fail_json(msg=missing_sdk, exception=DOCKER_IMPORT_ERROR)
+    try:
+        engine = Engine(module.params["docker_host"])
+    except EngineUnavailable as error:
+        if verify:
+            module.exit_json(changed=False, unverified={item["name"]: str(error) for item in images})
+        module.fail_json(msg=str(error))
+    store = _image_store.Store(engine, check_mode=module.check_mode)
+    try:
+        result = store.verify(images) if verify else store.ensure(staged)
+    except sdk_errors() as error:
+        module.fail_json(msg=f"The engine at {engine.endpoint} refused: {explain(error)}", changed=store.changed)
+    errors = result.pop("errors")
+    if errors:
+        module.fail_json(msg="\n".join(errors), changed=store.changed, **result)
+    module.exit_json(changed=store.changed, **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Reads in one call what the roles need to know of a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_facts
+short_description: Read what the roles need to know of a host
+version_added: 0.1.0
+description:
+  - One read-only call that stands for many (M(ansible.builtin.setup), M(ansible.builtin.package_facts), a look at the
+    listening ports), because the start of Python on the host is most of what each call costs.
+author: [dataops (@dataops)]
+attributes:
+  check_mode: {support: full, description: Reads only.}
+  diff_mode: {support: none, description: Changes nothing.}
+options:
+  connect:
+    description: PostgreSQL servers that this host must reach. Each is connected to and asked for TLS, which needs no login.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      host: {description: Name or address., type: str, required: true}
+      port: {description: Port., type: int, required: true}
+"""
+
+EXAMPLES = r"""
+- name: Read the hosts
+  dataops.dagster.host_facts:
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: Facts to be used as C(dagster_host).
+  returned: always
+  type: dict
+  contains:
+    dagster_host:
+      description: What was read.
+      type: dict
+      contains:
+        distribution: {description: ID of os-release., type: str, sample: debian}
+        release: {description: VERSION_CODENAME of os-release., type: str, sample: bookworm}
+        python: {description: Version of the Python that runs modules., type: str, sample: "3.11.2"}
+        cpus: {description: Processors., type: int, sample: 2}
+        memory_mb: {description: Memory of the host in MiB., type: int, sample: 7951}
+        memory_available_mb: {description: Memory that a new process could use in MiB., type: int, sample: 6951}
+        connect_errors: {description: A sentence for each server of O(connect) that does not answer., type: list, elements: str, sample: []}
+        packages: {description: Installed Debian packages and their versions., type: dict, sample: {nginx: 1.22.1-9}}
+        container_root:
+          description: User number on the host of root in a container; not 0 where the engine remaps users (userns-remap).
+          type: int
+          sample: 100000
+        users: {description: Names of the local users., type: list, elements: str, sample: [root]}
+        groups: {description: Names of the local groups., type: list, elements: str, sample: [root]}
+        listeners:
+          description: TCP ports in LISTEN state.
+          type: list
+          elements: dict
+          sample: [{port: 5432, address: 127.0.0.1, process: postgres, unit: postgresql@15-main.service}]
+"""
+
+import grp
+import json
+import os
+import platform
+import pwd
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def os_release(text: str) -> dict[str, str]:
+    """The fields of an os-release file."""
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return {name: value.strip().strip("\"'") for name, value in pairs}
+
+
+def installed_packages(text: str) -> dict[str, str]:
+    """Name and version of each installed package of a dpkg status file."""
+    packages = {}
+    for stanza in text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
+        if fields.get("Status", "").endswith(" installed"):
+            packages[fields["Package"]] = fields.get("Version", "")
+    return packages
+
+
+def memory(text: str) -> dict[str, int]:
+    """MiB of each field of /proc/meminfo."""
+    return {line.split(":")[0]: int(line.split()[1]) // 1024 for line in text.splitlines() if ":" in line}
+
+
+def listening(text: str, family: int) -> Iterator[tuple[int, str, str]]:
+    """Port, address and inode of each LISTEN line of /proc/net/tcp or tcp6."""
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if fields[3] != "0A":
+            continue
+        address, port = fields[1].split(":")
+        words = [int(address[i : i + 8], 16) for i in range(0, len(address), 8)]
+        yield int(port, 16), socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words)), fields[9]
+
+
+def socket_owners(inodes: set[str]) -> dict[str, tuple[str, str]]:
+    """Process name and systemd unit behind each socket inode, where this user may look."""
+    owners = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            found = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        except OSError:  # ended meanwhile, or not ours to read
+            continue
+        for inode in inodes.intersection(link[8:-1] for link in found if link.startswith("socket:[")):
+            owners[inode] = (read(f"/proc/{pid}/comm").strip(), unit_of(read(f"/proc/{pid}/cgroup")))
+    return owners
+
+
+def unit_of(cgroup: str) -> str:
+    """The systemd unit that a /proc/PID/cgroup text names, empty when there is none."""
+    for line in cgroup.splitlines():
+        for part in reversed(line.split(":", 2)[2].split("/")):
+            if part.endswith((".service", ".scope")):
+                return part
+    return ""
+
+
+def read(path: str) -> str:
+    """The text of a file, empty when it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def container_root(daemon_json: str, subuid: str) -> int:
+    """User number on the host of root in a container, from the engine's settings and /etc/subuid."""
+    try:
+        remap = str(json.loads(daemon_json or "{}").get("userns-remap", ""))
+    except (ValueError, AttributeError):  # the engine itself would refuse such a file
+        return 0
+    user = "dockremap" if remap == "default" else remap.split(":")[0]
+    for line in subuid.splitlines():
+        if user and line.startswith(f"{user}:"):
+            return int(line.split(":")[1])
+    return 0
+
+
+def connect_error(host: str, port: int) -> str:
+    """Why no PostgreSQL server answers there, empty when one does. Source: the protocol's SSLRequest, answered S or N."""
+    try:
+        with socket.create_connection((host, port), timeout=10) as connection:
+            connection.settimeout(10)
+            connection.sendall(struct.pack("!II", 8, 80877103))
+            answer = connection.recv(1)
+    except OSError as error:
+        return f"{host}:{port} cannot be reached from {socket.gethostname()}: {error.strerror or error}"
+    return "" if answer in (b"S", b"N") else f"{host}:{port} answers, but not as a PostgreSQL server"
+
+
+def facts(connect: list[dict[str, Any]]) -> dict[str, Any]:
+    """All facts of this host."""
+    release = os_release(read("/etc/os-release"))
+    mem = memory(read("/proc/meminfo"))
+    found = list(listening(read("/proc/net/tcp"), socket.AF_INET))
+    found += list(listening(read("/proc/net/tcp6"), socket.AF_INET6)) if read("/proc/net/tcp6") else []
+    owners = socket_owners({inode for _port, _address, inode in found})
+    listeners = []
+    for port, address, inode in found:
+        process, unit = owners.get(inode, ("", ""))
+        listeners.append({"port": port, "address": address, "process": process, "unit": unit})
+    return {
+        "distribution": release.get("ID", ""),
+        "release": release.get("VERSION_CODENAME", ""),
+        "python": platform.python_version(),
+        "cpus": os.cpu_count() or 1,
+        "memory_mb": mem.get("MemTotal", 0),
+        "memory_available_mb": mem.get("MemAvailable", 0),
+        "packages": installed_packages(read("/var/lib/dpkg/status")),
+        "container_root": container_root(read("/etc/docker/daemon.json"), read("/etc/subuid")),
+        "users": [entry.pw_name for entry in pwd.getpwall()],
+        "groups": [entry.gr_name for entry in grp.getgrall()],
+        "listeners": listeners,
+        "connect_errors": list(filter(None, (connect_error(**server) for server in connect))),
+    }
+
+
+def main() -> None:
+    """Returns the facts; changes nothing."""
+    server = {"host": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}
+    module = AnsibleModule(
+        argument_spec={"connect": {"type": "list", "elements": "dict", "default": [], "options": server}},
+        supports_check_mode=True,
+    )
+    module.exit_json(changed=False, ansible_facts={"dagster_host": facts(module.params["connect"])})
+
+
+if __name__ == "__main__":
+    main()

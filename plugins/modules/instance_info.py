@@ -1,0 +1,267 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the dataops.dagster authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: instance_info
+short_description: Versions, daemon heartbeats and code locations of a Dagster deployment
+description:
+  - Asks a Dagster webserver over C(/server_info) and GraphQL what it knows of its deployment.
+  - With O(expect) it judges the answer and can wait until the deployment is healthy.
+  - Heartbeats carry the clock of the daemon's host. Their age is counted against the C(Date) header of the webserver's
+    answer, and only if that is missing against the clock of the machine that runs the module (RV(clock) says which).
+    C(dagster-daemon liveness-check) and Dagster's own C(healthy) stay positive for half an hour after the daemon is
+    gone; the age does not.
+extends_documentation_fragment:
+  - dataops.dagster.webserver
+attributes:
+  check_mode:
+    support: full
+    description: Only reads.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+options:
+  expect:
+    description:
+      - What a healthy deployment looks like. Whatever it names, every required daemon must be healthy and have a recent
+        heartbeat, and every code location of the workspace must be loaded; V({}) asks for just that.
+    type: dict
+    suboptions:
+      dagster_version:
+        description: The version of dagster, dagster-webserver and dagster-graphql that the webserver runs.
+        type: str
+      locations:
+        description: Names of code locations that must be there.
+        type: list
+        elements: str
+        default: []
+      daemons_newer_than:
+        description:
+          - Each heartbeat must be newer than this moment, in Unix seconds of the daemon's host; give the time at which
+            the daemon was started. V(0) asks nothing.
+        type: float
+        default: 0
+      max_heartbeat_age:
+        description:
+          - Seconds that the last heartbeat may be old.
+          - Dagster writes one each 30 seconds, but for V(SCHEDULER) only at the full minute once a schedule runs, so
+            less than V(65) reports a healthy scheduler.
+        type: float
+        default: 75
+  wait:
+    description: Seconds to wait until O(expect) is met.
+    type: float
+    default: 0
+  poll_interval:
+    description: Seconds between two looks while waiting.
+    type: float
+    default: 2
+  fail_on_problems:
+    description: Whether the module fails when O(expect) is not met. Otherwise it returns RV(problems).
+    type: bool
+    default: false
+seealso:
+  - module: dataops.dagster.dagster_run
+author:
+  - the dataops.dagster authors (@dataops-dagster)
+"""
+
+EXAMPLES = r"""
+- name: Gather versions, heartbeats and code locations
+  dataops.dagster.instance_info:
+    url: http://127.0.0.1:8080/dagster
+  register: dagster
+
+- name: Wait until the deployment works
+  dataops.dagster.instance_info:
+    url: http://127.0.0.1:8080
+    expect:
+      dagster_version: "1.13.27"
+      locations: [analytics]
+      daemons_newer_than: "{{ daemon_started_at }}"
+    wait: 120
+    fail_on_problems: true
+"""
+
+RETURN = r"""
+ok:
+  description: Whether O(expect) is met.
+  returned: when O(expect) is given
+  type: bool
+  sample: true
+problems:
+  description: What is wrong, one sentence each.
+  returned: when O(expect) is given
+  type: list
+  elements: str
+  sample:
+    - "Daemon SCHEDULER wrote its last heartbeat 93.2 s ago, expected at most 75 s: is dagster-daemon running and can it
+      reach the database?"
+time:
+  description: The moment the ages are counted from, in Unix seconds.
+  returned: when the webserver answers
+  type: float
+  sample: 1764000000.0
+clock:
+  description: Whose clock RV(time) is, C(server) or C(local).
+  returned: when the webserver answers
+  type: str
+  sample: server
+versions:
+  description: Versions from C(/server_info).
+  returned: when the webserver answers
+  type: dict
+  contains:
+    dagster:
+      description: Version of dagster.
+      type: str
+      sample: 1.13.27
+    dagster_webserver:
+      description: Version of dagster-webserver.
+      type: str
+      sample: 1.13.27
+    dagster_graphql:
+      description: Version of dagster-graphql.
+      type: str
+      sample: 1.13.27
+daemons:
+  description: The daemons that the instance's configuration asks for.
+  returned: when the webserver answers
+  type: list
+  elements: dict
+  contains:
+    type:
+      description: Kind of daemon.
+      type: str
+      sample: SCHEDULER
+    required:
+      description: Whether the deployment needs it.
+      type: bool
+      sample: true
+    healthy:
+      description: Dagster's own judgement, null for a daemon that is not required.
+      type: bool
+      sample: true
+    last_heartbeat:
+      description: Unix seconds of the last heartbeat, null if there was none.
+      type: float
+      sample: 1763999988.5
+    heartbeat_age:
+      description: Seconds since then.
+      type: float
+      sample: 11.5
+    errors:
+      description: Errors that came with the last heartbeat.
+      type: list
+      elements: str
+      sample: []
+locations:
+  description: The code locations of the workspace, by name.
+  returned: when the webserver answers
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the code location.
+      type: str
+      sample: analytics
+    state:
+      description: C(loaded), C(loading) or C(error).
+      type: str
+      sample: loaded
+    error:
+      description: Why it is not loaded, empty otherwise.
+      type: str
+      sample: ""
+    updated:
+      description: Unix seconds of its last load.
+      type: float
+      sample: 1763999980.1
+    repositories:
+      description: Its repositories.
+      type: list
+      elements: str
+      sample: [__repository__]
+    versions:
+      description: Versions of the Dagster libraries in the location's own environment.
+      type: dict
+      sample: {dagster: 1.13.27}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql import (
+    DagsterApiError,
+    GraphQLClient,
+    Unreachable,
+)
+from ansible_collections.dataops.dagster.plugins.module_utils._instance_info import (
+    DEFAULT_MAX_HEARTBEAT_AGE,
+    Expectation,
+    gather,
+    watch,
+)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "validate_certs": {"type": "bool", "default": True},
+            "ca_path": {"type": "path"},
+            "request_timeout": {"type": "float", "default": 30},
+            "expect": {
+                "type": "dict",
+                "options": {
+                    "dagster_version": {"type": "str"},
+                    "locations": {"type": "list", "elements": "str", "default": []},
+                    "daemons_newer_than": {"type": "float", "default": 0},
+                    "max_heartbeat_age": {"type": "float", "default": DEFAULT_MAX_HEARTBEAT_AGE},
+                },
+            },
+            "wait": {"type": "float", "default": 0},
+            "poll_interval": {"type": "float", "default": 2},
+            "fail_on_problems": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    expect = params["expect"]
+    if expect is None and (params["wait"] or params["fail_on_problems"]):
+        module.fail_json(
+            msg="wait and fail_on_problems need expect: give {} to ask for running daemons and loaded code"
+        )
+    try:
+        client = GraphQLClient(
+            params["url"],
+            request_timeout=params["request_timeout"],
+            validate_certs=params["validate_certs"],
+            ca_path=params["ca_path"],
+        )
+        if expect is None:
+            module.exit_json(changed=False, **gather(client))
+        expected = Expectation(
+            dagster_version=expect["dagster_version"] or "",
+            locations=tuple(expect["locations"]),
+            daemons_newer_than=expect["daemons_newer_than"],
+            max_heartbeat_age=expect["max_heartbeat_age"],
+        )
+        result = watch(client, expected, params["wait"], poll_interval=params["poll_interval"])
+    except (DagsterApiError, Unreachable, ValueError) as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"ca_path cannot be read: {error}")
+    else:
+        if result["problems"] and params["fail_on_problems"]:
+            waited = f" after {params['wait']:g} s" if params["wait"] else ""
+            module.fail_json(
+                msg=f"the deployment at {client.url} is not healthy{waited}: {' '.join(result['problems'])}", **result
+            )
+        module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

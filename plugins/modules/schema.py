@@ -1,0 +1,183 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Brings the database schema to the installed Dagster's revision, once."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: schema
+short_description: Migrate the schema of Dagster's PostgreSQL database when it is not at the head
+version_added: 0.1.0
+description:
+  - Connects with every login before anything is changed, and checks the server as the instance needs it (UTC, encoding,
+    and that the services' login may read and write but need not own a thing).
+  - Compares the revision in the database with the newest one of the installed Dagster and runs C(dagster instance migrate)
+    only when they differ. C(dagster instance migrate) alone takes seconds and prints work even when there is none.
+  - The migration password is written to a file that only root can read, for as long as the migration runs.
+author: [dataops (@dataops)]
+attributes:
+  check_mode: {support: full, description: Says whether a migration would run.}
+  diff_mode: {support: full, description: Shows the revision before and after.}
+options:
+  python: {description: Python of the Dagster venv., type: path, required: true}
+  env: {description: Environment of the services., type: dict, required: true}
+  database: {description: Name of the database., type: str, required: true}
+  port: {description: Port of the server., type: int, default: 5432}
+  migration_user: {description: Login that owns the schema., type: str, required: true}
+  migration_password: {description: Its password., type: str, required: true}
+  app_logins:
+    description: The other logins that must work.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      user: {description: Name., type: str, required: true}
+      password: {description: Password., type: str, required: true}
+"""
+
+EXAMPLES = r"""
+- name: Migrate the schema
+  dataops.dagster.schema:
+    python: /opt/dagster/current/bin/python
+    env: {DAGSTER_HOME: /etc/dagster, DAGSTER_POSTGRES_HOST: 127.0.0.1}
+    database: dagster
+    migration_user: dagster_migration
+    migration_password: "{{ dagster_database_migration_password }}"
+"""
+
+RETURN = r"""
+revision: {description: Revision after the call; in check mode the one found., returned: always, type: str, sample: 29b539ebc72a}
+head: {description: Newest revision of the installed Dagster., returned: always, type: str, sample: 29b539ebc72a}
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+# Runs in the venv, where psycopg2 is; importing dagster itself would cost seconds, so the head is read from the files.
+PROBE = r"""
+import glob, importlib.util, json, os, re, sys
+import psycopg2
+asked = json.load(sys.stdin)
+answer = {"problems": [], "revision": "", "head": ""}
+folder = os.path.join(os.path.dirname(importlib.util.find_spec("dagster").origin), "_core/storage/alembic/versions")
+revisions, parents = set(), set()
+for path in glob.glob(os.path.join(folder, "*.py")):
+    text = open(path).read()
+    revisions.update(re.findall(r"^revision\s*=\s*[\"'](\w+)", text, re.M))
+    parents.update(re.findall(r"^down_revision\s*=\s*[\"'](\w+)", text, re.M))
+answer["head"] = ",".join(sorted(revisions - parents))
+for login in asked["logins"]:
+    try:
+        connection = psycopg2.connect(host=asked["host"], port=asked["port"], dbname=asked["database"], user=login["user"],
+                                      password=login["password"], connect_timeout=10)
+    except psycopg2.OperationalError as error:
+        answer["problems"].append("user %s cannot connect: %s" % (login["user"], " ".join(str(error).split())))
+        continue
+    cursor = connection.cursor()
+    cursor.execute("SELECT current_setting('TimeZone'), current_setting('server_version_num')::int, pg_encoding_to_char(encoding),"
+                   " has_schema_privilege('public', 'CREATE') FROM pg_database WHERE datname = current_database()")
+    zone, number, encoding, may_create = cursor.fetchone()
+    if zone not in ("UTC", "Etc/UTC", "GMT"):
+        answer["problems"].append("the time zone of the server is %s; Dagster needs UTC" % zone)
+    if number < 110000:
+        answer["problems"].append("the server is PostgreSQL %d; 11 or newer is needed" % (number // 10000))
+    if encoding != "UTF8":
+        answer["problems"].append("the encoding of the database is %s; UTF8 is needed" % encoding)
+    if login["migration"]:
+        if not may_create:
+            answer["problems"].append("user %s may not create tables in schema public" % login["user"])
+        cursor.execute("SELECT to_regclass('public.alembic_version') IS NOT NULL")
+        if cursor.fetchone()[0]:
+            cursor.execute("SELECT version_num FROM alembic_version")
+            answer["revision"] = ",".join(sorted(row[0] for row in cursor.fetchall()))
+    elif answer["revision"]:
+        cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+                       " AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT'))")
+        lacking = [row[0] for row in cursor.fetchall()]
+        if lacking:
+            answer["problems"].append("user %s may not read and write %s" % (login["user"], ", ".join(lacking[:5])))
+    connection.close()
+print(json.dumps(answer))
+"""
+
+
+def probe(module: AnsibleModule) -> dict[str, Any]:
+    """What the database says: problems, revision, head."""
+    params = module.params
+    logins = [{"user": params["migration_user"], "password": params["migration_password"], "migration": True}]
+    logins += [{**login, "migration": False} for login in params["app_logins"]]
+    asked = {"host": params["env"].get("DAGSTER_POSTGRES_HOST"), "port": params["port"], "database": params["database"], "logins": logins}
+    rc, out, err = module.run_command([params["python"], "-I", "-c", PROBE], data=json.dumps(asked))
+    if rc:
+        module.fail_json(msg=f"The database could not be looked at with {params['python']}: {err.strip()[-800:]}")
+    answer: dict[str, Any] = json.loads(out)
+    if answer["problems"]:
+        module.fail_json(msg=f"The database at {asked['host']}:{asked['port']} is not usable: " + "; ".join(answer["problems"]))
+    return answer
+
+
+def migrate(module: AnsibleModule) -> None:
+    """Runs Dagster's own migration as the owner of the schema."""
+    params = module.params
+    folder = tempfile.mkdtemp(prefix="dagster-schema-", dir="/run")
+    passfile = os.path.join(folder, "pgpass")
+    try:
+        with os.fdopen(os.open(passfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            escaped = params["migration_password"].replace("\\", "\\\\").replace(":", "\\:")
+            stream.write(f"*:*:*:{params['migration_user']}:{escaped}\n")
+        env = {**os.environ, **{name: str(value) for name, value in params["env"].items()}}
+        env.update(DAGSTER_POSTGRES_USER=params["migration_user"], PGPASSFILE=passfile)
+        dagster = os.path.join(os.path.dirname(params["python"]), "dagster")
+        done = subprocess.run([dagster, "instance", "migrate"], env=env, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            module.fail_json(msg=f"dagster instance migrate ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}")
+    finally:
+        if os.path.exists(passfile):
+            os.unlink(passfile)
+        os.rmdir(folder)
+
+
+def main() -> None:
+    """Migrates when the revision is not the head."""
+    module = AnsibleModule(
+        argument_spec={
+            "python": {"type": "path", "required": True},
+            "env": {"type": "dict", "required": True},
+            "database": {"type": "str", "required": True},
+            "port": {"type": "int", "default": 5432},
+            "migration_user": {"type": "str", "required": True},
+            "migration_password": {"type": "str", "required": True, "no_log": True},
+            "app_logins": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"user": {"type": "str", "required": True}, "password": {"type": "str", "required": True, "no_log": True}},
+            },
+        },
+        supports_check_mode=True,
+    )
+    if module.check_mode and not os.path.exists(module.params["python"]):
+        module.exit_json(changed=True, revision="", head="", diff={"before": "", "after": "a new schema\n"})
+    found = probe(module)
+    changed = found["revision"] != found["head"]
+    revision = found["revision"]
+    if changed and not module.check_mode:
+        migrate(module)
+        revision = probe(module)["revision"]
+        if revision != found["head"]:
+            module.fail_json(msg=f"The schema is at revision {revision or 'none'} after the migration; expected {found['head']}")
+    module.exit_json(
+        changed=changed,
+        revision=revision,
+        head=found["head"],
+        diff={"before": f"{found['revision']}\n", "after": f"{found['head']}\n"},
+    )
+
+
+if __name__ == "__main__":
+    main()

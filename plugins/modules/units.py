@@ -1,0 +1,221 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Reconciles systemd units with the files they read."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: units
+short_description: Keep systemd units running with the files they read
+version_added: 0.1.0
+description:
+  - Enables and starts units, and restarts (or reloads) each one whose process is older than a file it reads.
+  - That is a restart handler which cannot be lost. A handler is forgotten when a play is killed between the write and the
+    restart, and the next run then says ok while the old process serves; here the next run still sees the older process.
+  - Units that are down are started together; units that are up are restarted one after the other, each one only after the
+    one before is ready again, so that replicas never go away at once.
+author: [dataops (@dataops)]
+attributes:
+  check_mode: {support: full, description: Says what would be started or restarted.}
+  diff_mode: {support: full, description: Shows each unit's action and the reason.}
+options:
+  units:
+    description: The units, in the order of a restart.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name: {description: Full name of the unit., type: str, required: true}
+      files:
+        description: Files the process reads when it starts. Its unit file and drop-ins count by themselves.
+        type: list
+        elements: path
+        default: []
+      reload: {description: Reload instead of restart (the files are read again without a new main process)., type: bool, default: false}
+      check:
+        description: A command that must succeed before a restart or reload, such as C(nginx -t).
+        type: list
+        elements: str
+        default: []
+      state:
+        description: V(stopped) stops and disables the unit when there is one.
+        type: str
+        choices: [started, stopped]
+        default: started
+  journal_lines: {description: How many journal lines a failure shows., type: int, default: 20}
+"""
+
+EXAMPLES = r"""
+- name: Run the webservers
+  dataops.dagster.units:
+    units:
+      - {name: dagster-webserver@3000.service, files: [/etc/dagster/dagster.yaml]}
+      - {name: dagster-webserver@3001.service, files: [/etc/dagster/dagster.yaml]}
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be in check mode, to each unit that was not as wanted.
+  returned: always
+  type: dict
+  sample: {dagster-webserver@3000.service: "restart: /etc/dagster/dagster.yaml is newer than the process"}
+"""
+
+import os
+import subprocess
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,MainPID,ControlGroup,NeedDaemonReload,FragmentPath,DropInPaths"
+CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
+
+
+class Failed(Exception):
+    """A command failed; the text says which one and how."""
+
+
+def run(*argv: str) -> str:
+    """Output of a command. Raises Failed with what it printed."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"{' '.join(argv)} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def show(names: list[str]) -> dict[str, dict[str, str]]:
+    """Properties of the units by name."""
+    if not names:
+        return {}
+    blocks = run("systemctl", "show", f"--property={PROPERTIES}", *names).strip().split("\n\n")
+    return {
+        name: dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        for name, block in zip(names, blocks)
+    }
+
+
+def started_at(pid: int) -> float:
+    """When a process started, in seconds since 1970; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+            ticks = int(stream.read().rsplit(")", 1)[1].split()[19])
+        with open("/proc/uptime", encoding="utf-8") as stream:
+            uptime = float(stream.read().split()[0])
+    except (OSError, IndexError):
+        return 0.0
+    return time.time() - (uptime - ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def processes(cgroup: str) -> list[int]:
+    """The processes of a unit's control group."""
+    for root in CGROUPS:
+        try:
+            with open(f"{root}{cgroup}/cgroup.procs", encoding="utf-8") as stream:
+                return [int(line) for line in stream]
+        except OSError:
+            continue
+    return []
+
+
+def modified_at(path: str) -> float:
+    """When a file or the link itself was changed, 0 when it is not there."""
+    try:
+        return os.lstat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def wanted_action(spec: dict[str, Any], now: dict[str, str]) -> tuple[str, str]:
+    """The action a unit needs (start, restart, reload, enable, stop or nothing) and why."""
+    active = now.get("ActiveState") in ("active", "reloading", "activating")
+    enabled = now.get("UnitFileState", "").startswith(("enabled", "static", "indirect", "generated", "alias"))
+    if spec["state"] == "stopped":
+        there = active or (enabled and now.get("UnitFileState", "").startswith("enabled"))
+        return ("stop", "is not wanted here") if there else ("", "")
+    if not active:
+        return "start", f"was {now.get('ActiveState', 'unknown')}"
+    pid = int(now.get("MainPID") or 0)
+    since = started_at(pid)
+    if spec["reload"]:
+        # A reload keeps the main process and brings new workers; the newest process is as old as the last reload.
+        since = max([since, *map(started_at, processes(now.get("ControlGroup", "")))])
+    reads = [*spec["files"], now.get("FragmentPath", ""), *now.get("DropInPaths", "").split()]
+    if pid:
+        for path in filter(None, reads):
+            if modified_at(path) > since:
+                return ("reload" if spec["reload"] else "restart"), f"{path} is newer than the process"
+    return ("", "") if enabled else ("enable", f"was {now.get('UnitFileState') or 'not enabled'}")
+
+
+def perform(specs: list[dict[str, Any]], actions: dict[str, tuple[str, str]]) -> None:
+    """Carries the actions out. Raises Failed."""
+    by_action: dict[str, list[str]] = {}
+    for name, (action, _reason) in actions.items():
+        by_action.setdefault(action, []).append(name)
+    run("systemctl", "daemon-reload")
+    for spec in specs:
+        if spec["check"] and actions.get(spec["name"], ("", ""))[0] in ("start", "restart", "reload"):
+            run(*spec["check"])
+    if by_action.get("stop"):
+        run("systemctl", "disable", "--now", *by_action["stop"])
+    to_enable = [name for name, (action, _reason) in actions.items() if action in ("start", "enable")]
+    if to_enable:
+        run("systemctl", "enable", "--quiet", *to_enable)
+    if by_action.get("start"):
+        run("systemctl", "reset-failed", *by_action["start"])
+        run("systemctl", "start", *by_action["start"])
+    for action in ("restart", "reload"):
+        for name in by_action.get(action, []):
+            run("systemctl", action, name)
+
+
+def main() -> None:
+    """Reconciles the units."""
+    module = AnsibleModule(
+        argument_spec={
+            "units": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "files": {"type": "list", "elements": "path", "default": []},
+                    "reload": {"type": "bool", "default": False},
+                    "check": {"type": "list", "elements": "str", "default": []},
+                    "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+                },
+            },
+            "journal_lines": {"type": "int", "default": 20},
+        },
+        supports_check_mode=True,
+    )
+    specs = module.params["units"]
+    try:
+        now = show([spec["name"] for spec in specs])
+        actions = {spec["name"]: wanted_action(spec, now[spec["name"]]) for spec in specs}
+        actions = {name: action for name, action in actions.items() if action[0]}
+        texts = {name: f"{action}: {reason}" for name, (action, reason) in actions.items()}
+        if actions and not module.check_mode:
+            perform(specs, actions)
+    except Failed as error:
+        lines = []
+        for name, state in show([spec["name"] for spec in specs]).items():
+            if state.get("ActiveState") not in ("active", "inactive"):
+                journal = subprocess.run(
+                    ["journalctl", "--no-pager", "-o", "cat", "-n", str(module.params["journal_lines"]), "-u", name],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                lines.append(f"Last lines of {name}:\n{journal.stdout}")
+        module.fail_json(msg="\n".join([str(error), *lines]))
+    module.exit_json(
+        changed=bool(actions),
+        actions=texts,
+        diff=[{"before": "", "after": f"{text}\n", "after_header": name} for name, text in texts.items()],
+    )
+
+
+if __name__ == "__main__":
+    main()

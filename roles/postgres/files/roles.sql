@@ -1,0 +1,42 @@
+-- The statements that are missing for roles (JSON: name, login, verifier, member_of, acts_as_group), database and owner.
+WITH wanted AS (
+  SELECT * FROM json_to_recordset(%s::json)
+    AS role(name text, login boolean, verifier text, member_of text, acts_as_group boolean)
+), database AS (
+  SELECT %s::text AS name, %s::text AS owner
+)
+SELECT statement FROM (
+  SELECT 1 AS step,
+         format('CREATE ROLE %%I %%s', name, CASE WHEN login THEN format('LOGIN PASSWORD %%L', verifier) ELSE 'NOLOGIN' END) AS statement
+    FROM wanted
+   WHERE name NOT IN (SELECT rolname FROM pg_authid)
+  UNION ALL
+  SELECT 2, format('ALTER ROLE %%I %%s', name, CASE WHEN login THEN format('LOGIN PASSWORD %%L', verifier) ELSE 'NOLOGIN' END)
+    FROM wanted JOIN pg_authid ON rolname = name
+   WHERE rolcanlogin <> login OR (login AND rolpassword IS DISTINCT FROM verifier)
+  UNION ALL
+  SELECT 3, format('ALTER ROLE %%I NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', name)
+    FROM wanted JOIN pg_authid ON rolname = name
+   WHERE rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls
+  UNION ALL
+  SELECT 4, format('GRANT %%I TO %%I', member_of, name)
+    FROM wanted
+   WHERE member_of IS NOT NULL
+     AND NOT EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles u ON u.oid = m.member
+                      WHERE g.rolname = wanted.member_of AND u.rolname = wanted.name)
+  UNION ALL
+  SELECT 5, format('ALTER ROLE %%I SET role = %%L', name, member_of)
+    FROM wanted
+   WHERE acts_as_group
+     AND NOT EXISTS (SELECT FROM pg_db_role_setting s JOIN pg_roles u ON u.oid = s.setrole
+                      WHERE u.rolname = wanted.name AND s.setdatabase = 0 AND 'role=' || wanted.member_of = ANY (s.setconfig))
+  UNION ALL
+  SELECT 6, format('CREATE DATABASE %%I OWNER %%I ENCODING ''UTF8'' TEMPLATE template0', name, owner)
+    FROM database
+   WHERE name NOT IN (SELECT datname FROM pg_database)
+  UNION ALL
+  SELECT 7, format('ALTER DATABASE %%I OWNER TO %%I', database.name, owner)
+    FROM database JOIN pg_database d ON d.datname = database.name JOIN pg_roles r ON r.oid = d.datdba
+   WHERE r.rolname <> database.owner
+) AS statements
+ORDER BY step

@@ -1,0 +1,70 @@
+"""notify URL COMMAND [ARG ...]: runs a web server under systemd's Type=notify and watchdog.
+
+The command takes this process's place, so that systemd's main process is the server itself. A child stays behind and asks
+URL: the first 200 is READY=1, each later one is WATCHDOG=1. It never ends the server: when the answers stop, or the child
+is gone, the watchdog of systemd does.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+
+START_PERIOD = 0.25  # seconds between two tries until the first answer
+ALIVE_PERIOD = 30.0  # seconds between two probes afterwards; three in a row may fail before WatchdogSec=90 is over
+TIMEOUT = 10.0  # seconds that one answer may take
+
+
+def answers(url: str) -> bool:
+    """Whether URL answers 200 in time."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=TIMEOUT) as response:
+            return bool(response.status == 200)
+    except (OSError, ValueError, urllib.error.URLError):
+        return False
+
+
+def tell(state: str) -> None:
+    """Sends a state to systemd (sd_notify), nowhere when it did not start us."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(state.encode(), address)
+
+
+def watch(url: str, server: int) -> None:
+    """Reports the server's health for as long as it lives."""
+    ready = False
+    while os.path.exists(f"/proc/{server}"):
+        if answers(url):
+            tell("WATCHDOG=1" if ready else "READY=1\nSTATUS=Answering on " + url)
+            ready = True
+        time.sleep(ALIVE_PERIOD if ready else START_PERIOD)
+
+
+def main(argv: list[str]) -> int:
+    """Starts the watcher, then becomes the server."""
+    if len(argv) < 3:
+        print(__doc__, file=sys.stderr)
+        return 2
+    server = os.getpid()
+    child = os.fork()
+    if child == 0:
+        # A second fork hands the watcher to systemd: the server must not inherit a child it never waits for.
+        if os.fork() == 0:
+            watch(argv[1], server)
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.execvp(argv[2], argv[2:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,516 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""code_containers and code_images against a real engine (DOCKER_HOST, or the usual socket).
+
+The modules run as Ansible runs them: a process of their own, arguments as JSON. Everything made here is called
+`...t-code-...` and is removed again. The base image is this Python interpreter in an otherwise empty file system.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+docker = pytest.importorskip("docker", reason="the Docker SDK for Python is what the modules use")
+
+ROOT = Path(__file__).resolve().parents[2]
+ENDPOINT = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+IMAGE, OTHER_IMAGE, BAD_IMAGE = "t-code-image:1", "t-code-image:2", "t-code-image:bad"
+NETWORK, EXTRA_NETWORK = "t-code-main", "t-code-extra"
+LABEL = "dataops.dagster.location"
+Json = dict[str, Any]
+
+SERVER = """
+import signal, socket, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print("serving", flush=True)
+server = socket.socket()
+server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+server.bind(("0.0.0.0", int(sys.argv[1])))
+server.listen()
+while True:
+    server.accept()[0].close()
+"""
+BAD_SERVER = "print('cannot import pipelines')\nraise SystemExit(7)\n"
+CHECK = "import socket, sys\nsocket.create_connection(('127.0.0.1', int(sys.argv[1])), 1)\n"
+
+
+def _engine() -> Any:
+    try:
+        api = docker.APIClient(base_url=ENDPOINT, version="auto", timeout=60)
+        api.ping()
+    except Exception as error:
+        pytest.skip(f"no Docker engine at {ENDPOINT}: {error}")
+    return api
+
+
+def _base_tar() -> bytes:
+    """This interpreter, its standard library and the shared objects it needs."""
+    binary = os.path.realpath(sys.executable)
+    stdlib = sysconfig.get_path("stdlib")
+    wanted = {binary}
+    for item in [binary, *Path(stdlib, "lib-dynload").glob("_socket*.so"), *Path(stdlib, "lib-dynload").glob("se*.so")]:
+        listing = subprocess.run(["ldd", str(item)], capture_output=True, text=True, check=True).stdout
+        wanted |= {word for word in listing.split() if word.startswith("/")}
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", dereference=True) as tar:
+        for path in sorted(wanted):
+            tar.add(path)
+
+        def lean(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+            parts = set(Path(info.name).parts)
+            unwanted = {
+                "test",
+                "tests",
+                "site-packages",
+                "dist-packages",
+                "__pycache__",
+                "idlelib",
+                "ensurepip",
+                "lib2to3",
+            }
+            return None if parts & unwanted or Path(info.name).name.startswith("config-") else info
+
+        tar.add(stdlib, filter=lean)
+        for name, code in (("server", SERVER), ("bad", BAD_SERVER), ("check", CHECK)):
+            info = tarfile.TarInfo(name)
+            info.size = len(code)
+            tar.addfile(info, io.BytesIO(code.encode()))
+    return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def api() -> Iterator[Any]:
+    api = _engine()
+    _clean(api)
+    api.import_image_from_data(_base_tar(), repository="t-code-base", tag="itest")
+    home = sys.base_prefix
+    for ref, extra in (
+        (IMAGE, f'ENV FROM_IMAGE=yes\nLABEL from.image=yes {LABEL}="t-code-inherited"'),
+        (OTHER_IMAGE, "ENV FROM_IMAGE=other"),
+        (BAD_IMAGE, "ENV BAD=1"),
+    ):
+        recipe = f"FROM t-code-base:itest\nENV PYTHONHOME={home}\n{extra}\n"
+        for line in api.build(fileobj=io.BytesIO(recipe.encode()), tag=ref, rm=True, decode=True):
+            assert "error" not in line, line
+    for name in (NETWORK, EXTRA_NETWORK):
+        api.create_network(name)
+    yield api
+    _clean(api)
+
+
+def _clean(api: Any) -> None:
+    for item in api.containers(all=True):
+        if any("t-code-" in name for name in item["Names"]):
+            api.remove_container(item["Id"], force=True, v=True)
+    for item in api.networks():
+        if item["Name"] in (NETWORK, EXTRA_NETWORK):
+            api.remove_network(item["Id"])
+    for item in api.images():
+        for tag in item["RepoTags"] or ():
+            if tag.startswith(("t-code-image:", "t-code-base:itest", "dagster-code/t-code-")):
+                api.remove_image(tag, force=True)
+
+
+PYTHON = os.path.realpath(sys.executable)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def location(name: str = "t-code-a", **changes: Any) -> Json:
+    return {
+        "name": name,
+        "image": IMAGE,
+        "command": [PYTHON, "/server", "4000"],
+        "env": {"FLAG": True, "DB_PASSWORD": "correct-horse"},
+        "mem_limit": "128m",
+        "cpus": "0.5",
+        "stop_timeout": 5,
+        **changes,
+    }
+
+
+def _command(*locations: Json, check: bool = False, diff: bool = False, **args: Any) -> tuple[list[str], str]:
+    args = {
+        "docker_host": ENDPOINT,
+        "network": NETWORK,
+        "locations": list(locations),
+        "health_command": [PYTHON, "/check", "{container_port}"],
+        "health_timeout": 6,
+        "_ansible_check_mode": check,
+        "_ansible_diff": diff,
+        **args,
+    }
+    module = "ansible_collections.dataops.dagster.plugins.modules.code_containers"
+    return [sys.executable, "-m", module], json.dumps({"ANSIBLE_MODULE_ARGS": args})
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT / ".deps")}
+
+
+def reconcile(*locations: Json, fails: bool = False, **args: Any) -> Json:
+    command, text = _command(*locations, **args)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, env=_environment(), check=False)
+    try:
+        result: Json = json.loads(done.stdout)
+    except ValueError:
+        pytest.fail(f"no JSON from the module: {done.stdout}\n{done.stderr}")
+    assert bool(result.get("failed")) is fails, result.get("msg", result)
+    assert "correct-horse" not in done.stdout
+    return result
+
+
+def actions(result: Json) -> dict[str, str]:
+    return {item["name"]: item["action"] for item in result["locations"]}
+
+
+def ids(result: Json) -> dict[str, str]:
+    return {item["name"]: item["container_id"] for item in result["locations"]}
+
+
+def names(api: Any) -> set[str]:
+    listed = api.containers(all=True, filters={"name": "dagster-code-t-code-"})
+    return {item["Names"][0].lstrip("/") for item in listed}
+
+
+@pytest.fixture(autouse=True)
+def no_leftovers(api: Any) -> Iterator[None]:
+    yield
+    for item in api.containers(all=True, filters={"name": "dagster-code-t-code-"}):
+        api.remove_container(item["Id"], force=True, v=True)
+
+
+def test_create_is_idempotent_and_an_empty_list_removes(api: Any) -> None:
+    wanted = [location(port=free_port(), networks=[EXTRA_NETWORK]), location("t-code-b", env={})]
+    planned = reconcile(*wanted, check=True)
+    assert planned["changed"] and set(actions(planned).values()) == {"created"}
+    assert names(api) == set()
+    made = reconcile(*wanted, diff=True)
+    assert actions(made) == {"t-code-a": "created", "t-code-b": "created"}
+    assert "DB_PASSWORD: ********" in made["diff"]["after"] and "FLAG: true" in made["diff"]["after"]
+    info = api.inspect_container("dagster-code-t-code-a")
+    assert info["HostConfig"]["Memory"] == 128 * 1024**2 and info["HostConfig"]["NanoCpus"] == 500_000_000
+    assert info["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert set(info["NetworkSettings"]["Networks"]) == {NETWORK, EXTRA_NETWORK}
+    assert info["Config"]["StopTimeout"] == 5 and info["Config"]["Labels"][LABEL] == "t-code-a"
+    with socket.create_connection(("127.0.0.1", wanted[0]["port"]), 2):
+        pass
+    for check in (True, False):
+        again = reconcile(*wanted, check=check, diff=True)
+        assert not again["changed"] and ids(again) == ids(made)
+        assert again["diff"] == {"before": "", "after": ""}
+    removed = reconcile()
+    assert set(actions(removed).values()) == {"removed"} and names(api) == set()
+
+
+def _stop(api: Any, name: str) -> None:
+    api.stop(name, timeout=5)
+
+
+def _replace_by_hand(api: Any, name: str) -> None:
+    """Same labels (the digest too), another environment: only a look at the real container can tell."""
+    labels = api.inspect_container(name)["Config"]["Labels"]
+    api.remove_container(name, force=True)
+    host = api.create_host_config(network_mode=NETWORK, restart_policy={"Name": "unless-stopped"})
+    made = api.create_container(
+        IMAGE, [PYTHON, "/server", "4000"], name=name, labels=labels, environment={"FLAG": "no"}, host_config=host
+    )
+    api.start(made["Id"])
+
+
+DRIFTS: dict[str, tuple[Callable[[Any, str], Any], str, str, bool]] = {
+    "memory": (
+        lambda api, name: api.update_container(name, mem_limit="64m", memswap_limit="64m"),
+        "updated",
+        "memory: 64m",
+        True,
+    ),
+    "restart": (
+        lambda api, name: api.update_container(name, restart_policy={"Name": "always"}),
+        "updated",
+        "restart_policy",
+        True,
+    ),
+    "network": (lambda api, name: api.disconnect_container_from_network(name, NETWORK), "updated", "networks", True),
+    "more networks": (
+        lambda api, name: api.connect_container_to_network(name, EXTRA_NETWORK),
+        "updated",
+        "networks",
+        True,
+    ),
+    "stopped": (_stop, "started", "status: exited", True),
+    "paused": (lambda api, name: api.pause(name), "started", "status: paused", True),
+    "removed": (lambda api, name: api.remove_container(name, force=True), "created", "absent", False),
+    "replaced": (_replace_by_hand, "recreated", "env.FLAG", False),
+}
+
+
+@pytest.mark.parametrize("drift", DRIFTS)
+def test_a_hand_changed_container_is_noticed_and_mended(api: Any, drift: str) -> None:
+    change, action, words, same = DRIFTS[drift]
+    wanted = location(port=free_port())
+    made = reconcile(wanted)
+    change(api, "dagster-code-t-code-a")
+    planned = reconcile(wanted, check=True)
+    assert actions(planned) == {"t-code-a": action} and words in " ".join(planned["locations"][0]["differences"])
+    mended = reconcile(wanted)
+    assert mended["changed"] and actions(mended) == {"t-code-a": action}
+    assert (ids(mended) == ids(made)) is same
+    with socket.create_connection(("127.0.0.1", wanted["port"]), 2):
+        pass
+    assert not reconcile(wanted)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("change", "action"),
+    [
+        ({"image": OTHER_IMAGE}, "recreated"),
+        ({"env": {"FLAG": False}}, "recreated"),
+        ({"labels": {"team": "x"}}, "recreated"),
+        ({"extra_hosts": {"db": "10.0.0.1"}}, "recreated"),
+        ({"user": "1234"}, "recreated"),
+        ({"mem_limit": None}, "recreated"),
+        ({"mem_limit": "256m"}, "updated"),
+        ({"cpus": 1}, "updated"),
+        ({"restart_policy": "on-failure:3"}, "updated"),
+        ({"networks": [EXTRA_NETWORK]}, "updated"),
+    ],
+    ids=str,
+)
+def test_a_changed_wish_changes_the_container(change: Json, action: str) -> None:
+    reconcile(location())
+    assert actions(reconcile(location(**change))) == {"t-code-a": action}
+    assert not reconcile(location(**change))["changed"]
+
+
+def test_a_bad_image_puts_the_previous_container_back_and_keeps_the_others(api: Any) -> None:
+    wanted = location(port=free_port())
+    made = reconcile(wanted)
+    bad = {**wanted, "image": BAD_IMAGE, "command": [PYTHON, "/bad"]}
+    for _attempt in range(2):
+        failed = reconcile(bad, location("t-code-b"), fails=True)
+        assert "exit code 7" in failed["msg"] and "cannot import pipelines" in failed["msg"]
+        assert [item["name"] for item in failed["failures"]] == ["t-code-a"]
+        assert ids(failed)["t-code-a"] == ids(made)["t-code-a"]
+        assert names(api) == {"dagster-code-t-code-a", "dagster-code-t-code-b"}
+        with socket.create_connection(("127.0.0.1", wanted["port"]), 2):
+            pass
+    assert actions(reconcile(wanted, location("t-code-b"))) == {"t-code-a": "none", "t-code-b": "none"}
+
+
+def test_a_new_container_that_never_gets_healthy_fails_each_time(api: Any) -> None:
+    deaf = location(command=[PYTHON, "/server", "4001"])
+    for _attempt in range(2):
+        failed = reconcile(deaf, fails=True, health_timeout=4)
+        assert "not healthy within 4 s" in failed["msg"] and "serving" in failed["msg"]
+        assert not api.inspect_container("dagster-code-t-code-a")["State"]["Running"]
+    assert actions(reconcile(location())) == {"t-code-a": "recreated"}
+
+
+def test_a_health_command_that_is_not_there_is_said_at_once() -> None:
+    begin = time.monotonic()
+    failed = reconcile(location(), fails=True, health_command=["/no/such/program"], health_timeout=60)
+    assert "cannot run in the container" in failed["msg"] and time.monotonic() - begin < 30
+
+
+def test_a_taken_port_names_its_owner_and_nothing_is_touched(api: Any) -> None:
+    with socket.socket() as owner:
+        owner.bind(("127.0.0.1", 0))
+        owner.listen()
+        port = owner.getsockname()[1]
+        for check in (True, False):
+            failed = reconcile(location(port=port), fails=True, check=check)
+            assert f"process {os.getpid()} (" in failed["msg"] and f":{port}" in failed["msg"]
+        assert names(api) == set()
+
+
+def test_two_locations_swap_their_ports() -> None:
+    one, two = free_port(), free_port()
+    reconcile(location("t-code-a", port=one), location("t-code-b", port=two))
+    swapped = [location("t-code-a", port=two), location("t-code-b", port=one)]
+    assert set(actions(reconcile(*swapped)).values()) == {"recreated"}
+    assert not reconcile(*swapped)["changed"]
+
+
+def test_a_foreign_container_is_neither_removed_nor_overwritten(api: Any) -> None:
+    # Like a run container: it inherits the location label of its image.
+    inherited = api.create_container(IMAGE, [PYTHON, "/server", "4000"], name="dagster-code-t-code-foreign")["Id"]
+    assert api.inspect_container(inherited)["Config"]["Labels"][LABEL] == "t-code-inherited"
+    assert not reconcile()["changed"]
+    failed = reconcile(location("t-code-foreign"), fails=True)
+    assert "this collection did not make" in failed["msg"]
+    assert api.inspect_container(inherited)["Id"] == inherited
+
+
+@pytest.mark.parametrize("delay", [0.45, 0.6, 0.75, 0.9, 1.1, 1.3, 1.6, 2.0])
+def test_a_call_killed_at_any_moment_is_finished_by_the_next(api: Any, delay: float) -> None:
+    port = free_port()
+    reconcile(location(port=port))
+    wanted = location(port=port, image=OTHER_IMAGE)
+    command, text = _command(wanted)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=_environment()) as process:
+        assert process.stdin
+        process.stdin.write(text.encode())
+        process.stdin.close()
+        time.sleep(delay)
+        process.kill()
+    reconcile(wanted)
+    assert names(api) == {"dagster-code-t-code-a"}
+    info = api.inspect_container("dagster-code-t-code-a")
+    assert info["Image"] == api.inspect_image(OTHER_IMAGE)["Id"] and info["State"]["Running"]
+    assert info["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert not reconcile(wanted)["changed"]
+
+
+@pytest.mark.parametrize("state", ["no current", "new unproven", "new broken", "next left"])
+def test_each_leftover_of_a_swap_is_settled(api: Any, state: str) -> None:
+    port = free_port()
+    old = ids(reconcile(location(port=port)))["t-code-a"]
+    name = "dagster-code-t-code-a"
+    broken = state == "new broken"
+    if state == "next left":
+        labels = api.inspect_container(old)["Config"]["Labels"]
+        api.create_container(IMAGE, [PYTHON, "/server", "4000"], name=f"{name}-next", labels=labels)
+    else:
+        api.stop(old, timeout=5)
+        api.rename(old, f"{name}-previous")
+    if state in ("new unproven", "new broken"):
+        # Made by the module under the same name, then turned into what an interrupted call leaves.
+        api.rename(f"{name}-previous", "t-code-aside")
+        changes: Json = {"command": [PYTHON, "/bad"]} if broken else {"env": {"NEW": 1}}
+        api_labels_free = location(port=port, **changes)
+        api.update_container("t-code-aside", restart_policy={"Name": "unless-stopped"})
+        _hide(api, "t-code-aside")
+        reconcile(api_labels_free, fails=broken)
+        api.update_container(name, restart_policy={"Name": "no"})
+        api.rename("t-code-aside", f"{name}-previous")
+    planned = reconcile(location(port=port), check=True)
+    assert planned["changed"] and "interrupted swap" in " ".join(planned["locations"][0]["differences"])
+    done = reconcile(location(port=port))
+    assert done["changed"] and names(api) == {name}
+    if state in ("no current", "new broken", "next left"):
+        assert ids(done)["t-code-a"] == old
+    assert not reconcile(location(port=port))["changed"]
+
+
+def _hide(api: Any, name: str) -> None:
+    """A stopped container outside the module's name prefix is none of its business."""
+    assert not api.inspect_container(name)["State"]["Running"]
+
+
+def test_all_bad_input_is_said_at_once() -> None:
+    result = reconcile(
+        location("t-code-a", port=4000), location("t-code-b", port=4000), location("x-next"),
+        location("t-code-c", mem_limit="lots"), fails=True,
+    )  # fmt: skip
+    for words in ("both publish port 4000", "x-next", "mem_limit: 'lots'"):
+        assert words in result["msg"]
+    result = reconcile(location(image="t-code-none:1"), location("t-code-b", networks=["t-code-nowhere"]), fails=True)
+    assert "no image 't-code-none:1'" in result["msg"] and "no network t-code-nowhere" in result["msg"]
+    assert "No Docker engine answers" in reconcile(fails=True, docker_host="unix:///nonexistent.sock")["msg"]
+
+
+# --- code_images --------------------------------------------------------------------------------------------------------
+
+
+def images(tmp_path: Path, check: bool = False, fails: bool = False, **args: Any) -> Json:
+    """One task through its action plugin, on this host."""
+    task = {"dataops.dagster.code_images": {"docker_host": ENDPOINT, **args}, "register": "answer"}
+    show = {"ansible.builtin.copy": {"content": "{{ answer | to_json }}", "dest": str(tmp_path / "answer.json")}}
+    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [
+        {**task, "ignore_errors": True}, {**show, "check_mode": False}]}]  # fmt: skip
+    (tmp_path / "play.json").write_text(json.dumps(play))
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local"]
+    command += ["-e", f"ansible_python_interpreter={sys.executable}", str(tmp_path / "play.json")]
+    environment = {**_environment(), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".deps"), "ANSIBLE_LOCALHOST_WARNING": "0"}
+    done = subprocess.run(
+        [*command, *(["--check"] if check else [])], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer: Json = json.loads((tmp_path / "answer.json").read_text())
+    assert bool(answer.get("failed")) is fails, answer
+    return answer
+
+
+def test_images_are_built_loaded_and_copied_once(api: Any, tmp_path: Path) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text("ARG BASE\nFROM $BASE\nCOPY . /src\n")
+    (context / "code.py").write_text("one\n")
+    archive = tmp_path / "saved.tar"
+    with archive.open("wb") as target:
+        target.writelines(api.get_image(OTHER_IMAGE))
+    api.remove_image(OTHER_IMAGE, noprune=True)
+    wanted = [
+        {"name": "t-code-built", "build": {"context": str(context), "args": {"BASE": OTHER_IMAGE}, "base_archive": str(archive)}},
+        {"name": "t-code-saved", "archive": str(archive)},
+        {"name": "t-code-there", "image": IMAGE},
+    ]  # fmt: skip
+    planned = images(tmp_path, check=True, images=wanted)["images"]
+    assert planned["t-code-built"]["action"] == "built" and planned["t-code-built"]["id"] is None
+    made = images(tmp_path, images=wanted)
+    assert made["changed"]
+    assert {key: item["action"] for key, item in made["images"].items()} == {
+        "t-code-built": "built", "t-code-saved": "loaded", "t-code-there": "none"}  # fmt: skip
+    assert {key: item["ref"] for key, item in made["images"].items()} == {
+        key: item["ref"] for key, item in planned.items()
+    }
+    built = made["images"]["t-code-built"]
+    assert re.fullmatch(r"dagster-code/t-code-built:[0-9a-f]{16}", built["ref"])
+    info = api.inspect_image(built["ref"])
+    assert info["Id"] == built["id"] and LABEL not in (info["Config"]["Labels"] or {})
+    again = images(tmp_path, images=wanted)
+    assert not again["changed"] and again["images"]["t-code-built"]["id"] == built["id"]
+    (context / "code.py").write_text("two\n")
+    assert images(tmp_path, images=wanted[:1])["images"]["t-code-built"]["ref"] != built["ref"]
+
+    copy = {"id": built["id"], "ref": built["ref"]}
+    assert images(tmp_path, load=[copy])["missing"] == []
+    exported = tmp_path / "copy.tar"
+    images(tmp_path, export=[{**copy, "path": str(exported)}])
+    api.remove_image(built["ref"], force=True)
+    assert images(tmp_path, load=[copy])["missing"] == [built["ref"]]
+    loaded = images(tmp_path, load=[{**copy, "path": str(exported)}])
+    assert loaded["changed"] and loaded["loaded"] == [built["ref"]] and loaded["missing"] == []
+    assert api.inspect_image(built["ref"])["Id"] == built["id"]
+    assert not images(tmp_path, load=[{**copy, "path": str(exported)}])["changed"]
+
+
+def test_what_is_wrong_with_images_is_said_clearly(tmp_path: Path) -> None:
+    wrong = [
+        {"name": "a", "build": {"context": str(tmp_path / "none")}},
+        {"name": "b", "build": {"context": str(tmp_path), "dockerfile": "Dockerfil"}},
+        {"name": "c", "archive": str(tmp_path / "none.tar")},
+    ]
+    msg = images(tmp_path, images=wrong, verify_only=True, docker_host="unix:///nonexistent.sock", fails=True)["msg"]
+    for words in ("[a].build.context", "[b].build.dockerfile", "[c].archive"):
+        assert words in msg
+    unknown = [{"name": "d", "image": "127.0.0.1:1/none:1"}, {"name": "e", "image": IMAGE}]
+    assert set(images(tmp_path, images=unknown, verify_only=True)["unverified"]) == {"d"}
+    away = images(tmp_path, images=unknown, verify_only=True, docker_host="unix:///nonexistent.sock")
+    assert set(away["unverified"]) == {"d", "e"}
+    assert "[d].image" in images(tmp_path, images=unknown, fails=True)["msg"]
+    context = tmp_path / "bad"
+    context.mkdir()
+    (context / "Dockerfile").write_text(
+        f'FROM {IMAGE}\nRUN ["{PYTHON}", "-c", "raise SystemExit(\'no compiler here\')"]\n'
+    )
+    msg = images(tmp_path, images=[{"name": "t-code-f", "build": {"context": str(context)}}], fails=True)["msg"]
+    assert "dagster_code_locations[t-code-f].build" in msg and "no compiler here" in msg

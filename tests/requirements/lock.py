@@ -1,0 +1,146 @@
+"""Compile the locks of this repository: the tools of a checkout, Dagster on the hosts, uv on the hosts.
+
+A lock keeps the versions it has until it is asked to move:
+
+    lock.py                 after an edit of an input file, or to add a Dagster version: the rest stays
+    lock.py --upgrade       newest versions that the inputs allow
+    lock.py --check         writes nothing; exit 1 and a diff if a lock does not follow from its input
+
+Each lock is universal (environment markers instead of one platform), holds hashes, and names no index, so that the
+same file serves the public index, a company mirror and an offline wheelhouse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+INPUTS = Path("tests/requirements")
+HOST_LOCKS = Path("roles/instance/files/locks")
+
+# Every version a user may ask for. A version is added here, locked, and tested before it is called supported.
+DAGSTER_VERSIONS = ("1.13.26", "1.13.27")
+
+# The oldest Python we meet: Debian 12 has 3.11, Debian 13 has 3.13. A universal lock covers everything from here up.
+PYTHON_VERSION = "3.11"
+
+
+class LockError(Exception):
+    """What went wrong, in one sentence for the person who ran this."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """One lock: its input text and where both live, relative to the root of the repository."""
+
+    source: Path
+    text: str
+    target: Path
+
+
+def library_version(version: str) -> str:
+    """Return the version of dagster-postgres and its like released with a Dagster version: 1.X.Y, 0.(X+16).Y."""
+    match = re.fullmatch(r"1\.(\d+)\.(\d+)", version)
+    if match is None:
+        raise LockError(f"Dagster version {version!r} is not of the form 1.X.Y; correct DAGSTER_VERSIONS in lock.py.")
+    return f"0.{int(match[1]) + 16}.{match[2]}"
+
+
+def locks() -> Iterator[Lock]:
+    """Yield every lock of the repository."""
+
+    def plain(source: Path, target: Path) -> Lock:
+        return Lock(source, (ROOT / source).read_text(encoding="utf-8"), target)
+
+    yield plain(INPUTS / "tools.in", INPUTS / "tools.lock")
+    yield plain(INPUTS / "uv.in", HOST_LOCKS / "uv.txt")
+    template = plain(INPUTS / "dagster.in", HOST_LOCKS)
+    for version in DAGSTER_VERSIONS:
+        text = template.text.replace("{version}", version).replace("{library}", library_version(version))
+        yield Lock(template.source, text, HOST_LOCKS / f"dagster-{version}.txt")
+
+
+def find_uv() -> str:
+    """Return the uv to run: the one of the environment this script runs in, else the one on PATH."""
+    beside = Path(sys.executable).with_name("uv")
+    found = os.environ.get("UV") or (str(beside) if beside.exists() else shutil.which("uv"))
+    if not found:
+        raise LockError("No uv found beside this Python or on PATH; install it (pip install uv) or set UV=/path/to/uv.")
+    return found
+
+
+def compile_lock(uv: str, lock: Lock, *, upgrade: bool) -> str:
+    """Return the text the lock should have."""
+    header = (
+        f"# Made by tests/requirements/lock.py from {lock.source}: change that file and run `make locks`.\n"
+        f"# Python {PYTHON_VERSION} and newer. Install with --require-hashes.\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = Path(folder, lock.source.name), Path(folder, lock.target.name)
+        source.write_text(lock.text, encoding="utf-8")
+        current = ROOT / lock.target
+        if current.exists() and not upgrade:
+            # uv prefers the versions it finds in its output file.
+            shutil.copyfile(current, output)
+        argv = [uv, "pip", "compile", source.name, "--output-file", output.name]
+        argv += ["--universal", "--python-version", PYTHON_VERSION, "--generate-hashes"]
+        argv += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links", "--quiet"]
+        # A uv.toml or pyproject.toml of the user's must not change what is locked; index settings stay in the
+        # environment, where a company mirror belongs.
+        done = subprocess.run([*argv, "--no-config"], cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise LockError(f"uv could not resolve {lock.target} from {lock.source}:\n{done.stderr.strip()}")
+        return header + output.read_text(encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--upgrade", action="store_true", help="take the newest versions that the inputs allow")
+    mode.add_argument("--check", action="store_true", help="write nothing, fail if a lock does not follow its input")
+    options = parser.parse_args(arguments)
+
+    stale = 0
+    try:
+        uv = find_uv()
+        wanted = {lock.target: compile_lock(uv, lock, upgrade=options.upgrade) for lock in locks()}
+    except LockError as error:
+        print(f"lock.py: {error}", file=sys.stderr)
+        return 2
+    for target, text in wanted.items():
+        path = ROOT / target
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        if old == text:
+            continue
+        stale += 1
+        if options.check:
+            sys.stdout.writelines(
+                difflib.unified_diff(
+                    old.splitlines(keepends=True), text.splitlines(keepends=True), str(target), "from its input"
+                )
+            )
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {target}")
+    # A lock nobody makes any more would still be offered to users as a supported version.
+    for path in sorted((ROOT / HOST_LOCKS).glob("dagster-*.txt")):
+        if path.relative_to(ROOT) not in wanted:
+            stale += 1
+            print(f"{path.relative_to(ROOT)}: not in DAGSTER_VERSIONS of lock.py; remove the file or add the version")
+    return 1 if options.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,332 @@
+"""The modules that write dagster.yaml and workspace.yaml, with a stand-in for Dagster's Python that counts calls."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils import basic
+from ansible.module_utils.testing import patch_module_args
+
+BASE = "ansible_collections.dataops.dagster.plugins.modules."
+VERSION = "1.13.27"
+CONFIG = {
+    "telemetry": {"enabled": False},
+    "run_launcher": {"module": "m", "class": "C", "config": {"a": {"env": "NAME"}}},
+}
+LOCATIONS = [{"name": "a", "host": "code1", "port": "4000"}, {"name": "b", "socket": "/run/b.sock", "ssl": "true"}]
+
+
+class Stop(BaseException):
+    """exit_json or fail_json was called. Like the SystemExit that it stands for, not an Exception."""
+
+
+class Rig:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.home.mkdir()
+        self.python = folder / "python"
+        self.calls = folder / "calls"
+        self.calls.mkdir()
+        self.answer([])
+
+    def answer(self, problems: list[dict[str, str]], version: str = VERSION, text: str | None = None) -> None:
+        output = json.dumps({"dagster_version": version, "problems": problems}) if text is None else text
+        self.python.write_text(
+            f"#!{sys.executable}\nimport json, pathlib, sys\ncalls = pathlib.Path({str(self.calls)!r})\n"
+            f"(calls / str(len(list(calls.iterdir())))).write_text(sys.stdin.read())\nprint({output!r})\n"
+        )
+        self.python.chmod(0o755)
+
+    def requests(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in sorted(self.calls.iterdir())]
+
+    def run(
+        self, module: str = "dagster_yaml", check: bool = False, diff: bool = True, **changes: Any
+    ) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "path": str(self.home / f"{module.removesuffix('_yaml')}.yaml"),
+            "python": str(self.python),
+            "dagster_version": VERSION,
+            "env": {"NAME": "x"},
+            "_ansible_check_mode": check,
+            "_ansible_diff": diff,
+            "_ansible_remote_tmp": str(self.folder / "tmp"),
+        }
+        arguments.update({"config": CONFIG} if module == "dagster_yaml" else {"locations": LOCATIONS})
+        arguments.update(changes)
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        results: list[dict[str, Any]] = []
+
+        def finish(instance: basic.AnsibleModule, result: dict[str, Any]) -> None:
+            results.append({**result, "params": instance.params})
+            raise Stop
+
+        def exit_json(instance: basic.AnsibleModule, **result: Any) -> None:
+            finish(instance, {"failed": False, **result})
+
+        def fail_json(instance: basic.AnsibleModule, msg: str, **result: Any) -> None:
+            finish(instance, {"failed": True, "changed": False, "msg": msg, **result})
+
+        self.warnings: list[str] = []
+        with pytest.MonkeyPatch.context() as patch, patch_module_args(arguments):
+            patch.setattr(basic.AnsibleModule, "exit_json", exit_json)
+            patch.setattr(basic.AnsibleModule, "fail_json", fail_json)
+            patch.setattr(basic.AnsibleModule, "warn", lambda _self, text: self.warnings.append(text))
+            with pytest.raises(Stop):
+                importlib.import_module(BASE + module).main()
+        (result,) = results
+        return result
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_check_apply_reapply(rig: Rig) -> None:
+    path = rig.home / "dagster.yaml"
+    checked = rig.run(check=True)
+    assert (checked["failed"], checked["changed"], path.exists()) == (False, True, False)
+    applied = rig.run()
+    assert (applied["changed"], applied["checked_by"], applied["problems"]) == (True, "Dagster 1.13.27", [])
+    assert applied["path"] == str(path)
+    assert yaml.safe_load(path.read_text()) == CONFIG
+    assert "change dagster_config" in path.read_text()
+    assert checked["diff"] == applied["diff"]
+    assert applied["diff"]["after"] == path.read_text()
+    calls = len(rig.requests())
+    assert calls == 2
+    again = rig.run()
+    assert (again["changed"], again["checked_by"], "diff" in again) == (False, "Dagster 1.13.27", False)
+    assert len(rig.requests()) == calls, "the second run must not start Dagster's Python"
+
+
+def test_what_dagster_is_asked(rig: Rig) -> None:
+    rig.run()
+    (request,) = rig.requests()
+    assert request["dagster_yaml"] == CONFIG
+    assert request["env"] == {"NAME": "x"}
+    assert yaml.safe_load(request["texts"]["dagster_yaml"]) == CONFIG
+
+
+def test_mode_and_nothing_left_behind(rig: Rig) -> None:
+    rig.run()
+    path = rig.home / "dagster.yaml"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert [entry.name for entry in rig.home.iterdir()] == ["dagster.yaml"]
+    assert rig.run(mode="0600")["changed"] is True
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert rig.run(mode="0600")["changed"] is False
+
+
+def test_new_file_is_never_open(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    original = basic.AnsibleModule.atomic_move
+
+    def atomic_move(self: basic.AnsibleModule, source: str, target: str, **options: Any) -> None:
+        seen.append(stat.S_IMODE(os.stat(source).st_mode))
+        original(self, source, target, **options)
+        seen.append(stat.S_IMODE(os.stat(target).st_mode))
+
+    monkeypatch.setattr(basic.AnsibleModule, "atomic_move", atomic_move)
+    rig.run(mode="0600")
+    assert seen == [0o600, 0o600]
+
+
+def test_new_version_is_checked_and_written(rig: Rig) -> None:
+    rig.run()
+    rig.answer([], version="1.13.28")
+    assert rig.run(dagster_version="1.13.28")["changed"] is True
+    assert "Dagster 1.13.28" in (rig.home / "dagster.yaml").read_text()
+
+
+def test_variable_that_disappeared_is_noticed(rig: Rig) -> None:
+    rig.run()
+    rig.answer([{"path": "run_launcher.config.a", "section": "run_launcher", "message": "NAME is not set"}])
+    result = rig.run(env={})
+    assert result["failed"] is True
+    assert "NAME is not set" in result["msg"]
+
+
+def test_problems_of_both_kinds_in_one_message(rig: Rig) -> None:
+    rig.answer(
+        [
+            {"path": "telemetry.enabled", "section": "telemetry", "message": "found 'yes', expected a boolean"},
+            {"path": "bogus", "section": "bogus", "message": "said already"},
+            {"path": "run_launcher.config", "section": "run_launcher", "message": "said better"},
+        ]
+    )
+    launcher = {"module": "dagster_docker", "class": "DockerRunLauncher", "config": {"network": "a", "networks": ["b"]}}
+    result = rig.run(config={"bogus": 1, "telemetry": {"enabled": "yes"}, "run_launcher": launcher})
+    assert result["failed"] is True
+    assert [problem["path"] for problem in result["problems"]] == [
+        "bogus",
+        "run_launcher.config.networks",
+        "telemetry.enabled",
+    ]
+    lines = result["msg"].splitlines()
+    assert len(lines) == 4
+    assert "3 problems" in lines[0]
+    assert "dagster_config" in lines[0]
+    assert not (rig.home / "dagster.yaml").exists()
+
+
+def test_bad_content_leaves_the_old_file(rig: Rig) -> None:
+    rig.run()
+    before = (rig.home / "dagster.yaml").read_text()
+    rig.answer([{"path": "nux", "section": "nux", "message": "wrong"}])
+    assert rig.run(config={"nux": 1})["failed"] is True
+    assert (rig.home / "dagster.yaml").read_text() == before
+
+
+def test_refused_secret_goes_nowhere(rig: Rig) -> None:
+    storage = {"postgres": {"postgres_url": "postgresql://u:hunter2@h/d"}}
+    result = rig.run(config={"storage": storage, "run_launcher": {"config": {"registry": {"password": "hunter2"}}}})
+    assert result["failed"] is True
+    assert len(result["problems"]) == 2
+    assert "hunter2" not in json.dumps([result["msg"], result["problems"], result["params"], rig.requests()])
+    assert rig.requests(), "Dagster was still asked about the rest"
+
+
+def test_bare_host_in_check_mode(rig: Rig) -> None:
+    rig.python.unlink()
+    result = rig.run(check=True, path="/no/such/folder/dagster.yaml", owner="nobody-yet", group="nobody-yet")
+    assert (result["failed"], result["changed"]) == (False, True)
+    assert result["checked_by"] == "rules of the collection"
+    assert "does not exist yet" in rig.warnings[0]
+    assert rig.run(check=True, config={"bogus": 1})["failed"] is True
+
+
+def test_without_dagster_nothing_is_written(rig: Rig) -> None:
+    rig.python.unlink()
+    result = rig.run()
+    assert result["failed"] is True
+    assert str(rig.python) in result["msg"]
+    assert list(rig.home.iterdir()) == []
+
+
+def test_other_version_than_expected(rig: Rig) -> None:
+    rig.answer([{"path": "nux", "section": "nux", "message": "an old opinion"}], version="1.12.0")
+    result = rig.run()
+    assert "found Dagster 1.12.0" in result["msg"]
+    assert "dagster_version" in result["msg"]
+    checked = rig.run(check=True)
+    assert (checked["failed"], checked["checked_by"]) == (False, "rules of the collection")
+    assert "still has Dagster 1.12.0" in rig.warnings[0]
+
+
+def test_no_answer(rig: Rig) -> None:
+    rig.answer([], text="Segmentation fault")
+    result = rig.run()
+    assert "gave no answer" in result["msg"]
+
+
+def test_missing_folder_and_folder_as_file(rig: Rig) -> None:
+    assert "DAGSTER_HOME" in rig.run(path=str(rig.home / "x" / "dagster.yaml"))["msg"]
+    assert "is a directory" in rig.run(path=str(rig.home))["msg"]
+
+
+def test_drift_is_mended_and_shown_without_old_secrets(rig: Rig) -> None:
+    path = rig.home / "dagster.yaml"
+    path.write_text("storage:\n  password: hunter2\n")
+    result = rig.run(check=True)
+    assert result["changed"] is True
+    assert "password: " in result["diff"]["before"]
+    assert "hunter2" not in json.dumps(result["diff"])
+    assert path.read_text().startswith("storage")
+    rig.run()
+    assert yaml.safe_load(path.read_text()) == CONFIG
+
+
+def test_env_vars_of_the_launcher(rig: Rig) -> None:
+    launcher = {"module": "m", "class": "C", "config": {"env_vars": ["NAME", "OTHER", "A=b"]}}
+    result = rig.run(config={"run_launcher": launcher})
+    assert [problem["path"] for problem in result["problems"]] == ["run_launcher.config.env_vars[1]"]
+
+
+def test_workspace(rig: Rig) -> None:
+    result = rig.run("workspace_yaml")
+    assert (result["failed"], result["changed"]) == (False, True)
+    text = (rig.home / "workspace.yaml").read_text()
+    assert "change dagster_code_locations" in text
+    assert yaml.safe_load(text) == {
+        "load_from": [
+            {"grpc_server": {"location_name": "a", "host": "code1", "port": 4000}},
+            {"grpc_server": {"location_name": "b", "socket": "/run/b.sock", "ssl": True}},
+        ]
+    }
+    assert rig.run("workspace_yaml")["changed"] is False
+    (request,) = rig.requests()
+    assert request["workspace"] == yaml.safe_load(text)
+
+
+def test_workspace_problems(rig: Rig) -> None:
+    locations = [{"name": "a", "host": "http://h", "port": 70000}, {"name": "a", "port": 1, "socket": "/x"}]
+    result = rig.run("workspace_yaml", locations=locations)
+    assert result["failed"] is True
+    assert [problem["path"] for problem in result["problems"]][:4] == [
+        "locations[0].port",
+        "locations[0].host",
+        "locations[1].name",
+        "locations[1]",
+    ]
+    assert "dagster_code_locations" in result["msg"]
+
+
+def test_misspelt_suboption(rig: Rig) -> None:
+    result = rig.run("workspace_yaml", locations=[{"name": "a", "port": 4000, "hots": "h"}])
+    assert "hots" in result["msg"]
+    assert rig.requests() == []
+
+
+def test_empty_workspace(rig: Rig) -> None:
+    rig.run("workspace_yaml", locations=[])
+    assert yaml.safe_load((rig.home / "workspace.yaml").read_text()) == {"load_from": []}
+
+
+def test_packed_by_ansible_with_the_real_dagster(tmp_path: Path) -> None:
+    """Once as Ansible runs it: the module and its utils in an archive, under the host's Python, and a real Dagster."""
+    python = os.environ.get("DAGSTER_PYTHON")
+    if not python:
+        pytest.fail("DAGSTER_PYTHON is not set; expected the Python of a virtual environment with Dagster (make test)")
+    command = [python, "-c", "import dagster; print(dagster.__version__)"]
+    version = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    collections = Path(importlib.import_module(BASE + "dagster_yaml").__file__ or "").absolute().parents[5]
+
+    def run(config: dict[str, Any]) -> tuple[int, str]:
+        arguments = {
+            "path": str(tmp_path / "dagster.yaml"),
+            "python": python,
+            "dagster_version": version,
+            "config": config,
+        }
+        command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-c", "local", "-vvv"]
+        command += ["-m", "dataops.dagster.dagster_yaml", "-a", json.dumps(arguments)]
+        environment = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(collections),
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+            "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
+        }
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    return_code, output = run({"telemetry": {"enabled": False}, "run_monitoring": {"enabled": True}})
+    assert return_code == 0, output
+    assert f"Checked with Dagster {version}" in (tmp_path / "dagster.yaml").read_text()
+    return_code, output = run({"telemetry": {"enabled": "false"}, "x": {"password": "hunter2"}})
+    assert return_code != 0
+    assert "hunter2" not in output.replace(json.dumps({"password": "hunter2"}), "")
+    assert "telemetry.enabled" in output
