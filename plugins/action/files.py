@@ -25,10 +25,12 @@ class ActionModule(ActionBase):
         files = self._task.args.get("files")
         if not isinstance(files, list):
             raise AnsibleActionFail(f"files is a list of dictionaries; found {type(files).__name__}")
+        rendered = [self._rendered(dict(entry), variables) for entry in files]
+        secrets = {entry["dest"]: entry.pop("content") for entry in rendered if entry.get("secret") and "content" in entry}
         result.update(
             self._execute_module(
                 module_name="dataops.dagster.files",
-                module_args={"files": [self._rendered(dict(entry), variables) for entry in files]},
+                module_args={"files": rendered, "secrets": secrets},
                 task_vars=variables,
             )
         )
@@ -37,12 +39,8 @@ class ActionModule(ActionBase):
     def _rendered(self, entry: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         template = entry.pop("template", None)
         own_vars = entry.pop("vars", None) or {}
-        secret = entry.pop("secret", False)
         if template is not None:
             entry["content"] = self._render(str(template), {**variables, **own_vars})
-        # A secret travels in a parameter of its own, so that Ansible censors it wherever it would show up.
-        if secret and "content" in entry:
-            entry["secret_content"] = entry.pop("content")
         return entry
 
     def _render(self, template: str, variables: dict[str, Any]) -> str:

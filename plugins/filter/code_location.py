@@ -16,8 +16,15 @@ SECRETS = "/run/secrets"
 
 
 def image_sources(locations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Name and source of each location's image, as module code_images takes them."""
-    return [{key: location[key] for key in ("name", "image", "build", "archive") if location.get(key)} for location in locations]
+    """Name and source of each location's image, as module code_images takes them. An empty option is none."""
+    return [
+        {
+            key: {name: value for name, value in location[key].items() if value} if key == "build" else location[key]
+            for key in ("name", "image", "build", "archive")
+            if location.get(key)
+        }
+        for location in locations
+    ]
 
 
 def secret_files(locations: list[dict[str, Any]], folder: str, owner: int) -> list[dict[str, Any]]:

@@ -24,14 +24,9 @@ RETURN = r"""
 _value: {description: The text with its newline., type: str, sample: "*:*:*:dagster:secret\n"}
 """
 
-import re
 from collections.abc import Callable
 
-
-def pgpass(password: str, user: str) -> str:
-    """One line; libpq wants ':' and backslash escaped in each field."""
-    fields = ("*", "*", "*", *(re.sub(r"([\\:])", r"\\\1", str(field)) for field in (user, password)))
-    return ":".join(fields) + "\n"
+from ansible_collections.dataops.dagster.plugins.module_utils._pgpass import pgpass
 
 
 class FilterModule:

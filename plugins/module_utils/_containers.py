@@ -132,7 +132,8 @@ def location_from_params(params: t.Mapping[str, t.Any], network: str) -> Locatio
     except ValueError as error:
         raise ValueError(f"{where}.mem_limit: {error}.") from error
     port = int(params.get("port") or 0)
-    container_port = int(params.get("container_port") or 0)
+    given = params.get("container_port")
+    container_port = 4000 if given is None else int(given)
     for key, number in (("port", port), ("container_port", container_port)):
         if not 0 <= number <= 65535:
             raise ValueError(f"{where}.{key}: found {number}, expected a port from 1 to 65535.")

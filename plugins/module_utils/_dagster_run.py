@@ -145,7 +145,6 @@ class Runner:
     poll_interval: float = 2.0
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    adopt_seconds: float = ADOPT_SECONDS
 
     # Launch
 
@@ -186,7 +185,7 @@ class Runner:
         raise RunProblem(f"job {target.job} was not launched: {result['__typename']}: {error_text(result)}")
 
     def _adopt(self, target: Target, launch_id: str, error: Exception) -> str:
-        deadline = self.clock() + self.adopt_seconds
+        deadline = self.clock() + ADOPT_SECONDS
         problem: Exception | None = None
         while True:
             try:

@@ -37,6 +37,20 @@ def _split(ref: str) -> tuple[str, str]:
     return (name, tag) if colon and "/" not in tag else (ref, "latest")
 
 
+def on_bare_host(staged: Json) -> Json:
+    """What a check says where no engine is installed yet: every image would be made."""
+    verbs = {"image": "pulled", "build": "built", "archive": "loaded"}
+    images = staged.get("images") or ()
+    out: Json = {
+        "images": {item["name"]: {"ref": item["ref"], "id": None, "action": verbs[item["kind"]]} for item in images}
+    }
+    if staged.get("load"):
+        out.update(missing=[item["ref"] for item in staged["load"]], loaded=[])
+    if staged.get("export"):
+        out["exported"] = []
+    return out
+
+
 class Store:
     def __init__(self, engine: Engine, *, check_mode: bool) -> None:
         self.engine = engine
@@ -74,8 +88,8 @@ class Store:
     def _no_image(item: Json, reason: str) -> str:
         if not any(word in reason.lower() for word in _UNKNOWN):
             return (
-                f"{where(item['name'], 'image')}: {item['ref']!r} could not be had from its registry: {reason}. Expected "
-                "the registry to answer this host; check its name, the host's route and the CA certificates of the engine."
+                f"{where(item['name'], 'image')}: {item['ref']!r} could not be had from its registry: {reason}. "
+                "Expected the registry to answer; check its name, the host's route and the engine's CA certificates."
             )
         return (
             f"{where(item['name'], 'image')}: the registry does not give {item['ref']!r} to this host ({reason}). "

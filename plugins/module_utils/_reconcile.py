@@ -28,6 +28,9 @@ FAILED_STOP_TIMEOUT = 10
 BLIND_AFTER = 3.0
 BLIND_EVERY = 10.0
 
+# The engine's words for a health command that the image does not have.
+_NO_PROGRAM = ("executable file not found", "no such file or directory", "permission denied")
+
 Json = dict[str, t.Any]
 
 
@@ -75,6 +78,13 @@ class Plan:
     def takes_port(self) -> bool:
         """Will this plan start a container, and so bind the port?"""
         return self.outcome.action in ("created", "recreated", "started") and bool(self.location.port)
+
+
+def on_bare_host(locations: list[spec.Location]) -> list[Outcome]:
+    """What a check says where no engine is installed yet: everything would be created."""
+    return [
+        Outcome(item.name, "created", differences=["container: absent -> running"], changed=True) for item in locations
+    ]
 
 
 def _running(container: Json) -> bool:
@@ -163,13 +173,21 @@ class Reconciler:
         plan.leftover_next = found.get(location.container + spec.NEXT_SUFFIX)
         if plan.current:
             outcome.container_id, outcome.image_id = plan.current["Id"], plan.current["Image"]
+        missing = [name for name in location.all_networks if name not in self._network_ids]
+        if self.check_mode and (isinstance(image, str) or missing):
+            # Earlier tasks of this very check would have made them.
+            outcome.action = "recreated" if plan.current else "created"
+            absent = [f"image {location.image}"] if isinstance(image, str) else []
+            outcome.differences = [
+                f"{item}: not on the engine yet" for item in absent + [f"network {n}" for n in missing]
+            ]
+            return plan
         if isinstance(image, str):
             outcome.error = (
                 f"The engine at {self.engine.endpoint} has no image {location.image!r} ({image}). Expected the image "
                 f"to be pulled, built or loaded before the container; see {plan.where}.image."
             )
             return plan
-        missing = [name for name in location.all_networks if name not in self._network_ids]
         if missing:
             outcome.error = (
                 f"The engine has no network {', '.join(missing)}. Expected it to exist before the containers; see "
@@ -589,7 +607,7 @@ class Reconciler:
                 time.sleep(delay)
                 delay = min(delay * 1.5, 0.2)
         except sdk_errors() as error:
-            if "executable file not found" in explain(error):
+            if any(words in explain(error) for words in _NO_PROGRAM):
                 return 127, explain(error)
             return None, explain(error)  # most likely it stopped meanwhile; the next inspect tells
 

@@ -25,6 +25,7 @@ attributes:
   check_mode:
     description: Can run in check mode and return what would be changed without changing it.
     support: full
+    details: On a host that has no engine, image or network yet, the containers are reported as to be created.
   diff_mode:
     description: Returns what differs in each container, with the values of secret-looking variables masked.
     support: full
@@ -206,7 +207,7 @@ from ..module_utils._engine import (
     explain,
     sdk_errors,
 )
-from ..module_utils._reconcile import Outcome, Reconciler
+from ..module_utils._reconcile import Outcome, Reconciler, on_bare_host
 
 LOCATION = {
     "name": {"type": "str", "required": True},
@@ -232,6 +233,9 @@ def parse(module: AnsibleModule) -> list[spec.Location]:
     locations: list[spec.Location] = []
     errors: list[str] = []
     for item in module.params["locations"]:
+        # The environment is not hidden as a whole: that would black out image names and ports in every output.
+        env = {str(key): spec.text(value) for key, value in (item["env"] or {}).items()}
+        module.no_log_values.update(spec.secret_values(env))
         try:
             locations.append(spec.location_from_params(item, module.params["network"]))
         except ValueError as error:
@@ -239,9 +243,6 @@ def parse(module: AnsibleModule) -> list[spec.Location]:
     errors += spec.clashes(locations)
     if errors:
         module.fail_json(msg="\n".join(errors), changed=False, locations=[], failures=[])
-    for location in locations:
-        # The environment is not hidden as a whole: that would black out image names and ports in every output.
-        module.no_log_values.update(spec.secret_values(location.env))
     return locations
 
 
@@ -270,15 +271,13 @@ def main() -> None:
         # Keeps the arguments, and with them the environment of the containers, out of the host's system log.
         no_log=True,
     )
-    if DOCKER_IMPORT_ERROR:
-        module.fail_json(
-            msg=missing_required_lib("docker (Docker SDK for Python, python3-docker on Debian)"),
-            exception=DOCKER_IMPORT_ERROR,
-        )
     locations = parse(module)
     try:
+        if DOCKER_IMPORT_ERROR:
+            raise EngineUnavailable(missing_required_lib("docker (Docker SDK for Python, python3-docker on Debian)"))
+        engine = Engine(module.params["docker_host"])
         outcomes = Reconciler(
-            Engine(module.params["docker_host"]),
+            engine,
             module.params["network"],
             locations,
             health_command=module.params["health_command"],
@@ -286,7 +285,10 @@ def main() -> None:
             check_mode=module.check_mode,
         ).run()
     except EngineUnavailable as error:
-        module.fail_json(msg=str(error), changed=False, locations=[], failures=[])
+        if not module.check_mode:
+            module.fail_json(msg=str(error), exception=DOCKER_IMPORT_ERROR, changed=False, locations=[], failures=[])
+        module.warn(f"Nothing could be compared: {error}")
+        outcomes = on_bare_host(locations)
     except sdk_errors() as error:
         module.fail_json(
             msg=f"The engine at {module.params['docker_host']} refused: {explain(error)}",

@@ -26,6 +26,7 @@ attributes:
   check_mode:
     description: Can run in check mode and return what would be changed without changing it.
     support: full
+    details: On a host that has no engine yet, every image is reported as to be made.
   diff_mode:
     description: There is no text to compare; RV(images) says what was done.
     support: none
@@ -221,17 +222,18 @@ def main() -> None:
         )
     images = staged.get("images") or []
     verify = module.params["verify_only"]
-    missing_sdk = missing_required_lib("docker (Docker SDK for Python, python3-docker on Debian)")
-    if DOCKER_IMPORT_ERROR and verify:
-        module.exit_json(changed=False, unverified={item["name"]: missing_sdk for item in images})
-    if DOCKER_IMPORT_ERROR:
-        module.fail_json(msg=missing_sdk, exception=DOCKER_IMPORT_ERROR)
     try:
+        if DOCKER_IMPORT_ERROR:
+            raise EngineUnavailable(missing_required_lib("docker (Docker SDK for Python, python3-docker on Debian)"))
         engine = Engine(module.params["docker_host"])
     except EngineUnavailable as error:
         if verify:
             module.exit_json(changed=False, unverified={item["name"]: str(error) for item in images})
-        module.fail_json(msg=str(error))
+        if module.check_mode:
+            module.warn(f"No image could be looked up: {error}")
+            planned = _image_store.on_bare_host(staged)
+            module.exit_json(changed=bool(planned["images"]), **planned)
+        module.fail_json(msg=str(error), exception=DOCKER_IMPORT_ERROR)
     store = _image_store.Store(engine, check_mode=module.check_mode)
     try:
         result = store.verify(images) if verify else store.ensure(staged)

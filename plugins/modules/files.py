@@ -48,9 +48,6 @@ options:
         description: The text is a secret. It is shown in no output and no diff.
         type: bool
         default: false
-      secret_content:
-        description: Set by the controller side for O(files[].secret).
-        type: str
       purge:
         description: Remove what is in this folder and is not in O(files).
         type: bool
@@ -67,6 +64,12 @@ options:
       mode:
         description: Mode as octal text, such as V("0644"). Without it V("0644") for a new file and V("0755") for a new folder.
         type: str
+  secrets:
+    description:
+      - Text of each file of which O(files[].secret) is true, by path. Set by the controller side.
+      - It is an option of its own because Ansible keeps only whole options out of the host's journal for certain.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -110,12 +113,12 @@ def number_of(name: str | None, kind: str) -> int:
 class Entry:
     """One path of the list, with what is there now."""
 
-    def __init__(self, module: AnsibleModule, spec: dict[str, Any]) -> None:
+    def __init__(self, module: AnsibleModule, spec: dict[str, Any], secrets: dict[str, str]) -> None:
         self.module = module
         self.dest: str = spec["dest"]
         self.state: str = spec["state"]
-        self.secret = spec["secret_content"] is not None
-        self.text: str | None = spec["secret_content"] if self.secret else spec["content"]
+        self.secret = bool(spec["secret"])
+        self.text: str | None = secrets.get(self.dest) if self.secret else spec["content"]
         self.src: str | None = spec["src"]
         self.mode = int(spec["mode"], 8) if spec["mode"] else None
         self.names = {"user": spec["owner"], "group": spec["group"]}
@@ -237,7 +240,6 @@ def main() -> None:
         "template": {"type": "path"},
         "vars": {"type": "dict"},
         "secret": {"type": "bool", "default": False, "no_log": False},
-        "secret_content": {"type": "str", "no_log": True},
         "purge": {"type": "bool", "default": False},
         "src": {"type": "path"},
         "owner": {"type": "str"},
@@ -251,15 +253,15 @@ def main() -> None:
                 "elements": "dict",
                 "required": True,
                 "options": options,
-                "mutually_exclusive": [["content", "template"], ["content", "secret_content"]],
                 "required_if": [["state", "link", ["src"]]],
-            }
+            },
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
         },
         supports_check_mode=True,
     )
     changed_paths, diffs = [], []
     for spec in module.params["files"] + leftovers(module.params["files"]):
-        entry = Entry(module, spec)
+        entry = Entry(module, spec, module.params["secrets"])
         try:
             difference = entry.reconcile()
         except OSError as error:

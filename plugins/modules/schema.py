@@ -24,15 +24,8 @@ options:
   database: {description: Name of the database., type: str, required: true}
   port: {description: Port of the server., type: int, default: 5432}
   migration_user: {description: Login that owns the schema., type: str, required: true}
-  migration_password: {description: Its password., type: str, required: true}
-  app_logins:
-    description: The other logins that must work.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      user: {description: Name., type: str, required: true}
-      password: {description: Password., type: str, required: true}
+  app_users: {description: The other logins that must work., type: list, elements: str, default: []}
+  passwords: {description: Password of each of these logins by name., type: dict, required: true}
 """
 
 EXAMPLES = r"""
@@ -42,7 +35,7 @@ EXAMPLES = r"""
     env: {DAGSTER_HOME: /etc/dagster, DAGSTER_POSTGRES_HOST: 127.0.0.1}
     database: dagster
     migration_user: dagster_migration
-    migration_password: "{{ dagster_database_migration_password }}"
+    passwords: {dagster_migration: "{{ dagster_database_migration_password }}"}
 """
 
 RETURN = r"""
@@ -57,6 +50,7 @@ import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dataops.dagster.plugins.module_utils._pgpass import pgpass
 
 # Runs in the venv, where psycopg2 is; importing dagster itself would cost seconds, so the head is read from the files.
 PROBE = r"""
@@ -109,8 +103,10 @@ print(json.dumps(answer))
 def probe(module: AnsibleModule) -> dict[str, Any]:
     """What the database says: problems, revision, head."""
     params = module.params
-    logins = [{"user": params["migration_user"], "password": params["migration_password"], "migration": True}]
-    logins += [{**login, "migration": False} for login in params["app_logins"]]
+    logins = [
+        {"user": user, "password": params["passwords"][user], "migration": user == params["migration_user"]}
+        for user in [params["migration_user"], *params["app_users"]]
+    ]
     asked = {"host": params["env"].get("DAGSTER_POSTGRES_HOST"), "port": params["port"], "database": params["database"], "logins": logins}
     rc, out, err = module.run_command([params["python"], "-I", "-c", PROBE], data=json.dumps(asked))
     if rc:
@@ -128,8 +124,7 @@ def migrate(module: AnsibleModule) -> None:
     passfile = os.path.join(folder, "pgpass")
     try:
         with os.fdopen(os.open(passfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            escaped = params["migration_password"].replace("\\", "\\\\").replace(":", "\\:")
-            stream.write(f"*:*:*:{params['migration_user']}:{escaped}\n")
+            stream.write(pgpass(params["passwords"][params["migration_user"]], params["migration_user"]))
         env = {**os.environ, **{name: str(value) for name, value in params["env"].items()}}
         env.update(DAGSTER_POSTGRES_USER=params["migration_user"], PGPASSFILE=passfile)
         dagster = os.path.join(os.path.dirname(params["python"]), "dagster")
@@ -151,13 +146,8 @@ def main() -> None:
             "database": {"type": "str", "required": True},
             "port": {"type": "int", "default": 5432},
             "migration_user": {"type": "str", "required": True},
-            "migration_password": {"type": "str", "required": True, "no_log": True},
-            "app_logins": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {"user": {"type": "str", "required": True}, "password": {"type": "str", "required": True, "no_log": True}},
-            },
+            "app_users": {"type": "list", "elements": "str", "default": []},
+            "passwords": {"type": "dict", "required": True, "no_log": True},
         },
         supports_check_mode=True,
     )

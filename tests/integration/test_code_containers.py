@@ -200,24 +200,30 @@ def no_leftovers(api: Any) -> Iterator[None]:
 def test_create_is_idempotent_and_an_empty_list_removes(api: Any) -> None:
     wanted = [location(port=free_port(), networks=[EXTRA_NETWORK]), location("t-code-b", env={})]
     planned = reconcile(*wanted, check=True)
-    assert planned["changed"] and set(actions(planned).values()) == {"created"}
+    assert planned["changed"]
+    assert set(actions(planned).values()) == {"created"}
     assert names(api) == set()
     made = reconcile(*wanted, diff=True)
     assert actions(made) == {"t-code-a": "created", "t-code-b": "created"}
-    assert "DB_PASSWORD: ********" in made["diff"]["after"] and "FLAG: true" in made["diff"]["after"]
+    assert "DB_PASSWORD: ********" in made["diff"]["after"]
+    assert "FLAG: true" in made["diff"]["after"]
     info = api.inspect_container("dagster-code-t-code-a")
-    assert info["HostConfig"]["Memory"] == 128 * 1024**2 and info["HostConfig"]["NanoCpus"] == 500_000_000
+    assert info["HostConfig"]["Memory"] == 128 * 1024**2
+    assert info["HostConfig"]["NanoCpus"] == 500_000_000
     assert info["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
     assert set(info["NetworkSettings"]["Networks"]) == {NETWORK, EXTRA_NETWORK}
-    assert info["Config"]["StopTimeout"] == 5 and info["Config"]["Labels"][LABEL] == "t-code-a"
+    assert info["Config"]["StopTimeout"] == 5
+    assert info["Config"]["Labels"][LABEL] == "t-code-a"
     with socket.create_connection(("127.0.0.1", wanted[0]["port"]), 2):
         pass
     for check in (True, False):
         again = reconcile(*wanted, check=check, diff=True)
-        assert not again["changed"] and ids(again) == ids(made)
+        assert not again["changed"]
+        assert ids(again) == ids(made)
         assert again["diff"] == {"before": "", "after": ""}
     removed = reconcile()
-    assert set(actions(removed).values()) == {"removed"} and names(api) == set()
+    assert set(actions(removed).values()) == {"removed"}
+    assert names(api) == set()
 
 
 def _stop(api: Any, name: str) -> None:
@@ -269,9 +275,11 @@ def test_a_hand_changed_container_is_noticed_and_mended(api: Any, drift: str) ->
     made = reconcile(wanted)
     change(api, "dagster-code-t-code-a")
     planned = reconcile(wanted, check=True)
-    assert actions(planned) == {"t-code-a": action} and words in " ".join(planned["locations"][0]["differences"])
+    assert actions(planned) == {"t-code-a": action}
+    assert words in " ".join(planned["locations"][0]["differences"])
     mended = reconcile(wanted)
-    assert mended["changed"] and actions(mended) == {"t-code-a": action}
+    assert mended["changed"]
+    assert actions(mended) == {"t-code-a": action}
     assert (ids(mended) == ids(made)) is same
     with socket.create_connection(("127.0.0.1", wanted["port"]), 2):
         pass
@@ -306,7 +314,8 @@ def test_a_bad_image_puts_the_previous_container_back_and_keeps_the_others(api: 
     bad = {**wanted, "image": BAD_IMAGE, "command": [PYTHON, "/bad"]}
     for _attempt in range(2):
         failed = reconcile(bad, location("t-code-b"), fails=True)
-        assert "exit code 7" in failed["msg"] and "cannot import pipelines" in failed["msg"]
+        assert "exit code 7" in failed["msg"]
+        assert "cannot import pipelines" in failed["msg"]
         assert [item["name"] for item in failed["failures"]] == ["t-code-a"]
         assert ids(failed)["t-code-a"] == ids(made)["t-code-a"]
         assert names(api) == {"dagster-code-t-code-a", "dagster-code-t-code-b"}
@@ -319,7 +328,8 @@ def test_a_new_container_that_never_gets_healthy_fails_each_time(api: Any) -> No
     deaf = location(command=[PYTHON, "/server", "4001"])
     for _attempt in range(2):
         failed = reconcile(deaf, fails=True, health_timeout=4)
-        assert "not healthy within 4 s" in failed["msg"] and "serving" in failed["msg"]
+        assert "not healthy within 4 s" in failed["msg"]
+        assert "serving" in failed["msg"]
         assert not api.inspect_container("dagster-code-t-code-a")["State"]["Running"]
     assert actions(reconcile(location())) == {"t-code-a": "recreated"}
 
@@ -327,7 +337,8 @@ def test_a_new_container_that_never_gets_healthy_fails_each_time(api: Any) -> No
 def test_a_health_command_that_is_not_there_is_said_at_once() -> None:
     begin = time.monotonic()
     failed = reconcile(location(), fails=True, health_command=["/no/such/program"], health_timeout=60)
-    assert "cannot run in the container" in failed["msg"] and time.monotonic() - begin < 30
+    assert "cannot run in the container" in failed["msg"]
+    assert time.monotonic() - begin < 30
 
 
 def test_a_taken_port_names_its_owner_and_nothing_is_touched(api: Any) -> None:
@@ -337,7 +348,8 @@ def test_a_taken_port_names_its_owner_and_nothing_is_touched(api: Any) -> None:
         port = owner.getsockname()[1]
         for check in (True, False):
             failed = reconcile(location(port=port), fails=True, check=check)
-            assert f"process {os.getpid()} (" in failed["msg"] and f":{port}" in failed["msg"]
+            assert f"process {os.getpid()} (" in failed["msg"]
+            assert f":{port}" in failed["msg"]
         assert names(api) == set()
 
 
@@ -374,7 +386,8 @@ def test_a_call_killed_at_any_moment_is_finished_by_the_next(api: Any, delay: fl
     reconcile(wanted)
     assert names(api) == {"dagster-code-t-code-a"}
     info = api.inspect_container("dagster-code-t-code-a")
-    assert info["Image"] == api.inspect_image(OTHER_IMAGE)["Id"] and info["State"]["Running"]
+    assert info["Image"] == api.inspect_image(OTHER_IMAGE)["Id"]
+    assert info["State"]["Running"]
     assert info["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
     assert not reconcile(wanted)["changed"]
 
@@ -392,27 +405,21 @@ def test_each_leftover_of_a_swap_is_settled(api: Any, state: str) -> None:
         api.stop(old, timeout=5)
         api.rename(old, f"{name}-previous")
     if state in ("new unproven", "new broken"):
-        # Made by the module under the same name, then turned into what an interrupted call leaves.
+        # The old one steps aside while the module makes the other, which is then made to look unproven.
         api.rename(f"{name}-previous", "t-code-aside")
         changes: Json = {"command": [PYTHON, "/bad"]} if broken else {"env": {"NEW": 1}}
-        api_labels_free = location(port=port, **changes)
-        api.update_container("t-code-aside", restart_policy={"Name": "unless-stopped"})
-        _hide(api, "t-code-aside")
-        reconcile(api_labels_free, fails=broken)
+        reconcile(location(port=port, **changes), fails=broken)
         api.update_container(name, restart_policy={"Name": "no"})
         api.rename("t-code-aside", f"{name}-previous")
     planned = reconcile(location(port=port), check=True)
-    assert planned["changed"] and "interrupted swap" in " ".join(planned["locations"][0]["differences"])
+    assert planned["changed"]
+    assert "interrupted swap" in " ".join(planned["locations"][0]["differences"])
     done = reconcile(location(port=port))
-    assert done["changed"] and names(api) == {name}
+    assert done["changed"]
+    assert names(api) == {name}
     if state in ("no current", "new broken", "next left"):
         assert ids(done)["t-code-a"] == old
     assert not reconcile(location(port=port))["changed"]
-
-
-def _hide(api: Any, name: str) -> None:
-    """A stopped container outside the module's name prefix is none of its business."""
-    assert not api.inspect_container(name)["State"]["Running"]
 
 
 def test_all_bad_input_is_said_at_once() -> None:
@@ -423,11 +430,21 @@ def test_all_bad_input_is_said_at_once() -> None:
     for words in ("both publish port 4000", "x-next", "mem_limit: 'lots'"):
         assert words in result["msg"]
     result = reconcile(location(image="t-code-none:1"), location("t-code-b", networks=["t-code-nowhere"]), fails=True)
-    assert "no image 't-code-none:1'" in result["msg"] and "no network t-code-nowhere" in result["msg"]
+    assert "no image 't-code-none:1'" in result["msg"]
+    assert "no network t-code-nowhere" in result["msg"]
     assert "No Docker engine answers" in reconcile(fails=True, docker_host="unix:///nonexistent.sock")["msg"]
 
 
-# --- code_images --------------------------------------------------------------------------------------------------------
+def test_a_check_before_the_engine_or_the_image_is_there_plans_everything() -> None:
+    bare = reconcile(location(), check=True, docker_host="unix:///nonexistent.sock")
+    assert bare["changed"]
+    assert actions(bare) == {"t-code-a": "created"}
+    early = reconcile(location(image="t-code-none:1", networks=["t-code-nowhere"]), check=True)
+    assert actions(early) == {"t-code-a": "created"}
+    assert len(early["locations"][0]["differences"]) == 2
+
+
+# --- code_images ----------------------------------------------------------------------------------------------------
 
 
 def images(tmp_path: Path, check: bool = False, fails: bool = False, **args: Any) -> Json:
@@ -459,12 +476,14 @@ def test_images_are_built_loaded_and_copied_once(api: Any, tmp_path: Path) -> No
         target.writelines(api.get_image(OTHER_IMAGE))
     api.remove_image(OTHER_IMAGE, noprune=True)
     wanted = [
-        {"name": "t-code-built", "build": {"context": str(context), "args": {"BASE": OTHER_IMAGE}, "base_archive": str(archive)}},
+        {"name": "t-code-built", "build": {"context": str(context), "args": {"BASE": OTHER_IMAGE},
+                                           "base_archive": str(archive)}},
         {"name": "t-code-saved", "archive": str(archive)},
         {"name": "t-code-there", "image": IMAGE},
     ]  # fmt: skip
     planned = images(tmp_path, check=True, images=wanted)["images"]
-    assert planned["t-code-built"]["action"] == "built" and planned["t-code-built"]["id"] is None
+    assert planned["t-code-built"]["action"] == "built"
+    assert planned["t-code-built"]["id"] is None
     made = images(tmp_path, images=wanted)
     assert made["changed"]
     assert {key: item["action"] for key, item in made["images"].items()} == {
@@ -475,9 +494,11 @@ def test_images_are_built_loaded_and_copied_once(api: Any, tmp_path: Path) -> No
     built = made["images"]["t-code-built"]
     assert re.fullmatch(r"dagster-code/t-code-built:[0-9a-f]{16}", built["ref"])
     info = api.inspect_image(built["ref"])
-    assert info["Id"] == built["id"] and LABEL not in (info["Config"]["Labels"] or {})
+    assert info["Id"] == built["id"]
+    assert LABEL not in (info["Config"]["Labels"] or {})
     again = images(tmp_path, images=wanted)
-    assert not again["changed"] and again["images"]["t-code-built"]["id"] == built["id"]
+    assert not again["changed"]
+    assert again["images"]["t-code-built"]["id"] == built["id"]
     (context / "code.py").write_text("two\n")
     assert images(tmp_path, images=wanted[:1])["images"]["t-code-built"]["ref"] != built["ref"]
 
@@ -488,7 +509,9 @@ def test_images_are_built_loaded_and_copied_once(api: Any, tmp_path: Path) -> No
     api.remove_image(built["ref"], force=True)
     assert images(tmp_path, load=[copy])["missing"] == [built["ref"]]
     loaded = images(tmp_path, load=[{**copy, "path": str(exported)}])
-    assert loaded["changed"] and loaded["loaded"] == [built["ref"]] and loaded["missing"] == []
+    assert loaded["changed"]
+    assert loaded["loaded"] == [built["ref"]]
+    assert loaded["missing"] == []
     assert api.inspect_image(built["ref"])["Id"] == built["id"]
     assert not images(tmp_path, load=[{**copy, "path": str(exported)}])["changed"]
 
@@ -507,10 +530,13 @@ def test_what_is_wrong_with_images_is_said_clearly(tmp_path: Path) -> None:
     away = images(tmp_path, images=unknown, verify_only=True, docker_host="unix:///nonexistent.sock")
     assert set(away["unverified"]) == {"d", "e"}
     assert "[d].image" in images(tmp_path, images=unknown, fails=True)["msg"]
+    bare = images(tmp_path, images=unknown, check=True, docker_host="unix:///nonexistent.sock")
+    assert bare["images"]["e"] == {"ref": IMAGE, "id": None, "action": "pulled"}
     context = tmp_path / "bad"
     context.mkdir()
     (context / "Dockerfile").write_text(
         f'FROM {IMAGE}\nRUN ["{PYTHON}", "-c", "raise SystemExit(\'no compiler here\')"]\n'
     )
     msg = images(tmp_path, images=[{"name": "t-code-f", "build": {"context": str(context)}}], fails=True)["msg"]
-    assert "dagster_code_locations[t-code-f].build" in msg and "no compiler here" in msg
+    assert "dagster_code_locations[t-code-f].build" in msg
+    assert "no compiler here" in msg

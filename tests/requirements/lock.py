@@ -26,6 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 INPUTS = Path("tests/requirements")
+EXAMPLE = Path("examples/pipeline")
 HOST_LOCKS = Path("roles/instance/files/locks")
 
 # Every version a user may ask for. A version is added here, locked, and tested before it is called supported.
@@ -64,10 +65,14 @@ def locks() -> Iterator[Lock]:
 
     yield plain(INPUTS / "tools.in", INPUTS / "tools.lock")
     yield plain(INPUTS / "uv.in", HOST_LOCKS / "uv.txt")
+    for name in ("requirements", "build-requirements"):
+        yield plain(EXAMPLE / f"{name}.in", EXAMPLE / f"{name}.lock")
     template = plain(INPUTS / "dagster.in", HOST_LOCKS)
     for version in DAGSTER_VERSIONS:
         text = template.text.replace("{version}", version).replace("{library}", library_version(version))
         yield Lock(template.source, text, HOST_LOCKS / f"dagster-{version}.txt")
+    # What the newest one has, and a library whose classes people configure beside ours: the unit tests ask both.
+    yield Lock(template.source, f"{text}\ndagster-aws=={library_version(version)}\n", INPUTS / "dagster.lock")
 
 
 def find_uv() -> str:

@@ -6,9 +6,11 @@ dagster-aws. Without it the test fails: a page that nobody ran is what this test
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 from dataclasses import dataclass, field
@@ -55,13 +57,11 @@ def dagster_python() -> Path:
     version = re.search(r"Dagster (\d+\.\d+\.\d+) \(libraries (\d+\.\d+\.\d+)\)", PAGE.read_text(encoding="utf-8"))
     assert version is not None, "the page does not say for which version it is"
     expected = [version[1], version[1], version[2]]
-    code = (
-        "import importlib.metadata as m; print(*(m.version(n) for n in ('dagster', 'dagster-webserver', 'dagster-aws')))"
-    )
+    names = ("dagster", "dagster-webserver", "dagster-aws")
+    code = f"import importlib.metadata as m; print(*(m.version(name) for name in {names}))"
     answer = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     assert answer.stdout.split() == expected, (
-        f"{python} has dagster, dagster-webserver and dagster-aws {answer.stdout.split() or answer.stderr[-200:]}, "
-        f"expected {expected} as the page says"
+        f"{python} has {names} {answer.stdout.split() or answer.stderr[-200:]}, expected {expected} as the page says"
     )
     return python
 
@@ -100,13 +100,20 @@ def run(python: Path, workspace: Path, language: str, text: str) -> tuple[int, s
         script = workspace / "block.py"
         script.write_text(text, encoding="utf-8")
         command = [str(python), str(script)]
-    # To a file, not to a pipe: a server that a block leaves behind for a moment would hold the pipe open.
+    # To a file, not to a pipe: a server that outlives its block for a moment would hold the pipe open.
     output = workspace / "output"
     with output.open("w", encoding="utf-8") as file:
-        done = subprocess.run(
-            command, cwd=workspace, env=environment, stdout=file, stderr=subprocess.STDOUT, timeout=SECONDS, check=False
+        # A session of its own, so that what a block started ends with it even when the block did not get to its end.
+        process = subprocess.Popen(
+            command, cwd=workspace, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
-    return done.returncode, output.read_text(encoding="utf-8")
+        try:
+            status = process.wait(SECONDS)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return status, output.read_text(encoding="utf-8")
 
 
 CASES = [

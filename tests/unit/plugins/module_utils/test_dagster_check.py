@@ -246,6 +246,19 @@ def test_building_changes_nothing(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_building_does_not_connect_to_the_database() -> None:
+    """libpq connects in C, where no audit event tells of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        config = {"storage": copy.deepcopy(GOOD["storage"])}
+        config["storage"]["postgres"]["postgres_db"].update(
+            hostname="127.0.0.1", port=listener.getsockname()[1], params={"connect_timeout": 2}
+        )
+        assert problems(config) == {}
+        with pytest.raises(TimeoutError):
+            listener.accept()
+
+
 CUSTOM = """
 import builtins, os, socket, subprocess
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
@@ -261,7 +274,7 @@ class Manager(NoOpComputeLogManager):
         print("noise on stdout")
         try:
             if act == "connect":
-                socket.create_connection(("127.0.0.1", PORT), timeout=5)
+                socket.socket().connect(("127.0.0.1", PORT))
             elif act == "resolve":
                 socket.getaddrinfo("localhost", 80)
             elif act == "write":

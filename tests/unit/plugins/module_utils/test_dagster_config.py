@@ -46,8 +46,8 @@ GOOD: dict[str, Any] = {
 }
 
 
-def with_value(path: str, value: Any, base: dict[str, Any] = GOOD) -> dict[str, Any]:
-    config = copy.deepcopy(base)
+def with_value(path: str, value: Any) -> dict[str, Any]:
+    config = copy.deepcopy(GOOD)
     *parents, last = path.split(".")
     node = config
     for part in parents:

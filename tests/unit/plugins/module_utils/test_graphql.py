@@ -99,7 +99,9 @@ def test_server_info_is_asked_below_the_prefix(stub: Stub, client: GraphQLClient
     assert stub.requests == [("GET", "/dagster/server_info", None)]
 
 
-@pytest.mark.parametrize("trouble", [None, (502, "<html>bad gateway</html>"), (500, '{"errors": [{"message": "pool"}]}')])
+@pytest.mark.parametrize(
+    "trouble", [None, (502, "<html>bad gateway</html>"), (500, '{"errors": [{"message": "pool"}]}')]
+)
 def test_reads_are_repeated(
     stub: Stub, client: GraphQLClient, pauses: list[float], trouble: tuple[int, str] | None
 ) -> None:
@@ -195,7 +197,9 @@ def test_normalise_url(url: str, expected: str) -> None:
     assert normalise_url(url) == expected
 
 
-@pytest.mark.parametrize("url", ["", "h:8080", "ftp://h", "http://", "http://h/graphql", "http://h/?a=1", "http://h/#x"])
+@pytest.mark.parametrize(
+    "url", ["", "h:8080", "ftp://h", "http://", "http://h/graphql", "http://h/?a=1", "http://h/#x"]
+)
 def test_normalise_url_refuses(url: str) -> None:
     with pytest.raises(ValueError, match="url is"):
         normalise_url(url)
@@ -213,5 +217,3 @@ def test_error_text_has_the_causes_once() -> None:
     error: dict[str, Any] = {"message": "outer\n", "causes": [{"message": "ValueError: inner\n"}, {"message": "outer"}]}
     assert error_text(error) == "outer\nValueError: inner"
     assert error_text({}) == "unknown error"
-
-

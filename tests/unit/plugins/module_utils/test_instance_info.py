@@ -83,7 +83,10 @@ def test_each_version_is_compared() -> None:
         ({"lastHeartbeatTime": NOW + 6}, {}, "6 s in the future"),
         ({"healthy": False}, {}, "unhealthy by its own account"),
         (
-            {"healthy": False, "lastHeartbeatErrors": [{"message": "boom\n", "causes": [{"message": "ValueError: x"}]}]},
+            {
+                "healthy": False,
+                "lastHeartbeatErrors": [{"message": "boom\n", "causes": [{"message": "ValueError: x"}]}],
+            },
             {},
             "reports an error: boom ValueError: x",
         ),
@@ -131,7 +134,7 @@ class Client:
     def __init__(self, *answers: Any, server_time: float | None = NOW) -> None:
         self.answers = list(answers)
         self._answer_time = server_time
-        self.server_time: float | None = 1.0
+        self.server_time: float | None = None
 
     def server_info(self) -> dict[str, str]:
         return VERSIONS

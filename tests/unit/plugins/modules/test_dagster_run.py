@@ -101,7 +101,13 @@ class Webserver(ThreadingHTTPServer):
         return {"terminateRun": {"__typename": "TerminateRunSuccess"}}
 
     def do_events(self, variables: dict[str, Any]) -> dict[str, Any]:
-        message = {"timestamp": "1795500000000", "level": "INFO", "message": "", "stepKey": None, "eventType": None}
+        message: dict[str, Any] = {
+            "timestamp": "1795500000000",
+            "level": "INFO",
+            "message": "",
+            "stepKey": None,
+            "eventType": None,
+        }
         if variables["cursor"] is None:
             events = [{**message, "__typename": "LogMessageEvent", "message": f"line {i}"} for i in range(30)]
             events.append({**message, "__typename": "LogsCapturedEvent", "fileKey": "f1", "stepKeys": ["boom"]})
@@ -109,7 +115,13 @@ class Webserver(ThreadingHTTPServer):
             return {"logsForRun": {"__typename": "EventConnection", "cursor": "c1", "hasMore": True, "events": events}}
         events = [
             {**message, "__typename": "ExecutionStepFailureEvent", "stepKey": "boom", "error": ERROR},
-            {**message, "__typename": "RunFailureEvent", "eventType": "RUN_FAILURE", "message": "failed", "error": None},
+            {
+                **message,
+                "__typename": "RunFailureEvent",
+                "eventType": "RUN_FAILURE",
+                "message": "failed",
+                "error": None,
+            },
         ]
         return {"logsForRun": {"__typename": "EventConnection", "cursor": "c2", "hasMore": False, "events": events}}
 
@@ -156,7 +168,7 @@ class Stop(BaseException):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webserver]:
     monkeypatch.setattr(_graphql, "READ_PAUSE", 0.0)
-    monkeypatch.setattr(_dagster_run.Runner, "adopt_seconds", 0.1)
+    monkeypatch.setattr(_dagster_run, "ADOPT_SECONDS", 0.1)
     stub = Webserver()
     threading.Thread(target=stub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     yield stub
@@ -164,7 +176,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webserver]:
     stub.server_close()
 
 
-def run(server: Webserver, check: bool = False, module: str = "dagster_run", **changes: Any) -> dict[str, Any]:
+def run(server: Webserver, *, check: bool = False, module: str = "dagster_run", **changes: Any) -> dict[str, Any]:
     """The module's answer; `failed` says whether it failed, `warned` what it warned of."""
     answer: dict[str, Any] = {}
     warned: list[str] = []
@@ -238,9 +250,7 @@ def test_check_mode_asks_for_the_job_and_launches_nothing(server: Webserver) -> 
         ({"repository": "repo"}, "There are: __repository__. Change `repository`"),
     ],
 )
-def test_a_wrong_name_gets_the_nearest_and_the_list(
-    server: Webserver, changes: dict[str, str], message: str
-) -> None:
+def test_a_wrong_name_gets_the_nearest_and_the_list(server: Webserver, changes: dict[str, Any], message: str) -> None:
     result = run(server, **changes)
     assert result["failed"]
     assert message in result["msg"]
@@ -291,6 +301,11 @@ def test_failure_comes_with_its_reasons(server: Webserver) -> None:
     assert log["steps"] == ["boom"]
     assert log["stdout"].splitlines() == [f"out {i}" for i in range(60, 100)]
     assert log["stderr"] == "oops\n"
+
+
+def test_without_a_failed_step_all_output_is_of_interest() -> None:
+    captured = {"__typename": "LogsCapturedEvent", "fileKey": "f", "stepKeys": None}
+    assert _dagster_run.log_files_of([captured]) == [("f", [])]
 
 
 def test_an_expected_failure_is_a_success(server: Webserver) -> None:
@@ -419,7 +434,7 @@ def test_an_unknown_run_is_named(server: Webserver) -> None:
     ("changes", "message"),
     [({"url": "h:1"}, "url is 'h:1'"), ({"url": "https://h", "ca_path": "/nosuch"}, "ca_path cannot be read")],
 )
-def test_bad_connection_options_are_one_sentence(server: Webserver, changes: dict[str, str], message: str) -> None:
+def test_bad_connection_options_are_one_sentence(server: Webserver, changes: dict[str, Any], message: str) -> None:
     for module in ("dagster_run", "instance_info"):
         assert message in run(server, module=module, **changes)["msg"]
 
