@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
@@ -26,7 +27,11 @@ class ActionModule(ActionBase):
         if not isinstance(files, list):
             raise AnsibleActionFail(f"files is a list of dictionaries; found {type(files).__name__}")
         rendered = [self._rendered(dict(entry), variables) for entry in files]
-        secrets = {entry["dest"]: entry.pop("content") for entry in rendered if entry.get("secret") and "content" in entry}
+        secrets = {
+            str(entry.get("dest")): str(entry.pop("content"))
+            for entry in rendered
+            if boolean(entry.get("secret") or False) and entry.get("content") is not None
+        }
         result.update(
             self._execute_module(
                 module_name="dataops.dagster.files",
@@ -40,6 +45,8 @@ class ActionModule(ActionBase):
         template = entry.pop("template", None)
         own_vars = entry.pop("vars", None) or {}
         if template is not None:
+            if entry.get("content") is not None:
+                raise AnsibleActionFail(f"{entry.get('dest')} has both content and template; keep one of them")
             entry["content"] = self._render(str(template), {**variables, **own_vars})
         return entry
 

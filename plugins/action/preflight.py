@@ -11,6 +11,7 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.dataops.dagster.plugins.module_utils import _preflight as check
 from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import check_config
 
@@ -32,7 +33,9 @@ def specs() -> dict[str, dict[str, Any]]:
 def versions() -> list[str]:
     """The Dagster versions with a committed lock, newest first."""
     names = os.listdir(os.path.join(COLLECTION, "roles", "instance", "files", "locks"))
-    found = [match.group(1) for match in (re.fullmatch(r"dagster-(\d+\.\d+\.\d+)\.txt", name) for name in names) if match]
+    found = [
+        match.group(1) for match in (re.fullmatch(r"dagster-(\d+\.\d+\.\d+)\.txt", name) for name in names) if match
+    ]
     return sorted(found, key=lambda version: [int(part) for part in version.split(".")], reverse=True)
 
 
@@ -54,6 +57,7 @@ class ActionModule(ActionBase):
 
         problems = check.unknown_names(variables, {name for options in all_specs.values() for name in options})
         values = self._values(all_specs, variables)
+        self._spec_problems(all_specs, values)  # numbers and lists that came as text, of other hosts' roles too
         problems += self._spec_problems({role: all_specs[role] for role in [*roles, "playbooks"]}, values)
         external = str(self._templar.template(variables.get("dagster_database_host")) or "")
         if not problems:  # what follows relies on types
@@ -64,10 +68,18 @@ class ActionModule(ActionBase):
             problems += [f"dagster_config.{problem}" for problem in check_config(values["dagster_config"])]
         self._refuse(host, problems)
 
-        addresses = {name: self._address(name, variables) for name in {name for hosts in groups.values() for name in hosts}}
+        addresses = {
+            name: self._address(name, variables) for name in {name for hosts in groups.values() for name in hosts}
+        }
         topology = check.topology(host, groups, addresses, values)
-        connect = [{"host": external, "port": int(values["dagster_database_port"])}] if external and roles != ["nginx"] else []
-        found = self._execute_module(module_name="dataops.dagster.host_facts", module_args={"connect": connect}, task_vars=variables)
+        connect = (
+            [{"host": external, "port": int(values["dagster_database_port"])}]
+            if external and roles != ["nginx"]
+            else []
+        )
+        found = self._execute_module(
+            module_name="dataops.dagster.host_facts", module_args={"connect": connect}, task_vars=variables
+        )
         if found.get("failed") or found.get("unreachable"):
             return found
         facts = found["ansible_facts"]["dagster_host"]
@@ -102,7 +114,9 @@ class ActionModule(ActionBase):
             if option.get("required") and values.get(name) in (None, ""):
                 problems.append(f"{name} is not set: {str(option['description']).rstrip('.')}")
         given = {name: values[name] for name in options if values.get(name) is not None}
-        spec = {name: {key: value for key, value in option.items() if key != "required"} for name, option in options.items()}
+        spec = {
+            name: {key: value for key, value in option.items() if key != "required"} for name, option in options.items()
+        }
         validated = ArgumentSpecValidator(spec).validate(given)
         problems += [str(message) for message in validated.error_messages]
         values.update({name: value for name, value in validated.validated_parameters.items() if name in given})

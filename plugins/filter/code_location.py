@@ -27,6 +27,11 @@ def image_sources(locations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def image_ids(images: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """ID and reference of each image that module code_images returned; none of those that check mode only promised."""
+    return [{"id": image["id"], "ref": image["ref"]} for image in images.values() if image["id"]]
+
+
 def secret_files(locations: list[dict[str, Any]], folder: str, owner: int) -> list[dict[str, Any]]:
     """Folder and files of each location's secrets, as module files takes them. Nothing else stays in the folder."""
     attributes = {"owner": str(owner), "group": str(owner)}
@@ -55,11 +60,18 @@ def code_containers(
 
     env and volumes are what every location and every run of one has; secrets is the folder of secret_files.
     """
-    return [_container(location, images[location["name"]], env, volumes, secrets, publish_address) for location in locations]
+    return [
+        _container(location, images[location["name"]], env, volumes, secrets, publish_address) for location in locations
+    ]
 
 
 def _container(
-    location: dict[str, Any], image: dict[str, Any], env: dict[str, str], volumes: list[str], secrets: str, publish_address: str
+    location: dict[str, Any],
+    image: dict[str, Any],
+    env: dict[str, str],
+    volumes: list[str],
+    secrets: str,
+    publish_address: str,
 ) -> dict[str, Any]:
     own_env = {name: str(value) for name, value in (location.get("env") or {}).items()}
     mounted = [*volumes, *(location.get("volumes") or [])]
@@ -107,4 +119,9 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters of this file by name."""
-        return {"image_sources": image_sources, "secret_files": secret_files, "code_containers": code_containers}
+        return {
+            "image_sources": image_sources,
+            "image_ids": image_ids,
+            "secret_files": secret_files,
+            "code_containers": code_containers,
+        }

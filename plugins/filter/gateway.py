@@ -33,7 +33,9 @@ def gateway(subnet: str) -> str:
     try:
         return str(ipaddress.ip_network(str(subnet))[1])
     except (ValueError, IndexError) as error:
-        raise AnsibleFilterError(f"{subnet!r} is not a subnet with host addresses, such as 172.30.0.0/24: {error}") from error
+        raise AnsibleFilterError(
+            f"{subnet!r} is not a subnet with host addresses, such as 172.30.0.0/24: {error}"
+        ) from error
 
 
 class FilterModule:

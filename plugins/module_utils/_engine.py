@@ -55,7 +55,7 @@ class Engine:
                 f"No Docker engine answers at {endpoint}: {explain(error)}. Is docker.service running on this host? "
                 "The address is dagster_docker_endpoint."
             ) from error
-        self._version = first._version
+        self._version = first.api_version
         self._clients.api = first
 
     @property

@@ -11,7 +11,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 # MiB that each part takes at rest (measured), what one run needs beside them, and what the system keeps for itself.
-MEMORY_MB = {"webserver": 165, "daemon": 140, "code_location": 120, "docker": 125, "postgres": 200, "run": 300, "system": 200}
+MEMORY_MB = {
+    "webserver": 165,
+    "daemon": 140,
+    "code_location": 120,
+    "docker": 125,
+    "postgres": 200,
+    "run": 300,
+    "system": 200,
+}
 
 # Which roles a host of each kind gets; the playbooks say which group is of which kind.
 ROLES = {
@@ -31,6 +39,8 @@ LOCATION_SOURCES = ("image", "build", "archive")
 LOCATION_TARGETS = ("module", "package", "file")
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+SECRET_NAME = re.compile(r"(?i)(password|passwd|secret|token|(api|access|private|secret)_?key)s?(_|$)")
+PLACE_NAME = re.compile(r"(?i)_(file|path|dir|name|id|arn)$")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -64,28 +74,44 @@ def group_problems(groups: Mapping[str, list[str]], external_database: str) -> l
         problems.append("group dagster_daemon has no host; schedules, sensors and the run queue need exactly one")
     if len(groups["daemon"]) > 1:
         problems.append(
-            f"group dagster_daemon has {len(groups['daemon'])} hosts ({', '.join(groups['daemon'])}); two daemons run every "
-            "schedule twice, so exactly one host is allowed"
+            f"group dagster_daemon has {len(groups['daemon'])} hosts ({', '.join(groups['daemon'])}); two daemons run "
+            "every schedule twice, so exactly one host is allowed"
         )
     if len(groups["database"]) > 1:
-        problems.append(f"group dagster_database has {len(groups['database'])} hosts; exactly one is allowed, or none with dagster_database_host set")
+        problems.append(
+            f"group dagster_database has {len(groups['database'])} hosts; exactly one is allowed, or none with "
+            "dagster_database_host set"
+        )
     if groups["database"] and external_database:
-        problems.append("dagster_database_host names an external server, but group dagster_database has a host; keep one of them")
+        problems.append(
+            "dagster_database_host names an external server, but group dagster_database has a host; keep one of them"
+        )
     if not groups["database"] and not external_database:
-        problems.append("there is no database: put one host in group dagster_database or set dagster_database_host to a server of yours")
+        problems.append(
+            "there is no database: put one host in group dagster_database or set dagster_database_host to a server of "
+            "yours"
+        )
     for kind, need in (("webserver", "the UI and GraphQL"), ("proxy", "the way in to the UI")):
         if not groups[kind]:
             problems.append(f"group dagster_{kind} has no host; it serves {need}")
     if len(groups["run"]) != 1:
-        problems.append(f"group dagster_run has {len(groups['run'])} hosts; exactly one is allowed, because all runs start on one Docker engine")
+        problems.append(
+            f"group dagster_run has {len(groups['run'])} hosts; exactly one is allowed, because all runs start on one "
+            "Docker engine"
+        )
     else:
         apart = sorted(set(groups["webserver"] + groups["daemon"]) - set(groups["run"]))
         if apart:
             problems.append(
-                f"{', '.join(apart)} cannot reach the Docker engine of {groups['run'][0]}: webservers and daemon talk to its "
-                "local socket, so put them on the host of group dagster_run"
+                f"{', '.join(apart)} cannot reach the Docker engine of {groups['run'][0]}: webservers and daemon talk to "
+                "its local socket, so put them on the host of group dagster_run"
             )
     return problems
+
+
+def holds_a_secret(name: str) -> bool:
+    """Whether an environment variable of this name holds a secret, not the place or the name of one."""
+    return bool(SECRET_NAME.search(name)) and not PLACE_NAME.search(name)
 
 
 def location_problems(locations: list[dict[str, Any]], code_hosts: list[str]) -> list[str]:
@@ -98,12 +124,19 @@ def location_problems(locations: list[dict[str, Any]], code_hosts: list[str]) ->
         for kinds in (LOCATION_SOURCES, LOCATION_TARGETS):
             given = [kind for kind in kinds if location.get(kind)]
             if len(given) != 1:
-                problems.append(f"{where} has {' and '.join(given) or 'none'} of {', '.join(kinds)}; exactly one is needed")
+                problems.append(
+                    f"{where} has {' and '.join(given) or 'none'} of {', '.join(kinds)}; exactly one is needed"
+                )
         if location.get("host") and location["host"] not in code_hosts:
-            problems.append(f"{where}: host {location['host']} is not in group dagster_code{nearest(location['host'], code_hosts)}")
+            problems.append(
+                f"{where}: host {location['host']} is not in group dagster_code{nearest(location['host'], code_hosts)}"
+            )
         for name in location.get("env") or {}:
-            if re.search(r"(?i)(password|passwd|secret|token|api_?key|access_?key|private_?key)", name):
-                problems.append(f"{where}: env {name} would show in docker inspect; put it in secrets, it is then the file /run/secrets/{name}")
+            if holds_a_secret(name):
+                problems.append(
+                    f"{where}: env {name} would show in docker inspect; put it in secrets, it is then the file "
+                    f"/run/secrets/{name}"
+                )
     for name, count in Counter(str(location.get("name")) for location in locations).items():
         if count > 1:
             problems.append(f"dagster_code_locations has {count} locations named {name}; each name must be unique")
@@ -119,38 +152,53 @@ def host_of(location: Mapping[str, Any], code_hosts: list[str]) -> str:
 
 def port_of(value: Any) -> int:
     """A port as number, 0 when it is none. AWX gives numbers as text."""
-    return int(value) if str(value).isdigit() and int(value) <= 65535 else 0
+    return int(value) if re.fullmatch(r"[0-9]{1,5}", str(value)) and int(value) <= 65535 else 0
+
+
+def nginx_addresses(variables: Mapping[str, Any]) -> list[str]:
+    """Where nginx listens; the variable is an address or a list of them."""
+    listen = variables["dagster_nginx_listen"]
+    return [str(address) for address in (listen if isinstance(listen, list) else [listen])]
 
 
 def wanted_ports(host: str, groups: Mapping[str, list[str]], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every port that this host is to listen on: port, address, variable that sets it, units that may hold it."""
+    """Every port that this host is to listen on: port, addresses, variable that sets it, unit that may hold it."""
     wanted: list[dict[str, Any]] = []
 
-    def want(variable: str, value: Any, address: str, units: tuple[str, ...]) -> None:
-        wanted.append({"port": port_of(value), "value": value, "address": address, "variable": variable, "units": units})
+    def want(variable: str, value: Any, addresses: list[str], unit: str) -> None:
+        wanted.append(
+            {"port": port_of(value), "value": value, "addresses": addresses, "variable": variable, "unit": unit}
+        )
+
+    def want_variable(variable: str, addresses: list[str], unit: str) -> None:
+        if str(variables[variable]) != "0" or not variable.endswith("_read_only_port"):
+            want(variable, variables[variable], addresses, unit)
 
     if host in groups["database"]:
-        want("dagster_database_port", variables["dagster_database_port"], "0.0.0.0", ("postgresql@",))
+        want_variable("dagster_database_port", ["0.0.0.0"], "postgresql@")
     if host in groups["webserver"]:
-        bind = str(variables["dagster_webserver_bind"])
+        bind = [str(variables["dagster_webserver_bind"])]
         for port in variables["dagster_webserver_ports"]:
-            want("dagster_webserver_ports", port, bind, ("dagster-webserver@",))
-        if str(variables["dagster_webserver_read_only_port"]) != "0":
-            want("dagster_webserver_read_only_port", variables["dagster_webserver_read_only_port"], bind, ("dagster-webserver-read-only@",))
+            want("dagster_webserver_ports", port, bind, "dagster-webserver@")
+        want_variable("dagster_webserver_read_only_port", bind, "dagster-webserver-read-only@")
     if host in groups["proxy"]:
-        listen = str(variables["dagster_nginx_listen"])
-        want("dagster_nginx_port", variables["dagster_nginx_port"], listen, ("nginx.service",))
-        if str(variables["dagster_nginx_read_only_port"]) != "0":
-            want("dagster_nginx_read_only_port", variables["dagster_nginx_read_only_port"], listen, ("nginx.service",))
+        listen = nginx_addresses(variables)
+        want_variable("dagster_nginx_port", listen, "nginx.service")
+        want_variable("dagster_nginx_read_only_port", listen, "nginx.service")
     for location in variables["dagster_code_locations"]:
         if host_of(location, groups["code"]) == host:
-            want(f"dagster_code_locations[{location.get('name')}].port", location.get("port", 4000), "127.0.0.1", ("docker.service",))
+            variable = f"dagster_code_locations[{location.get('name')}].port"
+            want(variable, location.get("port") or 4000, ["127.0.0.1"], "docker.service")
     return wanted
 
 
 def port_problems(wanted: list[dict[str, Any]]) -> list[str]:
     """Sentences about ports that are no ports or are wanted twice on one host."""
-    problems = [f"{entry['variable']} is {entry['value']!r}; a port is a number from 1 to 65535" for entry in wanted if not entry["port"]]
+    problems = [
+        f"{entry['variable']} is {entry['value']!r}; a port is a number from 1 to 65535"
+        for entry in wanted
+        if not entry["port"]
+    ]
     for port, count in Counter(entry["port"] for entry in wanted if entry["port"]).items():
         if count > 1:
             names = " and ".join(entry["variable"] for entry in wanted if entry["port"] == port)
@@ -168,14 +216,20 @@ def taken_port_problems(wanted: list[dict[str, Any]], listeners: list[dict[str, 
     problems = []
     for entry in wanted:
         for listener in listeners:
-            ours = listener["unit"].startswith(entry["units"])
-            if listener["port"] == entry["port"] and overlap(entry["address"], listener["address"]) and not ours:
+            if listener["port"] != entry["port"] or listener["unit"].startswith(entry["unit"]):
+                continue
+            if any(overlap(address, listener["address"]) for address in entry["addresses"]):
                 holder = " of ".join(filter(None, [listener["process"], listener["unit"]])) or "another process"
-                problems.append(f"port {entry['port']} is held by {holder} on {listener['address']}; stop it or change {entry['variable']}")
+                problems.append(
+                    f"port {entry['port']} is held by {holder} on {listener['address']}; stop it or change "
+                    f"{entry['variable']}"
+                )
     return sorted(set(problems))
 
 
-def memory_problems(host: str, groups: Mapping[str, list[str]], variables: Mapping[str, Any], memory_mb: int) -> list[str]:
+def memory_problems(
+    host: str, groups: Mapping[str, list[str]], variables: Mapping[str, Any], memory_mb: int
+) -> list[str]:
     """A sentence when the host has less memory than its share of the stack takes at rest with one run."""
     parts = {"system": 1}
     for kind, part in (("database", "postgres"), ("daemon", "daemon"), ("run", "run")):
@@ -183,14 +237,21 @@ def memory_problems(host: str, groups: Mapping[str, list[str]], variables: Mappi
             parts[part] = 1
     if host in groups["code"] + groups["run"]:
         parts["docker"] = 1
-        parts["code_location"] = sum(host_of(location, groups["code"]) == host for location in variables["dagster_code_locations"])
+        parts["code_location"] = sum(
+            host_of(location, groups["code"]) == host for location in variables["dagster_code_locations"]
+        )
     if host in groups["webserver"]:
-        parts["webserver"] = len(variables["dagster_webserver_ports"]) + (str(variables["dagster_webserver_read_only_port"]) != "0")
+        parts["webserver"] = len(variables["dagster_webserver_ports"]) + (
+            str(variables["dagster_webserver_read_only_port"]) != "0"
+        )
     need = sum(MEMORY_MB[part] * count for part, count in parts.items())
     if memory_mb >= need:
         return []
     listed = ", ".join(f"{count} x {part} of {MEMORY_MB[part]}" for part, count in parts.items() if count)
-    return [f"the host has {memory_mb} MiB of memory, its part of the stack needs {need} ({listed}); fewer dagster_webserver_ports or a larger host"]
+    return [
+        f"the host has {memory_mb} MiB of memory, its part of the stack needs {need} ({listed}); fewer "
+        "dagster_webserver_ports or a larger host"
+    ]
 
 
 def value_problems(variables: Mapping[str, Any], versions: list[str]) -> list[str]:
@@ -198,18 +259,40 @@ def value_problems(variables: Mapping[str, Any], versions: list[str]) -> list[st
     problems = []
     version = str(variables["dagster_version"] or "")
     if version and version not in versions:
-        problems.append(f"dagster_version is {version}; supported are {', '.join(versions)} (each has a committed lock){nearest(version, versions)}")
+        problems.append(
+            f"dagster_version is {version}; supported are {', '.join(versions)} (each has a committed lock)"
+            f"{nearest(version, versions)}"
+        )
     prefix = str(variables["dagster_webserver_path_prefix"])
     if prefix and not PREFIX.fullmatch(prefix):
-        problems.append(f"dagster_webserver_path_prefix is {prefix!r}; it starts with '/' and does not end with one, for example {'/' + prefix.strip('/')!r}")
+        problems.append(
+            f"dagster_webserver_path_prefix is {prefix!r}; it starts with '/' and does not end with one, for example "
+            f"{'/' + prefix.strip('/')!r}"
+        )
     try:
         network = ipaddress.ip_network(str(variables["dagster_docker_network_subnet"]))
         bridge = ipaddress.ip_interface(str(variables["dagster_docker_bridge_address"])).network
+        if network.num_addresses < 8:
+            problems.append(f"dagster_docker_network_subnet {network} has no room for containers; 172.30.0.0/24 has")
         if network.overlaps(bridge):
-            problems.append(f"dagster_docker_network_subnet {network} overlaps dagster_docker_bridge_address {bridge}; they are two networks")
+            problems.append(
+                f"dagster_docker_network_subnet {network} overlaps dagster_docker_bridge_address {bridge}; they are two "
+                "networks"
+            )
     except ValueError as error:
-        problems.append(f"dagster_docker_network_subnet or dagster_docker_bridge_address: {error}; for example 172.30.0.0/24 and 172.29.0.1/24")
+        problems.append(
+            f"dagster_docker_network_subnet or dagster_docker_bridge_address: {error}; for example 172.30.0.0/24 and "
+            "172.29.0.1/24"
+        )
     return problems
+
+
+def source(address: str) -> str:
+    """An address as pg_hba.conf takes it: one host in CIDR form, or the name of a host as it is."""
+    try:
+        return str(ipaddress.ip_network(address))
+    except ValueError:
+        return address
 
 
 def apart(server: str, groups: Mapping[str, list[str]]) -> bool:
@@ -219,8 +302,7 @@ def apart(server: str, groups: Mapping[str, list[str]]) -> bool:
 
 def edge_url(variables: Mapping[str, Any]) -> str:
     """Base URL of the UI as the proxy's own host reaches it."""
-    listen = variables["dagster_nginx_listen"]
-    address = str(listen[0] if isinstance(listen, list) else listen)
+    address = nginx_addresses(variables)[0]
     address = "127.0.0.1" if address in WILDCARDS else address
     return f"http://{address}:{variables['dagster_nginx_port']}{variables['dagster_webserver_path_prefix']}"
 
@@ -230,6 +312,8 @@ def journal_matches(host: str, groups: Mapping[str, list[str]], variables: Mappi
     units = ["dagster-daemon.service"] if host in groups["daemon"] else []
     if host in groups["webserver"]:
         units += [f"dagster-webserver@{port}.service" for port in variables["dagster_webserver_ports"]]
+        if str(variables["dagster_webserver_read_only_port"]) != "0":
+            units.append(f"dagster-webserver-read-only@{variables['dagster_webserver_read_only_port']}.service")
     here = [location for location in variables["dagster_code_locations"] if host_of(location, groups["code"]) == host]
     matches = [f"_SYSTEMD_UNIT={unit}" for unit in units]
     if here:
@@ -237,10 +321,13 @@ def journal_matches(host: str, groups: Mapping[str, list[str]], variables: Mappi
     return matches
 
 
-def topology(host: str, groups: Mapping[str, list[str]], addresses: Mapping[str, str], variables: Mapping[str, Any]) -> dict[str, Any]:
+def topology(
+    host: str, groups: Mapping[str, list[str]], addresses: Mapping[str, str], variables: Mapping[str, Any]
+) -> dict[str, Any]:
     """Who this host reaches at which address, for the roles of this host.
 
-    The same host is reached on loopback, its containers reach it on the gateway of the runs' network, others on its address.
+    The same host is reached on loopback, its containers reach it on the gateway of the runs' network, others on its
+    address.
     """
     gateway = str(ipaddress.ip_network(str(variables["dagster_docker_network_subnet"]))[1])
     database = groups["database"][0] if groups["database"] else ""
@@ -262,11 +349,11 @@ def topology(host: str, groups: Mapping[str, list[str]], addresses: Mapping[str,
         for consumer in service_hosts:
             if consumer != database:
                 listen.add(addresses[database])
-                clients.append({"address": f"{addresses[consumer]}/32", "users": users})
+                clients.append({"address": source(addresses[consumer]), "users": users})
         for consumer in container_hosts:
             inside = consumer == database
             listen.add(gateway if inside else addresses[database])
-            address = str(variables["dagster_docker_network_subnet"]) if inside else f"{addresses[consumer]}/32"
+            address = str(variables["dagster_docker_network_subnet"]) if inside else source(addresses[consumer])
             clients.append({"address": address, "users": [variables["dagster_database_run_user"]]})
 
     endpoints, published = [], "127.0.0.1"
@@ -276,9 +363,15 @@ def topology(host: str, groups: Mapping[str, list[str]], addresses: Mapping[str,
             published = addresses[host]
         local = home == host and not set(service_hosts) - {host}
         endpoints.append(
-            {"name": str(location.get("name")), "host": "127.0.0.1" if local else addresses.get(home, home), "port": port_of(location.get("port", 4000))}
+            {
+                "name": str(location.get("name")),
+                "host": "127.0.0.1" if local else addresses.get(home, home),
+                "port": port_of(location.get("port") or 4000),
+            }
         )
-    servers = [addresses[server] if server != host or apart(server, groups) else "127.0.0.1" for server in groups["webserver"]]
+    servers = [
+        addresses[server] if server != host or apart(server, groups) else "127.0.0.1" for server in groups["webserver"]
+    ]
     return {
         "database_host": database_for(host, inside=False),
         "database_run_host": database_for(groups["run"][0] if groups["run"] else host, inside=True),
@@ -288,7 +381,9 @@ def topology(host: str, groups: Mapping[str, list[str]], addresses: Mapping[str,
         "postgres_clients": clients,
         "code_endpoints": endpoints,
         "code_publish_address": published,
-        "code_locations": [location for location in variables["dagster_code_locations"] if host_of(location, groups["code"]) == host],
+        "code_locations": [
+            location for location in variables["dagster_code_locations"] if host_of(location, groups["code"]) == host
+        ],
         "webserver_bind": addresses[host] if apart(host, groups) else "127.0.0.1",
         "webserver_addresses": servers,
         "ports": wanted_ports(host, groups, variables),

@@ -16,7 +16,7 @@ description:
 author: [dataops (@dataops)]
 attributes:
   check_mode: {support: full, description: Reports what would be written and touches nothing.}
-  diff_mode: {support: full, description: Shows the text of each file that is not secret, and each change of owner or mode.}
+  diff_mode: {support: full, description: 'Shows each text that is not secret, and each change of owner or mode.'}
 options:
   files:
     description: What there is to be, in order; a folder comes before what is in it.
@@ -30,8 +30,10 @@ options:
         required: true
       state:
         description:
-          - V(file) has the text of O(files[].content) or O(files[].template); without either it only has its owner and mode kept.
-          - V(directory) is made with its parents, V(link) points to O(files[].src), V(absent) is removed (a folder with all in it).
+          - V(file) has the text of O(files[].content) or O(files[].template); without either the file must be there, and
+            only its owner and mode are kept.
+          - V(directory) is made with its parents; a link to a folder is as good as a folder.
+          - V(link) points to O(files[].src). V(absent) is removed, a folder with all that is in it.
         type: str
         choices: [file, directory, link, absent]
         default: file
@@ -62,7 +64,8 @@ options:
         description: Group name or number. Without it the group is left as it is.
         type: str
       mode:
-        description: Mode as octal text, such as V("0644"). Without it V("0644") for a new file and V("0755") for a new folder.
+        description:
+          - Mode as octal text, such as V("0644"). Without it V("0644") for a new file and V("0755") for a new folder.
         type: str
   secrets:
     description:
@@ -77,7 +80,7 @@ EXAMPLES = r"""
   dataops.dagster.files:
     files:
       - {dest: /etc/dagster, state: directory, owner: root, group: dagster, mode: "0750"}
-      - {dest: /etc/dagster/pgpass, template: etc/dagster/pgpass.j2, owner: dagster, group: dagster, mode: "0600", secret: true}
+      - {dest: /etc/dagster/pgpass, template: etc/dagster/pgpass.j2, owner: dagster, mode: "0600", secret: true}
       - {dest: /etc/systemd/system/dagster-daemon.service, template: etc/systemd/system/dagster-daemon.service.j2}
 """
 
@@ -102,12 +105,15 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def number_of(name: str | None, kind: str) -> int:
-    """The number of a user or group name, -1 for none. Raises KeyError for a name that does not exist."""
+    """The number of a user or group name, -1 for none. Raises LookupError for a name that does not exist."""
     if name is None:
         return -1
     if name.isdigit():
         return int(name)
-    return pwd.getpwnam(name).pw_uid if kind == "user" else grp.getgrnam(name).gr_gid
+    try:
+        return pwd.getpwnam(name).pw_uid if kind == "user" else grp.getgrnam(name).gr_gid
+    except KeyError as error:
+        raise LookupError(f"there is no {kind} {name} on this host") from error
 
 
 class Entry:
@@ -119,8 +125,11 @@ class Entry:
         self.state: str = spec["state"]
         self.secret = bool(spec["secret"])
         self.text: str | None = secrets.get(self.dest) if self.secret else spec["content"]
-        self.src: str | None = spec["src"]
-        self.mode = int(spec["mode"], 8) if spec["mode"] else None
+        self.src: str = spec["src"] or ""
+        try:
+            self.mode = int(spec["mode"], 8) if spec["mode"] else None
+        except ValueError:
+            module.fail_json(msg=f"{self.dest}: mode is {spec['mode']!r}; octal text is expected, such as '0644'")
         self.names = {"user": spec["owner"], "group": spec["group"]}
         try:
             self.current: os.stat_result | None = os.lstat(self.dest)
@@ -143,12 +152,13 @@ class Entry:
         return self.difference("present\n", "absent\n")
 
     def link(self) -> dict[str, str] | None:
-        assert self.src is not None
         before = os.readlink(self.dest) if os.path.islink(self.dest) else ""
         if before == self.src:
             return None
         if self.current is not None and not before:
-            self.module.fail_json(msg=f"{self.dest} is not a symbolic link; move it away, a link to {self.src} belongs there")
+            self.module.fail_json(
+                msg=f"{self.dest} is not a symbolic link; move it away, a link to {self.src} belongs there"
+            )
         if not self.module.check_mode:
             beside = f"{self.dest}.new"
             if os.path.lexists(beside):
@@ -160,6 +170,9 @@ class Entry:
     def directory(self) -> dict[str, str] | None:
         if self.current is not None and not os.path.isdir(self.dest):
             self.module.fail_json(msg=f"{self.dest} is not a folder; move it away, a folder belongs there")
+        if self.current is not None:
+            # Where a site has put a folder onto another disk, a link is in its place: owner and mode are the folder's.
+            self.current = os.stat(self.dest)
         before = self.attributes()
         if self.current is None and not self.module.check_mode:
             os.makedirs(self.dest, 0o755)
@@ -168,18 +181,22 @@ class Entry:
     def file(self) -> dict[str, str] | None:
         if self.current is not None and not stat.S_ISREG(self.current.st_mode):
             self.module.fail_json(msg=f"{self.dest} is not a plain file; move it away, a file belongs there")
-        before = None
-        if self.current is not None and self.text is not None:
+        if self.text is None:
+            if self.current is None and not self.module.check_mode:  # in check mode the play would have made it by now
+                self.module.fail_json(msg=f"{self.dest} is not there, and neither content nor template is given for it")
+            return self.own(self.dest, self.attributes(), 0o644)
+        wanted, before = self.text.encode("utf-8"), None
+        if self.current is not None:
             with open(self.dest, "rb") as stream:
-                before = stream.read().decode("utf-8", errors="replace")
-        if self.text is None or before == self.text:
+                before = stream.read()
+        if before == wanted:
             return self.own(self.dest, self.attributes(), 0o644)
         if not self.module.check_mode:
             folder = os.path.dirname(self.dest)
             handle, beside = tempfile.mkstemp(prefix=".new-", dir=folder)
             try:
                 with os.fdopen(handle, "wb") as stream:
-                    stream.write(self.text.encode("utf-8"))
+                    stream.write(wanted)
                     stream.flush()
                     os.fsync(stream.fileno())
                 self.own(beside, "", 0o644)
@@ -189,22 +206,24 @@ class Entry:
                 raise
         if self.secret:
             return self.difference("(a secret)\n" if before is not None else "", "(a secret, changed)\n")
-        return self.difference(before or "", self.text)
+        return self.difference((before or b"").decode("utf-8", errors="replace"), self.text)
 
     def attributes(self) -> str:
         """Owner, group and mode as text, for the difference."""
         if self.current is None:
             return ""
-        return f"owner {self.current.st_uid} group {self.current.st_gid} mode {stat.S_IMODE(self.current.st_mode):04o}\n"
+        return (
+            f"owner {self.current.st_uid} group {self.current.st_gid} mode {stat.S_IMODE(self.current.st_mode):04o}\n"
+        )
 
     def own(self, path: str, before: str, default_mode: int) -> dict[str, str] | None:
         """Gives path (the destination, or its new text beside it) owner and mode; the difference or None."""
         try:
             uid, gid = number_of(self.names["user"], "user"), number_of(self.names["group"], "group")
-        except KeyError as error:
+        except LookupError as error:
             if self.module.check_mode:  # the play would have made that user by now
-                return self.difference(before, f"{error.args[0]}\n")
-            self.module.fail_json(msg=f"{self.dest}: {error.args[0]}")
+                return self.difference(before, f"{error}\n")
+            self.module.fail_json(msg=f"{self.dest}: {error}")
         kept = self.current
         mode = self.mode if self.mode is not None else stat.S_IMODE(kept.st_mode) if kept else default_mode
         if kept:
@@ -221,8 +240,12 @@ class Entry:
 
 
 def leftovers(specs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """An absent entry for each path in a purged folder that is not in the list."""
+    """An absent entry for each path in a purged folder that is neither in the list nor a parent of what is."""
     wanted = {spec["dest"] for spec in specs}
+    for path in list(wanted):
+        while os.path.dirname(path) not in {path, *wanted}:
+            path = os.path.dirname(path)
+            wanted.add(path)
     found = []
     for spec in specs:
         if spec["purge"] and os.path.isdir(spec["dest"]):
@@ -259,7 +282,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    changed_paths, diffs = [], []
+    changed_paths: list[str] = []
+    diffs: list[dict[str, str]] = []
     for spec in module.params["files"] + leftovers(module.params["files"]):
         entry = Entry(module, spec, module.params["secrets"])
         try:

@@ -17,7 +17,8 @@ attributes:
   diff_mode: {support: none, description: Changes nothing.}
 options:
   connect:
-    description: PostgreSQL servers that this host must reach. Each is connected to and asked for TLS, which needs no login.
+    description:
+      - PostgreSQL servers that this host must reach. Each is connected to and asked for TLS, which needs no login.
     type: list
     elements: dict
     default: []
@@ -47,8 +48,15 @@ ansible_facts:
         cpus: {description: Processors., type: int, sample: 2}
         memory_mb: {description: Memory of the host in MiB., type: int, sample: 7951}
         memory_available_mb: {description: Memory that a new process could use in MiB., type: int, sample: 6951}
-        connect_errors: {description: A sentence for each server of O(connect) that does not answer., type: list, elements: str, sample: []}
-        packages: {description: Installed Debian packages and their versions., type: dict, sample: {nginx: 1.22.1-9}}
+        connect_errors:
+          description: A sentence for each server of O(connect) that does not answer.
+          type: list
+          elements: str
+          sample: []
+        packages:
+          description: Installed Debian packages and their versions.
+          type: dict
+          sample: {nginx: 1.22.1-9}
         container_root:
           description: User number on the host of root in a container; not 0 where the engine remaps users (userns-remap).
           type: int
@@ -97,14 +105,15 @@ def memory(text: str) -> dict[str, int]:
 
 
 def listening(text: str, family: int) -> Iterator[tuple[int, str, str]]:
-    """Port, address and inode of each LISTEN line of /proc/net/tcp or tcp6."""
+    """Port, address and inode of each LISTEN line of /proc/net/tcp or tcp6; a mapped IPv4 address as such."""
     for line in text.splitlines()[1:]:
         fields = line.split()
         if fields[3] != "0A":
             continue
         address, port = fields[1].split(":")
         words = [int(address[i : i + 8], 16) for i in range(0, len(address), 8)]
-        yield int(port, 16), socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words)), fields[9]
+        text_form = socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words))
+        yield int(port, 16), text_form.removeprefix("::ffff:"), fields[9]
 
 
 def socket_owners(inodes: set[str]) -> dict[str, tuple[str, str]]:
@@ -152,7 +161,7 @@ def container_root(daemon_json: str, subuid: str) -> int:
 
 
 def connect_error(host: str, port: int) -> str:
-    """Why no PostgreSQL server answers there, empty when one does. Source: the protocol's SSLRequest, answered S or N."""
+    """Why no PostgreSQL server answers there, empty when one does. It answers the protocol's SSLRequest with S or N."""
     try:
         with socket.create_connection((host, port), timeout=10) as connection:
             connection.settimeout(10)

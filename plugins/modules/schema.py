@@ -11,8 +11,8 @@ version_added: 0.1.0
 description:
   - Connects with every login before anything is changed, and checks the server as the instance needs it (UTC, encoding,
     and that the services' login may read and write but need not own a thing).
-  - Compares the revision in the database with the newest one of the installed Dagster and runs C(dagster instance migrate)
-    only when they differ. C(dagster instance migrate) alone takes seconds and prints work even when there is none.
+  - Compares the revision in the database with the newest one of the installed Dagster and runs
+    C(dagster instance migrate) only when they differ. That command alone takes seconds and prints work when there is none.
   - The migration password is written to a file that only root can read, for as long as the migration runs.
 author: [dataops (@dataops)]
 attributes:
@@ -39,8 +39,16 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-revision: {description: Revision after the call; in check mode the one found., returned: always, type: str, sample: 29b539ebc72a}
-head: {description: Newest revision of the installed Dagster., returned: always, type: str, sample: 29b539ebc72a}
+revision:
+  description: Revision after the call; in check mode the one found.
+  returned: always
+  type: str
+  sample: 29b539ebc72a
+head:
+  description: Newest revision of the installed Dagster.
+  returned: always
+  type: str
+  sample: 29b539ebc72a
 """
 
 import json
@@ -50,6 +58,7 @@ import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.dataops.dagster.plugins.module_utils._pgpass import pgpass
 
 # Runs in the venv, where psycopg2 is; importing dagster itself would cost seconds, so the head is read from the files.
@@ -67,14 +76,15 @@ for path in glob.glob(os.path.join(folder, "*.py")):
 answer["head"] = ",".join(sorted(revisions - parents))
 for login in asked["logins"]:
     try:
-        connection = psycopg2.connect(host=asked["host"], port=asked["port"], dbname=asked["database"], user=login["user"],
-                                      password=login["password"], connect_timeout=10)
+        connection = psycopg2.connect(host=asked["host"], port=asked["port"], dbname=asked["database"],
+                                      user=login["user"], password=login["password"], connect_timeout=10)
     except psycopg2.OperationalError as error:
         answer["problems"].append("user %s cannot connect: %s" % (login["user"], " ".join(str(error).split())))
         continue
     cursor = connection.cursor()
-    cursor.execute("SELECT current_setting('TimeZone'), current_setting('server_version_num')::int, pg_encoding_to_char(encoding),"
-                   " has_schema_privilege('public', 'CREATE') FROM pg_database WHERE datname = current_database()")
+    cursor.execute("SELECT current_setting('TimeZone'), current_setting('server_version_num')::int,"
+                   " pg_encoding_to_char(encoding), has_schema_privilege('public', 'CREATE')"
+                   " FROM pg_database WHERE datname = current_database()")
     zone, number, encoding, may_create = cursor.fetchone()
     if zone not in ("UTC", "Etc/UTC", "GMT"):
         answer["problems"].append("the time zone of the server is %s; Dagster needs UTC" % zone)
@@ -107,13 +117,20 @@ def probe(module: AnsibleModule) -> dict[str, Any]:
         {"user": user, "password": params["passwords"][user], "migration": user == params["migration_user"]}
         for user in [params["migration_user"], *params["app_users"]]
     ]
-    asked = {"host": params["env"].get("DAGSTER_POSTGRES_HOST"), "port": params["port"], "database": params["database"], "logins": logins}
+    asked = {
+        "host": params["env"].get("DAGSTER_POSTGRES_HOST"),
+        "port": params["port"],
+        "database": params["database"],
+        "logins": logins,
+    }
     rc, out, err = module.run_command([params["python"], "-I", "-c", PROBE], data=json.dumps(asked))
     if rc:
         module.fail_json(msg=f"The database could not be looked at with {params['python']}: {err.strip()[-800:]}")
     answer: dict[str, Any] = json.loads(out)
     if answer["problems"]:
-        module.fail_json(msg=f"The database at {asked['host']}:{asked['port']} is not usable: " + "; ".join(answer["problems"]))
+        module.fail_json(
+            msg=f"The database at {asked['host']}:{asked['port']} is not usable: " + "; ".join(answer["problems"])
+        )
     return answer
 
 
@@ -128,9 +145,13 @@ def migrate(module: AnsibleModule) -> None:
         env = {**os.environ, **{name: str(value) for name, value in params["env"].items()}}
         env.update(DAGSTER_POSTGRES_USER=params["migration_user"], PGPASSFILE=passfile)
         dagster = os.path.join(os.path.dirname(params["python"]), "dagster")
-        done = subprocess.run([dagster, "instance", "migrate"], env=env, cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [dagster, "instance", "migrate"], env=env, cwd=folder, capture_output=True, text=True, check=False
+        )
         if done.returncode:
-            module.fail_json(msg=f"dagster instance migrate ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}")
+            module.fail_json(
+                msg=f"dagster instance migrate ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}"
+            )
     finally:
         if os.path.exists(passfile):
             os.unlink(passfile)
@@ -160,7 +181,9 @@ def main() -> None:
         migrate(module)
         revision = probe(module)["revision"]
         if revision != found["head"]:
-            module.fail_json(msg=f"The schema is at revision {revision or 'none'} after the migration; expected {found['head']}")
+            module.fail_json(
+                msg=f"The schema is at revision {revision or 'none'} after the migration; expected {found['head']}"
+            )
     module.exit_json(
         changed=changed,
         revision=revision,

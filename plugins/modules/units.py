@@ -10,10 +10,11 @@ short_description: Keep systemd units running with the files they read
 version_added: 0.1.0
 description:
   - Enables and starts units, and restarts (or reloads) each one whose process is older than a file it reads.
-  - That is a restart handler which cannot be lost. A handler is forgotten when a play is killed between the write and the
-    restart, and the next run then says ok while the old process serves; here the next run still sees the older process.
-  - Units that are down are started together; units that are up are restarted one after the other, each one only after the
-    one before is ready again, so that replicas never go away at once.
+  - That is a restart handler which cannot be lost. A handler is forgotten when a play is killed between the write and
+    the restart, and the next run then says ok while the old process serves; here the next run still sees the older process.
+  - A unit without a main process, such as a timer, is as old as its last start.
+  - Units that are down are started together; units that are up are restarted one after the other, each one only after
+    the one before is ready again, so that replicas never go away at once.
 author: [dataops (@dataops)]
 attributes:
   check_mode: {support: full, description: Says what would be started or restarted.}
@@ -31,7 +32,10 @@ options:
         type: list
         elements: path
         default: []
-      reload: {description: Reload instead of restart (the files are read again without a new main process)., type: bool, default: false}
+      reload:
+        description: Reload instead of restart (the files are read again without a new main process).
+        type: bool
+        default: false
       check:
         description: A command that must succeed before a restart or reload, such as C(nginx -t).
         type: list
@@ -68,7 +72,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-PROPERTIES = "Id,LoadState,ActiveState,UnitFileState,MainPID,ControlGroup,NeedDaemonReload,FragmentPath,DropInPaths"
+PROPERTIES = (
+    "Id,LoadState,ActiveState,UnitFileState,MainPID,ControlGroup,FragmentPath,DropInPaths,ActiveEnterTimestampMonotonic"
+)
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 
 
@@ -91,7 +97,7 @@ def show(names: list[str]) -> dict[str, dict[str, str]]:
     blocks = run("systemctl", "show", f"--property={PROPERTIES}", *names).strip().split("\n\n")
     return {
         name: dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        for name, block in zip(names, blocks)
+        for name, block in zip(names, blocks, strict=True)
     }
 
 
@@ -105,6 +111,11 @@ def started_at(pid: int) -> float:
     except (OSError, IndexError):
         return 0.0
     return time.time() - (uptime - ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def activated_at(microseconds: str) -> float:
+    """When a unit became active, in seconds since 1970, from its monotonic time stamp."""
+    return time.time() - (time.monotonic() - int(microseconds or 0) / 1e6)
 
 
 def processes(cgroup: str) -> list[int]:
@@ -126,29 +137,33 @@ def modified_at(path: str) -> float:
         return 0.0
 
 
+def is_enabled(now: dict[str, str]) -> bool:
+    """Whether a unit comes up at boot, or is none that could be enabled."""
+    return now.get("UnitFileState", "").startswith(("enabled", "static", "indirect", "generated", "alias"))
+
+
 def wanted_action(spec: dict[str, Any], now: dict[str, str]) -> tuple[str, str]:
     """The action a unit needs (start, restart, reload, enable, stop or nothing) and why."""
     active = now.get("ActiveState") in ("active", "reloading", "activating")
-    enabled = now.get("UnitFileState", "").startswith(("enabled", "static", "indirect", "generated", "alias"))
     if spec["state"] == "stopped":
-        there = active or (enabled and now.get("UnitFileState", "").startswith("enabled"))
+        there = active or now.get("UnitFileState", "").startswith("enabled")
         return ("stop", "is not wanted here") if there else ("", "")
-    if not active:
-        return "start", f"was {now.get('ActiveState', 'unknown')}"
     pid = int(now.get("MainPID") or 0)
-    since = started_at(pid)
+    # A unit that crashes again and again is activating too, without a process while it waits for its next try.
+    if not active or (now["ActiveState"] == "activating" and not pid):
+        return "start", f"was {now.get('ActiveState', 'unknown')}"
+    since = started_at(pid) if pid else activated_at(now.get("ActiveEnterTimestampMonotonic", ""))
     if spec["reload"]:
         # A reload keeps the main process and brings new workers; the newest process is as old as the last reload.
         since = max([since, *map(started_at, processes(now.get("ControlGroup", "")))])
     reads = [*spec["files"], now.get("FragmentPath", ""), *now.get("DropInPaths", "").split()]
-    if pid:
-        for path in filter(None, reads):
-            if modified_at(path) > since:
-                return ("reload" if spec["reload"] else "restart"), f"{path} is newer than the process"
-    return ("", "") if enabled else ("enable", f"was {now.get('UnitFileState') or 'not enabled'}")
+    for path in filter(None, reads):
+        if modified_at(path) > since:
+            return ("reload" if spec["reload"] else "restart"), f"{path} is newer than the process"
+    return ("", "") if is_enabled(now) else ("enable", f"was {now.get('UnitFileState') or 'not enabled'}")
 
 
-def perform(specs: list[dict[str, Any]], actions: dict[str, tuple[str, str]]) -> None:
+def perform(specs: list[dict[str, Any]], actions: dict[str, tuple[str, str]], now: dict[str, dict[str, str]]) -> None:
     """Carries the actions out. Raises Failed."""
     by_action: dict[str, list[str]] = {}
     for name, (action, _reason) in actions.items():
@@ -159,7 +174,7 @@ def perform(specs: list[dict[str, Any]], actions: dict[str, tuple[str, str]]) ->
             run(*spec["check"])
     if by_action.get("stop"):
         run("systemctl", "disable", "--now", *by_action["stop"])
-    to_enable = [name for name, (action, _reason) in actions.items() if action in ("start", "enable")]
+    to_enable = [name for name, (action, _reason) in actions.items() if action != "stop" and not is_enabled(now[name])]
     if to_enable:
         run("systemctl", "enable", "--quiet", *to_enable)
     if by_action.get("start"):
@@ -168,6 +183,19 @@ def perform(specs: list[dict[str, Any]], actions: dict[str, tuple[str, str]]) ->
     for action in ("restart", "reload"):
         for name in by_action.get(action, []):
             run("systemctl", action, name)
+
+
+def last_words(names: list[str], lines: int) -> list[str]:
+    """What the units that are neither up nor down said last."""
+    words = []
+    try:
+        for name, state in show(names).items():
+            if state.get("ActiveState") not in ("active", "inactive"):
+                said = run("journalctl", "--no-pager", "-o", "cat", "-n", str(lines), "-u", name)
+                words.append(f"Last lines of {name}:\n{said}")
+    except Failed as error:
+        words.append(str(error))
+    return words
 
 
 def main() -> None:
@@ -197,19 +225,10 @@ def main() -> None:
         actions = {name: action for name, action in actions.items() if action[0]}
         texts = {name: f"{action}: {reason}" for name, (action, reason) in actions.items()}
         if actions and not module.check_mode:
-            perform(specs, actions)
+            perform(specs, actions, now)
     except Failed as error:
-        lines = []
-        for name, state in show([spec["name"] for spec in specs]).items():
-            if state.get("ActiveState") not in ("active", "inactive"):
-                journal = subprocess.run(
-                    ["journalctl", "--no-pager", "-o", "cat", "-n", str(module.params["journal_lines"]), "-u", name],
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-                lines.append(f"Last lines of {name}:\n{journal.stdout}")
-        module.fail_json(msg="\n".join([str(error), *lines]))
+        words = last_words([spec["name"] for spec in specs], module.params["journal_lines"])
+        module.fail_json(msg="\n".join([str(error), *words]))
     module.exit_json(
         changed=bool(actions),
         actions=texts,

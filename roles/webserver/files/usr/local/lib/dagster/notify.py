@@ -1,17 +1,17 @@
 """notify URL COMMAND [ARG ...]: runs a web server under systemd's Type=notify and watchdog.
 
-The command takes this process's place, so that systemd's main process is the server itself. A child stays behind and asks
-URL: the first 200 is READY=1, each later one is WATCHDOG=1. It never ends the server: when the answers stop, or the child
-is gone, the watchdog of systemd does.
+The command takes this process's place, so that systemd's main process is the server itself. A child stays behind and
+asks URL: the first 200 is READY=1, each later one is WATCHDOG=1. It never ends the server: when the answers stop, or the
+child is gone, the watchdog of systemd does.
 """
 
 from __future__ import annotations
 
+import http.client
 import os
 import socket
 import sys
 import time
-import urllib.error
 import urllib.request
 
 START_PERIOD = 0.25  # seconds between two tries until the first answer
@@ -25,7 +25,7 @@ def answers(url: str) -> bool:
     try:
         with opener.open(url, timeout=TIMEOUT) as response:
             return bool(response.status == 200)
-    except (OSError, ValueError, urllib.error.URLError):
+    except (OSError, ValueError, http.client.HTTPException):  # urllib's own errors are OSErrors
         return False
 
 
@@ -55,15 +55,20 @@ def main(argv: list[str]) -> int:
     if len(argv) < 3:
         print(__doc__, file=sys.stderr)
         return 2
+    url, *command = argv[1:]
     server = os.getpid()
     child = os.fork()
     if child == 0:
         # A second fork hands the watcher to systemd: the server must not inherit a child it never waits for.
         if os.fork() == 0:
-            watch(argv[1], server)
+            watch(url, server)
         os._exit(0)
     os.waitpid(child, 0)
-    os.execvp(argv[2], argv[2:])
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - the command line of our unit, run as it is
+    except OSError as error:
+        print(f"notify.py: {command[0]} cannot be run: {error.strerror}", file=sys.stderr)
+    return 127
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+"""Fixtures of all scenarios: plays, a tunnel to the edge, and a GraphQL client.
+
+The tests look at a deployment as its users do: over HTTP through nginx, and by running the shipped playbooks again.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+import yaml
+from deployment import RIG, ROOT, Dagster, Play, environment, free_port, until
+
+@pytest.fixture(scope="session")
+def inventory() -> str:
+    """The shipped inventory that this scenario deploys, relative to the root."""
+    return "inventories/single_host"
+
+
+@pytest.fixture(scope="session")
+def play(inventory: str) -> Callable[..., Play]:
+    """Runs a shipped playbook against the scenario's hosts: play("site.yml", "--check", inventories=[...])."""
+
+    def run(playbook: str, *arguments: str, ok: bool = True, inventories: list[str] | None = None) -> Play:
+        argv = ["ansible-playbook", f"playbooks/{playbook}", *arguments]
+        for source in inventories or [inventory, str(RIG)]:
+            argv += ["-i", source]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, env=environment())
+        result = Play(done.returncode, done.stdout + done.stderr)
+        assert not ok or result.rc == 0, result.output[-6000:]
+        return result
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def connections() -> dict[str, dict[str, str]]:
+    """How to reach each host, as the rig wrote it."""
+    hosts: dict[str, dict[str, str]] = yaml.safe_load((RIG / "hosts.yml").read_text())["all"]["hosts"]
+    return hosts
+
+
+@pytest.fixture(scope="session")
+def passwords() -> dict[str, str]:
+    """The secrets of this scenario by variable name."""
+    variables = yaml.safe_load((RIG / "group_vars" / "all.yml").read_text())
+    return {name: value for name, value in variables.items() if name.endswith("_password")}
+
+
+@pytest.fixture(scope="session")
+def tunnel(connections: dict[str, dict[str, str]]) -> Iterator[Callable[[int], int]]:
+    """Opens a port of this machine that leads to one of the host's loopback, where nginx listens by default."""
+    opened: dict[int, tuple[int, subprocess.Popen[bytes]]] = {}
+    host = connections["dagster1"]
+
+    def open_port(port: int) -> int:
+        if port in opened and opened[port][1].poll() is None:
+            return opened[port][0]
+        local = free_port()
+        argv = ["ssh", "-N", "-i", host["ansible_ssh_private_key_file"], *host["ansible_ssh_common_args"].split()]
+        argv += ["-o", "ExitOnForwardFailure=yes", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2"]
+        argv += ["-L", f"127.0.0.1:{local}:127.0.0.1:{port}", f"admin@{host['ansible_host']}"]
+        opened[port] = local, subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+        until(lambda: socket.create_connection(("127.0.0.1", local), 1).close() or True, 20, "the tunnel is open")
+        return local
+
+    yield open_port
+    for _local, process in opened.values():
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def dagster(tunnel: Callable[[int], int]) -> Dagster:
+    """The deployment through nginx of its host."""
+    return Dagster(f"http://127.0.0.1:{tunnel(8080)}")

@@ -1,0 +1,86 @@
+"""The deployment does what it is for: runs, logs, sensors, termination, and nothing of it leaks a secret."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from deployment import Dagster, Play, until
+
+
+def test_edge_answers_from_a_replica(dagster: Dagster) -> None:
+    status, text = dagster.get("/server_info")
+    assert status == 200
+    assert json.loads(text)["dagster_version"] == "1.13.27"
+
+
+def test_edge_speaks_websocket(tunnel: Callable[[int], int]) -> None:
+    with socket.create_connection(("127.0.0.1", tunnel(8080)), 10) as sock:
+        sock.sendall(
+            b"GET /graphql HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: graphql-ws\r\n\r\n"
+        )
+        assert sock.recv(1000).startswith(b"HTTP/1.1 101 ")
+
+
+def test_health_gate_agrees(play: Callable[..., Play]) -> None:
+    assert play("health.yml").changed == 0
+
+
+def test_run_in_a_container_with_readable_logs(dagster: Dagster, host: Any) -> None:
+    run_id = dagster.launch("orders_report")
+    dagster.wait(run_id)
+    assert "orders" in dagster.output(run_id)
+    containers = host.check_output("docker ps -aq --filter label=dagster/run_id=%s", run_id).split()
+    assert len(containers) == 1
+    # The journal has the container's output under the run's label.
+    assert "RUN_SUCCESS" in host.check_output("journalctl --no-pager -o cat DAGSTER_RUN_ID=%s", run_id)
+
+
+def test_root_of_a_run_is_nobody_on_the_host(dagster: Dagster, host: Any) -> None:
+    run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 30.0}}}})
+    container = until(
+        lambda: host.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id), 60, "the run's container is up"
+    )
+    pid = host.check_output("docker inspect -f '{{.State.Pid}}' %s", container)
+    assert int(host.check_output("stat -c %%u /proc/%s", pid)) >= 100000
+    dagster.query("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=run_id)
+    dagster.wait(run_id, "CANCELED")
+    assert host.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id) == ""
+
+
+def test_failing_run_makes_the_failure_sensor_act(dagster: Dagster) -> None:
+    run_id = dagster.launch("failing_job")
+    dagster.wait(run_id, "FAILURE")
+
+    def alerted() -> bool:
+        answer = dagster.query(
+            '{ assetOrError(assetKey: {path: ["failure_alerts"]}) { ... on Asset { assetMaterializations {'
+            " metadataEntries { label ... on PipelineRunMetadataEntry { runId } } } } } }"
+        )["assetOrError"]
+        return run_id in json.dumps(answer)
+
+    until(alerted, 60, "the sensor alert_on_failure reports the run on the asset failure_alerts", every=2)
+
+
+def test_secrets_are_in_their_files_alone(passwords: dict[str, str], host: Any) -> None:
+    host.run("rm -f /root/known-secret")
+    for variable, secret in passwords.items():
+        places = {
+            "files": f"grep -rlsF -e '{secret}' /etc /opt/dagster /var/lib/dagster /run /tmp /root /home /var/log --exclude-dir=journal || true",
+            "arguments and environments": f"grep -alsF -e '{secret}' /proc/[0-9]*/cmdline /proc/[0-9]*/environ | grep -v self || true",
+            "containers": f"docker inspect $(docker ps -aq) | grep -cF -e '{secret}' || true",
+            "journal": f"journalctl --no-pager -o export | grep -cF -e '{secret}' || true",
+        }
+        found = {place: host.check_output(command).split() for place, command in places.items()}
+        own = {"dagster_database_password": ["/etc/dagster/pgpass"], "dagster_database_run_password": ["/etc/dagster/containers/pgpass"]}
+        # The files are the positive control: the search does find a secret where there is one.
+        assert found["files"] == own.get(variable, [])
+        assert found["containers"] == ["0"], variable
+        assert found["journal"] == ["0"], variable
+        # The searching shell and grep carry the word in their own arguments for a moment; nobody else may.
+        for path in found["arguments and environments"]:
+            command = host.run("tr '\\0' ' ' < %s", path).stdout
+            assert not command or "grep -" in command, f"{variable} in {path}: {command}"

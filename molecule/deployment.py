@@ -1,0 +1,134 @@
+"""What the scenarios' tests share: how to wait, to ask GraphQL, and to see whether a host was touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = os.environ.get("RIG_NAME", "default")
+RIG = ROOT / ".cache" / "rig" / NAME / "inventory"
+
+
+@dataclass
+class Play:
+    """What ansible-playbook printed and how it ended."""
+
+    rc: int
+    output: str
+
+    @property
+    def changed(self) -> int:
+        """Changed tasks of all hosts."""
+        return sum(int(number) for number in re.findall(r"changed=(\d+)", self.output))
+
+
+def environment() -> dict[str, str]:
+    """The environment of a user who stands in the checkout, whatever molecule has set for itself."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
+    return {**kept, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1"}
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def until(check: Callable[[], Any], seconds: float, what: str, every: float = 0.5) -> Any:
+    """The first true answer of check; errors count as no. Fails when there is none in time."""
+    end, last = time.monotonic() + seconds, None
+    while time.monotonic() < end:
+        try:
+            last = check()
+            if last:
+                return last
+        except (OSError, KeyError, AssertionError) as error:
+            last = error
+        time.sleep(every)
+    raise AssertionError(f"not within {seconds} s: {what}; last answer: {last!r}")
+
+
+class Dagster:
+    """A client of the deployment's GraphQL API."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text of a GET."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=30) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def query(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The data of a GraphQL answer without errors."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(self.url + "/graphql", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer = json.load(response)
+        assert not answer.get("errors"), answer["errors"]
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    def launch(self, job: str, location: str = "pipeline", config: dict[str, Any] | None = None) -> str:
+        """Launches a job; its run id."""
+        selector = {"repositoryLocationName": location, "repositoryName": "__repository__", "jobName": job}
+        answer = self.query(
+            "mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename"
+            " ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }",
+            params={"selector": selector, "runConfigData": config or {}},
+        )["launchRun"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        run_id: str = answer["run"]["runId"]
+        return run_id
+
+    def status(self, run_id: str) -> str:
+        """The status of a run."""
+        answer = self.query("query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run_id)
+        status: str = answer["runOrError"]["status"]
+        return status
+
+    def wait(self, run_id: str, expected: str = "SUCCESS", seconds: float = 120) -> None:
+        """Waits for the end of a run, which must be the expected one."""
+        end = until(lambda: self.status(run_id) in ("SUCCESS", "FAILURE", "CANCELED") and self.status(run_id), seconds, run_id)
+        assert end == expected, f"run {run_id} ended with {end}"
+
+    def output(self, run_id: str) -> str:
+        """What the steps of a run printed, read as the UI reads it."""
+        events = self.query(
+            "query($id: ID!) { logsForRun(runId: $id, limit: 1000) { ... on EventConnection { events {"
+            " ... on LogsCapturedEvent { fileKey } } } } }",
+            id=run_id,
+        )["logsForRun"]["events"]
+        keys = [event["fileKey"] for event in events if event.get("fileKey")]
+        logs = [
+            self.query("query($key: [String!]!) { capturedLogs(logKey: $key) { stdout stderr } }", key=[run_id, "compute_logs", key])
+            for key in keys
+        ]
+        return "".join((log["capturedLogs"]["stdout"] or "") + (log["capturedLogs"]["stderr"] or "") for log in logs)
+
+
+def identities(host: Any) -> dict[str, str]:
+    """What a second run must leave alone: main processes, containers and the files that we write."""
+    units = host.check_output(
+        "systemctl show -p Id,MainPID,ExecMainStartTimestampMonotonic 'dagster-*' nginx docker 'postgresql@*' | paste -sd' '"
+    )
+    containers = host.check_output("docker ps -a --no-trunc --filter label=dataops.dagster.location --format '{{.ID}} {{.Names}}'")
+    files = host.check_output(
+        "find /etc/dagster /etc/nginx /etc/docker /etc/postgresql /etc/systemd/system /opt/dagster/current"
+        " -printf '%p %T@ %m %U %G %l\\n' | sort | sha256sum"
+    )
+    return {"units": units, "containers": containers, "files": files}
