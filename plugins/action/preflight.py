@@ -39,6 +39,12 @@ def versions() -> list[str]:
     return sorted(found, key=lambda version: [int(part) for part in version.split(".")], reverse=True)
 
 
+def summary(description: str | list[str]) -> str:
+    """The first sentence of an option's description, without markup."""
+    first = description if isinstance(description, str) else description[0]
+    return re.sub(r"\b[A-Z]\(([^)]*)\)", r"\1", first).rstrip(".")
+
+
 class ActionModule(ActionBase):
     """Checks variables and groups, and gives the host its C(dagster_topology) fact."""
 
@@ -56,9 +62,16 @@ class ActionModule(ActionBase):
         roles = sorted({role for kind, kinds in check.ROLES.items() if host in groups[kind] for role in kinds})
 
         problems = check.unknown_names(variables, {name for options in all_specs.values() for name in options})
-        values = self._values(all_specs, variables)
-        self._spec_problems(all_specs, values)  # numbers and lists that came as text, of other hosts' roles too
-        problems += self._spec_problems({role: all_specs[role] for role in [*roles, "playbooks"]}, values)
+        raw = self._values(all_specs, variables)
+        options = {name: option for spec in all_specs.values() for name, option in spec.items()}
+        for name, option in sorted(options.items()):
+            if name in variables:
+                problems += check.empty_problems(name, raw[name], option) + check.text_problems(name, raw[name], option)
+        values = dict(raw)
+        for role, spec in all_specs.items():
+            found, typed = self._validated(spec, raw)
+            values.update(typed)  # numbers and lists that came as text, of other hosts' roles too
+            problems += [problem for problem in found if role in [*roles, "playbooks"] and problem not in problems]
         external = str(self._templar.template(variables.get("dagster_database_host")) or "")
         if not problems:  # what follows relies on types
             problems += check.group_problems(groups, external)
@@ -77,12 +90,12 @@ class ActionModule(ActionBase):
             if external and roles != ["nginx"]
             else []
         )
-        found = self._execute_module(
+        answer = self._execute_module(
             module_name="dataops.dagster.host_facts", module_args={"connect": connect}, task_vars=variables
         )
-        if found.get("failed") or found.get("unreachable"):
-            return found
-        facts = found["ansible_facts"]["dagster_host"]
+        if answer.get("failed") or answer.get("unreachable"):
+            return answer
+        facts = answer["ansible_facts"]["dagster_host"]
         problems = check.host_problems(facts)
         problems += check.taken_port_problems(topology["ports"], facts["listeners"])
         problems += check.memory_problems(host, groups, values, facts["memory_mb"])
@@ -104,23 +117,25 @@ class ActionModule(ActionBase):
         for options in all_specs.values():
             for name, option in options.items():
                 values[name] = self._templar.template(variables[name]) if name in variables else option.get("default")
+                if values[name] is None and variables.get(name) == "":  # what a template makes of no text
+                    values[name] = ""
         return values
 
     @staticmethod
-    def _spec_problems(role_specs: dict[str, dict[str, Any]], values: dict[str, Any]) -> list[str]:
-        problems = []
-        options = {name: option for spec in role_specs.values() for name, option in spec.items()}
-        for name, option in options.items():
-            if option.get("required") and values.get(name) in (None, ""):
-                problems.append(f"{name} is not set: {str(option['description']).rstrip('.')}")
-        given = {name: values[name] for name in options if values.get(name) is not None}
+    def _validated(options: dict[str, Any], raw: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+        """What one role's spec refuses, and its values with the types of the spec."""
+        problems = [
+            f"{name} is not set: {summary(option['description'])}"
+            for name, option in options.items()
+            if option.get("required") and raw.get(name) in (None, "")
+        ]
+        given = {name: raw[name] for name in options if raw.get(name) is not None}
         spec = {
             name: {key: value for key, value in option.items() if key != "required"} for name, option in options.items()
         }
         validated = ArgumentSpecValidator(spec).validate(given)
         problems += [str(message) for message in validated.error_messages]
-        values.update({name: value for name, value in validated.validated_parameters.items() if name in given})
-        return problems
+        return problems, {name: value for name, value in validated.validated_parameters.items() if name in given}
 
     def _address(self, name: str, variables: dict[str, Any]) -> str:
         hostvars = variables["hostvars"][name]

@@ -77,7 +77,8 @@ def _container(
     mounted = [*volumes, *(location.get("volumes") or [])]
     if location.get("secrets"):
         mounted.append(f"{secrets}/{location['name']}:{SECRETS}:ro")
-    # The launcher merges container_kwargs only one level deep: a location's list replaces the instance's, so it is whole.
+    # The launcher merges container_kwargs only one level deep: a location's list replaces the instance's, so it is
+    # whole.
     context = deep_merge(
         {
             "env_vars": [f"{name}={value}" for name, value in own_env.items()],
@@ -96,7 +97,7 @@ def _container(
         "image": ref,
         "command": command,
         "container_port": PORT,
-        "port": int(location.get("port", PORT)),
+        "port": int(location.get("port") or PORT),
         "publish_address": publish_address,
         "env": {
             **env,

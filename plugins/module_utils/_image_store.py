@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from . import _registry
 from ._engine import Engine, explain, sdk_errors, status_of
 from ._images import IMAGE_LABEL, tail, where
 
@@ -21,7 +22,27 @@ _UNKNOWN = (
     "access denied",
     "requested access",
     "denied:",
+    " has no ",
 )
+
+
+def _no_image(item: Json, reason: str) -> str:
+    """The sentence for an image that cannot be had."""
+    if not any(word in reason.lower() for word in _UNKNOWN):
+        return (
+            f"{where(item['name'], 'image')}: {item['ref']!r} could not be had from its registry: {reason}. "
+            "Expected the registry to answer; check its name, the host's route and the engine's CA certificates."
+        )
+    return (
+        f"{where(item['name'], 'image')}: the registry does not give {item['ref']!r} to this host ({reason}). "
+        "Expected an image that exists; check the spelling of name and tag, and the registry login of the host."
+    )
+
+
+def registry_problems(images: list[Json]) -> list[str]:
+    """A sentence for each reference that its registry does not give, asked by the host itself before it has an engine."""
+    found = ((item, _registry.problem(item["ref"])) for item in images if item["kind"] == "image")
+    return [_no_image(item, reason) for item, reason in found if reason]
 
 
 class StoreError(Exception):
@@ -70,31 +91,14 @@ class Store:
     def verify(self, images: list[Json]) -> Json:
         """Can each reference be had? Nothing is changed."""
         errors: list[str] = []
-        unverified: dict[str, str] = {}
         for item in images:
             if item["kind"] != "image" or (item["pull"] == "missing" and self.image_id(item["ref"])):
                 continue
             try:
                 self.engine.api.inspect_distribution(item["ref"])
             except sdk_errors() as error:
-                reason = explain(error)
-                if status_of(error) in (401, 403, 404) or any(word in reason.lower() for word in _UNKNOWN):
-                    errors.append(self._no_image(item, reason))
-                else:
-                    unverified[item["name"]] = f"The registry of {item['ref']} could not be asked: {reason}"
-        return {"unverified": unverified, "errors": errors}
-
-    @staticmethod
-    def _no_image(item: Json, reason: str) -> str:
-        if not any(word in reason.lower() for word in _UNKNOWN):
-            return (
-                f"{where(item['name'], 'image')}: {item['ref']!r} could not be had from its registry: {reason}. "
-                "Expected the registry to answer; check its name, the host's route and the engine's CA certificates."
-            )
-        return (
-            f"{where(item['name'], 'image')}: the registry does not give {item['ref']!r} to this host ({reason}). "
-            "Expected an image that exists; check the spelling of name and tag, and the registry login of the host."
-        )
+                errors.append(_no_image(item, explain(error)))
+        return {"unverified": {}, "errors": errors}
 
     # --- ensure -----------------------------------------------------------------------------------------------------
 
@@ -149,9 +153,9 @@ class Store:
         try:
             for line in self.engine.api.pull(name, tag=tag, stream=True, decode=True):
                 if line.get("error"):
-                    raise StoreError(self._no_image(item, line["error"]))
+                    raise StoreError(_no_image(item, line["error"]))
         except sdk_errors() as error:
-            raise StoreError(self._no_image(item, explain(error))) from error
+            raise StoreError(_no_image(item, explain(error))) from error
         result["id"] = self.image_id(item["ref"])
         if result["id"] != before:
             result["action"] = "pulled"

@@ -59,6 +59,50 @@ def unknown_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
     ]
 
 
+def empty_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
+    """A sentence for a variable set to nothing: a survey's blank would replace a default, or what is worked out.
+
+    What is required has a sentence of its own.
+    """
+    default = option.get("default")
+    if option.get("required") or not (value is None or (value == "" and default != "")):
+        return []
+    instead = f" to get its default {default!r}" if default not in (None, "") else ""
+    return [f"{name} is empty; leave it out{instead}"]
+
+
+def text_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
+    """A sentence for each list, dictionary or password that is something else.
+
+    Ansible's own check turns text into a list or dictionary for itself alone; the roles would then get the text. A
+    password that YAML took for a number has lost its leading zeros or its spelling, quotes in AWX's form do not help.
+    """
+    if value is None:
+        return []
+    if name.endswith("_password") and not isinstance(value, str):
+        return [
+            f"{name} was read as a {type(value).__name__}, which may not be what you wrote; quote it in YAML, and in "
+            "AWX choose one with letters in it"
+        ]
+    kinds: dict[str, tuple[type, str]] = {"list": (list, "list"), "dict": (dict, "dictionary")}
+    kind, expected = kinds.get(str(option.get("type")), (object, ""))
+    if not isinstance(value, kind):
+        found = "text" if isinstance(value, str) else f"a {type(value).__name__}"
+        return [
+            f"{name} is {found}; expected a {expected}. Give it as JSON or YAML (in AWX among the extra variables, on "
+            "a command line -e '{...}'), because surveys and key=value can only give text"
+        ]
+    options = option.get("options") or {}
+    problems: list[str] = []
+    if kind is dict:
+        for key in sorted(options.keys() & value.keys()):
+            problems += text_problems(f"{name}.{key}", value[key], options[key])
+    elif kind is list and options:
+        for number, entry in enumerate(value):
+            problems += text_problems(f"{name}[{number}]", entry, {"type": "dict", "options": options})
+    return problems
+
+
 def host_problems(facts: Mapping[str, Any]) -> list[str]:
     """A sentence when the host's system is none that the suite runs."""
     if facts["release"] in SUPPORTED_SYSTEMS.get(str(facts["distribution"]), ()):
@@ -103,8 +147,8 @@ def group_problems(groups: Mapping[str, list[str]], external_database: str) -> l
         apart = sorted(set(groups["webserver"] + groups["daemon"]) - set(groups["run"]))
         if apart:
             problems.append(
-                f"{', '.join(apart)} cannot reach the Docker engine of {groups['run'][0]}: webservers and daemon talk to "
-                "its local socket, so put them on the host of group dagster_run"
+                f"{', '.join(apart)} cannot reach the Docker engine of {groups['run'][0]}: webservers and daemon talk "
+                "to its local socket, so put them on the host of group dagster_run"
             )
     return problems
 
@@ -276,8 +320,8 @@ def value_problems(variables: Mapping[str, Any], versions: list[str]) -> list[st
             problems.append(f"dagster_docker_network_subnet {network} has no room for containers; 172.30.0.0/24 has")
         if network.overlaps(bridge):
             problems.append(
-                f"dagster_docker_network_subnet {network} overlaps dagster_docker_bridge_address {bridge}; they are two "
-                "networks"
+                f"dagster_docker_network_subnet {network} overlaps dagster_docker_bridge_address {bridge}; they are "
+                "two networks"
             )
     except ValueError as error:
         problems.append(

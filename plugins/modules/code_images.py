@@ -79,8 +79,8 @@ options:
     description:
       - Only check that the images can be had, and change nothing. Contexts, Dockerfiles and archives must exist on the
         controller; references must be on the engine or known to their registry.
-      - When no engine (or no SDK) is there yet, or the registry does not answer, the reference is returned in
-        RV(unverified).
+      - When no engine (or no SDK) is there yet, the host asks the registry itself, without a login; a reference that a
+        login hides is returned in RV(unverified).
     type: bool
     default: false
   export:
@@ -228,6 +228,9 @@ def main() -> None:
         engine = Engine(module.params["docker_host"])
     except EngineUnavailable as error:
         if verify:
+            problems = _image_store.registry_problems(images)
+            if problems:
+                module.fail_json(msg="\n".join(problems))
             module.exit_json(changed=False, unverified={item["name"]: str(error) for item in images})
         if module.check_mode:
             module.warn(f"No image could be looked up: {error}")

@@ -30,8 +30,8 @@ options:
         required: true
       state:
         description:
-          - V(file) has the text of O(files[].content) or O(files[].template); without either the file must be there, and
-            only its owner and mode are kept.
+          - V(file) has the text of O(files[].content) or O(files[].template); without either the file must be there,
+            and only its owner and mode are kept.
           - V(directory) is made with its parents; a link to a folder is as good as a folder.
           - V(link) points to O(files[].src). V(absent) is removed, a folder with all that is in it.
         type: str
@@ -87,7 +87,7 @@ EXAMPLES = r"""
 RETURN = r"""
 changed_paths:
   description: The paths that were changed, or would be in check mode.
-  returned: always
+  returned: always, after a failure too
   type: list
   elements: str
   sample: [/etc/dagster/pgpass]
@@ -116,11 +116,15 @@ def number_of(name: str | None, kind: str) -> int:
         raise LookupError(f"there is no {kind} {name} on this host") from error
 
 
+class Refused(Exception):
+    """A path cannot be made as wanted; the text says why."""
+
+
 class Entry:
     """One path of the list, with what is there now."""
 
-    def __init__(self, module: AnsibleModule, spec: dict[str, Any], secrets: dict[str, str]) -> None:
-        self.module = module
+    def __init__(self, check_mode: bool, spec: dict[str, Any], secrets: dict[str, str]) -> None:
+        self.check_mode = check_mode
         self.dest: str = spec["dest"]
         self.state: str = spec["state"]
         self.secret = bool(spec["secret"])
@@ -128,8 +132,8 @@ class Entry:
         self.src: str = spec["src"] or ""
         try:
             self.mode = int(spec["mode"], 8) if spec["mode"] else None
-        except ValueError:
-            module.fail_json(msg=f"{self.dest}: mode is {spec['mode']!r}; octal text is expected, such as '0644'")
+        except ValueError as error:
+            raise Refused(f"{self.dest}: mode is {spec['mode']!r}; octal text is expected, such as '0644'") from error
         self.names = {"user": spec["owner"], "group": spec["group"]}
         try:
             self.current: os.stat_result | None = os.lstat(self.dest)
@@ -144,7 +148,7 @@ class Entry:
     def remove(self) -> dict[str, str] | None:
         if self.current is None:
             return None
-        if not self.module.check_mode:
+        if not self.check_mode:
             if stat.S_ISDIR(self.current.st_mode):
                 shutil.rmtree(self.dest)
             else:
@@ -156,10 +160,8 @@ class Entry:
         if before == self.src:
             return None
         if self.current is not None and not before:
-            self.module.fail_json(
-                msg=f"{self.dest} is not a symbolic link; move it away, a link to {self.src} belongs there"
-            )
-        if not self.module.check_mode:
+            raise Refused(f"{self.dest} is not a symbolic link; move it away, a link to {self.src} belongs there")
+        if not self.check_mode:
             beside = f"{self.dest}.new"
             if os.path.lexists(beside):
                 os.unlink(beside)
@@ -169,21 +171,21 @@ class Entry:
 
     def directory(self) -> dict[str, str] | None:
         if self.current is not None and not os.path.isdir(self.dest):
-            self.module.fail_json(msg=f"{self.dest} is not a folder; move it away, a folder belongs there")
+            raise Refused(f"{self.dest} is not a folder; move it away, a folder belongs there")
         if self.current is not None:
             # Where a site has put a folder onto another disk, a link is in its place: owner and mode are the folder's.
             self.current = os.stat(self.dest)
         before = self.attributes()
-        if self.current is None and not self.module.check_mode:
+        if self.current is None and not self.check_mode:
             os.makedirs(self.dest, 0o755)
         return self.own(self.dest, before, 0o755)
 
     def file(self) -> dict[str, str] | None:
         if self.current is not None and not stat.S_ISREG(self.current.st_mode):
-            self.module.fail_json(msg=f"{self.dest} is not a plain file; move it away, a file belongs there")
+            raise Refused(f"{self.dest} is not a plain file; move it away, a file belongs there")
         if self.text is None:
-            if self.current is None and not self.module.check_mode:  # in check mode the play would have made it by now
-                self.module.fail_json(msg=f"{self.dest} is not there, and neither content nor template is given for it")
+            if self.current is None and not self.check_mode:  # in check mode the play would have made it by now
+                raise Refused(f"{self.dest} is not there, and neither content nor template is given for it")
             return self.own(self.dest, self.attributes(), 0o644)
         wanted, before = self.text.encode("utf-8"), None
         if self.current is not None:
@@ -191,7 +193,7 @@ class Entry:
                 before = stream.read()
         if before == wanted:
             return self.own(self.dest, self.attributes(), 0o644)
-        if not self.module.check_mode:
+        if not self.check_mode:
             folder = os.path.dirname(self.dest)
             handle, beside = tempfile.mkstemp(prefix=".new-", dir=folder)
             try:
@@ -221,16 +223,16 @@ class Entry:
         try:
             uid, gid = number_of(self.names["user"], "user"), number_of(self.names["group"], "group")
         except LookupError as error:
-            if self.module.check_mode:  # the play would have made that user by now
+            if self.check_mode:  # the play would have made that user by now
                 return self.difference(before, f"{error}\n")
-            self.module.fail_json(msg=f"{self.dest}: {error}")
+            raise Refused(f"{self.dest}: {error}") from error
         kept = self.current
         mode = self.mode if self.mode is not None else stat.S_IMODE(kept.st_mode) if kept else default_mode
         if kept:
             uid, gid = (kept.st_uid if uid == -1 else uid), (kept.st_gid if gid == -1 else gid)
             if path == self.dest and (uid, gid, mode) == (kept.st_uid, kept.st_gid, stat.S_IMODE(kept.st_mode)):
                 return None
-        if not self.module.check_mode:
+        if not self.check_mode:
             os.chown(path, uid, gid)
             os.chmod(path, mode)
         return self.difference(before, f"owner {uid} group {gid} mode {mode:04o}\n")
@@ -285,13 +287,14 @@ def main() -> None:
     changed_paths: list[str] = []
     diffs: list[dict[str, str]] = []
     for spec in module.params["files"] + leftovers(module.params["files"]):
-        entry = Entry(module, spec, module.params["secrets"])
         try:
-            difference = entry.reconcile()
+            difference = Entry(module.check_mode, spec, module.params["secrets"]).reconcile()
+        except Refused as error:
+            module.fail_json(msg=str(error), changed_paths=changed_paths)
         except OSError as error:
-            module.fail_json(msg=f"{entry.dest}: {error.strerror or error}", changed_paths=changed_paths)
+            module.fail_json(msg=f"{spec['dest']}: {error.strerror or error}", changed_paths=changed_paths)
         if difference is not None:
-            changed_paths.append(entry.dest)
+            changed_paths.append(spec["dest"])
             diffs.append(difference)
     module.exit_json(changed=bool(changed_paths), changed_paths=changed_paths, diff=diffs)
 

@@ -58,7 +58,7 @@ ansible_facts:
           type: dict
           sample: {nginx: 1.22.1-9}
         container_root:
-          description: User number on the host of root in a container; not 0 where the engine remaps users (userns-remap).
+          description: User number on the host of root in a container; not 0 where the engine remaps users.
           type: int
           sample: 100000
         users: {description: Names of the local users., type: list, elements: str, sample: [root]}
@@ -70,6 +70,7 @@ ansible_facts:
           sample: [{port: 5432, address: 127.0.0.1, process: postgres, unit: postgresql@15-main.service}]
 """
 
+import contextlib
 import grp
 import json
 import os
@@ -120,13 +121,21 @@ def socket_owners(inodes: set[str]) -> dict[str, tuple[str, str]]:
     """Process name and systemd unit behind each socket inode, where this user may look."""
     owners = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            found = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-        except OSError:  # ended meanwhile, or not ours to read
-            continue
-        for inode in inodes.intersection(link[8:-1] for link in found if link.startswith("socket:[")):
+        for inode in inodes.intersection(link[8:-1] for link in open_files(pid) if link.startswith("socket:[")):
             owners[inode] = (read(f"/proc/{pid}/comm").strip(), unit_of(read(f"/proc/{pid}/cgroup")))
     return owners
+
+
+def open_files(pid: str) -> Iterator[str]:
+    """What the file descriptors of a process are links to."""
+    try:
+        numbers = os.listdir(f"/proc/{pid}/fd")
+    except OSError:  # ended meanwhile, or not ours to read
+        return
+    for number in numbers:
+        # A busy server closes one between the two calls; its others still count.
+        with contextlib.suppress(OSError):
+            yield os.readlink(f"/proc/{pid}/fd/{number}")
 
 
 def unit_of(cgroup: str) -> str:
@@ -166,7 +175,8 @@ def connect_error(host: str, port: int) -> str:
         with socket.create_connection((host, port), timeout=10) as connection:
             connection.settimeout(10)
             connection.sendall(struct.pack("!II", 8, 80877103))
-            answer = connection.recv(1)
+            # One letter, then it waits for us. A server that speaks first (SSH) says more, and may begin with an S.
+            answer = connection.recv(64)
     except OSError as error:
         return f"{host}:{port} cannot be reached from {socket.gethostname()}: {error.strerror or error}"
     return "" if answer in (b"S", b"N") else f"{host}:{port} answers, but not as a PostgreSQL server"

@@ -12,7 +12,7 @@ description:
   - Connects with every login before anything is changed, and checks the server as the instance needs it (UTC, encoding,
     and that the services' login may read and write but need not own a thing).
   - Compares the revision in the database with the newest one of the installed Dagster and runs
-    C(dagster instance migrate) only when they differ. That command alone takes seconds and prints work when there is none.
+    C(dagster instance migrate) only when they differ. That command takes seconds and prints work when there is none.
   - The migration password is written to a file that only root can read, for as long as the migration runs.
 author: [dataops (@dataops)]
 attributes:
@@ -149,9 +149,8 @@ def migrate(module: AnsibleModule) -> None:
             [dagster, "instance", "migrate"], env=env, cwd=folder, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            module.fail_json(
-                msg=f"dagster instance migrate ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}"
-            )
+            said = (done.stderr or done.stdout).strip()[-2000:]
+            module.fail_json(msg=f"dagster instance migrate ended with {done.returncode}: {said}")
     finally:
         if os.path.exists(passfile):
             os.unlink(passfile)

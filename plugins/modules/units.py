@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Enables and starts units, and restarts (or reloads) each one whose process is older than a file it reads.
   - That is a restart handler which cannot be lost. A handler is forgotten when a play is killed between the write and
-    the restart, and the next run then says ok while the old process serves; here the next run still sees the older process.
+    the restart, and the next run then says ok while the old process serves; here the next run still sees it.
   - A unit without a main process, such as a timer, is as old as its last start.
   - Units that are down are started together; units that are up are restarted one after the other, each one only after
     the one before is ready again, so that replicas never go away at once.

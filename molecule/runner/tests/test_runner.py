@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +14,21 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import HOST, LOCATION_SECRET, MARKER, RIG, ROOT, Controller, Job, as_survey, secrets, specs, survey_variables, typed_variables
+from deployment import environment
+from runner.awx import (
+    HOST,
+    LOCATION_SECRET,
+    MARKER,
+    RIG,
+    ROOT,
+    Controller,
+    Job,
+    as_survey,
+    secrets,
+    survey_variables,
+    tagged,
+    typed_variables,
+)
 
 State = dict[str, tuple[int, int, int, int, str]]
 
@@ -41,6 +56,27 @@ def files_with(words: Iterable[bytes], folder: Path, but: tuple[str, ...] = ()) 
 
 
 @pytest.fixture(scope="module")
+def controller() -> Controller:
+    """A controller that reaches the rig's host as an AWX job does. It stays until destroy, to be looked at."""
+    hosts = yaml.safe_load((RIG / "inventory/hosts.yml").read_text(encoding="utf-8"))["all"]["hosts"]
+    connection = hosts[HOST] | {
+        "ansible_ssh_private_key_file": "/runner/id_ed25519",
+        "ansible_ssh_common_args": "-o UserKnownHostsFile=/runner/known_hosts -o IdentitiesOnly=yes",
+    }
+    shipped = yaml.safe_load((ROOT / "inventories/single_host/hosts.yml").read_text(encoding="utf-8"))["all"][
+        "children"
+    ]
+    inventory: dict[str, Any] = {group: {"hosts": list(entry["hosts"])} for group, entry in shipped.items()}
+    inventory["_meta"] = {"hostvars": {HOST: connection}}
+    folder = RIG / "controller"
+    if folder.exists():
+        shutil.rmtree(folder)
+    found = Controller(folder)
+    found.prepare(inventory)
+    return found
+
+
+@pytest.fixture(scope="module")
 def before(controller: Controller) -> State:
     """The project before any job."""
     return state(controller.project)
@@ -50,29 +86,35 @@ def before(controller: Controller) -> State:
 def site(controller: Controller, before: State) -> Job:
     """The first deployment, on a bare host, as talkative as it can be."""
     assert before
-    return controller.run("site", "playbooks/site.yml", survey_variables(), verbosity=3, cmdline="--diff")
+    return controller.run("site", "playbooks/site.yml", json.dumps(survey_variables()), "-vvv --diff")
 
 
 @pytest.fixture(scope="module")
 def again(controller: Controller, site: Job) -> Job:
     """The second one, as AWX runs a job by default."""
     assert site.status == "successful"
-    return controller.run("again", "playbooks/site.yml", survey_variables())
+    return controller.run("again", "playbooks/site.yml", tagged(survey_variables()))
 
 
 @pytest.fixture(scope="module")
 def health(controller: Controller, again: Job) -> Job:
     """The health gate on its own."""
     assert again.status == "successful"
-    return controller.run("health", "playbooks/health.yml", survey_variables())
+    return controller.run("health", "playbooks/health.yml", tagged(survey_variables()))
 
 
 @pytest.fixture(scope="module")
 def misspelt(controller: Controller, health: Job) -> Job:
     """A job that must not get far: two names that nobody knows, one of them with a secret."""
     assert health.status == "successful"
-    wrong = {"dagster_nginx_prot": "8081", "dagster_database_pasword": LOCATION_SECRET, "dagster_webserver_ports": "3000,3001"}
-    return controller.run("misspelt", "playbooks/site.yml", survey_variables() | wrong, verbosity=3, cmdline="--diff")
+    wrong = {
+        "dagster_nginx_prot": "8081",
+        "dagster_database_pasword": LOCATION_SECRET,
+        "dagster_database_host": "",
+        "dagster_database_run_password": "0815",
+        "dagster_webserver_ports": "3000,3001",
+    }
+    return controller.run("misspelt", "playbooks/site.yml", tagged(survey_variables() | wrong), "-vvv --diff")
 
 
 def test_survey_gives_text() -> None:
@@ -104,13 +146,13 @@ def test_health(health: Job) -> None:
     assert health.stats("changed") == 0
 
 
-def test_text_became_numbers(again: Job, server: Any) -> None:
+def test_text_became_numbers(again: Job, host: Any) -> None:
     assert again.status == "successful"
-    config = yaml.safe_load(server.file("/etc/dagster/dagster.yaml").content_string)
+    config = yaml.safe_load(host.file("/etc/dagster/dagster.yaml").content_string)
     assert config["storage"]["postgres"]["postgres_db"]["port"] == 5432
-    workspace = yaml.safe_load(server.file("/etc/dagster/workspace.yaml").content_string)
+    workspace = yaml.safe_load(host.file("/etc/dagster/workspace.yaml").content_string)
     assert [server["grpc_server"]["port"] for server in workspace["load_from"]] == [4000]
-    daemon = json.loads(server.file("/etc/docker/daemon.json").content_string)
+    daemon = json.loads(host.file("/etc/docker/daemon.json").content_string)
     assert daemon["default-address-pools"] == [{"base": "172.31.0.0/16", "size": 24}]
     assert daemon["userns-remap"] == "default"
 
@@ -121,7 +163,7 @@ def test_typed_variables_give_the_same(again: Job, tmp_path: Path) -> None:
     rig = yaml.safe_load((RIG / "inventory/group_vars/all.yml").read_text(encoding="utf-8"))
     typed = tmp_path / "typed.json"
     typed.write_text(json.dumps(typed_variables(str(ROOT), rig["pipeline_base_archive"])), encoding="utf-8")
-    done = playbook(["playbooks/site.yml", "--check", "--diff", "-e", f"@{typed}"], ROOT, {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")})
+    done = playbook(["playbooks/site.yml", "--check", "--diff", "-e", f"@{typed}"], ROOT, {})
     assert done.returncode == 0, done.stdout[-4000:]
     assert re.findall(r"changed=(\d+)", done.stdout) == ["0"], done.stdout[-4000:]
 
@@ -129,25 +171,34 @@ def test_typed_variables_give_the_same(again: Job, tmp_path: Path) -> None:
 def test_one_clear_error(misspelt: Job) -> None:
     assert (misspelt.status, misspelt.read("rc")) == ("failed", "2")
     assert misspelt.stats("changed") == 0
-    assert misspelt.stdout.count("Nothing was changed. dagster1 has 3 problems:") == 1
-    assert "dagster_nginx_prot is no variable of this collection; did you mean dagster_nginx_port?" in misspelt.stdout
-    assert "dagster_database_pasword is no variable of this collection; did you mean dagster_database_password?" in misspelt.stdout
-    assert "dagster_webserver_ports is text ('3000,3001'); it is a list" in misspelt.stdout
-    assert len(misspelt.events("runner_on_failed")) == 1
+    problems = [
+        "dagster_database_pasword is no variable of this collection; did you mean dagster_database_password?",
+        "dagster_nginx_prot is no variable of this collection; did you mean dagster_nginx_port?",
+        "dagster_database_host is empty; leave it out",
+        "dagster_database_run_password was read as a int, which may not be what you wrote",
+        "dagster_webserver_ports is text; expected a list.",
+    ]
+    (failure,) = misspelt.events("runner_on_failed")
+    first, *lines = failure["res"]["msg"].splitlines()
+    assert first == f"Nothing was changed. {HOST} has 5 problems:"
+    assert [line[2 : len(problem) + 2] for line, problem in zip(lines, problems, strict=True)] == problems
+    assert all(problem in misspelt.stdout for problem in problems)
 
 
 @pytest.mark.usefixtures("site", "again", "health", "misspelt")
 def test_no_secret_in_the_private_folder(controller: Controller) -> None:
     """AWX stores what is below artifacts; beside that, only env/extravars holds secrets, as AWX itself writes it."""
     found = files_with([MARKER.encode()], controller.private / "artifacts")
-    assert {name.split("/")[0] for name in found} >= {"site"}, "files written to the host show in artifacts, so a secret would"
+    assert {name.split("/")[0] for name in found} >= {"site"}, (
+        "files written to the host show in artifacts, so a secret would"
+    )
     assert files_with(secrets(survey_variables()), controller.private, but=("env/extravars",)) == set()
 
 
 @pytest.mark.usefixtures("site", "again", "health", "misspelt")
-def test_no_secret_in_the_journal(server: Any) -> None:
+def test_no_secret_in_the_journal(host: Any) -> None:
     """Modules log their arguments on the host."""
-    journal = server.run("journalctl --no-pager --output=export").stdout_bytes
+    journal = host.run("journalctl --no-pager --output=export").stdout_bytes
     assert MARKER.encode() in journal, "the arguments of modules are in the journal, so a secret would be"
     assert [word for word in secrets(survey_variables()) if word in journal] == []
 
@@ -160,11 +211,10 @@ def test_project_is_untouched(controller: Controller, before: State) -> None:
 def playbook(arguments: list[str], folder: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """ansible-playbook as an operator calls it, with the rig's inventory."""
     inventories = ["-i", str(ROOT / "inventories/single_host"), "-i", str(RIG / "inventory")]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     return subprocess.run(
         ["ansible-playbook", *inventories, *arguments],
         cwd=folder,
-        env=environment | variables,
+        env=environment() | variables,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -177,14 +227,24 @@ def playbook(arguments: list[str], folder: Path, variables: dict[str, str]) -> s
 def installed(controller: Controller, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of somebody who has the collection from an archive, and no checkout."""
     folder = tmp_path_factory.mktemp("installed")
-    environment = {"ANSIBLE_HOME": str(folder / "home"), "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections")}
+    variables = {
+        "ANSIBLE_CONFIG": "/dev/null",
+        "ANSIBLE_HOME": str(folder / "home"),
+        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
+    }
     for command in (
         ["ansible-galaxy", "collection", "build", str(controller.project), "--output-path", str(folder)],
-        ["ansible-galaxy", "collection", "install", "--offline", "--no-deps", *[str(folder / "dataops-dagster-0.1.0.tar.gz")]],
+        [
+            "ansible-galaxy",
+            "collection",
+            "install",
+            "--offline",
+            "--no-deps",
+            *[str(folder / "dataops-dagster-0.1.0.tar.gz")],
+        ],
     ):
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-        subprocess.run(command, cwd=folder, env=environ | environment, stdin=subprocess.DEVNULL, check=True)
-    return environment
+        subprocess.run(command, cwd=folder, env=environment() | variables, stdin=subprocess.DEVNULL, check=True)
+    return variables
 
 
 def test_installed_collection(installed: dict[str, str], health: Job, tmp_path: Path) -> None:

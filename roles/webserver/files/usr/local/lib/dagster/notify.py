@@ -1,8 +1,8 @@
 """notify URL COMMAND [ARG ...]: runs a web server under systemd's Type=notify and watchdog.
 
 The command takes this process's place, so that systemd's main process is the server itself. A child stays behind and
-asks URL: the first 200 is READY=1, each later one is WATCHDOG=1. It never ends the server: when the answers stop, or the
-child is gone, the watchdog of systemd does.
+asks URL: the first 200 is READY=1, each later one is WATCHDOG=1. It never ends the server: when the answers stop, or
+the child is gone, the watchdog of systemd does.
 """
 
 from __future__ import annotations

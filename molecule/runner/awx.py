@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import testinfra
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 RIG = ROOT / ".cache/rig/runner"
 HOST = "dagster1"
 NETWORK, IMAGE, LABEL = "dagster-rig", "dagster-rig/bookworm:latest", "dataops.dagster.rig=runner"
 # Not a secret, and in a file of the host: where it can be read, a secret in a file would have been read too.
 MARKER = "marker-of-the-runner.example"
-LOCATION_SECRET = "token-that-nobody-may-see-1f0c"  # noqa: S105 (made up)
+LOCATION_SECRET = "token-that-nobody-may-see-1f0c"
 
 
 @dataclasses.dataclass
@@ -62,7 +61,9 @@ class Job:
 
     def changes(self) -> list[str]:
         """Names of the tasks that changed something."""
-        return [f"{event['host']}: {event['task']}" for event in self.events("runner_on_ok") if event["res"].get("changed")]
+        return [
+            f"{event['host']}: {event['task']}" for event in self.events("runner_on_ok") if event["res"].get("changed")
+        ]
 
 
 class Controller:
@@ -80,10 +81,12 @@ class Controller:
         for path in self.project.rglob("*"):
             if path.is_file() and not path.is_symlink():  # folders belong to somebody else or are mounted read-only
                 path.chmod(path.stat().st_mode & ~0o222)
-        for name in ("env", "inventory", "project", "artifacts", "tmp", "home"):
+        for name in ("env", "inventory", "project", "artifacts", "cp", "tmp", "home"):
             (self.private / name).mkdir(parents=True)
         (self.private / "home").chmod(0o555)
-        self._write("passwd", f"root:x:0:0::/root:/bin/sh\nrunner:x:{self.uid}:{self.uid}::/runner/home:/bin/sh\n", 0o644)
+        self._write(
+            "passwd", f"root:x:0:0::/root:/bin/sh\nrunner:x:{self.uid}:{self.uid}::/runner/home:/bin/sh\n", 0o644
+        )
         self._write("id_ed25519", (RIG.parent / "ssh/id_ed25519").read_text(encoding="utf-8"), 0o600)
         self._write("known_hosts", (RIG / "known_hosts").read_text(encoding="utf-8"), 0o600)
         shutil.copyfile(RIG.parent / "python-bookworm.tar", self.private / "python.tar")
@@ -95,20 +98,18 @@ class Controller:
             "ANSIBLE_FORCE_COLOR": "True",
             "ANSIBLE_HOME": "/runner/tmp/ansible",
             "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": "/runner/cp",
             "ANSIBLE_RETRY_FILES_ENABLED": "False",
             "TMPDIR": "/runner/tmp",
         }
         self._write("env/envvars", json.dumps(environment), 0o600)
 
-    def run(self, ident: str, playbook: str, extra_vars: Mapping[str, Any], verbosity: int = 0, cmdline: str = "") -> Job:
-        """Runs a playbook of the project."""
-        self._write("env/extravars", as_awx_writes(extra_vars), 0o600)
+    def run(self, ident: str, playbook: str, extra_vars: str, options: str = "") -> Job:
+        """Runs a playbook of the project, with options of ansible-playbook."""
+        self._write("env/cmdline", options, 0o600)
+        self._write("env/extravars", extra_vars, 0o600)
         arguments = ["run", "/runner", "--ident", ident, "--playbook", playbook, "--quiet"]
         arguments += ["--inventory", "/runner/inventory/hosts"]
-        if verbosity:
-            arguments.append("-" + "v" * verbosity)
-        if cmdline:
-            arguments += ["--cmdline", cmdline]
         done = self._container([f"{sys.prefix}/bin/ansible-runner", *arguments])
         job = Job(self.private / "artifacts" / ident)
         if not (job.folder / "rc").exists():
@@ -120,25 +121,36 @@ class Controller:
         path.write_text(text, encoding="utf-8")
         path.chmod(mode)
 
+    def _programs(self) -> list[str]:
+        """This machine's own programs and tools at their own paths, in a home that nobody else may read too."""
+        paths = {path for path in (sys.prefix, os.path.realpath(sys.base_prefix)) if not path.startswith("/usr")}
+        for path in paths:
+            (self.folder / "tops" / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        tops = [f"{top}:/{top.name}:ro" for top in sorted((self.folder / "tops").iterdir())]
+        return ["/usr:/usr:ro", *tops, *[f"{path}:{path}:ro" for path in sorted(paths)]]
+
     def _container(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         if os.getuid() == 0:
             for path in [self.private, *self.private.rglob("*")]:
                 os.chown(path, self.uid, self.uid, follow_symlinks=False)
-        # This machine's own programs and tools at their own paths, wherever they are.
-        programs = {"/usr", sys.prefix, os.path.realpath(sys.base_prefix)}
-        programs = {path for path in programs if path == "/usr" or not path.startswith("/usr/")}
-        tops = {"/" + Path(path).parts[1] for path in programs} - {"/usr"}
         arguments = ["docker", "run", "--rm", "--label", LABEL, "--network", NETWORK, "--read-only", "--pull", "never"]
         arguments += ["--user", f"{self.uid}:{self.uid}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
-        arguments += [part for top in sorted(tops) for part in ("--tmpfs", f"{top}:mode=0755")]
-        volumes = [f"{path}:{path}:ro" for path in sorted(programs)]
-        volumes += [f"{self.private}:/runner", f"{self.project}:/runner/project:ro", f"{self.private}/passwd:/etc/passwd:ro"]
-        volumes += ["/etc/ld.so.cache:/etc/ld.so.cache:ro"]
+        volumes = [
+            f"{self.private}:/runner",
+            f"{self.project}:/runner/project:ro",
+            f"{self.private}/passwd:/etc/passwd:ro",
+        ]
+        volumes += ["/etc/ld.so.cache:/etc/ld.so.cache:ro", *self._programs()]
         arguments += [part for volume in volumes for part in ("--volume", volume)]
         variables = {"HOME": "/runner/home", "LANG": "C.UTF-8", "PATH": f"{sys.prefix}/bin:/usr/bin:/bin"}
         arguments += [part for name, value in variables.items() for part in ("--env", f"{name}={value}")]
         return subprocess.run(
-            [*arguments, IMAGE, *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False
+            [*arguments, IMAGE, *command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
         )
 
 
@@ -158,8 +170,11 @@ class _Dumper(yaml.SafeDumper):
         return self.represent_scalar("!unsafe", data) if isinstance(data, str) else super().represent_data(data)
 
 
-def as_awx_writes(extra_vars: Mapping[str, Any]) -> str:
-    """The extra vars of a launch: AWX tags each string, keys included, so that none is taken as a template."""
+def tagged(extra_vars: Mapping[str, Any]) -> str:
+    """As AWX writes the variables of a launch: each text is tagged, keys included, so that none is a template.
+
+    ansible-core before 2.19 takes them as text; since then "8080" is a number again, and "" is null.
+    """
     return yaml.dump(dict(extra_vars), Dumper=_Dumper)
 
 
@@ -191,7 +206,9 @@ def typed_variables(project: str, archive: str) -> dict[str, Any]:
     computed = {name for play in plays for name in play.get("vars", {})} | {"dagster_code_locations_here"}
     rig = yaml.safe_load((RIG / "inventory/group_vars/all.yml").read_text(encoding="utf-8"))
     shipped = yaml.safe_load((ROOT / "inventories/single_host/group_vars/all/dagster.yml").read_text(encoding="utf-8"))
-    variables = {name: option["default"] for name, option in options.items() if "default" in option and name not in computed}
+    variables = {
+        name: option["default"] for name, option in options.items() if "default" in option and name not in computed
+    }
     variables |= {name: value for name, value in rig.items() if name.startswith("dagster_")}
     variables |= {
         "dagster_version": shipped["dagster_version"],
@@ -220,10 +237,10 @@ def typed_variables(project: str, archive: str) -> dict[str, Any]:
 
 
 def survey_variables() -> dict[str, Any]:
-    """The same as AWX gives them."""
+    """The same as a survey gives them; a blank is not given."""
     options = specs()
     typed = typed_variables("/runner/project", "/runner/python.tar")
-    return {name: as_survey(value, options[name]) for name, value in typed.items()}
+    return {name: as_survey(value, options[name]) for name, value in typed.items() if value != ""}
 
 
 def secrets(variables: Mapping[str, Any]) -> list[bytes]:
@@ -233,28 +250,3 @@ def secrets(variables: Mapping[str, Any]) -> list[bytes]:
         LOCATION_SECRET.encode(),
         b"SCRAM-SHA-256$",
     ]
-
-
-@pytest.fixture(scope="session")
-def controller() -> Controller:
-    """A controller that reaches the rig's host as an AWX job does. It stays until destroy, to be looked at."""
-    hosts = yaml.safe_load((RIG / "inventory/hosts.yml").read_text(encoding="utf-8"))["all"]["hosts"]
-    connection = hosts[HOST] | {
-        "ansible_ssh_private_key_file": "/runner/id_ed25519",
-        "ansible_ssh_common_args": "-o UserKnownHostsFile=/runner/known_hosts -o IdentitiesOnly=yes",
-    }
-    shipped = yaml.safe_load((ROOT / "inventories/single_host/hosts.yml").read_text(encoding="utf-8"))["all"]["children"]
-    inventory: dict[str, Any] = {group: {"hosts": list(entry["hosts"])} for group, entry in shipped.items()}
-    inventory["_meta"] = {"hostvars": {HOST: connection}}
-    folder = RIG / "controller"
-    if folder.exists():
-        shutil.rmtree(folder)
-    found = Controller(folder)
-    found.prepare(inventory)
-    return found
-
-
-@pytest.fixture(scope="session")
-def server() -> Any:
-    """The rig's host, as root."""
-    return testinfra.get_host(f"ansible://{HOST}", ansible_inventory=str(RIG / "inventory/hosts.yml"), sudo=True)

@@ -1,0 +1,431 @@
+"""What preflight refuses before a host is touched, and who reaches whom at which address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.dataops.dagster.plugins.module_utils import _preflight as check
+
+KINDS = ("database", "webserver", "daemon", "code", "run", "proxy")
+ONE = {kind: ["a"] for kind in KINDS}
+ADDRESSES = {"a": "10.0.0.1", "b": "10.0.0.2", "c": "c.example.com"}
+LOCATION = {"name": "etl", "module": "etl.definitions", "image": "etl:1"}
+VARIABLES: dict[str, Any] = {
+    "dagster_version": "1.13.27",
+    "dagster_database_host": None,
+    "dagster_database_port": 5432,
+    "dagster_database_user": "dagster",
+    "dagster_database_migration_user": "dagster_migration",
+    "dagster_database_run_user": "dagster_run",
+    "dagster_docker_network_subnet": "172.30.0.0/24",
+    "dagster_docker_bridge_address": "172.29.0.1/24",
+    "dagster_webserver_bind": "127.0.0.1",
+    "dagster_webserver_ports": [3000, 3001],
+    "dagster_webserver_read_only_port": 0,
+    "dagster_webserver_path_prefix": "",
+    "dagster_nginx_listen": "127.0.0.1",
+    "dagster_nginx_port": 8080,
+    "dagster_nginx_read_only_port": 0,
+    "dagster_code_locations": [LOCATION],
+}
+
+
+def topology(host: str, groups: dict[str, list[str]], **variables: Any) -> dict[str, Any]:
+    return check.topology(host, {**ONE, **groups}, ADDRESSES, {**VARIABLES, **variables})
+
+
+# Who reaches whom
+
+
+def test_single_host_stays_on_loopback() -> None:
+    found = topology("a", {})
+    assert found["database_host"] == "127.0.0.1"
+    assert found["database_run_host"] == found["database_code_host"] == "172.30.0.1"
+    assert found["database_external"] is False
+    assert found["postgres_listen"] == ["127.0.0.1", "172.30.0.1"]
+    assert found["postgres_clients"] == [{"address": "172.30.0.0/24", "users": ["dagster_run"]}]
+    assert found["code_endpoints"] == [{"name": "etl", "host": "127.0.0.1", "port": 4000}]
+    assert found["code_publish_address"] == found["webserver_bind"] == "127.0.0.1"
+    assert found["webserver_addresses"] == ["127.0.0.1"]
+    assert found["code_locations"] == [LOCATION]
+    assert found["url"] == "http://127.0.0.1:8080"
+
+
+def test_database_on_a_host_of_its_own() -> None:
+    groups = {"database": ["b"]}
+    stack, database = topology("a", groups), topology("b", groups)
+    assert stack["database_host"] == stack["database_run_host"] == stack["database_code_host"] == "10.0.0.2"
+    assert database["postgres_listen"] == ["10.0.0.2", "127.0.0.1"]
+    assert database["postgres_clients"] == [
+        {"address": "10.0.0.1/32", "users": ["dagster", "dagster_migration"]},
+        {"address": "10.0.0.1/32", "users": ["dagster_run"]},
+    ]
+    assert database["code_locations"] == []
+    assert stack["code_endpoints"][0]["host"] == "127.0.0.1"
+
+
+def test_external_database() -> None:
+    found = topology("a", {"database": []}, dagster_database_host="db.example.com")
+    assert found["database_host"] == found["database_run_host"] == found["database_code_host"] == "db.example.com"
+    assert found["database_external"] is True
+    assert found["postgres_clients"] == []
+
+
+def test_code_on_a_second_host() -> None:
+    groups = {"code": ["b"]}
+    stack, code = topology("a", groups), topology("b", groups)
+    assert stack["code_endpoints"] == code["code_endpoints"] == [{"name": "etl", "host": "10.0.0.2", "port": 4000}]
+    assert (stack["code_publish_address"], code["code_publish_address"]) == ("127.0.0.1", "10.0.0.2")
+    assert (stack["code_locations"], code["code_locations"]) == ([], [LOCATION])
+    # Runs start on a and reach the database through the gateway, the code server comes from b.
+    assert (stack["database_run_host"], code["database_run_host"]) == ("172.30.0.1", "172.30.0.1")
+    assert (stack["database_code_host"], code["database_code_host"]) == ("172.30.0.1", "10.0.0.1")
+    assert stack["postgres_listen"] == ["10.0.0.1", "127.0.0.1", "172.30.0.1"]
+    assert stack["postgres_clients"] == [
+        {"address": "172.30.0.0/24", "users": ["dagster_run"]},
+        {"address": "10.0.0.2/32", "users": ["dagster_run"]},
+    ]
+
+
+def test_location_on_the_host_it_names() -> None:
+    locations = [LOCATION, {**LOCATION, "name": "ml", "host": "b", "port": "4001"}]
+    found = topology("b", {"code": ["a", "b"]}, dagster_code_locations=locations)
+    assert found["code_endpoints"] == [
+        {"name": "etl", "host": "10.0.0.1", "port": 4000},
+        {"name": "ml", "host": "10.0.0.2", "port": 4001},
+    ]
+    assert [location["name"] for location in found["code_locations"]] == ["ml"]
+
+
+def test_port_that_the_spec_filled_in_as_none() -> None:
+    """Ansible gives each suboption that is not set as None."""
+    location = {**LOCATION, "port": None, "host": None, "env": None}
+    assert topology("a", {}, dagster_code_locations=[location])["code_endpoints"][0]["port"] == 4000
+    wanted = check.wanted_ports("a", ONE, {**VARIABLES, "dagster_code_locations": [location]})
+    assert check.port_problems(wanted) == []
+    assert check.location_problems([location], ["a"]) == []
+
+
+def test_proxy_elsewhere() -> None:
+    groups = {"proxy": ["b"]}
+    stack, proxy = topology("a", groups), topology("b", groups, dagster_nginx_listen=["0.0.0.0"])
+    assert stack["webserver_bind"] == "10.0.0.1"
+    assert stack["webserver_addresses"] == proxy["webserver_addresses"] == ["10.0.0.1"]
+    assert proxy["url"] == "http://127.0.0.1:8080", "asked on the proxy's own host"
+    assert stack["code_endpoints"][0]["host"] == "127.0.0.1"
+
+
+def test_two_webserver_hosts() -> None:
+    found = topology("a", {"webserver": ["a", "b"], "run": ["a"]})
+    assert found["webserver_addresses"] == ["127.0.0.1", "10.0.0.2"]
+    assert found["code_publish_address"] == "10.0.0.1", "the second host's webserver reaches the code server there"
+    assert found["code_endpoints"][0]["host"] == "10.0.0.1"
+    assert {"address": "10.0.0.2/32", "users": ["dagster", "dagster_migration"]} in found["postgres_clients"]
+    assert topology("b", {"webserver": ["a", "b"], "run": ["a"]})["webserver_bind"] == "10.0.0.2"
+
+
+def test_host_that_is_known_by_name_only() -> None:
+    """pg_hba.conf takes a name as it is, and refuses one with a /32 behind it."""
+    found = topology("a", {"code": ["c"]})
+    assert {"address": "c.example.com", "users": ["dagster_run"]} in found["postgres_clients"]
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [("10.0.0.1", "10.0.0.1/32"), ("fd00::1", "fd00::1/128"), ("db.example.com", "db.example.com")],
+)
+def test_source_in_pg_hba(address: str, source: str) -> None:
+    assert check.source(address) == source
+
+
+def test_url_of_the_edge() -> None:
+    variables = {**VARIABLES, "dagster_webserver_path_prefix": "/dagster", "dagster_nginx_listen": ["10.0.0.1", "::"]}
+    assert check.edge_url(variables) == "http://10.0.0.1:8080/dagster"
+
+
+def test_journal_of_a_host() -> None:
+    variables = {**VARIABLES, "dagster_webserver_read_only_port": 3009}
+    services = [
+        "_SYSTEMD_UNIT=dagster-daemon.service",
+        "_SYSTEMD_UNIT=dagster-webserver@3000.service",
+        "_SYSTEMD_UNIT=dagster-webserver@3001.service",
+    ]
+    assert check.journal_matches("a", ONE, VARIABLES) == [*services, "+", "CONTAINER_NAME=dagster-code-etl"]
+    read_only = "_SYSTEMD_UNIT=dagster-webserver-read-only@3009.service"
+    assert check.journal_matches("a", {**ONE, "code": ["b"]}, variables) == [*services, read_only]
+    assert check.journal_matches("b", {**ONE, "code": ["b"]}, variables) == ["CONTAINER_NAME=dagster-code-etl"]
+
+
+# What is refused
+
+
+def test_nearest_name() -> None:
+    known = ["dagster_version", "dagster_nginx_port", "dagster_webserver_ports"]
+    assert check.nearest("dagster_nginx_prot", known) == "; did you mean dagster_nginx_port?"
+    assert check.nearest("entirely", known) == ""
+
+
+def test_unknown_names() -> None:
+    known = ["dagster_version", "dagster_nginx_port"]
+    given = ["dagster_version", "dagster_host", "dagster_topology", "ansible_host", "my_dagster_x", "__dagster_private"]
+    assert check.unknown_names(given, known) == []
+    assert check.unknown_names(["dagster_ngnix_port", "dagster_zzz_qqq"], known) == [
+        "dagster_ngnix_port is no variable of this collection; did you mean dagster_nginx_port?",
+        "dagster_zzz_qqq is no variable of this collection",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "release", "problems"),
+    [
+        ("debian", "bookworm", []),
+        ("debian", "bullseye", ["the host runs debian bullseye; supported is debian bookworm"]),
+        ("ubuntu", "bookworm", ["the host runs ubuntu bookworm; supported is debian bookworm"]),
+    ],
+)
+def test_system(distribution: str, release: str, problems: list[str]) -> None:
+    assert check.host_problems({"distribution": distribution, "release": release}) == problems
+
+
+@pytest.mark.parametrize(
+    ("groups", "external", "words"),
+    [
+        ({}, "", []),
+        ({"database": []}, "db.example.com", []),
+        ({"database": ["b"], "code": ["c", "d"], "proxy": ["a", "b"]}, "", []),
+        ({"code": []}, "", []),
+        ({"daemon": []}, "", ["group dagster_daemon has no host"]),
+        ({"daemon": ["a", "b"], "run": ["a"]}, "", ["has 2 hosts (a, b)", "b cannot reach the Docker engine of a"]),
+        ({"database": ["a", "b"]}, "", ["group dagster_database has 2 hosts"]),
+        ({}, "db.example.com", ["dagster_database_host names an external server"]),
+        ({"database": []}, "", ["there is no database"]),
+        ({"webserver": []}, "", ["group dagster_webserver has no host"]),
+        ({"proxy": []}, "", ["group dagster_proxy has no host"]),
+        ({"run": []}, "", ["group dagster_run has 0 hosts"]),
+        ({"run": ["a", "b"]}, "", ["group dagster_run has 2 hosts"]),
+        ({"run": ["b"]}, "", ["a cannot reach the Docker engine of b"]),
+    ],
+)
+def test_groups(groups: dict[str, list[str]], external: str, words: list[str]) -> None:
+    problems = check.group_problems({**ONE, **groups}, external)
+    assert len(problems) == len(words), problems
+    assert all(word in problem for word, problem in zip(words, problems, strict=True)), problems
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, []),
+        ({"image": "", "build": {"context": "/x"}, "module": None, "file": "a.py"}, []),
+        ({"host": "code1"}, []),
+        ({"env": {"LEVEL": "info", "DB_PASSWORD_FILE": "/run/secrets/db", "TOKENIZERS_PARALLELISM": "false"}}, []),
+        ({"name": "a b"}, ["name is 'a b'; letters, digits"]),
+        ({"name": "-a"}, ["name is '-a'"]),
+        ({"image": ""}, ["has none of image, build, archive; exactly one is needed"]),
+        ({"archive": "/x"}, ["has image and archive of image, build, archive"]),
+        ({"module": ""}, ["has none of module, package, file"]),
+        ({"package": "p", "file": "f"}, ["has module and package and file of"]),
+        ({"host": "code2"}, ["host code2 is not in group dagster_code; did you mean code1?"]),
+    ],
+)
+def test_location(changes: dict[str, Any], words: list[str]) -> None:
+    problems = check.location_problems([{**LOCATION, **changes}], ["code1"])
+    assert len(problems) == len(words), problems
+    assert all(word in problem for word, problem in zip(words, problems, strict=True)), problems
+    assert all(problem.startswith("dagster_code_locations[") for problem in problems)
+
+
+def test_location_without_a_name_is_told_by_its_number() -> None:
+    nameless = {key: value for key, value in LOCATION.items() if key != "name"}
+    assert check.location_problems([LOCATION, nameless], ["a"])[0].startswith("dagster_code_locations[1]: name is None")
+
+
+def test_locations_together() -> None:
+    assert check.location_problems([], []) == []
+    assert check.location_problems([LOCATION, {**LOCATION, "name": "b"}], ["a"]) == []
+    assert check.location_problems([LOCATION, LOCATION], ["a"]) == [
+        "dagster_code_locations has 2 locations named etl; each name must be unique"
+    ]
+    assert check.location_problems([LOCATION], []) == [
+        "dagster_code_locations is set, but group dagster_code has no host"
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "API_TOKEN",
+        "PGPASSWORD",
+        "db_password",
+        "DB_PASSWORD_OLD",
+        "AWS_SECRET_ACCESS_KEY",
+        "OPENAI_API_KEY",
+        "APIKEY",
+        "CLIENT_SECRETS",
+        "SECRET_KEY",
+        "SSH_PRIVATE_KEY",
+    ],
+)
+def test_name_of_a_secret(name: str) -> None:
+    assert check.holds_a_secret(name)
+    problems = check.location_problems([{**LOCATION, "env": {name: "x"}}], ["a"])
+    assert problems == [
+        f"dagster_code_locations[etl]: env {name} would show in docker inspect; put it in secrets, it is then the file "
+        f"/run/secrets/{name}"
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["TOKENIZERS_PARALLELISM", "DB_PASSWORD_FILE", "SECRET_NAME", "AWS_ACCESS_KEY_ID", "MONKEY", "KEYSPACE"]
+)
+def test_name_of_no_secret(name: str) -> None:
+    assert not check.holds_a_secret(name)
+
+
+@pytest.mark.parametrize(
+    ("value", "port"),
+    [(1, 1), ("8080", 8080), (65535, 65535), (0, 0), ("0", 0), (65536, 0), (-1, 0), ("80a", 0), ("", 0), (None, 0)]
+    + [(True, 0), ("²", 0), ("٣", 0)],
+)
+def test_port(value: Any, port: int) -> None:
+    assert check.port_of(value) == port
+
+
+def test_ports_of_a_host() -> None:
+    variables = {**VARIABLES, "dagster_webserver_read_only_port": "3009", "dagster_nginx_read_only_port": 8081}
+    found = {entry["variable"]: entry["port"] for entry in check.wanted_ports("a", ONE, variables)}
+    assert found == {
+        "dagster_database_port": 5432,
+        "dagster_webserver_ports": 3001,
+        "dagster_webserver_read_only_port": 3009,
+        "dagster_nginx_port": 8080,
+        "dagster_nginx_read_only_port": 8081,
+        "dagster_code_locations[etl].port": 4000,
+    }
+    assert [entry["port"] for entry in check.wanted_ports("a", ONE, VARIABLES)] == [5432, 3000, 3001, 8080, 4000]
+    assert check.wanted_ports("b", ONE, VARIABLES) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "problems"),
+    [
+        ({}, []),
+        ({"dagster_nginx_port": "8081"}, []),
+        ({"dagster_nginx_port": 0}, ["dagster_nginx_port is 0; a port is a number from 1 to 65535"]),
+        ({"dagster_nginx_port": "http"}, ["dagster_nginx_port is 'http'; a port is a number from 1 to 65535"]),
+        (
+            {"dagster_nginx_port": "3000"},
+            [
+                "port 3000 is set 2 times on one host: dagster_webserver_ports and dagster_nginx_port; "
+                "each needs a port of its own"
+            ],
+        ),
+        (
+            {"dagster_webserver_ports": [3000, 3000]},
+            [
+                "port 3000 is set 2 times on one host: dagster_webserver_ports and dagster_webserver_ports; "
+                "each needs a port of its own"
+            ],
+        ),
+        # nginx on two addresses is one port all the same
+        ({"dagster_nginx_listen": ["127.0.0.1", "10.0.0.1"]}, []),
+    ],
+)
+def test_ports(changes: dict[str, Any], problems: list[str]) -> None:
+    assert check.port_problems(check.wanted_ports("a", ONE, {**VARIABLES, **changes})) == problems
+
+
+def listener(port: int, unit: str, address: str = "127.0.0.1", process: str = "x") -> dict[str, Any]:
+    return {"port": port, "address": address, "process": process, "unit": unit}
+
+
+@pytest.mark.parametrize(
+    ("held", "changes", "problems"),
+    [
+        ([], {}, []),
+        # a second run finds our own services
+        (
+            [
+                listener(5432, "postgresql@15-main.service", "0.0.0.0"),
+                listener(3000, "dagster-webserver@3000.service"),
+                listener(8080, "nginx.service"),
+                listener(4000, "docker.service"),
+                listener(22, "ssh.service", "0.0.0.0"),
+            ],
+            {},
+            [],
+        ),
+        (
+            [listener(8080, "tomcat.service", "::", "java")],
+            {},
+            ["port 8080 is held by java of tomcat.service on ::; stop it or change dagster_nginx_port"],
+        ),
+        ([listener(8080, "tomcat.service", "10.0.0.1")], {}, []),
+        (
+            [listener(8080, "tomcat.service", "10.0.0.1")],
+            {"dagster_nginx_listen": ["127.0.0.1", "10.0.0.1"]},
+            ["port 8080 is held by x of tomcat.service on 10.0.0.1; stop it or change dagster_nginx_port"],
+        ),
+        (
+            [listener(5432, "", "10.0.0.1", "")],
+            {},
+            ["port 5432 is held by another process on 10.0.0.1; stop it or change dagster_database_port"],
+        ),
+        # ours, but not the one that is to be there
+        (
+            [listener(3001, "dagster-webserver-read-only@3001.service")],
+            {},
+            [
+                "port 3001 is held by x of dagster-webserver-read-only@3001.service on 127.0.0.1; "
+                "stop it or change dagster_webserver_ports"
+            ],
+        ),
+    ],
+)
+def test_taken_ports(held: list[dict[str, Any]], changes: dict[str, Any], problems: list[str]) -> None:
+    wanted = check.wanted_ports("a", ONE, {**VARIABLES, **changes})
+    assert check.taken_port_problems(wanted, held) == problems
+
+
+def test_memory() -> None:
+    parts = check.MEMORY_MB
+    whole = sum(parts.values()) + parts["webserver"]  # two replicas, one of each other
+    assert check.memory_problems("a", ONE, VARIABLES, whole) == []
+    problems = check.memory_problems("a", ONE, VARIABLES, whole - 1)
+    assert problems[0].startswith(f"the host has {whole - 1} MiB of memory, its part of the stack needs {whole} (")
+    assert f"2 x webserver of {parts['webserver']}" in problems[0]
+    assert "fewer dagster_webserver_ports or a larger host" in problems[0]
+    proxy = {kind: ["b"] for kind in KINDS} | {"proxy": ["a"]}
+    assert check.memory_problems("a", proxy, VARIABLES, parts["system"]) == []
+    with_read_only = {**VARIABLES, "dagster_webserver_read_only_port": "3009"}
+    assert check.memory_problems("a", ONE, with_read_only, whole + parts["webserver"] - 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, []),
+        ({"dagster_version": None}, []),  # that it is required, the spec says
+        (
+            {"dagster_version": "1.13.72"},
+            ["dagster_version is 1.13.72; supported are 1.13.27, 1.13.26", "did you mean"],
+        ),
+        ({"dagster_webserver_path_prefix": "/a/b-c"}, []),
+        ({"dagster_webserver_path_prefix": "/a/"}, ["dagster_webserver_path_prefix is '/a/'", "for example '/a'"]),
+        ({"dagster_webserver_path_prefix": "a"}, ["dagster_webserver_path_prefix is 'a'", "for example '/a'"]),
+        ({"dagster_docker_network_subnet": "10.1.0.0/24"}, []),
+        ({"dagster_docker_network_subnet": "172.30.0.1/24"}, ["has host bits set; for example 172.30.0.0/24"]),
+        ({"dagster_docker_network_subnet": "172.30.0.0/31"}, ["172.30.0.0/31 has no room for containers"]),
+        ({"dagster_docker_bridge_address": "docker0"}, ["dagster_docker_bridge_address: 'docker0' does not appear"]),
+        (
+            {"dagster_docker_bridge_address": "172.30.0.1/16"},
+            ["dagster_docker_network_subnet 172.30.0.0/24 overlaps dagster_docker_bridge_address 172.30.0.0/16"],
+        ),
+    ],
+)
+def test_values(changes: dict[str, Any], words: list[str]) -> None:
+    problems = check.value_problems({**VARIABLES, **changes}, ["1.13.27", "1.13.26"])
+    assert len(problems) == (1 if words else 0), problems
+    assert all(word in problems[0] for word in words), problems

@@ -1,0 +1,192 @@
+"""Module host_facts: what it makes of the host's own files, and of servers that answer one way or another."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from ansible_collections.dataops.dagster.plugins.modules import host_facts
+
+DEBIAN = """PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
+VERSION_ID="12"
+VERSION_CODENAME=bookworm
+ID=debian
+HOME_URL='https://www.debian.org/'
+
+"""
+STATUS = """Package: nginx
+Status: install ok installed
+Priority: optional
+Version: 1.22.1-9
+Description: small
+ Version: 9.9 is not this package's version
+ .
+Conffiles:
+ /etc/nginx/nginx.conf 0123
+
+Package: docker.io
+Status: deinstall ok config-files
+Version: 20.10
+
+Package: half
+Status: install ok half-installed
+Version: 1
+
+Package: held
+Status: hold ok installed
+Version: 2:3.4+dfsg-1
+"""
+TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1538 00000000:0000 0A 00000000:00000000 00:00000000 00000000   110        0 4711 1 0 100 0 0 10 0
+   1: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 100 0 0 10 0
+   2: 0100007F:1538 0100007F:A001 01 00000000:00000000 00:00000000 00000000   110        0 4713 1 0 100 0 0 10 0
+"""
+TCP6 = """  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm ...
+   0: 00000000000000000000000000000000:1F90 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 1 1 0 100 0 0 10 0
+   1: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 2 1 0 100 0 0 10 0
+   2: 0000000000000000FFFF00000100007F:0051 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 3 1 0 100 0 0 10 0
+"""
+
+
+def test_os_release() -> None:
+    found = host_facts.os_release(DEBIAN)
+    assert (found["ID"], found["VERSION_CODENAME"]) == ("debian", "bookworm")
+    assert found["VERSION_ID"] == "12"
+    assert found["HOME_URL"] == "https://www.debian.org/"
+
+
+def test_packages_that_are_installed() -> None:
+    assert host_facts.installed_packages(STATUS) == {"nginx": "1.22.1-9", "held": "2:3.4+dfsg-1"}
+    assert host_facts.installed_packages("") == {}
+
+
+def test_memory_in_mib() -> None:
+    text = "MemTotal:        8142104 kB\nMemAvailable:    7118888 kB\nHugePages_Total:       0\n"
+    assert host_facts.memory(text) == {"MemTotal": 7951, "MemAvailable": 6952, "HugePages_Total": 0}
+
+
+@pytest.mark.skipif(struct.pack("=I", 1) != struct.pack("<I", 1), reason="the text is of a little-endian kernel")
+def test_listeners() -> None:
+    assert list(host_facts.listening(TCP, socket.AF_INET)) == [(5432, "127.0.0.1", "4711"), (22, "0.0.0.0", "4712")]
+    assert list(host_facts.listening(TCP6, socket.AF_INET6)) == [
+        (8080, "::", "1"),
+        (80, "::1", "2"),
+        (81, "127.0.0.1", "3"),
+    ]
+
+
+def test_a_real_listener_and_its_owner() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        found = [entry for entry in host_facts.facts([])["listeners"] if entry["port"] == port]
+    with open("/proc/self/comm", encoding="utf-8") as stream:
+        name = stream.read().strip()
+    assert [(entry["address"], entry["process"]) for entry in found] == [("127.0.0.1", name)]
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "unit"),
+    [
+        ("0::/system.slice/nginx.service\n", "nginx.service"),
+        ("0::/system.slice/system-dagster.slice/dagster-webserver@3000.service\n", "dagster-webserver@3000.service"),
+        ("0::/system.slice/postgresql@15-main.service/inner\n", "postgresql@15-main.service"),
+        ("12:pids:/x\n1:name=systemd:/system.slice/ssh.service\n0::/\n", "ssh.service"),
+        ("0::/system.slice/docker-0a.scope\n", "docker-0a.scope"),
+        ("0::/user.slice/user-0.slice/session-1.scope\n", "session-1.scope"),
+        ("0::/\n", ""),
+        ("", ""),
+    ],
+)
+def test_unit_of_a_process(cgroup: str, unit: str) -> None:
+    assert host_facts.unit_of(cgroup) == unit
+
+
+SUBUID = "user:100000:65536\ndockremap:165536:65536\nbuilder:231072:65536\n"
+
+
+@pytest.mark.parametrize(
+    ("daemon_json", "subuid", "root"),
+    [
+        ('{"userns-remap": "default"}', SUBUID, 165536),
+        ('{"userns-remap": "builder:builder"}', SUBUID, 231072),
+        ('{"userns-remap": "builder"}', SUBUID, 231072),
+        ('{"userns-remap": "default"}', "", 0),  # the engine makes the entry when it starts for the first time
+        ('{"userns-remap": ""}', SUBUID, 0),
+        ('{"live-restore": true}', SUBUID, 0),
+        ("", SUBUID, 0),
+        ("{broken", SUBUID, 0),
+        ("[]", SUBUID, 0),
+    ],
+)
+def test_root_of_a_container(daemon_json: str, subuid: str, root: int) -> None:
+    assert host_facts.container_root(daemon_json, subuid) == root
+
+
+@contextmanager
+def server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A server for one connection; the port it listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _address = listener.accept()
+            with connection:
+                answer(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("letter", [b"S", b"N"])
+def test_postgres_answers(letter: bytes) -> None:
+    asked = []
+
+    def postgres(connection: socket.socket) -> None:
+        asked.append(connection.recv(16))
+        connection.sendall(letter)
+
+    with server(postgres) as port:
+        assert host_facts.connect_error("127.0.0.1", port) == ""
+    # SSLRequest of the protocol's message formats: length 8, code 1234 5679
+    assert asked == [bytes([0, 0, 0, 8]) + (1234).to_bytes(2, "big") + (5679).to_bytes(2, "big")]
+
+
+@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.0 400 Bad Request\r\n", b"E", b""])
+def test_something_else_answers(answer: bytes) -> None:
+    def other(connection: socket.socket) -> None:
+        connection.recv(16)
+        connection.sendall(answer)
+
+    with server(other) as port:
+        error = host_facts.connect_error("127.0.0.1", port)
+    assert error == f"127.0.0.1:{port} answers, but not as a PostgreSQL server"
+
+
+def test_nobody_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    error = host_facts.connect_error("127.0.0.1", port)
+    assert error == f"127.0.0.1:{port} cannot be reached from {socket.gethostname()}: {os.strerror(111)}"
+
+
+def test_name_that_does_not_exist() -> None:
+    assert "no-such-host.invalid:5432 cannot be reached from" in host_facts.connect_error("no-such-host.invalid", 5432)
+
+
+def test_facts_of_this_host() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    found = host_facts.facts([{"host": "127.0.0.1", "port": port}])
+    assert found["memory_mb"] >= found["memory_available_mb"] > 0
+    assert found["cpus"] > 0
+    assert "root" in found["users"]
+    assert "root" in found["groups"]
+    assert len(found["connect_errors"]) == 1

@@ -1,0 +1,179 @@
+"""Module schema: the probe in the real venv, and the decision to migrate with a stand-in for the venv.
+
+DAGSTER_PYTHON names the Python of an environment with Dagster; without it the tests that need Dagster fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.dataops.dagster.plugins.modules import schema
+
+PASSWORDS = {"dagster_migration": "hunter2hunter2", "dagster": "correct-horse"}
+
+
+@pytest.fixture
+def dagster_python() -> str:
+    python = os.environ.get("DAGSTER_PYTHON")
+    if not python:
+        pytest.fail("DAGSTER_PYTHON is not set, expected the Python of an environment with Dagster")
+    return python
+
+
+def test_head_is_what_alembic_says(dagster_python: str) -> None:
+    """And the probe reaches the point where it connects, in the venv's isolated mode."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    logins = [{"user": "dagster", "password": "hunter2hunter2", "migration": True}]
+    asked = {"host": "127.0.0.1", "port": port, "database": "dagster", "logins": logins}
+    done = subprocess.run(
+        [dagster_python, "-I", "-c", schema.PROBE], input=json.dumps(asked), capture_output=True, text=True, check=True
+    )
+    answer = json.loads(done.stdout)
+    alembic = (
+        "import dagster._core.storage as storage, os\n"
+        "from alembic.script import ScriptDirectory\n"
+        "print(','.join(sorted(ScriptDirectory(os.path.dirname(storage.__file__) + '/alembic').get_heads())))"
+    )
+    truth = subprocess.run([dagster_python, "-c", alembic], capture_output=True, text=True, check=True)
+    assert answer["head"] == truth.stdout.strip()
+    assert len(answer["head"]) == 12
+    assert len(answer["problems"]) == 1
+    assert answer["problems"][0].startswith("user dagster cannot connect: connection to server at ")
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+class Venv:
+    """A venv whose python answers the probe and whose dagster migrates, both from one file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / "state.json"
+        for name in ("python", "dagster"):
+            (folder / name).write_text(f"#!{sys.executable}\n{getattr(self, name)}", encoding="utf-8")
+            (folder / name).chmod(0o755)
+        self.set()
+
+    def set(self, **changes: Any) -> None:
+        state = {"problems": [], "revision": "old", "head": "new", "after": "new", "rc": 0, "calls": []}
+        self.state.write_text(json.dumps({**state, **changes}), encoding="utf-8")
+
+    def calls(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.state.read_text(encoding="utf-8"))["calls"]
+        return found
+
+    python = """
+import json, pathlib, sys
+path = pathlib.Path(__file__).with_name("state.json")
+state = json.loads(path.read_text())
+state["calls"].append({"probe": json.load(sys.stdin), "argv": sys.argv[1:2]})
+path.write_text(json.dumps(state))
+print(json.dumps({name: state[name] for name in ("problems", "revision", "head")}))
+"""
+    dagster = """
+import json, os, pathlib, sys
+path = pathlib.Path(__file__).with_name("state.json")
+state = json.loads(path.read_text())
+passfile = os.environ["PGPASSFILE"]
+state["calls"].append({
+    "migrate": sys.argv[1:], "user": os.environ["DAGSTER_POSTGRES_USER"], "home": os.environ["DAGSTER_HOME"],
+    "pgpass": open(passfile).read(), "mode": os.stat(passfile).st_mode & 0o777, "passfile": passfile,
+})
+state["revision"] = state["after"]
+path.write_text(json.dumps(state))
+print("could not" if state["rc"] else "done")
+sys.exit(state["rc"])
+"""
+
+    def run(self, ok: bool = True, **changes: Any) -> dict[str, Any]:
+        arguments = {
+            "python": str(self.folder / "python"),
+            "env": {"DAGSTER_HOME": "/etc/dagster", "DAGSTER_POSTGRES_HOST": "db1", "DAGSTER_POSTGRES_USER": "dagster"},
+            "database": "dagster",
+            "migration_user": "dagster_migration",
+            "app_users": ["dagster"],
+            "passwords": PASSWORDS,
+            "_ansible_remote_tmp": str(self.folder),
+            **changes,
+        }
+        with (
+            patch_module_args(arguments),
+            contextlib.redirect_stdout(io.StringIO()) as output,
+            pytest.raises(SystemExit) as status,
+        ):
+            schema.main()
+        assert status.value.code == (0 if ok else 1), output.getvalue()
+        assert not [word for word in PASSWORDS.values() if word in output.getvalue()]
+        result: dict[str, Any] = json.loads(output.getvalue())
+        return result
+
+
+@pytest.fixture
+def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Venv:
+    # The password file is made below /run, where not everybody may write.
+    monkeypatch.setattr(
+        schema.tempfile, "mkdtemp", lambda prefix, dir: os.mkdir(tmp_path / prefix) or tmp_path / prefix
+    )
+    return Venv(tmp_path)
+
+
+def test_schema_at_the_head_is_left(venv: Venv) -> None:
+    venv.set(revision="new")
+    result = venv.run()
+    assert (result["changed"], result["revision"], result["head"]) == (False, "new", "new")
+    assert [list(call)[0] for call in venv.calls()] == ["probe"]
+
+
+def test_migration(venv: Venv) -> None:
+    result = venv.run()
+    assert (result["changed"], result["revision"]) == (True, "new")
+    assert result["diff"] == {"before": "old\n", "after": "new\n"}
+    probe, migrate, again = venv.calls()
+    assert probe == again
+    assert probe["probe"]["logins"] == [
+        {"user": "dagster_migration", "password": "hunter2hunter2", "migration": True},
+        {"user": "dagster", "password": "correct-horse", "migration": False},
+    ]
+    assert (probe["probe"]["host"], probe["probe"]["port"]) == ("db1", 5432)
+    assert migrate["migrate"] == ["instance", "migrate"]
+    assert (migrate["user"], migrate["home"]) == ("dagster_migration", "/etc/dagster")
+    assert (migrate["pgpass"], migrate["mode"]) == ("*:*:*:dagster_migration:hunter2hunter2\n", 0o600)
+    assert not Path(migrate["passfile"]).parent.exists()
+
+
+def test_check_mode_only_looks(venv: Venv) -> None:
+    result = venv.run(_ansible_check_mode=True)
+    assert (result["changed"], result["revision"], result["head"]) == (True, "old", "new")
+    assert [list(call)[0] for call in venv.calls()] == ["probe"]
+
+
+def test_check_mode_on_a_bare_host(venv: Venv) -> None:
+    assert venv.run(_ansible_check_mode=True, python=str(venv.folder / "none"))["changed"]
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (
+            {"problems": ["user dagster cannot connect: x"]},
+            "The database at db1:5432 is not usable: user dagster cannot",
+        ),
+        ({"rc": 3}, "dagster instance migrate ended with 3: could not"),
+        ({"after": "middle"}, "The schema is at revision middle after the migration; expected new"),
+    ],
+)
+def test_failures(venv: Venv, state: dict[str, Any], words: str) -> None:
+    venv.set(**state)
+    assert words in venv.run(ok=False)["msg"]
+    assert not list(venv.folder.glob("dagster-schema-*")), "the password file must not stay"
