@@ -64,12 +64,16 @@ class ActionModule(ActionBase):
         problems = check.unknown_names(variables, {name for options in all_specs.values() for name in options})
         raw = self._values(all_specs, variables)
         options = {name: option for spec in all_specs.values() for name, option in spec.items()}
+        refused = set()
         for name, option in sorted(options.items()):
             if name in variables:
-                problems += check.empty_problems(name, raw[name], option) + check.text_problems(name, raw[name], option)
+                found = check.empty_problems(name, raw[name], option) or check.text_problems(name, raw[name], option)
+                problems += found
+                refused.update([name] if found else [])
         values = dict(raw)
         for role, spec in all_specs.items():
-            found, typed = self._validated(spec, raw)
+            # One sentence for a variable is enough: what was refused above is not looked at again.
+            found, typed = self._validated({name: spec[name] for name in spec.keys() - refused}, raw)
             values.update(typed)  # numbers and lists that came as text, of other hosts' roles too
             problems += [problem for problem in found if role in [*roles, "playbooks"] and problem not in problems]
         external = str(self._templar.template(variables.get("dagster_database_host")) or "")

@@ -40,7 +40,7 @@ def _no_image(item: Json, reason: str) -> str:
 
 
 def registry_problems(images: list[Json]) -> list[str]:
-    """A sentence for each reference that its registry does not give, asked by the host itself before it has an engine."""
+    """A sentence for each reference that its registry does not give, asked by the host before it has an engine."""
     found = ((item, _registry.problem(item["ref"])) for item in images if item["kind"] == "image")
     return [_no_image(item, reason) for item, reason in found if reason]
 

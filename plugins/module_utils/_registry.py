@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Asks a registry for a manifest over its HTTP API, for hosts that have no engine yet. Source: the OCI distribution spec."""
+"""Asks a registry for a manifest over its HTTP API (OCI distribution spec), for hosts that have no engine yet."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 base_image=$1
 
 exec 3>&1 >/root/reference.log 2>&1
-trap 'status=$?; [ $status = 0 ] || tail -30 /root/reference.log >&3; exit $status' EXIT
+trap 'tail -30 /root/reference.log >&3' ERR
 since=$EPOCHREALTIME
 step() { awk -v name="$1" -v a="$since" -v b="$EPOCHREALTIME" 'BEGIN {printf "%s %.1f\n", name, b - a}' >&3; since=$EPOCHREALTIME; }
 
@@ -111,7 +111,8 @@ docker run -d --name pipeline --network dagster --restart unless-stopped -p 127.
   -v /var/lib/dagster:/var/lib/dagster pipeline:1 \
   dagster api grpc --host 0.0.0.0 --port 4000 --module-name pipeline.definitions --location-name pipeline
 # It loads the code while the schema is made.
-(set -a; . /etc/dagster/environment; exec /opt/dagster/venv/bin/dagster instance migrate)
+mapfile -t environment </etc/dagster/environment
+env "${environment[@]}" /opt/dagster/venv/bin/dagster instance migrate
 
 # --- services ---------------------------------------------------------------------------------------------------------
 service='User=dagster

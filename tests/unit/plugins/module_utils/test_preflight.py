@@ -286,8 +286,21 @@ def test_name_of_no_secret(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "port"),
-    [(1, 1), ("8080", 8080), (65535, 65535), (0, 0), ("0", 0), (65536, 0), (-1, 0), ("80a", 0), ("", 0), (None, 0)]
-    + [(True, 0), ("²", 0), ("٣", 0)],
+    [
+        (1, 1),
+        ("8080", 8080),
+        (65535, 65535),
+        (0, 0),
+        ("0", 0),
+        (65536, 0),
+        (-1, 0),
+        ("80a", 0),
+        ("", 0),
+        (None, 0),
+        (True, 0),
+        ("\N{SUPERSCRIPT TWO}", 0),
+        ("\N{ARABIC-INDIC DIGIT THREE}", 0),
+    ],
 )
 def test_port(value: Any, port: int) -> None:
     assert check.port_of(value) == port

@@ -122,9 +122,13 @@ sys.exit(state["rc"])
 @pytest.fixture
 def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Venv:
     # The password file is made below /run, where not everybody may write.
-    monkeypatch.setattr(
-        schema.tempfile, "mkdtemp", lambda prefix, dir: os.mkdir(tmp_path / prefix) or tmp_path / prefix
-    )
+    def mkdtemp(prefix: str, **where: str) -> str:
+        assert where == {"dir": "/run"}, "a file system in memory"
+        folder = tmp_path / f"{prefix}x"
+        folder.mkdir(mode=0o700)
+        return str(folder)
+
+    monkeypatch.setattr(schema.tempfile, "mkdtemp", mkdtemp)
     return Venv(tmp_path)
 
 
@@ -132,7 +136,7 @@ def test_schema_at_the_head_is_left(venv: Venv) -> None:
     venv.set(revision="new")
     result = venv.run()
     assert (result["changed"], result["revision"], result["head"]) == (False, "new", "new")
-    assert [list(call)[0] for call in venv.calls()] == ["probe"]
+    assert [next(iter(call)) for call in venv.calls()] == ["probe"]
 
 
 def test_migration(venv: Venv) -> None:
@@ -155,7 +159,7 @@ def test_migration(venv: Venv) -> None:
 def test_check_mode_only_looks(venv: Venv) -> None:
     result = venv.run(_ansible_check_mode=True)
     assert (result["changed"], result["revision"], result["head"]) == (True, "old", "new")
-    assert [list(call)[0] for call in venv.calls()] == ["probe"]
+    assert [next(iter(call)) for call in venv.calls()] == ["probe"]
 
 
 def test_check_mode_on_a_bare_host(venv: Venv) -> None:

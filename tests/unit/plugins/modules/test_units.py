@@ -128,7 +128,7 @@ def test_reload_is_over_when_a_worker_is_newer(new: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(units, "processes", lambda cgroup: [os.getpid()] if cgroup == "/x" else [])
     assert units.wanted_action(spec, UP) == ("reload", f"{new} is newer than the process")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as worker:
-        monkeypatch.setattr(units, "processes", lambda cgroup: [os.getpid(), worker.pid])
+        monkeypatch.setattr(units, "processes", lambda _cgroup: [os.getpid(), worker.pid])
         os.utime(new, (time.time() - 1, time.time() - 1))
         assert units.wanted_action(spec, UP) == ("", "")
         assert units.wanted_action({**spec, "reload": False}, UP)[0] == "restart"
@@ -265,5 +265,5 @@ def test_systemd_that_does_not_answer(call: Any) -> None:
 
 def test_output_and_failure_of_a_real_command() -> None:
     assert units.run(sys.executable, "-c", "print('x')") == "x\n"
-    with pytest.raises(units.Failed, match="ended with 3: broken$"):
+    with pytest.raises(units.Failed, match=r"ended with 3: broken$"):
         units.run(sys.executable, "-c", "import sys; print('broken', file=sys.stderr); sys.exit(3)")

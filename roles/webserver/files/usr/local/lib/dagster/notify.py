@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import http.client
 import os
+import select
 import socket
 import sys
-import time
 import urllib.request
 
 START_PERIOD = 0.25  # seconds between two tries until the first answer
@@ -41,13 +41,14 @@ def tell(state: str) -> None:
 
 
 def watch(url: str, server: int) -> None:
-    """Reports the server's health for as long as it lives."""
+    """Reports the server's health for as long as it lives; server is its pidfd, which is readable once it has ended."""
+    end = select.poll()
+    end.register(server, select.POLLIN)
     ready = False
-    while os.path.exists(f"/proc/{server}"):
+    while not end.poll(1000 * (ALIVE_PERIOD if ready else START_PERIOD)):
         if answers(url):
             tell("WATCHDOG=1" if ready else "READY=1\nSTATUS=Answering on " + url)
             ready = True
-        time.sleep(ALIVE_PERIOD if ready else START_PERIOD)
 
 
 def main(argv: list[str]) -> int:
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     url, *command = argv[1:]
-    server = os.getpid()
+    server = os.pidfd_open(os.getpid())  # closed when the command takes over
     child = os.fork()
     if child == 0:
         # A second fork hands the watcher to systemd: the server must not inherit a child it never waits for.

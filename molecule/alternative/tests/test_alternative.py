@@ -1,0 +1,152 @@
+"""What the changed defaults are for, seen from outside."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from deployment import ROOT, Dagster, Play, identities, until
+
+PREFIX = "/data/dagster"
+LOCATIONS = ["built", "loaded", "pulled"]
+
+
+@pytest.fixture(scope="session")
+def inventory() -> str:
+    return "molecule/alternative/inventory"
+
+
+@pytest.fixture(scope="session")
+def edge(connections: dict[str, dict[str, str]]) -> str:
+    """The edge's address on the network; nginx was told to listen there."""
+    return f"http://{connections['dagster1']['ansible_host']}"
+
+
+@pytest.fixture
+def dagster(edge: str) -> Dagster:
+    return Dagster(f"{edge}:8088{PREFIX}")
+
+
+@pytest.fixture
+def other(connections: dict[str, dict[str, str]], request: pytest.FixtureRequest) -> Any:
+    """The second host."""
+    import testinfra
+
+    inventory_path = request.config.getoption("ansible_inventory")
+    return testinfra.get_host("ansible://dagster2?sudo=True", ansible_inventory=inventory_path)
+
+
+def test_paths_with_and_without_prefix(edge: str, host: Any) -> None:
+    assert Dagster(f"{edge}:8088").get("/server_info")[0] == 200
+    assert Dagster(f"{edge}:8088{PREFIX}").get("/server_info")[0] == 200
+    assert Dagster(f"{edge}:8088").get("/graphql")[0] == 404
+    with urllib.request.urlopen(f"{edge}:8088/", timeout=30) as page:
+        assert page.url == f"{edge}:8088{PREFIX}/"
+    # The control: a replica itself does not know the plain path.
+    assert "404" in host.run("python3 -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:3100/server_info\")'").stderr
+
+
+def test_version_is_the_older_one_from_wheels(dagster: Dagster, host: Any) -> None:
+    assert json.loads(dagster.get("/server_info")[1])["dagster_version"] == "1.13.26"
+    assert host.file("/srv/dagster/venvs/1.13.26/.complete").exists
+    assert "Site CA" in host.check_output(
+        "awk '/BEGIN/{f=\"/tmp/ca.\" ++n} {print > f}' /etc/ssl/certs/ca-certificates.crt;"
+        " for f in /tmp/ca.*; do openssl x509 -noout -subject -in $f; done | grep 'Site CA'; rm /tmp/ca.*"
+    )
+
+
+def test_read_only_instance_refuses_and_the_other_does_not(edge: str, dagster: Dagster) -> None:
+    reader = Dagster(f"{edge}:8089{PREFIX}")
+    assert reader.get("/server_info")[0] == 200
+    with pytest.raises(AssertionError, match="UnauthorizedError"):
+        reader.launch("orders_report", "built")
+    dagster.wait(dagster.launch("orders_report", "built"))
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_run_of_each_location(dagster: Dagster, host: Any, location: str) -> None:
+    run_id = dagster.launch("orders_report", location)
+    dagster.wait(run_id)
+    assert "orders" in dagster.output(run_id)
+    container = host.check_output("docker ps -aq --filter label=dagster/run_id=%s", run_id)
+    memory = int(host.check_output("docker inspect -f '{{.HostConfig.Memory}}' %s", container))
+    assert memory == (900 * 2**20 if location == "built" else 0)
+
+
+def test_failure_sensor_in_a_code_server_on_another_host(dagster: Dagster) -> None:
+    run_id = dagster.launch("failing_job", "loaded")
+    dagster.wait(run_id, "FAILURE")
+    query = (
+        '{ assetOrError(assetKey: {path: ["failure_alerts"]}) { ... on Asset { assetMaterializations {'
+        " metadataEntries { label ... on PipelineRunMetadataEntry { runId } } } } } }"
+    )
+    until(lambda: run_id in json.dumps(dagster.query(query)), 90, "the failure sensor acts", every=2)
+
+
+def test_one_image_on_both_engines(host: Any, other: Any) -> None:
+    command = "docker image inspect -f '{{.Id}}' $(docker inspect -f '{{.Config.Image}}' dagster-code-loaded)"
+    reference = other.check_output("docker inspect -f '{{.Config.Image}}' dagster-code-loaded")
+    assert other.check_output(command) == host.check_output("docker image inspect -f '{{.Id}}' %s", reference)
+
+
+def test_limits_environment_and_secrets(host: Any) -> None:
+    described = json.loads(host.check_output("docker inspect dagster-code-built"))[0]
+    assert described["HostConfig"]["Memory"] == 700 * 2**20
+    assert described["HostConfig"]["NanoCpus"] == 1_500_000_000
+    assert "STAGE=alternative" in described["Config"]["Env"]
+    assert host.check_output("docker exec dagster-code-built cat /run/secrets/warehouse_login") == "not-a-real-login-a51f"
+    assert "not-a-real-login-a51f" not in json.dumps(described)
+    assert host.check_output("stat -c '%%U %%a' /srv/dagster/home/secrets/built/warehouse_login") == "root 400"
+
+
+def test_services_run_as_the_other_user(host: Any) -> None:
+    for unit in ("dagster-daemon", "dagster-webserver@3102", "dagster-webserver-read-only@3200"):
+        assert host.check_output("systemctl show -p User --value %s", unit) == "data"
+    groups = host.check_output("systemctl show -p SupplementaryGroups --value dagster-webserver-read-only@3200")
+    assert groups == "", "a webserver that may launch nothing needs no engine"
+
+
+def test_broken_code_is_refused_and_the_old_one_serves(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
+    before = host.check_output("docker inspect -f '{{.Id}}' dagster-code-built")
+    failed = play("site.yml", "-e", "module_of_built=pipeline.nothing", ok=False)
+    assert failed.rc != 0
+    assert "built" in failed.output and "No module named 'pipeline.nothing'" in failed.output
+    assert host.check_output("docker inspect -f '{{.Id}}' dagster-code-built") == before
+    dagster.wait(dagster.launch("orders_report", "built"))
+    assert play("site.yml").changed == 0
+
+
+def test_tag_that_the_registry_does_not_have(play: Callable[..., Play], host: Any) -> None:
+    before = identities(host)
+    refused = play("site.yml", "-e", "tag_of_pulled=nightly", ok=False)
+    assert refused.rc != 0 and refused.changed == 0
+    assert "pipeline:nightly" in refused.output and "dagster_code_locations" in refused.output
+    assert identities(host) == before
+
+
+def test_database_away_is_reported_and_survived(play: Callable[..., Play], other: Any) -> None:
+    other.check_output("systemctl stop postgresql@15-main")
+    try:
+        failed = play("health.yml", ok=False)
+        assert failed.rc != 0
+        assert "dagster_database_host" in failed.output and ":5433 cannot be reached" in failed.output
+    finally:
+        other.check_output("systemctl start postgresql@15-main")
+    until(lambda: play("health.yml", ok=False).rc == 0, 150, "it is healthy again", every=5)
+
+
+def test_removed_location_takes_its_container_and_secrets_along(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
+    assert ROOT.exists()
+    only = '{"dagster_code_locations": [{"name": "pulled", "port": 4101, "package": "pipeline", "image": "{{ external_address }}:5000/pipeline:1"}]}'
+    play("site.yml", "-e", only)
+    assert host.check_output("docker ps --filter label=dataops.dagster.location --format '{{.Names}}'") == "dagster-code-pulled"
+    assert not host.file("/srv/dagster/home/secrets/built").exists
+    names = "{ workspaceOrError { ... on Workspace { locationEntries { name } } } }"
+    until(
+        lambda: [entry["name"] for entry in dagster.query(names)["workspaceOrError"]["locationEntries"]] == ["pulled"],
+        120, "the UI shows the one location that is left", every=3,
+    )

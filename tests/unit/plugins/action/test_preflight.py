@@ -1,0 +1,255 @@
+"""Action preflight: what it makes of an inventory before a host is touched, and of the host's facts afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+from ansible_collections.dataops.dagster.plugins.action import preflight
+
+ROOT = Path(__file__).resolve().parents[4]
+KINDS = ("database", "webserver", "daemon", "code", "run", "proxy")
+ONE = {kind: ["a"] for kind in KINDS}
+PASSWORDS = {
+    "dagster_database_password": "one-secret",
+    "dagster_database_run_password": "two-secret",
+    "dagster_database_migration_password": "three-secret",
+}
+LOCATION = {"name": "etl", "module": "etl.definitions", "image": "etl:1"}
+VARIABLES = {"dagster_version": "1.13.27", "dagster_code_locations": [LOCATION], **PASSWORDS}
+FACTS = {
+    "distribution": "debian",
+    "release": "bookworm",
+    "memory_mb": 4000,
+    "listeners": [],
+    "connect_errors": [],
+}
+
+
+class Preflight:
+    """Runs the action without a play: the host is what `facts` says."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = dict(FACTS)
+        self.answer: dict[str, Any] = {}
+        self.asked: list[dict[str, Any]] = []
+
+    def run(self, groups: dict[str, list[str]] | None = None, host: str = "a", **variables: Any) -> dict[str, Any]:
+        addresses = {
+            "a": {"ansible_host": "10.0.0.1"},
+            "b": {"ansible_host": "x", "dagster_address": "10.0.0.2"},
+            "c": {},
+        }
+        given = {**VARIABLES, **variables, "inventory_hostname": host, "hostvars": addresses}
+        task = SimpleNamespace(
+            args={"groups": {**ONE, **(groups or {})}}, async_val=0, check_mode=False, diff=False, action="preflight"
+        )
+        templar = Templar(loader=DataLoader(), variables=given)
+        shell = SimpleNamespace(tmpdir=None)
+        action = preflight.ActionModule(task, SimpleNamespace(_shell=shell), SimpleNamespace(), None, templar, None)
+        action._execute_module = self.execute
+        result: dict[str, Any] = action.run(task_vars=given)
+        return result
+
+    def execute(self, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        assert module_name == "dataops.dagster.host_facts"
+        assert task_vars["inventory_hostname"]
+        self.asked.append(module_args)
+        return self.answer or {"ansible_facts": {"dagster_host": self.facts}}
+
+    def refused(self, *args: Any, **variables: Any) -> list[str]:
+        with pytest.raises(AnsibleActionFail) as error:
+            self.run(*args, **variables)
+        head, *problems = str(error.value).split("\n- ")
+        assert head.startswith("Nothing was changed. ")
+        assert head.endswith("one problem:" if len(problems) == 1 else f"{len(problems)} problems:")
+        assert not [password for password in PASSWORDS.values() if password in str(error.value)]
+        return problems
+
+
+@pytest.fixture
+def action() -> Preflight:
+    return Preflight()
+
+
+def test_good_deployment_gets_its_topology(action: Preflight) -> None:
+    result = action.run()
+    assert result["changed"] is False
+    facts = result["ansible_facts"]
+    assert facts["dagster_host"] == FACTS
+    assert facts["dagster_topology"]["database_host"] == "127.0.0.1"
+    assert facts["dagster_topology"]["code_endpoints"] == [{"name": "etl", "host": "127.0.0.1", "port": 4000}]
+    assert action.asked == [{"connect": []}]
+
+
+def test_addresses_of_other_hosts(action: Preflight) -> None:
+    topology = action.run({"database": ["b"]})["ansible_facts"]["dagster_topology"]
+    assert topology["database_host"] == "10.0.0.2", "dagster_address comes before ansible_host"
+    topology = action.run({"database": ["c"]})["ansible_facts"]["dagster_topology"]
+    assert topology["database_host"] == "c"
+
+
+def test_numbers_that_came_as_text(action: Preflight) -> None:
+    """AWX gives a survey's answers as text; on the proxy's own host the other roles' variables are text as well."""
+    texts = {
+        "dagster_webserver_ports": ["3000", "3001"],
+        "dagster_nginx_port": "8080",
+        "dagster_webserver_read_only_port": "0",
+        "dagster_database_port": "5433",
+        "dagster_code_locations": [{**LOCATION, "port": "4001"}],
+    }
+    for host, groups in (("a", {}), ("b", {"proxy": ["b"]})):
+        topology = action.run(groups, host=host, **texts)["ansible_facts"]["dagster_topology"]
+        assert topology["url"] == "http://127.0.0.1:8080"
+        assert topology["code_endpoints"][0]["port"] == 4001
+        assert [entry["port"] for entry in topology["ports"]] == (
+            [5433, 3000, 3001, 8080, 4001] if host == "a" else [8080]
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("dagster_webserver_ports", "3000,3001", "dagster_webserver_ports is text; expected a list"),
+        ("dagster_code_locations", '[{"name": "etl"}]', "dagster_code_locations is text; expected a list"),
+        ("dagster_code_locations", ["etl"], "dagster_code_locations[0] is text; expected a dictionary"),
+        (
+            "dagster_code_locations",
+            [{**LOCATION, "env": "A=1"}],
+            "dagster_code_locations[0].env is text; expected a dictionary",
+        ),
+        ("dagster_config", [], "dagster_config is a list; expected a dictionary"),
+        ("dagster_database_password", 123456, "dagster_database_password was read as a int"),
+        (
+            "dagster_webserver_ports",
+            "",
+            "dagster_webserver_ports is empty; leave it out to get its default [3000, 3001]",
+        ),
+        ("dagster_nginx_port", "", "dagster_nginx_port is empty; leave it out to get its default 8080"),
+        ("dagster_canary", None, "dagster_canary is empty; leave it out"),
+    ],
+)
+def test_value_of_another_kind_gets_one_sentence(action: Preflight, name: str, value: Any, words: str) -> None:
+    problems = action.refused(**{name: value})
+    assert len(problems) == 1, problems
+    assert problems[0].startswith(words)
+
+
+def test_text_that_may_be_empty(action: Preflight) -> None:
+    """Where the default is the empty text, a survey's blank is that default."""
+    action.run(dagster_webserver_path_prefix="", dagster_wheelhouse="")
+
+
+def test_variables_are_templates(action: Preflight) -> None:
+    port = trust_as_template("{{ base + 80 }}")
+    topology = action.run(base=8000, dagster_nginx_port=port)["ansible_facts"]["dagster_topology"]
+    assert topology["url"] == "http://127.0.0.1:8080"
+
+
+def test_all_problems_of_the_variables_at_once(action: Preflight) -> None:
+    problems = action.refused(
+        dagster_nginx_prot=80,
+        dagster_database_password="",
+        dagster_version=None,
+        dagster_nginx_port="eighty",
+        dagster_webserver_options={"db_pool_recylce": 1},
+        dagster_code_locations=[{**LOCATION, "modul": "x"}],
+    )
+    assert problems[0] == "dagster_nginx_prot is no variable of this collection; did you mean dagster_nginx_port?"
+    assert "dagster_database_password is not set: Password of the services' login (dagster_database_user)" in problems
+    version = "dagster_version is not set: Version of Dagster, one with a committed lock"
+    assert [problem for problem in problems if problem.startswith(version)]
+    assert [problem for problem in problems if "dagster_nginx_port" in problem and "int" in problem]
+    assert [problem for problem in problems if "dagster_webserver_options" in problem and "db_pool_recylce" in problem]
+    assert [problem for problem in problems if "dagster_code_locations" in problem and "modul" in problem]
+    assert len(problems) == 6
+    assert action.asked == [], "no host was touched"
+
+
+def test_secret_that_only_another_hosts_role_needs(action: Preflight) -> None:
+    action.run({"proxy": ["b"]}, host="b", dagster_database_password="", dagster_database_migration_password="")
+
+
+@pytest.mark.parametrize(
+    ("groups", "variables", "words"),
+    [
+        ({"daemon": []}, {}, "group dagster_daemon has no host"),
+        ({}, {"dagster_database_host": "db.example.com"}, "dagster_database_host names an external server"),
+        ({}, {"dagster_version": "1.12.3"}, "dagster_version is 1.12.3; supported are 1.13.27, 1.13.26"),
+        ({}, {"dagster_code_locations": [LOCATION, {**LOCATION, "port": 4001}]}, "2 locations named etl"),
+        ({}, {"dagster_nginx_port": 3000}, "port 3000 is set 2 times"),
+        ({}, {"dagster_config": {"no_such_section": {}}}, "dagster_config.no_such_section"),
+    ],
+)
+def test_one_problem(action: Preflight, groups: dict[str, list[str]], variables: dict[str, Any], words: str) -> None:
+    problems = action.refused(groups, **variables)
+    assert len(problems) == 1, problems
+    assert words in problems[0]
+    assert action.asked == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"release": "trixie"}, "the host runs debian trixie"),
+        ({"memory_mb": 500}, "the host has 500 MiB of memory"),
+        (
+            {"listeners": [{"port": 8080, "address": "::", "process": "java", "unit": "tomcat.service"}]},
+            "port 8080 is held by java of tomcat.service",
+        ),
+    ],
+)
+def test_problem_of_the_host(action: Preflight, facts: dict[str, Any], words: str) -> None:
+    action.facts.update(facts)
+    problems = action.refused()
+    assert len(problems) == 1, problems
+    assert words in problems[0]
+
+
+def test_external_database_is_asked_for_by_hosts_that_use_it(action: Preflight) -> None:
+    variables = {"dagster_database_host": "db.example.com", "dagster_database_port": "5433"}
+    groups = {"database": [], "proxy": ["b"]}
+    action.run(groups, **variables)
+    action.run(groups, host="b", **variables)
+    assert action.asked == [{"connect": [{"host": "db.example.com", "port": 5433}]}, {"connect": []}]
+    action.facts["connect_errors"] = ["db.example.com:5433 cannot be reached from a: x"]
+    assert action.refused(groups, **variables) == [
+        "dagster_database_host: db.example.com:5433 cannot be reached from a: x"
+    ]
+
+
+def test_host_that_cannot_be_read(action: Preflight) -> None:
+    action.answer = {"failed": True, "msg": "no python"}
+    assert action.run() == {"failed": True, "msg": "no python"}
+
+
+def test_specs_are_those_of_the_roles() -> None:
+    found = preflight.specs()
+    roles = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
+    assert set(found) == roles | {"playbooks"}
+    spec = yaml.safe_load((ROOT / "roles/nginx/meta/argument_specs.yml").read_text(encoding="utf-8"))
+    assert found["nginx"] == spec["argument_specs"]["main"]["options"]
+
+
+def test_versions_are_sorted_as_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "roles/instance/files/locks"
+    folder.mkdir(parents=True)
+    for name in ("dagster-1.9.0.txt", "dagster-1.13.27.txt", "dagster-1.13.5.txt", "uv.txt", "dagster-1.txt"):
+        (folder / name).touch()
+    monkeypatch.setattr(preflight, "COLLECTION", str(tmp_path))
+    assert preflight.versions() == ["1.13.27", "1.13.5", "1.9.0"]
+
+
+@pytest.mark.parametrize(
+    ("description", "sentence"),
+    [("One.", "One"), (["Login (O(dagster_user)).", "More."], "Login (dagster_user)"), ("V(0) is none.", "0 is none")],
+)
+def test_summary(description: Any, sentence: str) -> None:
+    assert preflight.summary(description) == sentence

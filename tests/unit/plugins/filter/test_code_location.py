@@ -1,0 +1,141 @@
+"""Filters of code locations: what the user writes becomes what the modules take."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.dataops.dagster.plugins.filter import code_location
+
+FILTERS = code_location.FilterModule().filters()
+IMAGES = {"etl": {"id": "sha256:1", "ref": "etl@sha256:1"}}
+LOCATION = {"name": "etl", "module": "etl.definitions", "image": "etl:1"}
+# What Ansible makes of the suboptions that are not set.
+NOTHING = dict.fromkeys(
+    ["port", "package", "file", "attribute", "working_directory", "build", "archive", "env", "secrets", "volumes"]
+)
+NOTHING |= dict.fromkeys(["mem_limit", "cpus", "networks", "host", "container_context"])
+
+
+def container(**changes: Any) -> dict[str, Any]:
+    (found,) = FILTERS["code_containers"](
+        [{**LOCATION, **changes}],
+        IMAGES,
+        {"PGPASSFILE": "/run/dagster/pgpass"},
+        ["/var/lib/dagster:/var/lib/dagster"],
+        "/etc/dagster/secrets",
+        "127.0.0.1",
+    )
+    assert isinstance(found, dict)
+    return found
+
+
+def context(found: dict[str, Any]) -> dict[str, Any]:
+    docker: dict[str, Any] = json.loads(found["env"]["DAGSTER_CONTAINER_CONTEXT"])["docker"]
+    return docker
+
+
+def test_sources_of_images() -> None:
+    build = {"context": "/src", "dockerfile": None, "args": {}, "base_archive": ""}
+    locations = [
+        {"name": "a", "image": "a:1", "archive": "", "module": "a"},
+        {"name": "b", "build": build, "image": None, "port": 4001},
+        {"name": "c", "archive": "/c.tar"},
+    ]
+    assert FILTERS["image_sources"](locations) == [
+        {"name": "a", "image": "a:1"},
+        {"name": "b", "build": {"context": "/src"}},
+        {"name": "c", "archive": "/c.tar"},
+    ]
+
+
+def test_ids_of_images_that_exist() -> None:
+    images = {"a": {"id": "sha256:1", "ref": "a@1", "more": 1}, "b": {"id": "", "ref": "b"}}
+    assert FILTERS["image_ids"](images) == [{"id": "sha256:1", "ref": "a@1"}]
+
+
+def test_files_of_secrets() -> None:
+    locations = [
+        {"name": "a", "secrets": {"token": "hunter2", "number": 5}},
+        {"name": "b", "secrets": {}},
+        {"name": "c", "secrets": None},
+        {"name": "d"},
+    ]
+    found = FILTERS["secret_files"](locations, "/etc/dagster/secrets", 165536)
+    owned = {"owner": "165536", "group": "165536"}
+    assert found == [
+        {"dest": "/etc/dagster/secrets", "state": "directory", "mode": "0711", "purge": True},
+        {"dest": "/etc/dagster/secrets/a", "state": "directory", "mode": "0500", "purge": True, **owned},
+        {"dest": "/etc/dagster/secrets/a/token", "content": "hunter2", "secret": True, "mode": "0400", **owned},
+        {"dest": "/etc/dagster/secrets/a/number", "content": "5", "secret": True, "mode": "0400", **owned},
+    ]
+
+
+def test_smallest_container() -> None:
+    found = container()
+    assert found["command"] == ["dagster", "api", "grpc", "-h", "0.0.0.0", "-p", "4000", "-m", "etl.definitions"]
+    assert (found["image"], found["port"], found["container_port"]) == ("etl@sha256:1", 4000, 4000)
+    assert found["env"]["DAGSTER_CURRENT_IMAGE"] == "etl@sha256:1"
+    assert found["env"]["PGPASSFILE"] == "/run/dagster/pgpass"
+    assert found["volumes"] == ["/var/lib/dagster:/var/lib/dagster"]
+    assert context(found) == {
+        "env_vars": [],
+        "networks": [],
+        "container_kwargs": {"volumes": ["/var/lib/dagster:/var/lib/dagster"], "user": "0:0"},
+    }
+
+
+def test_suboptions_that_are_not_set() -> None:
+    assert container(**NOTHING) == container()
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments"),
+    [
+        ({"module": "m"}, ["-m", "m"]),
+        ({"package": "p", "module": None}, ["--package-name", "p"]),
+        ({"file": "/src/f.py", "module": ""}, ["-f", "/src/f.py"]),
+        ({"attribute": "defs", "working_directory": "/src"}, ["-m", "etl.definitions", "-a", "defs", "-d", "/src"]),
+    ],
+)
+def test_target(target: dict[str, Any], arguments: list[str]) -> None:
+    assert container(**target)["command"][7:] == arguments
+
+
+def test_everything_of_a_location_goes_to_its_runs_too() -> None:
+    found = container(
+        port="4001",
+        env={"LEVEL": 5},
+        volumes=["/data:/data:ro"],
+        networks=["extra"],
+        secrets={"token": "hunter2"},
+        mem_limit="1g",
+        cpus=1.5,
+    )
+    mounted = ["/var/lib/dagster:/var/lib/dagster", "/data:/data:ro", "/etc/dagster/secrets/etl:/run/secrets:ro"]
+    assert found["volumes"] == context(found)["container_kwargs"]["volumes"] == mounted
+    assert found["networks"] == context(found)["networks"] == ["extra"]
+    assert context(found)["env_vars"] == ["LEVEL=5"]
+    assert found["env"]["LEVEL"] == "5"
+    assert (found["port"], found["mem_limit"], found["cpus"]) == (4001, "1g", 1.5)
+    assert "hunter2" not in json.dumps(found)
+
+
+def test_settings_of_runs_are_merged_into_ours() -> None:
+    found = container(container_context={"container_kwargs": {"mem_limit": "2g"}, "network": "other"})
+    assert context(found)["container_kwargs"] == {
+        "volumes": ["/var/lib/dagster:/var/lib/dagster"],
+        "user": "0:0",
+        "mem_limit": "2g",
+    }
+    assert context(found)["network"] == "other"
+    assert found["mem_limit"] is None, "the code server's own limit is another one"
+
+
+def test_same_location_same_container() -> None:
+    """The module compares: an order of keys must not look like a change."""
+    one = container(env={"A": 1, "B": 2}, container_context={"x": 1, "y": 2})
+    other = container(container_context={"y": 2, "x": 1}, env={"A": 1, "B": 2})
+    assert one == other

@@ -1,0 +1,218 @@
+"""Role webserver's notify.py: what systemd hears of a server that answers, hangs, refuses or ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAM = ROOT / "roles/webserver/files/usr/local/lib/dagster/notify.py"
+# The program as it is, but for its periods.
+QUICK = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("notify", sys.argv.pop(1))
+notify = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(notify)
+notify.START_PERIOD = notify.ALIVE_PERIOD = 0.05
+notify.TIMEOUT = 1.0
+sys.exit(notify.main(sys.argv))
+"""
+# A server that answers as the file named by its argument says: a status, "garbage" or "silence".
+SERVER = """
+import http.server, os, pathlib, sys, time
+script = pathlib.Path(sys.argv[2])
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        (script.parent / "asked").write_text(self.path)
+        answer = script.read_text()
+        if answer == "garbage":
+            self.wfile.write(b"SSH-2.0-none\\r\\n")
+        elif answer == "silence":
+            time.sleep(3)
+        else:
+            self.send_response(int(answer))
+            self.end_headers()
+    def log_message(self, *arguments):
+        pass
+(script.parent / "pid").write_text(str(os.getpid()))
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+class Service:
+    """Stands for systemd: starts the program, and hears what is sent to NOTIFY_SOCKET."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self.folder = folder
+        self.script = folder / "answer"
+        self.answer("200")
+        self.address = address
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind("\0" + address[1:] if address.startswith("@") else address)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/dagster/server_info"
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def answer(self, text: str) -> None:
+        beside = self.folder / "answer.new"
+        beside.write_text(text)
+        beside.replace(self.script)
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        command = command or (sys.executable, "-c", SERVER, str(self.port), str(self.script))
+        process = subprocess.Popen(
+            [sys.executable, "-c", QUICK, str(PROGRAM), self.url, *command],
+            env={**os.environ, "NOTIFY_SOCKET": self.address, "http_proxy": "http://127.0.0.1:1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def hears(self, seconds: float = 10) -> str:
+        """The next message, empty when there is none in time."""
+        self.socket.settimeout(seconds)
+        try:
+            return self.socket.recv(1000).decode()
+        except TimeoutError:
+            return ""
+
+    def forget(self) -> None:
+        """Drops what has been sent so far."""
+        while self.hears(0.3):
+            pass
+
+    def stop(self) -> None:
+        for process in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)
+            process.communicate()
+        self.socket.close()
+
+
+@pytest.fixture
+def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
+    abstract = getattr(request, "param", "path") == "abstract"
+    address = f"@dagster-test-{os.getpid()}-{tmp_path.name}" if abstract else str(tmp_path / "notify")
+    service = Service(tmp_path, address)
+    yield service
+    service.stop()
+
+
+def members(group: int) -> list[int]:
+    """The processes of a group, the ended ones left out."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+            if int(fields[2]) == group and fields[0] != "Z":
+                found.append(int(stat.parent.name))
+    return sorted(found)
+
+
+def wait_until_gone(group: int) -> bool:
+    deadline = time.monotonic() + 5
+    while members(group):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.parametrize("service", ["path", "abstract"], indirect=True)
+def test_ready_and_alive(service: Service) -> None:
+    service.answer("503")
+    process = service.start()
+    while not (service.folder / "asked").exists():
+        time.sleep(0.05)
+    assert (service.folder / "asked").read_text() == "/dagster/server_info"
+    assert service.hears(0.5) == "", "a server that answers 503 is not ready"
+    service.answer("200")
+    assert service.hears() == f"READY=1\nSTATUS=Answering on {service.url}"
+    assert [service.hears(), service.hears()] == ["WATCHDOG=1", "WATCHDOG=1"]
+    assert (service.folder / "pid").read_text() == str(process.pid), "systemd's main process is the server itself"
+    assert len(members(process.pid)) == 2
+    parent = Path(f"/proc/{max(members(process.pid))}/stat").read_text().rsplit(")", 1)[1].split()[1]
+    assert int(parent) != process.pid, "the server has no child that it would have to wait for"
+
+
+@pytest.mark.parametrize("answer", ["503", "404", "garbage", "silence"])
+def test_no_watchdog_while_the_server_is_ill(service: Service, answer: str) -> None:
+    service.start()
+    assert service.hears().startswith("READY=1")
+    service.answer(answer)
+    service.forget()
+    assert service.hears(1.2) == ""
+    service.answer("200")
+    assert service.hears() == "WATCHDOG=1", "the watcher is still there"
+
+
+def test_watcher_ends_with_the_server(service: Service) -> None:
+    process = service.start()
+    assert service.hears().startswith("READY=1")
+    os.kill(process.pid, 9)
+    assert wait_until_gone(process.pid), "even before anybody has asked for its exit status"
+    service.forget()
+    assert service.hears(0.5) == ""
+
+
+def test_server_that_ends_at_once(service: Service) -> None:
+    process = service.start(sys.executable, "-c", "import sys; print('no config'); sys.exit(3)")
+    assert process.communicate(timeout=10)[0] == "no config\n"
+    assert process.returncode == 3
+    assert wait_until_gone(process.pid)
+    assert service.hears(0.3) == ""
+
+
+def test_command_that_does_not_exist(service: Service) -> None:
+    process = service.start("/no/such/server")
+    assert process.communicate(timeout=10)[0] == (
+        "notify.py: /no/such/server cannot be run: No such file or directory\n"
+    )
+    assert process.returncode == 127
+
+
+def test_usage() -> None:
+    done = subprocess.run([sys.executable, PROGRAM, "http://x"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "notify URL COMMAND" in done.stderr
+
+
+def test_without_systemd(tmp_path: Path) -> None:
+    """By hand, where nobody listens, the server runs all the same."""
+    environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    done = subprocess.run(
+        [sys.executable, PROGRAM, "http://127.0.0.1:1/", sys.executable, "-c", "print('up')"],
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    assert done.stdout == "up\n"
+
+
+def test_periods_fit_the_unit() -> None:
+    """WatchdogSec must outlast two probes that fail in a row, or one slow answer restarts a server."""
+    unit = (ROOT / "roles/webserver/templates/etc/systemd/system/dagster-webserver.service.j2").read_text()
+    text = PROGRAM.read_text()
+    value = {
+        name: float(line.split("=")[1].split("#")[0])
+        for line in text.splitlines()
+        for name in ("ALIVE_PERIOD", "TIMEOUT")
+        if line.startswith(f"{name} =")
+    }
+    watchdog = float(unit.split("WatchdogSec=")[1].split("\n")[0])
+    assert watchdog >= 2 * (value["ALIVE_PERIOD"] + value["TIMEOUT"])
