@@ -13,6 +13,7 @@ import pytest
 import yaml
 from deployment import RIG, ROOT, Dagster, Play, environment, free_port, until
 
+
 @pytest.fixture(scope="session")
 def inventory() -> str:
     """The shipped inventory that this scenario deploys, relative to the root."""
@@ -63,7 +64,12 @@ def tunnel(connections: dict[str, dict[str, str]]) -> Iterator[Callable[[int], i
         argv += ["-o", "ExitOnForwardFailure=yes", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2"]
         argv += ["-L", f"127.0.0.1:{local}:127.0.0.1:{port}", f"admin@{host['ansible_host']}"]
         opened[port] = local, subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-        until(lambda: socket.create_connection(("127.0.0.1", local), 1).close() or True, 20, "the tunnel is open")
+
+        def answers() -> bool:
+            with socket.create_connection(("127.0.0.1", local), 1):
+                return True
+
+        until(answers, 20, "the tunnel is open")
         return local
 
     yield open_port

@@ -103,7 +103,9 @@ class Dagster:
 
     def wait(self, run_id: str, expected: str = "SUCCESS", seconds: float = 120) -> None:
         """Waits for the end of a run, which must be the expected one."""
-        end = until(lambda: self.status(run_id) in ("SUCCESS", "FAILURE", "CANCELED") and self.status(run_id), seconds, run_id)
+        end = until(
+            lambda: self.status(run_id) in ("SUCCESS", "FAILURE", "CANCELED") and self.status(run_id), seconds, run_id
+        )
         assert end == expected, f"run {run_id} ended with {end}"
 
     def output(self, run_id: str) -> str:
@@ -115,7 +117,10 @@ class Dagster:
         )["logsForRun"]["events"]
         keys = [event["fileKey"] for event in events if event.get("fileKey")]
         logs = [
-            self.query("query($key: [String!]!) { capturedLogs(logKey: $key) { stdout stderr } }", key=[run_id, "compute_logs", key])
+            self.query(
+                "query($key: [String!]!) { capturedLogs(logKey: $key) { stdout stderr } }",
+                key=[run_id, "compute_logs", key],
+            )
             for key in keys
         ]
         return "".join((log["capturedLogs"]["stdout"] or "") + (log["capturedLogs"]["stderr"] or "") for log in logs)
@@ -124,9 +129,12 @@ class Dagster:
 def identities(host: Any) -> dict[str, str]:
     """What a second run must leave alone: main processes, containers and the files that we write."""
     units = host.check_output(
-        "systemctl show -p Id,MainPID,ExecMainStartTimestampMonotonic 'dagster-*' nginx docker 'postgresql@*' | paste -sd' '"
+        "systemctl show -p Id,MainPID,ExecMainStartTimestampMonotonic 'dagster-*' nginx docker 'postgresql@*' "
+        "| paste -sd' '"
     )
-    containers = host.check_output("docker ps -a --no-trunc --filter label=dataops.dagster.location --format '{{.ID}} {{.Names}}'")
+    containers = host.check_output(
+        "docker ps -a --no-trunc --filter label=dataops.dagster.location --format '{{.ID}} {{.Names}}'"
+    )
     files = host.check_output(
         "find /etc/dagster /etc/nginx /etc/docker /etc/postgresql /etc/systemd/system /opt/dagster/current"
         " -printf '%p %T@ %m %U %G %l\\n' | sort | sha256sum"

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RIG = ROOT / ".cache/rig/runner"
 HOST = "dagster1"
 NETWORK, IMAGE, LABEL = "dagster-rig", "dagster-rig/bookworm:latest", "dataops.dagster.rig=runner"
-# Not a secret, and in a file of the host: where it can be read, a secret in a file would have been read too.
+# Not a secret, in the same location as one: where this can be read, a secret would have been read too.
 MARKER = "marker-of-the-runner.example"
 LOCATION_SECRET = "token-that-nobody-may-see-1f0c"
 
@@ -212,7 +212,6 @@ def typed_variables(project: str, archive: str) -> dict[str, Any]:
     variables |= {name: value for name, value in rig.items() if name.startswith("dagster_")}
     variables |= {
         "dagster_version": shipped["dagster_version"],
-        "dagster_nginx_server_name": MARKER,
         "dagster_health_wait": 120,
         "dagster_canary": {"location": "pipeline", "job": "daily_orders"},
         "dagster_config": {"run_monitoring": {"max_resume_run_attempts": 0}},
@@ -227,6 +226,7 @@ def typed_variables(project: str, archive: str) -> dict[str, Any]:
                     "args": rig["pipeline_build_args"],
                     "base_archive": archive,
                 },
+                "env": {"ORDERS_SHOP": MARKER},
                 "cpus": 1.5,
                 "mem_limit": "1g",
                 "secrets": {"api_token": LOCATION_SECRET},

@@ -89,6 +89,7 @@ class ActionModule(ActionBase):
             name: self._address(name, variables) for name in {name for hosts in groups.values() for name in hosts}
         }
         topology = check.topology(host, groups, addresses, values)
+        topology.update({key: values[name] for key, name in check.TOPOLOGY_VARIABLES.items() if name in variables})
         connect = (
             [{"host": external, "port": int(values["dagster_database_port"])}]
             if external and roles != ["nginx"]

@@ -27,9 +27,16 @@ def image_sources(locations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def image_ids(images: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """ID and reference of each image that module code_images returned; none of those that check mode only promised."""
-    return [{"id": image["id"], "ref": image["ref"]} for image in images.values() if image["id"]]
+def image_ids(images: dict[str, dict[str, Any]], names: list[str] | None = None) -> list[dict[str, Any]]:
+    """ID and reference of the images that module code_images returned for these locations (all without names).
+
+    Check mode only promises an image; one that is not there yet has no ID and is left out.
+    """
+    return [
+        {"id": image["id"], "ref": image["ref"]}
+        for name, image in images.items()
+        if image["id"] and (names is None or name in names)
+    ]
 
 
 def secret_files(locations: list[dict[str, Any]], folder: str, owner: int) -> list[dict[str, Any]]:

@@ -199,7 +199,7 @@ def overlap(first: str, second: str) -> bool:
 
 
 def _pairs(env: t.Iterable[str] | None) -> dict[str, str]:
-    return {name: value for name, _, value in (item.partition("=") for item in env or ())}
+    return {name: value for name, _equals, value in (item.partition("=") for item in env or ())}
 
 
 def _bind(volume: str) -> str:
@@ -448,7 +448,7 @@ def parse_listeners(proc_net_tcp: str) -> list[Listener]:
     for line in proc_net_tcp.splitlines()[1:]:
         columns = line.split()
         if len(columns) > 9 and columns[3] == "0A":
-            address, _, port = columns[1].partition(":")
+            address, _colon, port = columns[1].partition(":")
             found.append(Listener(_address(address), int(port, 16), columns[9]))
     return found
 

@@ -52,7 +52,7 @@ class StoreError(Exception):
 def _split(ref: str) -> tuple[str, str]:
     """`repo:tag` and `repo@sha256:...` for the engine's two parameters; a registry's port is no tag."""
     if "@" in ref:
-        name, _, digest = ref.partition("@")
+        name, _at, digest = ref.partition("@")
         return name, digest
     name, colon, tag = ref.rpartition(":")
     return (name, tag) if colon and "/" not in tag else (ref, "latest")

@@ -34,6 +34,17 @@ ROLES = {
 SUPPORTED_SYSTEMS = {"debian": ("bookworm",)}
 # Facts and results of our own plays that carry the prefix of user variables.
 OWN_NAMES = {"dagster_host", "dagster_topology"}
+# What the topology works out, and the role variable that a user may set instead.
+TOPOLOGY_VARIABLES = {
+    "postgres_listen": "dagster_postgres_listen_addresses",
+    "postgres_clients": "dagster_postgres_clients",
+    "database_run_host": "dagster_database_run_host",
+    "database_code_host": "dagster_database_run_host",
+    "code_endpoints": "dagster_code_endpoints",
+    "code_publish_address": "dagster_code_publish_address",
+    "webserver_bind": "dagster_webserver_bind",
+    "webserver_addresses": "dagster_nginx_webservers",
+}
 WILDCARDS = ("0.0.0.0", "::", "*")
 LOCATION_SOURCES = ("image", "build", "archive")
 LOCATION_TARGETS = ("module", "package", "file")
@@ -84,7 +95,7 @@ def text_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]
             f"{name} was read as a {type(value).__name__}, which may not be what you wrote; quote it in YAML, and in "
             "AWX choose one with letters in it"
         ]
-    kinds: dict[str, tuple[type, str]] = {"list": (list, "list"), "dict": (dict, "dictionary")}
+    kinds: dict[str, tuple[Any, str]] = {"list": (list, "list"), "dict": (dict, "dictionary")}
     kind, expected = kinds.get(str(option.get("type")), (object, ""))
     if not isinstance(value, kind):
         found = "text" if isinstance(value, str) else f"a {type(value).__name__}"
@@ -425,8 +436,17 @@ def topology(
         "postgres_clients": clients,
         "code_endpoints": endpoints,
         "code_publish_address": published,
+        # Names only: facts are shown, logged and cached, and a location may hold secrets.
+        # Runs of every location start on the run engine; another engine needs only what its own code servers run.
+        "code_images": [
+            str(location.get("name"))
+            for location in variables["dagster_code_locations"]
+            if host in groups["run"] or host_of(location, groups["code"]) == host
+        ],
         "code_locations": [
-            location for location in variables["dagster_code_locations"] if host_of(location, groups["code"]) == host
+            str(location.get("name"))
+            for location in variables["dagster_code_locations"]
+            if host_of(location, groups["code"]) == host
         ],
         "webserver_bind": addresses[host] if apart(host, groups) else "127.0.0.1",
         "webserver_addresses": servers,

@@ -530,7 +530,7 @@ class Reconciler:
                 raise
 
     def _set_restart_policy(self, container: str, policy: str) -> None:
-        name, _, count = policy.partition(":")
+        name, _colon, count = policy.partition(":")
         self._update(container, {"RestartPolicy": {"Name": name, "MaximumRetryCount": int(count or 0)}})
 
     def _update(self, container: str, data: Json) -> None:

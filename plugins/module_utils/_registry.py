@@ -7,7 +7,8 @@ import json
 import re
 import urllib.error
 import urllib.parse
-import urllib.request
+
+from ansible.module_utils.urls import open_url
 
 TIMEOUT = 10.0
 MANIFESTS = ", ".join(
@@ -49,11 +50,9 @@ def problem(ref: str) -> str:
 
 def _status(url: str, token: str = "") -> int:
     """The status of a HEAD, with an anonymous token when the registry asks for one."""
-    request = urllib.request.Request(url, method="HEAD", headers={"Accept": MANIFESTS})
-    if token:
-        request.add_header("Authorization", f"Bearer {token}")
+    headers = {"Accept": MANIFESTS, **({"Authorization": f"Bearer {token}"} if token else {})}
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        with open_url(url, method="HEAD", headers=headers, timeout=TIMEOUT) as response:
             return int(response.status)
     except urllib.error.HTTPError as error:
         challenge = error.headers.get("WWW-Authenticate", "")
@@ -69,7 +68,7 @@ def _token(challenge: str) -> str:
     if not realm.startswith(("https://", "http://")):
         return ""
     try:
-        with urllib.request.urlopen(f"{realm}?{urllib.parse.urlencode(fields)}", timeout=TIMEOUT) as response:
+        with open_url(f"{realm}?{urllib.parse.urlencode(fields)}", timeout=TIMEOUT) as response:
             answer = json.load(response)
     except (OSError, ValueError):
         return ""

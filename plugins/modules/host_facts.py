@@ -162,7 +162,7 @@ def container_root(daemon_json: str, subuid: str) -> int:
         remap = str(json.loads(daemon_json or "{}").get("userns-remap", ""))
     except (ValueError, AttributeError):  # the engine itself would refuse such a file
         return 0
-    user = "dockremap" if remap == "default" else remap.split(":")[0]
+    user = "dockremap" if remap == "default" else remap.partition(":")[0]
     for line in subuid.splitlines():
         if user and line.startswith(f"{user}:"):
             return int(line.split(":")[1])

@@ -184,9 +184,11 @@ class Host:
         return found
 
 
-def changed(output: str) -> int:
-    """How many tasks of a play changed something."""
-    return sum(int(number) for number in re.findall(r" changed=(\d+) ", output))
+def changed(output: str) -> list[str]:
+    """The tasks and handlers of a play that changed something."""
+    return re.findall(
+        r"^(?:TASK|RUNNING HANDLER) \[(.*)\] \**\n(?:(?!TASK|RUNNING HANDLER|PLAY).*\n)*?changed: ", output, re.M
+    )
 
 
 # --- result ---------------------------------------------------------------------------------------------------------
@@ -326,8 +328,8 @@ def bare_to_first_run(bench: Host, reference: Host, rounds: int) -> list[Row]:
 def play_unchanged(host: Host, extra: Json | None = None, *, verbose: bool = False) -> str:
     """site.yml once more; an error if it finds something to do."""
     output = host.play(SITE, extra, verbose=verbose)
-    if changed(output):
-        raise BenchError(f"site.yml changed something although there was nothing to do:\n{output[-4000:]}")
+    if tasks := changed(output):
+        raise BenchError(f"site.yml changed something although there was nothing to do: {'; '.join(tasks)}")
     return output
 
 
@@ -346,7 +348,7 @@ def nothing_to_do(bench: Host, rounds: int, idle_seconds: float) -> tuple[list[R
     site: list[Cost] = []
     empty: list[Cost] = []
     ping: list[Cost] = []
-    for _ in range(rounds):
+    for _round in range(rounds):
         site.append(bench.measure(partial(play_unchanged, bench)))
         empty.append(bench.measure(partial(bench.play, HERE / "empty.yml")))
         ping.append(bench.measure(partial(bench.play, HERE / "ping.yml")))
@@ -410,9 +412,9 @@ def popular_roles(host: Host, ours: list[Cost], rounds: int) -> Row:
     playbook.write_text(json.dumps(popular_play("throw-away")), encoding="utf-8")
     play = partial(host.play, playbook, roles=str(Path(path).resolve()))
     play()
-    number = changed(play())
+    number = len(changed(play()))
     host.measure_idle(10)
-    theirs = [host.measure(play) for _ in range(rounds)]
+    theirs = [host.measure(play) for _round in range(rounds)]
     note = "all of ours against PostgreSQL, nginx and Docker alone"
     return ratio(name, ours, theirs, bound, note + (f"; {number} tasks change each time" if number else ""))
 
@@ -437,7 +439,7 @@ def more_locations(bench: Host, one: list[Cost], more: int, rounds: int, idle_se
     bench.play(SITE, extra)
     play_unchanged(bench, extra)
     bench.measure_idle(idle_seconds)
-    many = [bench.measure(partial(play_unchanged, bench, extra)) for _ in range(rounds)]
+    many = [bench.measure(partial(play_unchanged, bench, extra)) for _round in range(rounds)]
     left, right = median(many), median(one)
     return Row(
         "one more code location",

@@ -67,7 +67,7 @@ def markdown(rows: list[Row], limit: int = 10) -> str:
     if not rows:
         return "no rows"
     columns = list(rows[0])
-    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
+    lines = [" | ".join(columns), " | ".join(["---"] * len(columns))]
     lines += [" | ".join(row[column] for column in columns) for row in rows[:limit]]
     return "\n".join(f"| {line} |" for line in lines)
 

@@ -32,7 +32,7 @@ def dagster(edge: str) -> Dagster:
 
 
 @pytest.fixture
-def other(connections: dict[str, dict[str, str]], request: pytest.FixtureRequest) -> Any:
+def other(request: pytest.FixtureRequest) -> Any:
     """The second host."""
     import testinfra
 
@@ -47,7 +47,10 @@ def test_paths_with_and_without_prefix(edge: str, host: Any) -> None:
     with urllib.request.urlopen(f"{edge}:8088/", timeout=30) as page:
         assert page.url == f"{edge}:8088{PREFIX}/"
     # The control: a replica itself does not know the plain path.
-    assert "404" in host.run("python3 -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:3100/server_info\")'").stderr
+    assert (
+        "404"
+        in host.run("python3 -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:3100/server_info\")'").stderr
+    )
 
 
 def test_version_is_the_older_one_from_wheels(dagster: Dagster, host: Any) -> None:
@@ -98,7 +101,9 @@ def test_limits_environment_and_secrets(host: Any) -> None:
     assert described["HostConfig"]["Memory"] == 700 * 2**20
     assert described["HostConfig"]["NanoCpus"] == 1_500_000_000
     assert "STAGE=alternative" in described["Config"]["Env"]
-    assert host.check_output("docker exec dagster-code-built cat /run/secrets/warehouse_login") == "not-a-real-login-a51f"
+    assert (
+        host.check_output("docker exec dagster-code-built cat /run/secrets/warehouse_login") == "not-a-real-login-a51f"
+    )
     assert "not-a-real-login-a51f" not in json.dumps(described)
     assert host.check_output("stat -c '%%U %%a' /srv/dagster/home/secrets/built/warehouse_login") == "root 400"
 
@@ -114,7 +119,8 @@ def test_broken_code_is_refused_and_the_old_one_serves(play: Callable[..., Play]
     before = host.check_output("docker inspect -f '{{.Id}}' dagster-code-built")
     failed = play("site.yml", "-e", "module_of_built=pipeline.nothing", ok=False)
     assert failed.rc != 0
-    assert "built" in failed.output and "No module named 'pipeline.nothing'" in failed.output
+    assert "built" in failed.output
+    assert "No module named 'pipeline.nothing'" in failed.output
     assert host.check_output("docker inspect -f '{{.Id}}' dagster-code-built") == before
     dagster.wait(dagster.launch("orders_report", "built"))
     assert play("site.yml").changed == 0
@@ -123,8 +129,10 @@ def test_broken_code_is_refused_and_the_old_one_serves(play: Callable[..., Play]
 def test_tag_that_the_registry_does_not_have(play: Callable[..., Play], host: Any) -> None:
     before = identities(host)
     refused = play("site.yml", "-e", "tag_of_pulled=nightly", ok=False)
-    assert refused.rc != 0 and refused.changed == 0
-    assert "pipeline:nightly" in refused.output and "dagster_code_locations" in refused.output
+    assert refused.rc != 0
+    assert refused.changed == 0
+    assert "pipeline:nightly" in refused.output
+    assert "dagster_code_locations" in refused.output
     assert identities(host) == before
 
 
@@ -133,20 +141,30 @@ def test_database_away_is_reported_and_survived(play: Callable[..., Play], other
     try:
         failed = play("health.yml", ok=False)
         assert failed.rc != 0
-        assert "dagster_database_host" in failed.output and ":5433 cannot be reached" in failed.output
+        assert "dagster_database_host" in failed.output
+        assert ":5433 cannot be reached" in failed.output
     finally:
         other.check_output("systemctl start postgresql@15-main")
     until(lambda: play("health.yml", ok=False).rc == 0, 150, "it is healthy again", every=5)
 
 
-def test_removed_location_takes_its_container_and_secrets_along(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
+def test_removed_location_takes_its_container_and_secrets_along(
+    play: Callable[..., Play], dagster: Dagster, host: Any
+) -> None:
     assert ROOT.exists()
-    only = '{"dagster_code_locations": [{"name": "pulled", "port": 4101, "package": "pipeline", "image": "{{ external_address }}:5000/pipeline:1"}]}'
+    image = "{{ external_address }}:5000/pipeline:1"
+    location = {"name": "pulled", "port": 4101, "package": "pipeline", "image": image}
+    only = json.dumps({"dagster_code_locations": [location]})
     play("site.yml", "-e", only)
-    assert host.check_output("docker ps --filter label=dataops.dagster.location --format '{{.Names}}'") == "dagster-code-pulled"
+    assert (
+        host.check_output("docker ps --filter label=dataops.dagster.location --format '{{.Names}}'")
+        == "dagster-code-pulled"
+    )
     assert not host.file("/srv/dagster/home/secrets/built").exists
     names = "{ workspaceOrError { ... on Workspace { locationEntries { name } } } }"
     until(
         lambda: [entry["name"] for entry in dagster.query(names)["workspaceOrError"]["locationEntries"]] == ["pulled"],
-        120, "the UI shows the one location that is left", every=3,
+        120,
+        "the UI shows the one location that is left",
+        every=3,
     )

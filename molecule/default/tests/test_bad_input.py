@@ -10,19 +10,30 @@ from typing import Any
 import pytest
 from deployment import RIG, ROOT, Play, identities
 
-LOCATION = {"name": "pipeline", "port": 4000, "module": "pipeline.definitions", "build": {"context": str(ROOT / "examples/pipeline")}}
+LOCATION = {
+    "name": "pipeline",
+    "port": 4000,
+    "module": "pipeline.definitions",
+    "build": {"context": str(ROOT / "examples/pipeline")},
+}
 
 BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "misspelt variable": ({"dagster_nginx_prot": 80}, ["dagster_nginx_prot", "did you mean dagster_nginx_port?"]),
     "misspelt option": ({"dagster_webserver_options": {"db_pool_recylce": 1}}, ["db_pool_recylce", "db_pool_recycle"]),
     "missing secret": ({"dagster_database_run_password": ""}, ["dagster_database_run_password is not set"]),
     "unsupported version": ({"dagster_version": "1.12.3"}, ["dagster_version is 1.12.3", "1.13.27, 1.13.26"]),
-    "two locations of one name": ({"dagster_code_locations": [LOCATION, {**LOCATION, "port": 4001}]}, ["2 locations named pipeline"]),
+    "two locations of one name": (
+        {"dagster_code_locations": [LOCATION, {**LOCATION, "port": 4001}]},
+        ["2 locations named pipeline"],
+    ),
     "two locations on one port": (
         {"dagster_code_locations": [LOCATION, {**LOCATION, "name": "other"}]},
         ["port 4000 is set 2 times", "dagster_code_locations[other].port"],
     ),
-    "prefix without slash": ({"dagster_webserver_path_prefix": "dagster"}, ["dagster_webserver_path_prefix is 'dagster'", "'/dagster'"]),
+    "prefix without slash": (
+        {"dagster_webserver_path_prefix": "dagster"},
+        ["dagster_webserver_path_prefix is 'dagster'", "'/dagster'"],
+    ),
     "port that is none": ({"dagster_nginx_port": 70000}, ["dagster_nginx_port is 70000", "1 to 65535"]),
     "image that does not exist": (
         {"dagster_code_locations": [{"name": "none", "module": "x", "image": "127.0.0.1:1/no/such:image"}]},
@@ -40,8 +51,14 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"dagster_code_locations": [{**LOCATION, "env": {"API_TOKEN": "x"}}]},
         ["API_TOKEN would show in docker inspect", "secrets"],
     ),
-    "host without memory": ({"dagster_webserver_ports": list(range(20000, 20400))}, ["MiB of memory", "dagster_webserver_ports"]),
-    "database named twice": ({"dagster_database_host": "192.0.2.1"}, ["dagster_database_host names an external server"]),
+    "host without memory": (
+        {"dagster_webserver_ports": list(range(20000, 20400))},
+        ["MiB of memory", "dagster_webserver_ports"],
+    ),
+    "database named twice": (
+        {"dagster_database_host": "192.0.2.1"},
+        ["dagster_database_host names an external server"],
+    ),
 }
 
 
@@ -72,27 +89,48 @@ def test_bad_variable(play: Callable[..., Play], case: str) -> None:
 
 
 def test_unreachable_external_database(play: Callable[..., Play], tmp_path: Path) -> None:
-    groups = {kind: {"hosts": {"dagster1": {}}} for kind in ("webserver", "daemon", "code", "run", "proxy")}
+    groups: dict[str, Any] = {
+        kind: {"hosts": {"dagster1": {}}} for kind in ("webserver", "daemon", "code", "run", "proxy")
+    }
     source = hosts_file(tmp_path, groups)
-    result = play("site.yml", "-e", '{"dagster_database_host": "127.0.0.1", "dagster_database_port": 5999}', ok=False, inventories=source)
+    result = play(
+        "site.yml",
+        "-e",
+        '{"dagster_database_host": "127.0.0.1", "dagster_database_port": 5999}',
+        ok=False,
+        inventories=source,
+    )
     refused(result, ["dagster_database_host", "127.0.0.1:5999 cannot be reached"])
 
 
 def test_something_else_where_the_database_should_be(play: Callable[..., Play], tmp_path: Path) -> None:
-    groups = {kind: {"hosts": {"dagster1": {}}} for kind in ("webserver", "daemon", "code", "run", "proxy")}
+    groups: dict[str, Any] = {
+        kind: {"hosts": {"dagster1": {}}} for kind in ("webserver", "daemon", "code", "run", "proxy")
+    }
     result = play(
-        "site.yml", "-e", '{"dagster_database_host": "127.0.0.1", "dagster_database_port": 22}', ok=False, inventories=hosts_file(tmp_path, groups)
+        "site.yml",
+        "-e",
+        '{"dagster_database_host": "127.0.0.1", "dagster_database_port": 22}',
+        ok=False,
+        inventories=hosts_file(tmp_path, groups),
     )
     refused(result, ["127.0.0.1:22 answers, but not as a PostgreSQL server"])
 
 
 @pytest.mark.parametrize(
     ("daemons", "words"),
-    [({}, ["group dagster_daemon has no host"]), ({"dagster1": {}, "dagster2": {}}, ["group dagster_daemon has 2 hosts (dagster1, dagster2)"])],
+    [
+        ({}, ["group dagster_daemon has no host"]),
+        ({"dagster1": {}, "dagster2": {}}, ["group dagster_daemon has 2 hosts (dagster1, dagster2)"]),
+    ],
     ids=["none", "two"],
 )
-def test_number_of_daemon_hosts(play: Callable[..., Play], tmp_path: Path, daemons: dict[str, Any], words: list[str]) -> None:
-    groups = {kind: {"hosts": {"dagster1": {}}} for kind in ("database", "webserver", "code", "run", "proxy")}
+def test_number_of_daemon_hosts(
+    play: Callable[..., Play], tmp_path: Path, daemons: dict[str, Any], words: list[str]
+) -> None:
+    groups: dict[str, Any] = {
+        kind: {"hosts": {"dagster1": {}}} for kind in ("database", "webserver", "code", "run", "proxy")
+    }
     source = hosts_file(tmp_path, {**groups, "daemon": {"hosts": daemons}})
     refused(play("site.yml", ok=False, inventories=source), words)
 
@@ -101,7 +139,10 @@ def test_port_held_by_somebody_else(play: Callable[..., Play], host: Any) -> Non
     host.check_output("systemd-run --unit=squatter -q python3 -m http.server 3055 --bind 127.0.0.1")
     try:
         ports = '{"dagster_webserver_ports": [3000, 3055]}'
-        refused(play("site.yml", "-e", ports, ok=False), ["port 3055 is held by python3 of squatter.service", "dagster_webserver_ports"])
+        refused(
+            play("site.yml", "-e", ports, ok=False),
+            ["port 3055 is held by python3 of squatter.service", "dagster_webserver_ports"],
+        )
     finally:
         host.check_output("systemctl stop squatter")
 

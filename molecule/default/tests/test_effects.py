@@ -21,7 +21,8 @@ def test_edge_answers_from_a_replica(dagster: Dagster) -> None:
 def test_edge_speaks_websocket(tunnel: Callable[[int], int]) -> None:
     with socket.create_connection(("127.0.0.1", tunnel(8080)), 10) as sock:
         sock.sendall(
-            b"GET /graphql HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"GET /graphql HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: graphql-ws\r\n\r\n"
         )
         assert sock.recv(1000).startswith(b"HTTP/1.1 101 ")
@@ -44,7 +45,9 @@ def test_run_in_a_container_with_readable_logs(dagster: Dagster, host: Any) -> N
 def test_root_of_a_run_is_nobody_on_the_host(dagster: Dagster, host: Any) -> None:
     run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 90.0}}}})
     container = until(
-        lambda: host.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id), 60, "the run's container is up"
+        lambda: host.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id),
+        60,
+        "the run's container is up",
     )
     pid = host.check_output("docker inspect -f '{{.State.Pid}}' %s", container)
     assert int(host.check_output("stat -c %%u /proc/%s", pid)) >= 100000
@@ -79,13 +82,17 @@ def test_secrets_are_in_their_files_alone(passwords: dict[str, str], host: Any) 
             for name, text in (("secret", secret), ("escaped", escaped))
         )
         places = {
-            "files": "grep -rlsF -e \"$secret\" -e \"$escaped\" /etc /opt/dagster /var/lib/dagster /run /tmp /root /home /var/log --exclude-dir=journal",
-            "processes": "grep -alsF -e \"$secret\" -e \"$escaped\" /proc/[0-9]*/cmdline /proc/[0-9]*/environ",
-            "containers": "docker inspect $(docker ps -aq) | grep -F -e \"$secret\" -e \"$escaped\"",
-            "journal": "journalctl --no-pager -o export | grep -aF -e \"$secret\" -e \"$escaped\"",
+            "files": 'grep -rlsF -e "$secret" -e "$escaped" /etc /opt/dagster /var/lib/dagster /run /tmp /root /home '
+            "/var/log --exclude-dir=journal",
+            "processes": 'grep -alsF -e "$secret" -e "$escaped" /proc/[0-9]*/cmdline /proc/[0-9]*/environ',
+            "containers": 'docker inspect $(docker ps -aq) | grep -F -e "$secret" -e "$escaped"',
+            "journal": 'journalctl --no-pager -o export | grep -aF -e "$secret" -e "$escaped"',
         }
         found = {place: host.run(f"{setup}{command} || true").stdout.split() for place, command in places.items()}
-        own = {"dagster_database_password": ["/etc/dagster/pgpass"], "dagster_database_run_password": ["/etc/dagster/containers/pgpass"]}
+        own = {
+            "dagster_database_password": ["/etc/dagster/pgpass"],
+            "dagster_database_run_password": ["/etc/dagster/containers/pgpass"],
+        }
         # The files are the positive control: the search does find a secret where there is one.
         assert found["files"] == own.get(variable, [])
         assert found["containers"] == [], variable
@@ -93,4 +100,6 @@ def test_secrets_are_in_their_files_alone(passwords: dict[str, str], host: Any) 
         # grep has the word in its own arguments for a moment; nobody else may.
         for path in found["processes"]:
             command = host.run("tr '\\0' ' ' < %s", path).stdout
-            assert not command or command.startswith(("grep ", "/bin/sh -c secret=")), f"{variable} in {path}: {command}"
+            assert not command or command.startswith(("grep ", "/bin/sh -c secret=")), (
+                f"{variable} in {path}: {command}"
+            )

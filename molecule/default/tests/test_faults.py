@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from deployment import NAME, Dagster, Play, until
 
 
@@ -20,12 +21,12 @@ def test_no_replica_is_503_and_one_is_enough(dagster: Dagster, host: Any) -> Non
 
 
 def test_launches_after_a_database_restart(dagster: Dagster, host: Any) -> None:
-    for _ in range(4):  # fills the pools of both replicas
+    for _call in range(4):  # fills the pools of both replicas
         dagster.query("{ runsOrError(limit: 5) { ... on Runs { results { id } } } }")
     backends = "sudo -u postgres psql -Atc \"SELECT count(*) FROM pg_stat_activity WHERE usename = 'dagster'\" postgres"
     assert int(host.check_output(backends)) >= 2, "no pooled connection to break: the test would prove nothing"
     host.check_output("systemctl restart 'postgresql@*'")
-    runs = [dagster.launch("orders_report") for _ in range(4)]
+    runs = [dagster.launch("orders_report") for _run in range(4)]
     for run_id in runs:
         dagster.wait(run_id, seconds=180)
 
@@ -39,7 +40,8 @@ def test_frozen_daemon_fails_the_health_gate(play: Callable[..., Play], host: An
         took = time.monotonic() - since
     finally:
         host.check_output("systemctl kill -s CONT dagster-daemon")
-    assert "heartbeat" in failed.output and "The deployment is not healthy" in failed.output
+    assert "heartbeat" in failed.output
+    assert "The deployment is not healthy" in failed.output
     assert "dagster-daemon" in failed.output, "the culprit's last lines are missing"
     print(f"health.yml failed {took:.0f} s after SIGSTOP")
     until(lambda: play("health.yml", ok=False).rc == 0, 120, "it is healthy again", every=5)
@@ -48,10 +50,17 @@ def test_frozen_daemon_fails_the_health_gate(play: Callable[..., Play], host: An
 def test_frozen_replica_is_restarted_by_the_watchdog(host: Any) -> None:
     pid = host.check_output("systemctl show -p MainPID --value dagster-webserver@3001")
     host.check_output("kill -STOP %s", pid)
-    answer = host.run("timeout 3 python3 -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:3001/server_info\")'")
+    answer = host.run(
+        "timeout 3 python3 -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:3001/server_info\")'"
+    )
     assert answer.rc != 0, "a frozen replica that answers is none"
     fresh = "systemctl show -p MainPID,ActiveState --value dagster-webserver@3001"
-    until(lambda: pid not in host.check_output(fresh) and "active" in host.check_output(fresh).split(), 130, "a new replica runs", every=2)
+    until(
+        lambda: pid not in host.check_output(fresh) and "active" in host.check_output(fresh).split(),
+        130,
+        "a new replica runs",
+        every=2,
+    )
 
 
 def test_killed_daemon_comes_back(play: Callable[..., Play], host: Any) -> None:
@@ -62,7 +71,10 @@ def test_killed_daemon_comes_back(play: Callable[..., Play], host: Any) -> None:
     until(lambda: play("health.yml", ok=False).rc == 0, 120, "its heartbeats are new", every=5)
 
 
-def test_everything_comes_back_after_a_reboot(play: Callable[..., Play], dagster: Dagster, tunnel: Callable[[int], int], host: Any) -> None:
+@pytest.mark.usefixtures("dagster")
+def test_everything_comes_back_after_a_reboot(
+    play: Callable[..., Play], tunnel: Callable[[int], int], host: Any
+) -> None:
     containers = "docker ps --no-trunc --filter label=dataops.dagster.location --format '{{.ID}}'"
     before, boot = host.check_output(containers), host.check_output("stat -c %%Y /proc/1")
     # Closed by the reboot, opened again below.

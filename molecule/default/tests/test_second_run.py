@@ -51,7 +51,9 @@ def test_killed_run_is_finished_by_the_next(play: Callable[..., Play], inventory
     argv = ["ansible-playbook", "playbooks/site.yml", "-i", inventory, "-i", str(RIG), "-e", change]
     pids = "systemctl show -p MainPID --value dagster-daemon dagster-webserver@3000 dagster-webserver@3001"
     before = host.check_output(pids)
-    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment(), start_new_session=True) as process:
+    with subprocess.Popen(
+        argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment(), start_new_session=True
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if "TASK [dataops.dagster.instance : Write workspace.yaml]" in line:

@@ -111,7 +111,7 @@ def misspelt(controller: Controller, health: Job) -> Job:
         "dagster_nginx_prot": "8081",
         "dagster_database_pasword": LOCATION_SECRET,
         "dagster_database_host": "",
-        "dagster_database_run_password": "0815",
+        "dagster_database_run_password": "4711",
         "dagster_webserver_ports": "3000,3001",
     }
     return controller.run("misspelt", "playbooks/site.yml", tagged(survey_variables() | wrong), "-vvv --diff")
@@ -132,7 +132,6 @@ def test_survey_gives_text() -> None:
 
 def test_site(site: Job) -> None:
     assert (site.status, site.read("rc")) == ("successful", "0"), site.stdout[-4000:]
-    assert site.stats("changed") > 10
 
 
 def test_second_run_changes_nothing(again: Job) -> None:
@@ -228,20 +227,16 @@ def installed(controller: Controller, tmp_path_factory: pytest.TempPathFactory) 
     """The environment of somebody who has the collection from an archive, and no checkout."""
     folder = tmp_path_factory.mktemp("installed")
     variables = {
-        "ANSIBLE_CONFIG": "/dev/null",
+        "ANSIBLE_CONFIG": str(folder / "empty.cfg"),
         "ANSIBLE_HOME": str(folder / "home"),
         "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
     }
+    (folder / "empty.cfg").touch()
+    galaxy = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))
+    archive = str(folder / "{namespace}-{name}-{version}.tar.gz".format(**galaxy))
     for command in (
         ["ansible-galaxy", "collection", "build", str(controller.project), "--output-path", str(folder)],
-        [
-            "ansible-galaxy",
-            "collection",
-            "install",
-            "--offline",
-            "--no-deps",
-            *[str(folder / "dataops-dagster-0.1.0.tar.gz")],
-        ],
+        ["ansible-galaxy", "collection", "install", "--offline", "--no-deps", archive],
     ):
         subprocess.run(command, cwd=folder, env=environment() | variables, stdin=subprocess.DEVNULL, check=True)
     return variables
@@ -257,6 +252,6 @@ def test_installed_collection(installed: dict[str, str], health: Job, tmp_path: 
     assert "dagster_nginx_prot is no variable of this collection; did you mean dagster_nginx_port?" in wrong.stdout
     version = playbook(["dataops.dagster.site", "-e", "dagster_version=1.13.1"], tmp_path, installed)
     assert "dagster_version is 1.13.1; supported are 1.13.27, 1.13.26" in version.stdout, "the locks are in the archive"
-    healthy = playbook(["dataops.dagster.health", "-e", f"dagster_nginx_server_name={MARKER}"], tmp_path, installed)
+    healthy = playbook(["dataops.dagster.health"], tmp_path, installed)
     assert healthy.returncode == 0, healthy.stdout[-4000:]
     assert list(tmp_path.iterdir()) == []

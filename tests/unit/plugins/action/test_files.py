@@ -26,7 +26,13 @@ class Project:
     def template(self, name: str, text: str) -> None:
         (self.folder / "templates" / name).write_text(text, encoding="utf-8")
 
-    def play(self, *files: dict[str, Any], arguments: tuple[str, ...] = (), ok: bool = True, **variables: Any) -> str:
+    def play(
+        self,
+        *files: dict[str, Any],
+        arguments: tuple[str, ...] = (),
+        ok: bool = True,
+        variables: dict[str, Any] | None = None,
+    ) -> str:
         entries = [{**entry, "dest": f"{self.host}/{entry['dest']}"} for entry in files]
         task = {"name": "Write", "dataops.dagster.files": {"files": entries}, "register": "written"}
         show = {"name": "Show", "ansible.builtin.debug": {"var": "written.changed_paths"}}
@@ -34,7 +40,7 @@ class Project:
             "name": "Play",
             "hosts": "localhost",
             "gather_facts": False,
-            "vars": {"ansible_python_interpreter": sys.executable, **variables},
+            "vars": {"ansible_python_interpreter": sys.executable, **(variables or {})},
             "tasks": [task, show],
         }
         (self.folder / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
@@ -83,8 +89,7 @@ def test_templates_become_files(project: Project) -> None:
         {"dest": "number", "template": "number.j2"},
         {"dest": "plain", "content": "{{ title }}\n"},
         {"dest": "gone", "template": "etc/b.conf.j2", "state": "{{ 'file' if ports == [] else 'absent' }}"},
-        title="Ägypten",
-        ports=[1, 2],
+        variables={"title": "Ägypten", "ports": [1, 2]},
     )
     assert project.read("a.conf") == "# Ägypten\nport 1\nport 2\n\\n Ägypten!\n"
     assert project.read("b.conf") == "part of Ägypten\n"
@@ -103,7 +108,7 @@ def test_secret_is_in_no_output(project: Project) -> None:
     )
     words = {"password": "hunter2hunter2", "other": "correct-horse"}
     for arguments in (("--check", "--diff", "-vvv"), ("--diff", "-vvv"), ("--diff", "-vvv")):
-        output = project.play(*files, arguments=arguments, **words)
+        output = project.play(*files, arguments=arguments, variables=words)
         assert "hunter2" not in output
         assert "correct-horse" not in output
     assert project.read("pgpass") == "*:*:*:dagster:hunter2hunter2\n"

@@ -13,6 +13,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 from ansible_collections.dataops.dagster.plugins.action import preflight
+from ansible_collections.dataops.dagster.plugins.module_utils import _preflight
 
 ROOT = Path(__file__).resolve().parents[4]
 KINDS = ("database", "webserver", "daemon", "code", "run", "proxy")
@@ -112,6 +113,17 @@ def test_numbers_that_came_as_text(action: Preflight) -> None:
         assert [entry["port"] for entry in topology["ports"]] == (
             [5433, 3000, 3001, 8080, 4001] if host == "a" else [8080]
         )
+
+
+def test_what_the_user_sets_comes_before_what_is_worked_out(action: Preflight) -> None:
+    topology = action.run(dagster_webserver_bind="10.9.9.9", dagster_database_run_host="10.8.8.8")
+    found = topology["ansible_facts"]["dagster_topology"]
+    assert found["webserver_bind"] == "10.9.9.9"
+    assert found["database_run_host"] == found["database_code_host"] == "10.8.8.8"
+    assert found["database_host"] == "127.0.0.1"
+    named = {name for options in preflight.specs().values() for name in options}
+    assert set(_preflight.TOPOLOGY_VARIABLES.values()) <= named
+    assert set(_preflight.TOPOLOGY_VARIABLES) <= set(found)
 
 
 @pytest.mark.parametrize(

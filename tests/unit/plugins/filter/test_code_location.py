@@ -38,7 +38,7 @@ def context(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_sources_of_images() -> None:
-    build = {"context": "/src", "dockerfile": None, "args": {}, "base_archive": ""}
+    build: dict[str, Any] = {"context": "/src", "dockerfile": None, "args": {}, "base_archive": ""}
     locations = [
         {"name": "a", "image": "a:1", "archive": "", "module": "a"},
         {"name": "b", "build": build, "image": None, "port": 4001},
@@ -54,6 +54,8 @@ def test_sources_of_images() -> None:
 def test_ids_of_images_that_exist() -> None:
     images = {"a": {"id": "sha256:1", "ref": "a@1", "more": 1}, "b": {"id": "", "ref": "b"}}
     assert FILTERS["image_ids"](images) == [{"id": "sha256:1", "ref": "a@1"}]
+    assert FILTERS["image_ids"](images, ["a", "b"]) == [{"id": "sha256:1", "ref": "a@1"}]
+    assert FILTERS["image_ids"](images, ["b", "other"]) == []
 
 
 def test_files_of_secrets() -> None:

@@ -40,6 +40,6 @@ def test_line(password: str, user: str, line: str) -> None:
 
 @given(password=TEXT, user=TEXT)
 def test_round_trip(password: str, user: str) -> None:
-    line = pgpass.pgpass(password, user)
+    line = pgpass.FilterModule().filters()["pgpass"](password, user)
     assert line.endswith("\n")
     assert fields(line[:-1]) == ["*", "*", "*", user, password]

@@ -49,7 +49,7 @@ def test_single_host_stays_on_loopback() -> None:
     assert found["code_endpoints"] == [{"name": "etl", "host": "127.0.0.1", "port": 4000}]
     assert found["code_publish_address"] == found["webserver_bind"] == "127.0.0.1"
     assert found["webserver_addresses"] == ["127.0.0.1"]
-    assert found["code_locations"] == [LOCATION]
+    assert found["code_locations"] == ["etl"]
     assert found["url"] == "http://127.0.0.1:8080"
 
 
@@ -78,7 +78,7 @@ def test_code_on_a_second_host() -> None:
     stack, code = topology("a", groups), topology("b", groups)
     assert stack["code_endpoints"] == code["code_endpoints"] == [{"name": "etl", "host": "10.0.0.2", "port": 4000}]
     assert (stack["code_publish_address"], code["code_publish_address"]) == ("127.0.0.1", "10.0.0.2")
-    assert (stack["code_locations"], code["code_locations"]) == ([], [LOCATION])
+    assert (stack["code_locations"], code["code_locations"]) == ([], ["etl"])
     # Runs start on a and reach the database through the gateway, the code server comes from b.
     assert (stack["database_run_host"], code["database_run_host"]) == ("172.30.0.1", "172.30.0.1")
     assert (stack["database_code_host"], code["database_code_host"]) == ("172.30.0.1", "10.0.0.1")
@@ -96,7 +96,15 @@ def test_location_on_the_host_it_names() -> None:
         {"name": "etl", "host": "10.0.0.1", "port": 4000},
         {"name": "ml", "host": "10.0.0.2", "port": 4001},
     ]
-    assert [location["name"] for location in found["code_locations"]] == ["ml"]
+    assert found["code_locations"] == ["ml"]
+
+
+def test_topology_is_a_fact_and_holds_no_secret() -> None:
+    """Facts are shown, logged and cached."""
+    location = {**LOCATION, "secrets": {"token": "hunter2"}, "env": {"A": "correct-horse"}}
+    text = str(topology("a", {}, dagster_code_locations=[location]))
+    assert "hunter2" not in text
+    assert "correct-horse" not in text
 
 
 def test_port_that_the_spec_filled_in_as_none() -> None:

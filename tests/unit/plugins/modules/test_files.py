@@ -229,7 +229,7 @@ def test_purge_removes_what_is_not_in_the_list(host: Host) -> None:
     for name in ("p/keep", "p/old", "p/sub/kept", "p/gone/x", "beside"):
         (host.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (host.folder / name).write_text("x")
-    wanted = [
+    wanted: list[dict[str, Any]] = [
         {"dest": "p", "state": "directory", "purge": True},
         {"dest": "p/keep", "content": "x"},
         {"dest": "p/sub/kept", "content": "x"},
@@ -239,7 +239,10 @@ def test_purge_removes_what_is_not_in_the_list(host: Host) -> None:
 
 
 def test_purge_of_a_folder_that_is_made_now(host: Host) -> None:
-    wanted = [{"dest": "p", "state": "directory", "purge": True}, {"dest": "p/a", "content": "x"}]
+    wanted: list[dict[str, Any]] = [
+        {"dest": "p", "state": "directory", "purge": True},
+        {"dest": "p/a", "content": "x"},
+    ]
     assert host.converges(*wanted) == ["p", "p/a"]
 
 

@@ -128,7 +128,7 @@ def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Venv:
         folder.mkdir(mode=0o700)
         return str(folder)
 
-    monkeypatch.setattr(schema.tempfile, "mkdtemp", mkdtemp)
+    monkeypatch.setattr("tempfile.mkdtemp", mkdtemp)
     return Venv(tmp_path)
 
 
