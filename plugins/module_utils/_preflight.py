@@ -82,6 +82,18 @@ def empty_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str
     return [f"{name} is empty; leave it out{instead}"]
 
 
+def kind_of(value: Any) -> str:
+    """What a value is, in an operator's words; the types of values from Ansible have names of their own."""
+    names = (
+        (str, "text"),
+        (bool, "true or false"),
+        ((int, float), "a number"),
+        (list, "a list"),
+        (dict, "a dictionary"),
+    )
+    return next((name for kind, name in names if isinstance(value, kind)), "a date")
+
+
 def text_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
     """A sentence for each list, dictionary or password that is something else.
 
@@ -92,16 +104,15 @@ def text_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]
         return []
     if name.endswith("_password") and not isinstance(value, str):
         return [
-            f"{name} was read as a {type(value).__name__}, which may not be what you wrote; quote it in YAML, and in "
+            f"{name} was read as {kind_of(value)}, which may not be what you wrote; quote it in YAML, and in "
             "AWX choose one with letters in it"
         ]
     kinds: dict[str, tuple[Any, str]] = {"list": (list, "list"), "dict": (dict, "dictionary")}
     kind, expected = kinds.get(str(option.get("type")), (object, ""))
     if not isinstance(value, kind):
-        found = "text" if isinstance(value, str) else f"a {type(value).__name__}"
         return [
-            f"{name} is {found}; expected a {expected}. Give it as JSON or YAML (in AWX among the extra variables, on "
-            "a command line -e '{...}'), because surveys and key=value can only give text"
+            f"{name} is {kind_of(value)}; expected a {expected}. Give it as JSON or YAML (in AWX among the extra "
+            "variables, on a command line -e '{...}'), because surveys and key=value can only give text"
         ]
     options = option.get("options") or {}
     problems: list[str] = []

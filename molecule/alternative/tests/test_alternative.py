@@ -153,7 +153,7 @@ def test_removed_location_takes_its_container_and_secrets_along(
 ) -> None:
     assert ROOT.exists()
     image = "{{ external_address }}:5000/pipeline:1"
-    location = {"name": "pulled", "port": 4101, "package": "pipeline", "image": image}
+    location = {"name": "pulled", "port": 4101, "package": "pipeline.definitions", "image": image}
     only = json.dumps({"dagster_code_locations": [location]})
     play("site.yml", "-e", only)
     assert (

@@ -174,7 +174,7 @@ def test_one_clear_error(misspelt: Job) -> None:
         "dagster_database_pasword is no variable of this collection; did you mean dagster_database_password?",
         "dagster_nginx_prot is no variable of this collection; did you mean dagster_nginx_port?",
         "dagster_database_host is empty; leave it out",
-        "dagster_database_run_password was read as a int, which may not be what you wrote",
+        "dagster_database_run_password was read as a number, which may not be what you wrote",
         "dagster_webserver_ports is text; expected a list.",
     ]
     (failure,) = misspelt.events("runner_on_failed")

@@ -138,7 +138,7 @@ def test_what_the_user_sets_comes_before_what_is_worked_out(action: Preflight) -
             "dagster_code_locations[0].env is text; expected a dictionary",
         ),
         ("dagster_config", [], "dagster_config is a list; expected a dictionary"),
-        ("dagster_database_password", 123456, "dagster_database_password was read as a int"),
+        ("dagster_database_password", 123456, "dagster_database_password was read as a number"),
         (
             "dagster_webserver_ports",
             "",
