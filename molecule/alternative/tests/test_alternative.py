@@ -105,7 +105,7 @@ def test_limits_environment_and_secrets(host: Any) -> None:
         host.check_output("docker exec dagster-code-built cat /run/secrets/warehouse_login") == "not-a-real-login-a51f"
     )
     assert "not-a-real-login-a51f" not in json.dumps(described)
-    assert host.check_output("stat -c '%%U %%a' /srv/dagster/home/secrets/built/warehouse_login") == "root 400"
+    assert host.check_output("stat -c '%U %a' /srv/dagster/home/secrets/built/warehouse_login") == "root 400"
 
 
 def test_services_run_as_the_other_user(host: Any) -> None:

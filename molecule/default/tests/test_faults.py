@@ -76,11 +76,11 @@ def test_everything_comes_back_after_a_reboot(
     play: Callable[..., Play], tunnel: Callable[[int], int], host: Any
 ) -> None:
     containers = "docker ps --no-trunc --filter label=dataops.dagster.location --format '{{.ID}}'"
-    before, boot = host.check_output(containers), host.check_output("stat -c %%Y /proc/1")
+    before, boot = host.check_output(containers), host.check_output("stat -c %Y /proc/1")
     # Closed by the reboot, opened again below.
     subprocess.run(["docker", "restart", "--time", "60", f"rig-{NAME}-dagster1"], check=True, capture_output=True)
     until(lambda: host.run("true").rc == 0, 60, "the host answers")
-    assert host.check_output("stat -c %%Y /proc/1") != boot, "it was not rebooted"
+    assert host.check_output("stat -c %Y /proc/1") != boot, "it was not rebooted"
     until(lambda: play("health.yml", ok=False).rc == 0, 180, "the deployment is healthy", every=5)
     assert host.check_output(containers) == before
     assert host.check_output("systemctl --failed --no-legend") == ""
