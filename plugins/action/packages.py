@@ -1,0 +1,39 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Installs the Debian packages that a host lacks, by what preflight read of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    """Runs M(ansible.builtin.apt) only when a package is missing, and never in check mode."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The result of apt, or what it would install."""
+        result = super().run(tmp, task_vars)
+        variables = dict(task_vars or {})
+        installed = self._templar.template(variables["dagster_host"])["packages"]
+        missing = [str(name) for name in self._task.args["name"] if name not in installed]
+        diff = {"before": "", "after": "".join(f"install {name}\n" for name in missing), "after_header": "packages"}
+        result.update(changed=bool(missing), missing=missing)
+        if missing and not self._task.check_mode:  # a bare host's apt does not know the names before its first update
+            arguments = {
+                "name": missing,
+                "install_recommends": False,
+                "update_cache": True,
+                "cache_valid_time": 3600,
+            }
+            answer = self._execute_module(
+                module_name="ansible.builtin.apt", module_args=arguments, task_vars=variables
+            )
+            result.update({key: answer[key] for key in ("changed", "failed", "msg", "rc", "stderr") if key in answer})
+        if missing:
+            result["diff"] = diff
+        return result
