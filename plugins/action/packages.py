@@ -30,9 +30,7 @@ class ActionModule(ActionBase):
                 "update_cache": True,
                 "cache_valid_time": 3600,
             }
-            answer = self._execute_module(
-                module_name="ansible.builtin.apt", module_args=arguments, task_vars=variables
-            )
+            answer = self._execute_module(module_name="ansible.builtin.apt", module_args=arguments, task_vars=variables)
             result.update({key: answer[key] for key in ("changed", "failed", "msg", "rc", "stderr") if key in answer})
         if missing:
             result["diff"] = diff

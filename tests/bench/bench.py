@@ -145,7 +145,7 @@ class Host:
         usage = re.search(r"usage_usec (\d+)", found)
         return int(usage.group(1)) / 1e6 if usage else int(found) / 1e9
 
-    def measure_idle(self, seconds: float) -> None:
+    def measure_idle(self, seconds: int) -> None:
         """The daemon and the code servers poll all the time; that is taken off what a play is charged for."""
         before, since = self.cpu(), time.monotonic()
         time.sleep(seconds)
@@ -339,7 +339,7 @@ def remote_calls(host: Host) -> tuple[int, int]:
     return len(sent), sum("/usr/bin/python3" in line for line in sent)
 
 
-def nothing_to_do(bench: Host, rounds: int, idle_seconds: float) -> tuple[list[Row], list[Cost]]:
+def nothing_to_do(bench: Host, rounds: int, idle_seconds: int) -> tuple[list[Row], list[Cost]]:
     """The rows, and what each run has cost."""
     say(f"a run with nothing to do, {rounds} rounds")
     play_unchanged(bench)
@@ -375,6 +375,7 @@ def popular_play(password: str) -> list[Json]:
         "role": "geerlingguy.nginx",
         "nginx_package_name": "nginx-light",
         "nginx_remove_default_vhost": True,
+        "nginx_listen_ipv6": False,
         "nginx_upstreams": [{"name": "dagster", "keepalive": 32, "servers": ["127.0.0.1:3000", "127.0.0.1:3001"]}],
         "nginx_vhosts": [
             {
@@ -422,7 +423,7 @@ def popular_roles(host: Host, ours: list[Cost], rounds: int) -> Row:
 # --- (d) one more code location -------------------------------------------------------------------------------------
 
 
-def more_locations(bench: Host, one: list[Cost], more: int, rounds: int, idle_seconds: float) -> Row:
+def more_locations(bench: Host, one: list[Cost], more: int, rounds: int, idle_seconds: int) -> Row:
     variables = bench.rig_variables()
     build = {
         "context": str(EXAMPLE),
@@ -518,19 +519,24 @@ def pool_recycle(bench: Host, rounds: int, requests: int = 300) -> list[Row]:
 # --- the whole ------------------------------------------------------------------------------------------------------
 
 
-def measure_all(options: argparse.Namespace, bench: Host, reference: Host) -> list[Row]:
+def measure_all(options: argparse.Namespace, bench: Host, reference: Host) -> Iterator[Row]:
+    """The rows as they come, so that what was measured is kept when something breaks later."""
     rounds = options.rounds or (3 if options.quick else 7)
+    idle_seconds, more = (30, 5) if options.quick else (60, 10)
     if options.quick:
         bench.create()
         say("deploying")
         bench.play(SITE)
-        rows, second = nothing_to_do(bench, rounds, 30)
-        return [*rows, more_locations(bench, second, 5, rounds, 30)]
-    rows = bare_to_first_run(bench, reference, options.deployments)
-    second_rows, second = nothing_to_do(bench, rounds, 60)
-    rows += [*second_rows, *pool_recycle(bench, rounds), more_locations(bench, second, 10, rounds, 60)]
-    bench.destroy()
-    return [*rows, popular_roles(reference, second, rounds)]
+    else:
+        yield from bare_to_first_run(bench, reference, options.deployments)
+    rows, second = nothing_to_do(bench, rounds, idle_seconds)
+    yield from rows
+    if not options.quick:
+        yield from pool_recycle(bench, rounds)
+    yield more_locations(bench, second, more, rounds, idle_seconds)
+    if not options.quick:
+        bench.destroy()
+        yield popular_roles(reference, second, rounds)
 
 
 def report(rows: list[Row], options: argparse.Namespace, load: float) -> int:
@@ -580,17 +586,21 @@ def main() -> int:
     load = os.getloadavg()[0]
     adopt_orphans()
     hosts = Host("bench"), Host("reference")
+    rows: list[Row] = []
+    broken = False
     try:
         for host in hosts:
             host.destroy()  # of a bench that was killed
-        rows = measure_all(options, *hosts)
+        for row in measure_all(options, *hosts):
+            rows.append(row)
     except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
+        say(str(error))
+        broken = True
     finally:
         for host in hosts:
             host.destroy()
-    return report(rows, options, load)
+    status = report(rows, options, load)
+    return 2 if broken else status
 
 
 if __name__ == "__main__":

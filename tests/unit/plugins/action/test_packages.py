@@ -1,0 +1,50 @@
+"""Which packages the action installs, with apt's module replaced."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+
+from ansible_collections.dataops.dagster.plugins.action import packages
+
+
+def action(installed: dict[str, str], names: list[str], check_mode: bool = False) -> Any:
+    """The action for these names on a host that has these packages."""
+    task = MagicMock(args={"name": names}, check_mode=check_mode, async_val=0, environment=None)
+    made = packages.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
+    made._templar.template = lambda value: value
+    made._execute_module = MagicMock(return_value={"changed": True})
+    return made, {"dagster_host": {"packages": installed}}
+
+
+def test_nothing_missing_costs_no_call() -> None:
+    made, variables = action({"nginx": "1", "git": "2"}, ["nginx"])
+    result = made.run(task_vars=variables)
+    assert result["changed"] is False
+    assert result["missing"] == []
+    made._execute_module.assert_not_called()
+
+
+def test_only_what_is_missing_is_installed() -> None:
+    made, variables = action({"nginx": "1"}, ["nginx", "runc"])
+    result = made.run(task_vars=variables)
+    assert result["changed"] is True
+    assert made._execute_module.call_args.kwargs["module_name"] == "ansible.builtin.apt"
+    assert made._execute_module.call_args.kwargs["module_args"]["name"] == ["runc"]
+
+
+def test_check_mode_says_so_and_asks_nothing() -> None:
+    made, variables = action({}, ["nginx"], check_mode=True)
+    result = made.run(task_vars=variables)
+    assert result["changed"] is True
+    assert "install nginx" in result["diff"]["after"]
+    made._execute_module.assert_not_called()
+
+
+@pytest.mark.parametrize("key", ["failed", "msg"])
+def test_a_failure_of_apt_is_passed_on(key: str) -> None:
+    made, variables = action({}, ["nginx"])
+    made._execute_module.return_value = {"failed": True, "msg": "no such package", "changed": False}
+    assert made.run(task_vars=variables)[key] in (True, "no such package")
