@@ -53,7 +53,7 @@ def until(check: Callable[[], Any], seconds: float, what: str, every: float = 0.
             last = check()
             if last:
                 return last
-        except (OSError, KeyError, AssertionError) as error:
+        except (OSError, KeyError, AssertionError, RuntimeError) as error:  # RuntimeError: no ssh yet
             last = error
         time.sleep(every)
     raise AssertionError(f"not within {seconds} s: {what}; last answer: {last!r}")
