@@ -96,7 +96,12 @@ class ActionModule(ActionBase):
             else []
         )
         answer = self._execute_module(
-            module_name="dataops.dagster.host_facts", module_args={"connect": connect}, task_vars=variables
+            module_name="dataops.dagster.host_facts",
+            module_args={
+                "connect": connect,
+                "paths": [f"{values['dagster_install_dir']}/{values['dagster_version']}/.complete"],
+            },
+            task_vars=variables,
         )
         if answer.get("failed") or answer.get("unreachable"):
             return answer

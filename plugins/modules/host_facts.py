@@ -25,6 +25,11 @@ options:
     suboptions:
       host: {description: Name or address., type: str, required: true}
       port: {description: Port., type: int, required: true}
+  paths:
+    description: Paths to look for.
+    type: list
+    elements: path
+    default: []
 """
 
 EXAMPLES = r"""
@@ -169,6 +174,17 @@ def container_root(daemon_json: str, subuid: str) -> int:
     return 0
 
 
+def local_addresses(fib_trie: str) -> list[str]:
+    """The IPv4 addresses of this host, of the text of /proc/net/fib_trie."""
+    found, last = set(), ""
+    for line in fib_trie.splitlines():
+        if line.strip().startswith("|--"):
+            last = line.split()[1]
+        elif line.split()[:3] == ["/32", "host", "LOCAL"]:
+            found.add(last)
+    return sorted(found)
+
+
 def connect_error(host: str, port: int) -> str:
     """Why no PostgreSQL server answers there, empty when one does. It answers the protocol's SSLRequest with S or N."""
     try:
@@ -182,7 +198,7 @@ def connect_error(host: str, port: int) -> str:
     return "" if answer in (b"S", b"N") else f"{host}:{port} answers, but not as a PostgreSQL server"
 
 
-def facts(connect: list[dict[str, Any]]) -> dict[str, Any]:
+def facts(connect: list[dict[str, Any]], paths: list[str]) -> dict[str, Any]:
     """All facts of this host."""
     release = os_release(read("/etc/os-release"))
     mem = memory(read("/proc/meminfo"))
@@ -205,6 +221,8 @@ def facts(connect: list[dict[str, Any]]) -> dict[str, Any]:
         "users": [entry.pw_name for entry in pwd.getpwall()],
         "groups": [entry.gr_name for entry in grp.getgrall()],
         "listeners": listeners,
+        "addresses": local_addresses(read("/proc/net/fib_trie")),
+        "paths": [path for path in paths if os.path.exists(path)],
         "connect_errors": list(filter(None, (connect_error(**server) for server in connect))),
     }
 
@@ -213,10 +231,14 @@ def main() -> None:
     """Returns the facts; changes nothing."""
     server = {"host": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}
     module = AnsibleModule(
-        argument_spec={"connect": {"type": "list", "elements": "dict", "default": [], "options": server}},
+        argument_spec={
+            "connect": {"type": "list", "elements": "dict", "default": [], "options": server},
+            "paths": {"type": "list", "elements": "path", "default": []},
+        },
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, ansible_facts={"dagster_host": facts(module.params["connect"])})
+    found = facts(module.params["connect"], module.params["paths"])
+    module.exit_json(changed=False, ansible_facts={"dagster_host": found})
 
 
 if __name__ == "__main__":

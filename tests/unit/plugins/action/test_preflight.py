@@ -87,7 +87,8 @@ def test_good_deployment_gets_its_topology(action: Preflight) -> None:
     assert facts["dagster_host"] == FACTS
     assert facts["dagster_topology"]["database_host"] == "127.0.0.1"
     assert facts["dagster_topology"]["code_endpoints"] == [{"name": "etl", "host": "127.0.0.1", "port": 4000}]
-    assert action.asked == [{"connect": []}]
+    assert [asked["connect"] for asked in action.asked] == [[]]
+    assert [path.endswith("/.complete") for path in action.asked[0]["paths"]] == [True]
 
 
 def test_addresses_of_other_hosts(action: Preflight) -> None:
@@ -230,7 +231,7 @@ def test_external_database_is_asked_for_by_hosts_that_use_it(action: Preflight) 
     groups = {"database": [], "proxy": ["b"]}
     action.run(groups, **variables)
     action.run(groups, host="b", **variables)
-    assert action.asked == [{"connect": [{"host": "db.example.com", "port": 5433}]}, {"connect": []}]
+    assert [asked["connect"] for asked in action.asked] == [[{"host": "db.example.com", "port": 5433}], []]
     action.facts["connect_errors"] = ["db.example.com:5433 cannot be reached from a: x"]
     assert action.refused(groups, **variables) == [
         "dagster_database_host: db.example.com:5433 cannot be reached from a: x"

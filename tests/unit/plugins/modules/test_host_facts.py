@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -84,7 +85,7 @@ def test_listeners() -> None:
 def test_a_real_listener_and_its_owner() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        found = [entry for entry in host_facts.facts([])["listeners"] if entry["port"] == port]
+        found = [entry for entry in host_facts.facts([], [])["listeners"] if entry["port"] == port]
     with open("/proc/self/comm", encoding="utf-8") as stream:
         name = stream.read().strip()
     assert [(entry["address"], entry["process"]) for entry in found] == [("127.0.0.1", name)]
@@ -184,9 +185,29 @@ def test_name_that_does_not_exist() -> None:
 def test_facts_of_this_host() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    found = host_facts.facts([{"host": "127.0.0.1", "port": port}])
+    found = host_facts.facts([{"host": "127.0.0.1", "port": port}], [])
     assert found["memory_mb"] >= found["memory_available_mb"] > 0
     assert found["cpus"] > 0
     assert "root" in found["users"]
     assert "root" in found["groups"]
     assert len(found["connect_errors"]) == 1
+
+
+def test_local_addresses_are_the_hosts_own() -> None:
+    text = """Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+Local:
+     |-- 127.0.0.1
+        /32 host LOCAL
+     |-- 172.30.0.1
+        /32 host LOCAL
+     |-- 172.30.0.255
+        /32 link BROADCAST
+"""
+    assert host_facts.local_addresses(text) == ["127.0.0.1", "172.30.0.1"]
+
+
+def test_paths_that_exist_are_named(tmp_path: Path) -> None:
+    assert host_facts.facts([], [str(tmp_path), str(tmp_path / "none")])["paths"] == [str(tmp_path)]
