@@ -160,10 +160,8 @@ def _daemon_problems(daemon: dict[str, Any], expected: Expectation) -> list[str]
             f"Daemon {name} wrote a heartbeat {-age:g} s in the future, expected at most {CLOCK_TOLERANCE:g} s: "
             "the clocks of the daemon's and the webserver's host differ, synchronise them."
         )
-    if daemon["errors"]:
-        problems.append(f"Daemon {name} reports an error: {one_line(daemon['errors'][0])}")
-    elif not daemon["healthy"] and not problems:
-        problems.append(f"Daemon {name} is unhealthy by its own account, expected healthy: look at its log.")
+    # The errors of a heartbeat are no problem of now: Dagster repeats each for five minutes, so a code server that was
+    # restarted a moment ago would make a healthy deployment red. They are in the returned daemons.
     return problems
 
 

@@ -26,7 +26,7 @@ attributes:
 options:
   expect:
     description:
-      - What a healthy deployment looks like. Whatever it names, every required daemon must be healthy and have a recent
+      - What a healthy deployment looks like. Whatever it names, every required daemon must have a recent
         heartbeat, and every code location of the workspace must be loaded; V({}) asks for just that.
     type: dict
     suboptions:
