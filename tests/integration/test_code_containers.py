@@ -530,7 +530,7 @@ def test_what_is_wrong_with_images_is_said_clearly(tmp_path: Path) -> None:
     assert "[d].image" in msg
     assert "[e].image" not in msg
     # Without an engine the host asks the registry itself.
-    away = {"verify_only": True, "docker_host": "unix:///nonexistent.sock", "fails": True}
+    away: Json = {"verify_only": True, "docker_host": "unix:///nonexistent.sock", "fails": True}
     assert "127.0.0.1:1 cannot be reached" in images(tmp_path, images=unknown[:1], **away)["msg"]
     assert "[d].image" in images(tmp_path, images=unknown, fails=True)["msg"]
     bare = images(tmp_path, images=unknown, check=True, docker_host="unix:///nonexistent.sock")
