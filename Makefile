@@ -41,7 +41,7 @@ importer: rig  ## build the collection and check it as Galaxy would
 molecule: rig  ## one scenario on rig hosts: make molecule SCENARIO=default
 	@molecule test -s $(or $(SCENARIO),default)
 
-bench: rig  ## how fast a deployment is, as ratios in one run (BENCH.md explains them)
+bench: rig  ## how fast a deployment is, as ratios in one run (tests/bench/README.md explains them)
 	@tests/bench/run
 
 locks: rig  ## resolve every lock again
