@@ -14,6 +14,15 @@ import yaml
 from deployment import RIG, ROOT, Dagster, Play, environment, free_port, until
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Runs the tests in the order in which they are written: the last ones of a file take the deployment apart.
+
+    pytest itself would put all tests that use testinfra's `host` before those that do not.
+    """
+    items.sort(key=lambda item: (item.path, item.function.__code__.co_firstlineno))
+
+
 @pytest.fixture(scope="session")
 def inventory() -> str:
     """The shipped inventory that this scenario deploys, relative to the root."""
