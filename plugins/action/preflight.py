@@ -107,7 +107,9 @@ class ActionModule(ActionBase):
             return answer
         facts = answer["ansible_facts"]["dagster_host"]
         problems = check.host_problems(facts)
-        problems += check.taken_port_problems(topology["ports"], facts["listeners"])
+        bind, publish = topology["webserver_bind"], topology["code_publish_address"]
+        wanted = check.wanted_ports(host, groups, values, bind=bind, publish=publish)
+        problems += check.taken_port_problems(wanted, facts["listeners"])
         problems += check.memory_problems(host, groups, values, facts["memory_mb"])
         problems += [f"dagster_database_host: {error}" for error in facts["connect_errors"]]
         self._refuse(host, problems)

@@ -227,8 +227,13 @@ def nginx_addresses(variables: Mapping[str, Any]) -> list[str]:
     return [str(address) for address in (listen if isinstance(listen, list) else [listen])]
 
 
-def wanted_ports(host: str, groups: Mapping[str, list[str]], variables: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every port that this host is to listen on: port, addresses, variable that sets it, unit that may hold it."""
+def wanted_ports(
+    host: str, groups: Mapping[str, list[str]], variables: Mapping[str, Any], bind: str = "", publish: str = ""
+) -> list[dict[str, Any]]:
+    """Every port that this host is to listen on: port, addresses, variable that sets it, unit that may hold it.
+
+    Webservers listen on bind, ports of code servers are published on publish.
+    """
     wanted: list[dict[str, Any]] = []
 
     def want(variable: str, value: Any, addresses: list[str], unit: str) -> None:
@@ -243,10 +248,9 @@ def wanted_ports(host: str, groups: Mapping[str, list[str]], variables: Mapping[
     if host in groups["database"]:
         want_variable("dagster_database_port", ["0.0.0.0"], "postgresql@")
     if host in groups["webserver"]:
-        bind = [str(variables["dagster_webserver_bind"])]
         for port in variables["dagster_webserver_ports"]:
-            want("dagster_webserver_ports", port, bind, "dagster-webserver@")
-        want_variable("dagster_webserver_read_only_port", bind, "dagster-webserver-read-only@")
+            want("dagster_webserver_ports", port, [bind], "dagster-webserver@")
+        want_variable("dagster_webserver_read_only_port", [bind], "dagster-webserver-read-only@")
     if host in groups["proxy"]:
         listen = nginx_addresses(variables)
         want_variable("dagster_nginx_port", listen, "nginx.service")
@@ -254,7 +258,7 @@ def wanted_ports(host: str, groups: Mapping[str, list[str]], variables: Mapping[
     for location in variables["dagster_code_locations"]:
         if host_of(location, groups["code"]) == host:
             variable = f"dagster_code_locations[{location.get('name')}].port"
-            want(variable, location.get("port") or 4000, ["127.0.0.1"], "docker.service")
+            want(variable, location.get("port") or 4000, [publish], "docker.service")
     return wanted
 
 
@@ -442,7 +446,6 @@ def topology(
         "database_host": database_for(host, inside=False),
         "database_run_host": database_for(groups["run"][0] if groups["run"] else host, inside=True),
         "database_code_host": database_for(host, inside=True),
-        "database_external": not database,
         "postgres_listen": sorted(listen),
         "postgres_clients": clients,
         "code_endpoints": endpoints,
@@ -461,7 +464,6 @@ def topology(
         ],
         "webserver_bind": addresses[host] if apart(host, groups) else "127.0.0.1",
         "webserver_addresses": servers,
-        "ports": wanted_ports(host, groups, variables),
         "url": edge_url(variables),
         "journal": journal_matches(host, groups, variables),
     }

@@ -111,9 +111,28 @@ def test_numbers_that_came_as_text(action: Preflight) -> None:
         topology = action.run(groups, host=host, **texts)["ansible_facts"]["dagster_topology"]
         assert topology["url"] == "http://127.0.0.1:8080"
         assert topology["code_endpoints"][0]["port"] == 4001
-        assert [entry["port"] for entry in topology["ports"]] == (
-            [5433, 3000, 3001, 8080, 4001] if host == "a" else [8080]
-        )
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "address", "variable"),
+    [
+        ("a", 3000, "10.0.0.1", "dagster_webserver_ports"),
+        ("b", 4000, "10.0.0.2", "dagster_code_locations[etl].port"),
+        ("a", 3000, "127.0.0.1", ""),
+        ("b", 4000, "127.0.0.1", ""),
+    ],
+)
+def test_taken_port_where_it_will_be_listened_on(
+    action: Preflight, host: str, port: int, address: str, variable: str
+) -> None:
+    """Beside a proxy or services on another host, webservers and code servers listen on the host's own address."""
+    action.facts["listeners"] = [{"port": port, "address": address, "process": "x", "unit": "x.service"}]
+    groups = {"proxy": ["b"], "code": ["b"]}
+    held = f"port {port} is held by x of x.service on {address}; stop it or change {variable}"
+    if variable:
+        assert action.refused(groups, host) == [held]
+    else:
+        action.run(groups, host)
 
 
 def test_what_the_user_sets_comes_before_what_is_worked_out(action: Preflight) -> None:

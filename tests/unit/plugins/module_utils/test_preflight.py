@@ -43,7 +43,6 @@ def test_single_host_stays_on_loopback() -> None:
     found = topology("a", {})
     assert found["database_host"] == "127.0.0.1"
     assert found["database_run_host"] == found["database_code_host"] == "172.30.0.1"
-    assert found["database_external"] is False
     assert found["postgres_listen"] == ["127.0.0.1", "172.30.0.1"]
     assert found["postgres_clients"] == [{"address": "172.30.0.0/24", "users": ["dagster_run"]}]
     assert found["code_endpoints"] == [{"name": "etl", "host": "127.0.0.1", "port": 4000}]
@@ -69,7 +68,6 @@ def test_database_on_a_host_of_its_own() -> None:
 def test_external_database() -> None:
     found = topology("a", {"database": []}, dagster_database_host="db.example.com")
     assert found["database_host"] == found["database_run_host"] == found["database_code_host"] == "db.example.com"
-    assert found["database_external"] is True
     assert found["postgres_clients"] == []
 
 
@@ -406,7 +404,7 @@ def listener(port: int, unit: str, address: str = "127.0.0.1", process: str = "x
     ],
 )
 def test_taken_ports(held: list[dict[str, Any]], changes: dict[str, Any], problems: list[str]) -> None:
-    wanted = check.wanted_ports("a", ONE, {**VARIABLES, **changes})
+    wanted = check.wanted_ports("a", ONE, {**VARIABLES, **changes}, bind="127.0.0.1", publish="127.0.0.1")
     assert check.taken_port_problems(wanted, held) == problems
 
 
