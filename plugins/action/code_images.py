@@ -19,7 +19,7 @@ Json = dict[str, t.Any]
 
 
 class ActionModule(ActionBase):
-    TRANSFERS_FILES = True
+    TRANSFERS_FILES = False  # mostly there is nothing to send; _remote_folder() makes the folder when there is
     _requires_connection = True
 
     def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
