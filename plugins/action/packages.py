@@ -9,7 +9,10 @@ from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):
-    """Runs M(ansible.builtin.apt) only when a package is missing, and never in check mode."""
+    """Runs M(ansible.builtin.apt) only when a package is missing, and never in check mode.
+
+    When it runs, it brings what preflight knows that later roles of the host will ask for: each call costs seconds.
+    """
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
@@ -21,11 +24,13 @@ class ActionModule(ActionBase):
         variables = dict(task_vars or {})
         installed = self._templar.template(variables["dagster_host"])["packages"]
         missing = [str(name) for name in self._task.args["name"] if name not in installed]
+        topology = self._templar.template(variables.get("dagster_topology") or {})
+        later = [name for name in topology.get("packages", []) if name not in [*installed, *missing]]
         diff = {"before": "", "after": "".join(f"install {name}\n" for name in missing), "after_header": "packages"}
         result.update(changed=bool(missing), missing=missing)
         if missing and not self._task.check_mode:  # a bare host's apt does not know the names before its first update
             arguments = {
-                "name": missing,
+                "name": missing + later,
                 "install_recommends": False,
                 "update_cache": True,
                 "cache_valid_time": 3600,

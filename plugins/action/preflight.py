@@ -113,6 +113,7 @@ class ActionModule(ActionBase):
         problems += check.memory_problems(host, groups, values, facts["memory_mb"])
         problems += [f"dagster_database_host: {error}" for error in facts["connect_errors"]]
         self._refuse(host, problems)
+        topology["packages"] = self._packages(roles, {**variables, "dagster_host": facts})
         result.update(changed=False, ansible_facts={"dagster_topology": topology, "dagster_host": facts})
         return result
 
@@ -122,6 +123,16 @@ class ActionModule(ActionBase):
             count = f"{len(problems)} problems" if len(problems) > 1 else "one problem"
             lines = "".join(f"\n- {problem}" for problem in problems)
             raise AnsibleActionFail(f"Nothing was changed. {host} has {count}:{lines}")
+
+    def _packages(self, roles: list[str], variables: dict[str, Any]) -> list[str]:
+        """What these roles install, by their own variables. A role without the list installs by itself."""
+        found: list[str] = []
+        for role in roles:
+            path = os.path.join(COLLECTION, "roles", role, "vars", "main.yml")
+            private = self._loader.load_from_file(path, trusted_as_template=True) if os.path.exists(path) else {}
+            templar = self._templar.copy_with_new_env(available_variables={**private, **variables})
+            found += templar.template(private.get(f"__dagster_{role}_packages", []))
+        return found
 
     def _values(self, all_specs: dict[str, dict[str, Any]], variables: dict[str, Any]) -> dict[str, Any]:
         """Each variable of the specs as set for this host, else its default."""

@@ -35,6 +35,20 @@ def test_only_what_is_missing_is_installed() -> None:
     assert made._execute_module.call_args.kwargs["module_args"]["name"] == ["runc"]
 
 
+def test_what_later_roles_need_comes_along() -> None:
+    made, variables = action({"nginx": "1"}, ["runc"])
+    variables["dagster_topology"] = {"packages": ["runc", "nginx", "postgresql-15"]}
+    assert made.run(task_vars=variables)["missing"] == ["runc"]
+    assert made._execute_module.call_args.kwargs["module_args"]["name"] == ["runc", "postgresql-15"]
+
+
+def test_packages_of_later_roles_alone_are_no_reason() -> None:
+    made, variables = action({"nginx": "1"}, ["nginx"])
+    variables["dagster_topology"] = {"packages": ["postgresql-15"]}
+    assert made.run(task_vars=variables)["changed"] is False
+    made._execute_module.assert_not_called()
+
+
 def test_check_mode_says_so_and_asks_nothing() -> None:
     made, variables = action({}, ["nginx"], check_mode=True)
     result = made.run(task_vars=variables)

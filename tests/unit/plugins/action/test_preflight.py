@@ -29,6 +29,7 @@ FACTS = {
     "distribution": "debian",
     "release": "bookworm",
     "memory_mb": 4000,
+    "packages": {},
     "listeners": [],
     "connect_errors": [],
 }
@@ -54,7 +55,7 @@ class Preflight:
         )
         templar = Templar(loader=DataLoader(), variables=given)
         shell = SimpleNamespace(tmpdir=None)
-        action = preflight.ActionModule(task, SimpleNamespace(_shell=shell), SimpleNamespace(), None, templar, None)
+        action = preflight.ActionModule(task, SimpleNamespace(_shell=shell), SimpleNamespace(), DataLoader(), templar, None)
         action._execute_module = self.execute
         result: dict[str, Any] = action.run(task_vars=given)
         return result
@@ -111,6 +112,20 @@ def test_numbers_that_came_as_text(action: Preflight) -> None:
         topology = action.run(groups, host=host, **texts)["ansible_facts"]["dagster_topology"]
         assert topology["url"] == "http://127.0.0.1:8080"
         assert topology["code_endpoints"][0]["port"] == 4001
+
+
+def test_packages_of_the_roles_of_a_host(action: Preflight) -> None:
+    """The lists are the roles' own; nginx is left out, its welcome page would be up until its role comes."""
+    groups = {"database": ["b"]}
+    assert action.run(groups, host="b")["ansible_facts"]["dagster_topology"]["packages"] == [
+        "postgresql-15",
+        "python3-psycopg2",
+    ]
+    here = action.run(groups)["ansible_facts"]["dagster_topology"]["packages"]
+    assert {"docker.io", "python3-pip-whl"} <= set(here)
+    assert not [name for name in here if "nginx" in name or "postgresql" in name]
+    action.facts["packages"] = {"docker-ce": "27"}
+    assert "docker.io" not in action.run(groups)["ansible_facts"]["dagster_topology"]["packages"]
 
 
 @pytest.mark.parametrize(
