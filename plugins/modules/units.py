@@ -63,6 +63,11 @@ actions:
   returned: always
   type: dict
   sample: {dagster-webserver@3000.service: "restart: /etc/dagster/dagster.yaml is newer than the process"}
+started:
+  description: When the main process of each unit started, in seconds since 1970. 0 for a unit without one.
+  returned: success
+  type: dict
+  sample: {dagster-webserver@3000.service: 1795513200}
 """
 
 import os
@@ -102,7 +107,7 @@ def show(names: list[str]) -> dict[str, dict[str, str]]:
 
 
 def started_at(pid: int) -> float:
-    """When a process started, in seconds since 1970; 0 when it is gone."""
+    """When a process started, in seconds since 1970; 0 when it is gone or there is none."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             ticks = int(stream.read().rsplit(")", 1)[1].split()[19])
@@ -226,12 +231,14 @@ def main() -> None:
         texts = {name: f"{action}: {reason}" for name, (action, reason) in actions.items()}
         if actions and not module.check_mode:
             perform(specs, actions, now)
+            now = show([spec["name"] for spec in specs])
     except Failed as error:
         words = last_words([spec["name"] for spec in specs], module.params["journal_lines"])
         module.fail_json(msg="\n".join([str(error), *words]))
     module.exit_json(
         changed=bool(actions),
         actions=texts,
+        started={name: int(started_at(int(state.get("MainPID") or 0))) for name, state in now.items()},
         diff=[{"before": "", "after": f"{text}\n", "after_header": name} for name, text in texts.items()],
     )
 

@@ -47,6 +47,19 @@ def test_frozen_daemon_fails_the_health_gate(play: Callable[..., Play], host: An
     until(lambda: play("health.yml", ok=False).rc == 0, 120, "it is healthy again", every=5)
 
 
+def test_stopped_daemon_fails_the_health_gate_at_once(play: Callable[..., Play], host: Any) -> None:
+    """Its last heartbeats are still new enough."""
+    assert play("health.yml").rc == 0, "it must be healthy before"
+    host.check_output("systemctl stop dagster-daemon")
+    try:
+        failed = play("health.yml", ok=False)
+    finally:
+        host.check_output("systemctl start dagster-daemon")
+    assert failed.rc != 0
+    assert "dagster-daemon.service does not run on dagster1." in failed.output
+    until(lambda: play("health.yml", ok=False).rc == 0, 120, "it is healthy again", every=5)
+
+
 def test_frozen_replica_is_restarted_by_the_watchdog(host: Any) -> None:
     pid = host.check_output("systemctl show -p MainPID --value dagster-webserver@3001")
     host.check_output("kill -STOP %s", pid)

@@ -184,6 +184,8 @@ def test_nothing_is_called_when_all_is_as_wanted(call: Any, old: str) -> None:
     systemd = Systemd({"a.service": UP, "b.timer": {**UP, "MainPID": "0", "ActiveEnterTimestampMonotonic": "0"}})
     result, _status = call(systemd, {"name": "a.service", "files": [old]}, {"name": "b.timer"})
     assert (result["changed"], result["actions"], systemd.calls) == (False, {}, [])
+    assert result["started"]["b.timer"] == 0
+    assert result["started"]["a.service"] == int(units.started_at(int(UP["MainPID"]))) > 0
 
 
 def test_all_actions_in_one_call(call: Any, new: str) -> None:
