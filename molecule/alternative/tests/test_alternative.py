@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from deployment import ROOT, Dagster, Play, identities, until
+from deployment import ROOT, Dagster, Play, identities, page, until
 
 PREFIX = "/data/dagster"
 LOCATIONS = ["built", "loaded", "pulled"]
@@ -51,6 +51,12 @@ def test_paths_with_and_without_prefix(edge: str, host: Any) -> None:
         "404"
         in host.run("python3 -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:3100/server_info\")'").stderr
     )
+
+
+def test_browser_finds_everything_below_the_prefix(dagster: Dagster) -> None:
+    shown = page(f"{dagster.url}/locations")
+    assert not [name for name in LOCATIONS if name not in shown], shown
+    assert shown.count("Loaded") >= len(LOCATIONS), shown
 
 
 def test_version_is_the_older_one_from_wheels(dagster: Dagster, host: Any) -> None:
