@@ -186,6 +186,8 @@ class Constructors:
                 if "unexpected keyword argument" in error:
                     found.setdefault("rejects", []).append(name)
                 continue
+            if len(found.get("needs", ())) > 1 and name in found["needs"]:
+                continue  # a rule of its own: one of several
             for variant, value in VARIANTS.items():
                 try:
                     error = self.error(klass, {**base, name: value})
@@ -260,6 +262,8 @@ def catalogue(oracle: Oracle) -> dict[str, Any]:
         "max_pool_limit": load("dagster._utils.concurrency:get_max_concurrency_limit_value")(),
         "run_task_kwargs": run_task_kwargs(),
         "container_kwargs": container_kwargs(),
+        "drivers": drivers(),
+        "path_protocols": path_protocols(),
         "instance": types.add(resolve(dict(schema()))),
         "workspace": types.add(resolve(load("dagster._core.workspace.config_schema:WORKSPACE_CONFIG_SCHEMA"))),
         "classes": classes,
@@ -280,6 +284,32 @@ def run_task_kwargs() -> list[str]:
     """What ECS takes to run a task; the launcher refuses the rest."""
     client = importlib.import_module("boto3").client("ecs")
     return sorted(client.meta.service_model.shape_for("RunTaskRequest").members)
+
+
+def drivers() -> list[str]:
+    """Names of database drivers (the scheme of a URL) that the libraries of these packages bring."""
+    dialects: Any = importlib.import_module("sqlalchemy.dialects")
+    make_url, create = load("sqlalchemy.engine:make_url"), load("sqlalchemy:create_engine")
+    names = set()
+    for dialect in dialects.__all__:
+        package = importlib.import_module(f"sqlalchemy.dialects.{dialect}")
+        names |= {dialect, *(f"{dialect}+{found.name}" for found in pkgutil.iter_modules(package.__path__))}
+    names |= {"mariadb", *(name.replace("mysql", "mariadb") for name in names if name.startswith("mysql"))}
+    found = []
+    for name in sorted(names):
+        try:
+            create(make_url(f"{name}://u:p@h/d"))
+        except Exception:  # no such driver, or its library is not there
+            continue
+        found.append(name)
+    return found
+
+
+def path_protocols() -> list[str]:
+    """The protocols of paths like s3://bucket/key that can be named, whether or not their libraries are there."""
+    upath: Any = importlib.import_module("upath.registry")
+    fsspec: Any = importlib.import_module("fsspec.registry")
+    return sorted({*upath.available_implementations(), *fsspec.known_implementations} - {""})
 
 
 def container_kwargs() -> list[str]:
