@@ -13,7 +13,9 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.dataops.dagster.plugins.module_utils import _preflight as check
-from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import check_config
+from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import deep_merge
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config_action import sentence
+from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import validate_data
 
 COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -82,7 +84,7 @@ class ActionModule(ActionBase):
             problems += check.value_problems(values, versions())
             problems += check.location_problems(values["dagster_code_locations"], groups["code"])
             problems += check.port_problems(check.wanted_ports(host, groups, values))
-            problems += [f"dagster_config.{problem}" for problem in check_config(values["dagster_config"])]
+            problems += self._config_problems(values)
         self._refuse(host, problems)
 
         addresses = {
@@ -113,6 +115,36 @@ class ActionModule(ActionBase):
         self._refuse(host, problems)
         result.update(changed=False, ansible_facts={"dagster_topology": topology, "dagster_host": facts})
         return result
+
+    def _config_problems(self, values: dict[str, Any]) -> list[str]:
+        """Sentences about what dagster_config makes of the dagster.yaml of the services."""
+        with open(os.path.join(COLLECTION, "roles", "instance", "vars", "main.yml"), encoding="utf-8") as stream:
+            ours = yaml.safe_load(stream)
+        config = deep_merge(self._sampled(ours["__dagster_config"]), values["dagster_config"])
+        try:
+            report = validate_data(
+                config,
+                version=str(values["dagster_version"]),
+                env=ours["__dagster_environment"],
+                allow=values["dagster_config_allow"],
+            )
+        except ValueError as error:
+            return [f"dagster_version: {error}"]
+        return [
+            f"dagster_config.{finding.path}: {sentence(finding)}"
+            + (f" (dagster_config_allow: {finding.name})" if finding.name != "error" else "")
+            for finding in [*report.errors, *report.refusals]
+        ]
+
+    def _sampled(self, value: Any) -> Any:
+        """Our own part of dagster.yaml before it can be templated: a value of the right type stands for each template."""
+        if isinstance(value, dict):
+            return {key: self._sampled(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._sampled(item) for item in value]
+        if isinstance(value, str) and "{{" in value:
+            return 1 if re.fullmatch(r"\{\{[^}]*\| int \}\}", value) else re.sub(r"\{\{[^}]*\}\}", "/x", value)
+        return value
 
     @staticmethod
     def _refuse(host: str, problems: list[str]) -> None:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._secrets import at, copied, leaves
+from ansible_collections.dataops.dagster.plugins.module_utils._secrets import copied
 
 # --- building ---------------------------------------------------------------------------------------------------
 
@@ -54,11 +54,14 @@ def workspace_data(locations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     entries = []
     for location in locations:
         server: dict[str, Any] = {"location_name": location["name"]}
-        if location.get("socket"):
-            server["socket"] = location["socket"]
+        port, socket = location.get("port"), location.get("socket")
+        if socket:
+            server["socket"] = socket
         else:
             server["host"] = location.get("host") or "localhost"
-            server["port"] = port_number(location.get("port"))
+        if port is not None:
+            # What is no port stays as it is, for the validator to say so.
+            server["port"] = port_number(port) or port
         if location.get("ssl"):
             server["ssl"] = True
         entries.append({"grpc_server": server})
@@ -81,14 +84,6 @@ _YAML_WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "n
 # Plain only where nobody can doubt it: starts with a letter or a slash, and holds no YAML indicator.
 _YAML_PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9_./@%+=-]*(?: [A-Za-z0-9_./@%+=-]+)*")
 _YAML_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-
-
-def header(variable: str, dagster_version: str) -> str:
-    """The comment on top of a managed file: who writes it, what to change instead, and what it was checked with."""
-    return (
-        f"# Managed by the Ansible collection dataops.dagster: change {variable} in the inventory, not this file.\n"
-        f"# Checked with Dagster {dagster_version}.\n"
-    )
 
 
 def render(data: Any, comment: str = "") -> str:
@@ -166,19 +161,3 @@ def _escape(char: str) -> str:
     if char.isprintable() and code not in (0xFFFE, 0xFFFF):
         return char
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-# --- environment ------------------------------------------------------------------------------------------------
-
-
-def env_names(config: Any) -> set[str]:
-    """NAME of every {env: NAME}, and of every bare NAME in the env_vars of the run launcher."""
-    found = set()
-    for path, value in leaves(config, ()):
-        if not isinstance(value, str):
-            continue
-        if path[-1:] == ("env",) and set(at(config, path[:-1])) == {"env"}:
-            found.add(value)
-        elif path[:3] == ("run_launcher", "config", "env_vars") and "=" not in value:
-            found.add(value)
-    return found

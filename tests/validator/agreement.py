@@ -41,7 +41,11 @@ class Dagster:
 
     def __init__(self, minor: str) -> None:
         program = str(Path(__file__).with_name("oracle.py"))
-        environment = {"PATH": os.defpath, "HOME": os.environ.get("HOME", "/"), "TMPDIR": os.environ.get("TMPDIR", "/tmp")}
+        environment = {
+            "PATH": os.defpath,
+            "HOME": os.environ.get("HOME", "/"),
+            "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
+        }
         self.process = subprocess.Popen(
             [str(python_of(minor)), "-B", program],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
@@ -95,19 +99,25 @@ def main() -> int:
         started = time.monotonic()
         if options.what == "corpus" and options.write:
             dagster = Dagster(minor)
-            verdicts[minor] = {f"{case.kind}/{case.name}": dagster.verdict(case.kind, case.content)[0] for case in cases}
+            verdicts[minor] = {
+                f"{case.kind}/{case.name}": dagster.verdict(case.kind, case.content)[0] for case in cases
+            }
             dagster.close()
         if options.what == "corpus":
             files = [(case.name, case.kind, case.content) for case in cases]
         else:
             made = Mutator(options.seed, cases, catalogue.load(minor).data).files_of(options.count)
-            files = [(f"seed {options.seed} file {number}", kind, content) for number, (kind, content) in enumerate(made)]
+            files = [
+                (f"seed {options.seed} file {number}", kind, content) for number, (kind, content) in enumerate(made)
+            ]
         found = list(disagreements(minor, files))
         sys.stdout.writelines(found)
         share = len(found) / len(files)
         bad += share > (MOST_WRONG if options.what == "fuzz" else 0)
         taken = time.monotonic() - started
-        print(f"{options.what} {minor}: {len(files) - len(found)} of {len(files)} agree ({1 - share:.4%}), {taken:.0f} s")
+        print(
+            f"{options.what} {minor}: {len(files) - len(found)} of {len(files)} agree ({1 - share:.4%}), {taken:.0f} s"
+        )
     if verdicts:
         corpus.VERDICTS.write_text(json.dumps(verdicts, indent=0, sort_keys=True) + "\n", encoding="utf-8")
     return int(bad > 0)

@@ -50,7 +50,10 @@ def modules() -> Iterator[tuple[str, Any]]:
             top = importlib.import_module(package)
         except ImportError:
             continue
-        names = [package, *(found.name for found in pkgutil.walk_packages(top.__path__, f"{package}.", lambda _n: None))]
+        names = [
+            package,
+            *(found.name for found in pkgutil.walk_packages(top.__path__, f"{package}.", lambda _n: None)),
+        ]
         for name in names:
             if NOT_IMPORTED.search(name):
                 continue
@@ -127,7 +130,7 @@ def sample(config: Any, name: str = "") -> Any:
     """The smallest value of a type; one that means something where only such a value can be built."""
     kind = config.kind.name
     if name in ENVIRONMENT and kind != "NONEABLE":
-        return int(ENVIRONMENT[name]) if name == "port" else ENVIRONMENT[name]
+        return ENVIRONMENT[name]
     if kind == "SCALAR":
         return {"Int": 1, "String": "x", "Bool": True, "Float": 1.5}[config.given_name]
     if kind == "SCALAR_UNION":
@@ -315,7 +318,14 @@ def path_protocols() -> list[str]:
 def container_kwargs() -> list[str]:
     """What the Docker SDK takes to create a container; anything else fails at the first launch."""
     containers = importlib.import_module("docker.models.containers")
-    names = {*containers.RUN_CREATE_KWARGS, *containers.RUN_HOST_CONFIG_KWARGS, "volumes", "ports", "network", "platform"}
+    names = {
+        *containers.RUN_CREATE_KWARGS,
+        *containers.RUN_HOST_CONFIG_KWARGS,
+        "volumes",
+        "ports",
+        "network",
+        "platform",
+    }
     names |= {"stream", "version", "remove", "stdout", "stderr", "networking_config", "image", "command"}
     return sorted(names - {"version", "image", "command", "stream", "remove", "stdout", "stderr"})
 
@@ -325,11 +335,17 @@ def text_of(found: dict[str, Any]) -> str:
 
     def lines(value: Any) -> str:
         if isinstance(value, dict):
-            return "{\n" + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, sort_keys=True)}" for k, v in value.items()) + "\n}"
+            return (
+                "{\n"
+                + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, sort_keys=True)}" for k, v in value.items())
+                + "\n}"
+            )
         return "[\n" + ",\n".join(f"  {json.dumps(item, sort_keys=True)}" for item in value) + "\n]"
 
     large = ("classes", "modules", "types")
-    parts = [f"{json.dumps(key)}: {lines(value) if key in large else json.dumps(value)}" for key, value in found.items()]
+    parts = [
+        f"{json.dumps(key)}: {lines(value) if key in large else json.dumps(value)}" for key, value in found.items()
+    ]
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
@@ -342,7 +358,9 @@ def main(arguments: list[str]) -> int:
             path.write_text(wanted, encoding="utf-8")
             return 0
         old = path.read_text(encoding="utf-8") if path.exists() else ""
-        difference = difflib.unified_diff(old.splitlines(keepends=True), wanted.splitlines(keepends=True), str(path), "now")
+        difference = difflib.unified_diff(
+            old.splitlines(keepends=True), wanted.splitlines(keepends=True), str(path), "now"
+        )
         answers.writelines(difference)
         return int(old != wanted)
 

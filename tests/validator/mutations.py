@@ -19,8 +19,57 @@ VALUES: tuple[Any, ...] = (
     [1], [None], {"env": "X"}, {"env": ""}, {"env": 1}, {"ENV": "X"}, {"env": "X", "y": 1}, {"a": 1}, {1: 2}, "${X}",
     "run", "op", "s3://b/k", "http://h:1", "h:1", "postgresql://u@h/d", "2024-01-01", {"enabled": {}}, 10**12,
 )  # fmt: skip
-MARKS = (":", "-", '"', "'", "{", "}", "[", "]", "#", "&a ", "*a", "!x ", "%", "\t", "|", ">", ",", "?", " ", "\n", "<<", "\\", "é", "0")
-WORDS = ("yes", "no", "on", "~", "null", "05", "0x1f", "1:30", "1e3", ".5", "0o7", "2024-01-01", '"x"', "''", "{}", "[]", "- a")
+MARKS = (
+    ":",
+    "-",
+    '"',
+    "'",
+    "{",
+    "}",
+    "[",
+    "]",
+    "#",
+    "&a ",
+    "*a",
+    "!x ",
+    "%",
+    "\t",
+    "|",
+    ">",
+    ",",
+    "?",
+    " ",
+    "\n",
+    "<<",
+    "\\",
+    "é",
+    "0",
+)
+WORDS = (
+    "yes",
+    "no",
+    "on",
+    "~",
+    "null",
+    "05",
+    "0x1f",
+    "1:30",
+    "1e3",
+    ".5",
+    "0o7",
+    "2024-01-01",
+    '"x"',
+    "''",
+    "{}",
+    "[]",
+    "- a",
+)
+
+
+def _sizes(value: Any) -> int:
+    """How much there is. Raises RecursionError for a structure that contains itself."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(_sizes(item) for item in items)
 
 
 class Mutator:
@@ -34,7 +83,8 @@ class Mutator:
         for case in files:
             try:
                 data = yaml.safe_load(case.content)
-            except (yaml.YAMLError, ValueError):
+                _sizes(data)
+            except (yaml.YAMLError, ValueError, RecursionError):
                 continue
             if isinstance(data, dict) and data:
                 self.parsed.append((case.kind, data))
@@ -108,12 +158,23 @@ class Mutator:
         container[name] = self._sample(fields[name][0]) if self.random.random() < 0.6 else self._value()
 
     def _sample(self, kind: Any) -> Any:
-        simple = {"int": 3, "str": "x", "bool": True, "float": 1.5, "any": "x", "str_source": {"env": "X"}, "int_source": {"env": "N"}, "bool_source": {"env": "B"}}
+        simple = {
+            "int": 3,
+            "str": "x",
+            "bool": True,
+            "float": 1.5,
+            "any": "x",
+            "str_source": {"env": "X"},
+            "int_source": {"env": "N"},
+            "bool_source": {"env": "B"},
+        }
         if isinstance(kind, str):
             return simple[kind] if self.random.random() < 0.6 else simple[kind.removesuffix("_source")]
         ((word, inner),) = self.catalogue["types"][kind].items()
         if word in ("shape", "permissive"):
-            return {name: self._sample(field[0]) for name, field in inner.items() if field[1] or self.random.random() < 0.3}
+            return {
+                name: self._sample(field[0]) for name, field in inner.items() if field[1] or self.random.random() < 0.3
+            }
         if word == "selector":
             name = self.random.choice(sorted(inner))
             return {name: self._sample(inner[name][0])}
@@ -139,7 +200,9 @@ class Mutator:
         section, module, name = self.random.choice(self.classes)
         if isinstance(container, dict):
             if "class" in container:
-                container.update(self.random.choice(({"class": name}, {"module": module}, {"module": module, "class": name})))
+                container.update(
+                    self.random.choice(({"class": name}, {"module": module}, {"module": module, "class": name}))
+                )
             elif isinstance(container.get(key), dict) or container.get(key) is None:
                 container[section] = {"module": module, "class": name}
                 config = self.catalogue["classes"][self.catalogue["modules"][module][name]].get("config")
@@ -154,9 +217,13 @@ class Mutator:
         elif isinstance(value, int):
             container[key] = self.random.choice((str(value), float(value), -value, value + 1, value * 1000))
         elif isinstance(value, str):
-            container[key] = self.random.choice((value.upper(), value[:-1], value + "x", [value], {"env": value}, {value: None}, "0" + value))
+            container[key] = self.random.choice(
+                (value.upper(), value[:-1], value + "x", [value], {"env": value}, {value: None}, "0" + value)
+            )
         elif isinstance(value, list):
-            container[key] = self.random.choice((value * 2, value[:1], dict(enumerate(value)), value[0] if value else None))
+            container[key] = self.random.choice(
+                (value * 2, value[:1], dict(enumerate(value)), value[0] if value else None)
+            )
         elif isinstance(value, dict):
             container[key] = self.random.choice((list(value), [value], {**value, "x": 1}, None, str(value)))
 

@@ -16,11 +16,13 @@ import importlib
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +40,7 @@ ENVIRONMENT = {
     "endpoint_suffix": "core.windows.net",
     "broker": "redis://h:6379/0",
     "backend": "redis://h:6379/1",
-    "port": "4000",
 }
-ANY_VALUE = "1"  # fits text, a number and a boolean
 
 LAZY = {
     "compute_logs": "compute_log_manager",
@@ -57,7 +57,13 @@ LAZY = {
     "run_queue": "run_coordinator",
 }
 # Raised by constructors that looked for something of this machine: a cluster, credentials, a file.
-OF_THIS_MACHINE = ("ConfigException", "DefaultCredentialsError", "NoRegionError", "NoCredentialsError", "JSONDecodeError")
+OF_THIS_MACHINE = (
+    "ConfigException",
+    "DefaultCredentialsError",
+    "NoRegionError",
+    "NoCredentialsError",
+    "JSONDecodeError",
+)
 
 
 class Oracle:
@@ -80,6 +86,7 @@ class Oracle:
         self._be_in_a_cluster()
         self._no_credentials()
         self._be_on_aws()
+
     @staticmethod
     def _be_in_a_cluster() -> None:
         """Configurations of Kubernetes are found, whatever is (not) on this machine."""
@@ -160,6 +167,10 @@ class Oracle:
             raise Refused(f"{type(error).__name__}: {text_of(error)}") from error
 
     def _instance(self, config: Any) -> None:
+        # Importing may do what building may not: packages ask for their versions, and write caches.
+        for name in modules_of(config):
+            with suppress(Exception, SystemExit):
+                importlib.import_module(re.sub(r"^dagster\.([^_])", r"dagster._\1", name))
         ref = self._call(load("dagster._core.instance.ref:InstanceRef").from_dir, self.folder)
         if ref.custom_instance_class is not None:
             base = load("dagster._core.instance:DagsterInstance")
@@ -190,6 +201,15 @@ class Refused(Exception):
     """Real Dagster does not take the file."""
 
 
+def modules_of(value: Any, depth: int = 0) -> Iterator[str]:
+    """The modules that the sections of a configuration name."""
+    if isinstance(value, dict) and depth < 3:
+        if isinstance(value.get("module"), str):
+            yield value["module"]
+        for item in value.values():
+            yield from modules_of(item, depth + 1)
+
+
 def taken(value: Any, key: str = "", seen: frozenset[int] = frozenset()) -> Iterator[tuple[str, str]]:
     """(name, value) of the variables that a configuration takes, with a value that fits the key."""
     if not isinstance(value, (dict, list)) or id(value) in seen:
@@ -198,7 +218,8 @@ def taken(value: Any, key: str = "", seen: frozenset[int] = frozenset()) -> Iter
     if isinstance(value, dict):
         name = value.get("env")
         if set(value) == {"env"} and isinstance(name, str):
-            yield name, ENVIRONMENT.get(key, ANY_VALUE)
+            # A number fits text, numbers and booleans; one of its own, because names of locations have to differ.
+            yield name, ENVIRONMENT.get(key) or str(1 + zlib.crc32(name.encode()) % 60000)
         for inner, item in value.items():
             yield from taken(item, str(inner), seen)
     else:
@@ -216,7 +237,9 @@ def quiet() -> Iterator[Any]:
 
 
 def content_of(request: Mapping[str, str]) -> bytes:
-    return base64.b64decode(request["base64"]) if "base64" in request else request["text"].encode("utf-8", "surrogatepass")
+    return (
+        base64.b64decode(request["base64"]) if "base64" in request else request["text"].encode("utf-8", "surrogatepass")
+    )
 
 
 def main() -> None:

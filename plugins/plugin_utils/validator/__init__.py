@@ -73,13 +73,20 @@ def _check_writing(report: Report, document: Document) -> None:
     """What YAML makes silently of what somebody wrote."""
     for path, first, second in document.duplicates:
         message = f"found the key {path[-1]} twice, in lines {first} and {second}; YAML keeps only the last"
-        hint = "one backend: remove the block that is not meant" if path[0] in ("run_storage", "storage") else "remove one"
+        hint = (
+            "one backend: remove the block that is not meant" if path[0] in ("run_storage", "storage") else "remove one"
+        )
         report.refuse("duplicate_key", path, message, hint)
         # The line of the second is where an editor should point.
     for path, text, value in document.odd_numbers:
         kind = "base 60" if ":" in text else "octal"
         hint = f"write {text.lstrip('0') or 0}" if kind == "octal" else ""
-        report.warn("odd_number", path, f"found {text}, which YAML reads as {value} ({kind})", f"{hint or 'write the number'}, or quote it if it is text")
+        report.warn(
+            "odd_number",
+            path,
+            f"found {text}, which YAML reads as {value} ({kind})",
+            f"{hint or 'write the number'}, or quote it if it is text",
+        )
 
 
 __all__ = ["KINDS", "Report", "dotted", "validate", "validate_data"]

@@ -70,17 +70,25 @@ def _queue(checker: Checker, config: dict[str, Any], path: Path) -> None:
     block = config.get("block_op_concurrency_limited_runs") or {}
     if block.get("op_concurrency_slot_buffer") and not block.get("enabled", True):
         at = (*path, "block_op_concurrency_limited_runs", "op_concurrency_slot_buffer")
-        checker.report.error(at, "found a slot buffer, and enabled: false beside it", "set enabled: true or leave the buffer out")
+        checker.report.error(
+            at, "found a slot buffer, and enabled: false beside it", "set enabled: true or leave the buffer out"
+        )
 
 
 def _postgres(checker: Checker, config: dict[str, Any], path: Path) -> None:
     report = checker.report
     url, fields = config.get("postgres_url"), config.get("postgres_db")
     if url and "postgres_db" in config:
-        report.error((*path, "postgres_url"), "found postgres_url and postgres_db; expected exactly one of them", "remove one")
+        report.error(
+            (*path, "postgres_url"), "found postgres_url and postgres_db; expected exactly one of them", "remove one"
+        )
         return
     if config.get("auth_provider") is not None and url:
-        report.error((*path, "auth_provider"), "found auth_provider beside postgres_url", "use postgres_db instead of postgres_url")
+        report.error(
+            (*path, "auth_provider"),
+            "found auth_provider beside postgres_url",
+            "use postgres_db instead of postgres_url",
+        )
     if url:
         _database_url(checker, _known(url), (*path, "postgres_url"), "postgresql://user@host:5432/database")
     elif fields is None:
@@ -125,14 +133,18 @@ def _database_url(
     match = _DATABASE_URL.match(url)
     if match is None:
         at = (*path, where["name"]) if "name" in where else path
-        checker.report.error(at, "found no database URL", f"a URL is like {example}" if example else "write postgresql+psycopg2")
+        checker.report.error(
+            at, "found no database URL", f"a URL is like {example}" if example else "write postgresql+psycopg2"
+        )
         return
     driver, port = match["name"], match["port"]
     known = checker.catalogue.data.get("drivers", ())
     if driver not in known:
         at = (*path, where["name"]) if "name" in where else path
-        checker.report.error(at, f"found the driver {driver}, which Dagster's libraries do not bring", did_you_mean(driver, known))
-    if port:
+        checker.report.error(
+            at, f"found the driver {driver}, which Dagster's libraries do not bring", did_you_mean(driver, known)
+        )
+    if port is not None:
         try:
             int(port)
         except ValueError:
@@ -144,7 +156,9 @@ def _database_url(
 def _docker(checker: Checker, config: dict[str, Any], path: Path) -> None:
     report = checker.report
     if config.get("network") and config.get("networks"):
-        report.error((*path, "networks"), "found network and networks; expected only one of them", "networks: [...] takes all")
+        report.error(
+            (*path, "networks"), "found network and networks; expected only one of them", "networks: [...] takes all"
+        )
     for key, own in CONTAINER_KWARGS_OWNED.items():
         if key in (config.get("container_kwargs") or {}):
             at = (*path, "container_kwargs", key)
@@ -212,7 +226,9 @@ def _azure(checker: Checker, config: dict[str, Any], path: Path) -> None:
     credential = config.get("secret_credential") or {}
     for key in ("client_id", "client_secret", "tenant_id"):
         if credential.get(key) == "":
-            checker.report.error((*path, "secret_credential", key), "found empty text", f"give the {key}, or {{env: NAME}}")
+            checker.report.error(
+                (*path, "secret_credential", key), "found empty text", f"give the {key}, or {{env: NAME}}"
+            )
     tenant = _known(credential.get("tenant_id"))
     if isinstance(tenant, str) and tenant and not re.fullmatch(r"[A-Za-z0-9.-]+", tenant):
         at = (*path, "secret_credential", "tenant_id")
@@ -220,11 +236,13 @@ def _azure(checker: Checker, config: dict[str, Any], path: Path) -> None:
 
 
 def _upath(checker: Checker, config: dict[str, Any], path: Path) -> None:
-    match = re.match(r"([A-Za-z0-9+.-]+)://", config["base_path"])
+    match = re.match(r"([A-Za-z][A-Za-z0-9+]+):(?://?|:)", config["base_path"])
     known = checker.catalogue.data.get("path_protocols", ())
-    if match and known and match[1].lower() not in known:
+    if match and match[1] not in known:
         at = (*path, "base_path")
-        checker.report.error(at, f"found the protocol {match[1]}; expected one of: {listed(known)}", did_you_mean(match[1], known))
+        checker.report.error(
+            at, f"found the protocol {match[1]}; expected one of: {listed(known)}", did_you_mean(match[1], known)
+        )
 
 
 RULES: dict[str, Callable[[Checker, dict[str, Any], Path], None]] = {
@@ -237,7 +255,8 @@ RULES: dict[str, Callable[[Checker, dict[str, Any], Path], None]] = {
     "AzureBlobComputeLogManager": _azure,
     "UPathDefsStateStorage": _upath,
     **dict.fromkeys(
-        ("DagsterPostgresStorage", "PostgresRunStorage", "PostgresEventLogStorage", "PostgresScheduleStorage"), _postgres
+        ("DagsterPostgresStorage", "PostgresRunStorage", "PostgresEventLogStorage", "PostgresScheduleStorage"),
+        _postgres,
     ),
     **dict.fromkeys(("DagsterMySQLStorage", "MySQLRunStorage", "MySQLEventLogStorage", "MySQLScheduleStorage"), _mysql),
 }

@@ -19,7 +19,19 @@ LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG", "NOTSET", "FATAL", "W
 
 def check(checker: Checker, config: dict[Any, Any]) -> None:
     """Report what is accepted and harms."""
-    for part in (_secrets, _legacy_storage, _docker, _compute_logs, _monitoring, _queue, _workers, _paths, _logs, _database):
+    for part in (
+        _secrets,
+        _legacy_storage,
+        _launcher_environment,
+        _docker,
+        _compute_logs,
+        _monitoring,
+        _queue,
+        _workers,
+        _paths,
+        _logs,
+        _database,
+    ):
         part(checker, config)
 
 
@@ -43,7 +55,9 @@ def _legacy_storage(checker: Checker, config: dict[Any, Any]) -> None:
     if not legacy or "storage" in config:
         return
     classes = {str((config[key] or {}).get("class", "")) for key in legacy if isinstance(config[key], dict)}
-    kind = next((kind for kind in ("Postgres", "MySQL", "Sqlite") if any(name.startswith(kind) for name in classes)), "custom")
+    kind = next(
+        (kind for kind in ("Postgres", "MySQL", "Sqlite") if any(name.startswith(kind) for name in classes)), "custom"
+    )
     modern = {
         "Postgres": "storage: {postgres: {postgres_db: {...}}}",
         "MySQL": "storage: {mysql: {mysql_db: {...}}}",
@@ -53,9 +67,29 @@ def _legacy_storage(checker: Checker, config: dict[Any, Any]) -> None:
     missing = [key for key in names if key not in config]
     if missing:
         message = f"found only {listed(legacy)}; without {listed(missing)} that part stays in a local SQLite, silently"
-        checker.report.refuse("partial_legacy_storage", (legacy[0],), message, f"write one block for all three: {modern}")
+        checker.report.refuse(
+            "partial_legacy_storage", (legacy[0],), message, f"write one block for all three: {modern}"
+        )
     else:
-        checker.report.warn("legacy_storage", (legacy[0],), "found three sections in the old form", f"write one: {modern}")
+        checker.report.warn(
+            "legacy_storage", (legacy[0],), "found three sections in the old form", f"write one: {modern}"
+        )
+
+
+def _launcher_environment(checker: Checker, config: dict[Any, Any]) -> None:
+    """Names without a value are copied from the launching process, and missed only when a run starts."""
+    names = _options(config, "run_launcher")[1].get("env_vars")
+    if checker.env is None or not isinstance(names, list):
+        return
+    for index, name in enumerate(names):
+        if isinstance(name, str) and "=" not in name and name not in checker.env:
+            hint = (
+                did_you_mean(name, checker.env) or f"write {name}=<value>, or add it to the environment of the services"
+            )
+            path = ("run_launcher", "config", "env_vars", index)
+            checker.report.refuse(
+                "missing_env_var", path, f"found {name[:60]}, which the services do not have in their environment", hint
+            )
 
 
 def _docker(checker: Checker, config: dict[Any, Any]) -> None:
@@ -71,9 +105,13 @@ def _docker(checker: Checker, config: dict[Any, Any]) -> None:
                 message = f"found {key}, which the Docker SDK does not take: the first run fails to start"
                 hint = did_you_mean(key, known) or "see the parameters of docker.containers.create"
                 report.refuse("unknown_container_kwarg", (*at, "container_kwargs", key), message, hint)
-        for index, volume in enumerate(kwargs.get("volumes") or ()):
-            if "docker.sock" in str(volume):
-                path = (*at, "container_kwargs", "volumes", volume if isinstance(kwargs["volumes"], dict) else index)
+        volumes = kwargs.get("volumes")
+        items = (
+            volumes.items() if isinstance(volumes, dict) else enumerate(volumes if isinstance(volumes, list) else ())
+        )
+        for key, volume in items:
+            if "docker.sock" in f"{key} {volume}":
+                path = (*at, "container_kwargs", "volumes", key)
                 message = "found the Docker socket mounted into every run, which makes each run root on the host"
                 report.warn("docker_socket", path, message, "leave it out: the launcher does not need it")
     monitoring = config.get("run_monitoring")
@@ -84,7 +122,12 @@ def _docker(checker: Checker, config: dict[Any, Any]) -> None:
     storage = config.get("storage")
     if (isinstance(storage, dict) and "sqlite" in storage) or not ({"storage", "run_storage"} & set(config)):
         message = "found SQLite as storage: run containers have a file of their own, and the runs are never seen"
-        report.warn("sqlite_in_containers", ("storage" if "storage" in config else "run_launcher",), message, "write storage: {postgres: ...}")
+        report.warn(
+            "sqlite_in_containers",
+            ("storage" if "storage" in config else "run_launcher",),
+            message,
+            "write storage: {postgres: ...}",
+        )
 
 
 def _compute_logs(checker: Checker, config: dict[Any, Any]) -> None:
@@ -102,7 +145,9 @@ def _monitoring(checker: Checker, config: dict[Any, Any]) -> None:
         return
     for key, value in monitoring.items():
         if isinstance(value, int) and not isinstance(value, bool) and value < 0:
-            checker.report.warn("negative_time", ("run_monitoring", key), f"found {value}", "write 0 for none, or a positive number")
+            checker.report.warn(
+                "negative_time", ("run_monitoring", key), f"found {value}", "write 0 for none, or a positive number"
+            )
 
 
 def _queue(checker: Checker, config: dict[Any, Any]) -> None:
@@ -119,7 +164,9 @@ def _queue(checker: Checker, config: dict[Any, Any]) -> None:
         limit = options.get("max_concurrent_runs")
         if limit == 0 and not isinstance(limit, bool):
             message = "found 0: every run stays in the queue"
-            checker.report.warn("no_runs", (*path, "max_concurrent_runs"), message, "write -1 for no limit, or a positive number")
+            checker.report.warn(
+                "no_runs", (*path, "max_concurrent_runs"), message, "write -1 for no limit, or a positive number"
+            )
         elif path[0] == "concurrency" and isinstance(limit, int) and limit < -1:
             checker.report.warn("no_runs", (*path, "max_concurrent_runs"), f"found {limit}", "write -1 for no limit")
         if options.get("dequeue_num_workers") is not None and options.get("dequeue_use_threads") is not True:
@@ -146,7 +193,9 @@ def _workers(checker: Checker, config: dict[Any, Any]) -> None:
 
 def _paths(checker: Checker, config: dict[Any, Any]) -> None:
     storage = config.get("storage")
-    places = [((section, "config"), _options(config, section)[1]) for section in ("compute_logs", "local_artifact_storage")]
+    places = [
+        ((section, "config"), _options(config, section)[1]) for section in ("compute_logs", "local_artifact_storage")
+    ]
     if isinstance(storage, dict) and isinstance(storage.get("sqlite"), dict):
         places.append((("storage", "sqlite"), storage["sqlite"]))
     for path, options in places:
@@ -162,7 +211,9 @@ def _logs(checker: Checker, config: dict[Any, Any]) -> None:
     level = logs.get("python_log_level") if isinstance(logs, dict) else None
     if isinstance(level, str) and level.upper() not in LEVELS:
         hint = did_you_mean(level.upper(), LEVELS) or f"one of: {listed(LEVELS[:5])}"
-        checker.report.warn("log_level", ("python_logs", "python_log_level"), f"found {level[:40]!r}: each run fails", hint)
+        checker.report.warn(
+            "log_level", ("python_logs", "python_log_level"), f"found {level[:40]!r}: each run fails", hint
+        )
 
 
 def _database(checker: Checker, config: dict[Any, Any]) -> None:
@@ -177,7 +228,14 @@ def _database(checker: Checker, config: dict[Any, Any]) -> None:
         user, password = fields.get("username"), fields.get("password")
         if isinstance(user, str) and "/" in user:
             path = ("storage", kind, f"{kind}_db", "username")
-            checker.report.warn("user_name", path, "found '/' in the user, which Dagster does not quote in its URL", "choose another user")
+            checker.report.warn(
+                "user_name",
+                path,
+                "found '/' in the user, which Dagster does not quote in its URL",
+                "choose another user",
+            )
         if kind == "mysql" and isinstance(password, str) and " " in password:
             path = ("storage", kind, "mysql_db", "password")
-            checker.report.warn("password", path, "found a space, which the driver gets as '+'", "choose another password")
+            checker.report.warn(
+                "password", path, "found a space, which the driver gets as '+'", "choose another password"
+            )

@@ -44,7 +44,9 @@ def check_instance(checker: Checker, config: Any) -> None:
     if not isinstance(config, dict):
         from .report import shown
 
-        report.error((), f"found {shown(config)}; expected a mapping of sections", f"sections are {listed(catalogue.top_level)}")
+        report.error(
+            (), f"found {shown(config)}; expected a mapping of sections", f"sections are {listed(catalogue.top_level)}"
+        )
         return
     checker.hints.update(MODERN)
     _keys(checker, config)
@@ -116,10 +118,16 @@ def _concurrency(checker: Checker, config: dict[Any, Any]) -> None:
     for path, limit in limits.items():
         number = _number(limit)
         if number is not None and not 0 <= number <= most:
-            report.error(path, f"found {limit}; expected a number from 0 to {most}", f"at most {most}, unless DAGSTER_MAX_GLOBAL_OP_CONCURRENCY_LIMIT says more")
+            report.error(
+                path,
+                f"found {limit}; expected a number from 0 to {most}",
+                f"at most {most}, unless DAGSTER_MAX_GLOBAL_OP_CONCURRENCY_LIMIT says more",
+            )
     granularity = inner.get("granularity")
     if granularity and granularity not in ("run", "op"):
-        report.error(("concurrency", "pools", "granularity"), f"found {granularity!r}; expected run or op", "write op or run")
+        report.error(
+            ("concurrency", "pools", "granularity"), f"found {granularity!r}; expected run or op", "write op or run"
+        )
     if "runs" in section or "pools" in section:
         _limits_elsewhere(checker, config)
 
@@ -129,7 +137,10 @@ def _limits_elsewhere(checker: Checker, config: dict[Any, Any]) -> None:
     moved = {
         ("max_concurrent_runs",): "concurrency.runs.max_concurrent_runs",
         ("tag_concurrency_limits",): "concurrency.runs.tag_concurrency_limits",
-        ("block_op_concurrency_limited_runs", "op_concurrency_slot_buffer"): "concurrency.pools.op_granularity_run_buffer",
+        (
+            "block_op_concurrency_limited_runs",
+            "op_concurrency_slot_buffer",
+        ): "concurrency.pools.op_granularity_run_buffer",
     }
     coordinator = config.get("run_coordinator")
     queued = isinstance(coordinator, dict) and coordinator.get("class") == "QueuedRunCoordinator"
@@ -140,7 +151,9 @@ def _limits_elsewhere(checker: Checker, config: dict[Any, Any]) -> None:
                 value = value.get(part) if isinstance(value, dict) else None
             if start and value is not None:
                 full = (*start, *path)
-                checker.report.error(full, f"found {dotted(full)} beside concurrency.runs or concurrency.pools", f"move it to {new}")
+                checker.report.error(
+                    full, f"found {dotted(full)} beside concurrency.runs or concurrency.pools", f"move it to {new}"
+                )
 
 
 def _resume(checker: Checker, config: dict[Any, Any]) -> None:

@@ -87,7 +87,9 @@ class Checker:
             return self._mismatch(kind, value, path)
         ((key, name),) = value.items()
         if key != "env":
-            self.report.error((*path, key), f"found the key {key!r}; expected {SCALARS[kind]}", did_you_mean(key, ["env"]))
+            self.report.error(
+                (*path, key), f"found the key {key!r}; expected {SCALARS[kind]}", did_you_mean(key, ["env"])
+            )
             return False
         if not isinstance(name, str):
             return self._mismatch("str", name, (*path, "env"))
@@ -116,7 +118,9 @@ class Checker:
                 good = self.check(field[0], value[name], (*path, name), processed) and good
             elif field[1]:
                 good = False
-                self.report.error((*path, name), f"the required key {name} is missing", self._needed(field[0], (*path, name)))
+                self.report.error(
+                    (*path, name), f"the required key {name} is missing", self._needed(field[0], (*path, name))
+                )
         return good
 
     def _permissive(self, fields: dict[str, Any], value: Any, path: Path, processed: bool) -> bool:
@@ -166,7 +170,9 @@ class Checker:
     def _enum(self, allowed: list[str], value: Any, path: Path, _processed: bool) -> bool:
         if value in allowed:
             return True
-        self.report.error(path, f"found {shown(value)}; expected one of: {listed(allowed)}", did_you_mean(value, allowed))
+        self.report.error(
+            path, f"found {shown(value)}; expected one of: {listed(allowed)}", did_you_mean(value, allowed)
+        )
         return False
 
     # --- saying it ---
@@ -206,7 +212,9 @@ class Checker:
         written = self.written(path)
         if written and not self._secret(path) and written.lower() not in (str(value).lower(), "null", ""):
             found += f" (written {written})"
-        self.report.error(path, f"found {found}; expected {wanted}", hint or self.hint_for(path) or advice(wanted, value, written))
+        self.report.error(
+            path, f"found {found}; expected {wanted}", hint or self.hint_for(path) or advice(wanted, value, written)
+        )
         return False
 
     def _unknown(self, key: str, fields: dict[str, Any], value: Any, path: Path) -> bool:
@@ -219,7 +227,9 @@ class Checker:
         return False
 
     def _key(self, key: Any, value: Any, path: Path) -> bool:
-        self.report.error((*path, key), f"found the key {key!r}; expected text", "quote the key: YAML reads on, yes and 1 otherwise")
+        self.report.error(
+            (*path, key), f"found the key {key!r}; expected text", "quote the key: YAML reads on, yes and 1 otherwise"
+        )
         return False
 
     def _needed(self, kind: str | int, path: Path) -> str:

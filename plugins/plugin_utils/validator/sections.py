@@ -120,7 +120,11 @@ def find_class(checker: Checker, section: Section) -> dict[str, Any] | None:
     if known is None:
         if report.allow & {f"custom_module:{module}", f"custom_module:{module.split('.', 1)[0]}"}:
             return None
-        report.error((*section.path, "module"), f"found the module {module}, which has no class for dagster.yaml", _where(checker, section))
+        report.error(
+            (*section.path, "module"),
+            f"found the module {module}, which has no class for dagster.yaml",
+            _where(checker, section),
+        )
         return None
     identity = known.get(name)
     if identity is None:
@@ -136,7 +140,9 @@ def find_class(checker: Checker, section: Section) -> dict[str, Any] | None:
         report.error((*section.path, "class"), f"found {name}, which {entry['unusable']}", _choices(checker, section))
         return None
     if "for_tests" in entry and name != "DefaultRunCoordinator":
-        report.warn("class_for_tests", (*section.path, "class"), f"{name} is meant for tests", _choices(checker, section))
+        report.warn(
+            "class_for_tests", (*section.path, "class"), f"{name} is meant for tests", _choices(checker, section)
+        )
     return entry
 
 
@@ -171,13 +177,21 @@ def _constructor_keys(checker: Checker, section: Section, entry: dict[str, Any])
         if key in config:
             good = False
             hint = checker.hint_for((*path, key)) or "leave it out"
-            report.error((*path, key), f"found {key}, which {section.class_name} takes in its schema and then refuses", hint)
+            report.error(
+                (*path, key), f"found {key}, which {section.class_name} takes in its schema and then refuses", hint
+            )
     needs = entry.get("needs", ())
     if needs and not any(key in config for key in needs):
         good = False
-        report.error((*path, needs[0]), f"{' or '.join(needs)} is missing; {section.class_name} needs it", f"add {needs[0]}")
+        report.error(
+            (*path, needs[0]), f"{' or '.join(needs)} is missing; {section.class_name} needs it", f"add {needs[0]}"
+        )
     for key, variants in entry.get("refuses", {}).items():
         if key in config and constructors.variant_of(config[key]) in variants:
             good = False
-            report.error((*path, key), f"found {shown(config[key])}, which {section.class_name} refuses", "give a value or leave it out")
+            report.error(
+                (*path, key),
+                f"found {shown(config[key])}, which {section.class_name} refuses",
+                "give a value or leave it out",
+            )
     return good

@@ -103,7 +103,9 @@ def read(content: bytes | str) -> Document:
             return document
         document = Document()
     if len(text) > MAX_BYTES_SLOW:
-        raise SourceError(f"found {len(text)} characters with unusual YAML in them; at most {MAX_BYTES_SLOW} are read then")
+        raise SourceError(
+            f"found {len(text)} characters with unusual YAML in them; at most {MAX_BYTES_SLOW} are read then"
+        )
     try:
         _build(document, SlowLoader, text)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:

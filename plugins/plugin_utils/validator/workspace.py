@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 KINDS = ("grpc_server", "python_file", "python_module", "python_package", "autoload_defs_module")
 # The key of each kind that names what is loaded, when the entry is a mapping.
-TARGETS = {"python_file": "relative_path", "python_module": "module_name", "python_package": "package_name", "autoload_defs_module": "module_name"}
+TARGETS = {
+    "python_file": "relative_path",
+    "python_module": "module_name",
+    "python_package": "package_name",
+    "autoload_defs_module": "module_name",
+}
 
 
 def check_workspace(checker: Checker, config: Any) -> None:
@@ -37,10 +42,14 @@ def check_workspace(checker: Checker, config: Any) -> None:
         _flat_entries(checker, config)
         return
     if "load_from" not in config:
-        report.error(("load_from",), "the required key load_from is missing", "write load_from: with a list below it, or load_from: []")
+        report.error(
+            ("load_from",),
+            "the required key load_from is missing",
+            "write load_from: with a list below it, or load_from: []",
+        )
         return
     names: dict[str, Path] = {}
-    addresses: dict[tuple[Any, ...], Path] = {}
+    addresses: dict[str, Path] = {}
     for index, entry in enumerate(config["load_from"]):
         path: Path = ("load_from", index)
         ((kind, options),) = entry.items() if entry else (("", None),)
@@ -52,7 +61,8 @@ def check_workspace(checker: Checker, config: Any) -> None:
             continue
         if name in names:
             first = report.line_of(names[name])
-            message = f"found a second location named {name} (the first is in line {first}); expected a name of its own"
+            other = f" (the first is in line {first})" if first else ""
+            message = f"found a second location named {name[:60]}{other}; expected a name of its own"
             report.error((*path, kind), message, "set location_name")
         names.setdefault(name, (*path, kind))
 
@@ -73,44 +83,70 @@ def _flat_entries(checker: Checker, config: dict[Any, Any]) -> None:
                 )
 
 
+def _text(value: Any) -> str:
+    """A value for a name; one from the environment is the same as another of the same variable."""
+    return f"$({value.get('env')})" if isinstance(value, dict) else str(value)
+
+
 def _known(value: Any) -> Any:
     return None if isinstance(value, dict) else value
 
 
-def _server(checker: Checker, options: dict[str, Any], path: Path, addresses: dict[tuple[Any, ...], Path]) -> str | None:
-    """The name of a location that a server of its own serves; None if nobody knows it, or it has none."""
+def _server(checker: Checker, options: dict[str, Any], path: Path, addresses: dict[str, Path]) -> str | None:
+    """The name of a location that a server of its own serves; None if it cannot be one."""
     report = checker.report
     # Dagster looks at the values: 0 and empty text count as missing, a variable as given.
     given = [key for key in ("port", "socket") if options.get(key)]
     if len(given) != 1:
         found = " and ".join(given) or "neither port nor socket"
-        report.error(path, f"found {found}; expected exactly one of port and socket", "add port: 4000" if not given else "remove one")
+        report.error(
+            path,
+            f"found {found}; expected exactly one of port and socket",
+            "add port: 4000" if not given else "remove one",
+        )
         return None
-    host, port = _known(options.get("host")) or "localhost", _known(options.get("port"))
-    if port is not None and port and not 1 <= port <= 65535:
-        report.warn("port", (*path, "port"), f"found {port}; ports are from 1 to 65535", "")
-    if isinstance(host, str) and (re.search(r"[/\s]", host) or re.fullmatch(r"[^:]+:\d+", host)):
-        report.warn("host", (*path, "host"), f"found {host[:60]!r}; expected a host name or an address alone", "no scheme, port or path")
-    address = (host, port) if port else ("", options.get("socket"))
-    if "env" not in str(options.get("host")) and _hashable(address) and None not in address:
-        if address in addresses:
-            message = f"found the address of the entry in line {report.line_of(addresses[address])} again"
-            report.warn("same_address", path, message, "two servers on one port both start, and the locations flap")
-        addresses.setdefault(address, path)
-    name = options.get("location_name")
-    if name:
-        return name if isinstance(name, str) else None
-    if isinstance(options.get("host"), dict) or isinstance(options.get(given[0]), dict):
-        return None
-    return f"grpc:{host}:{options[given[0]]}"
+    host, port, socket = _known(options.get("host")), _known(options.get("port")), _known(options.get("socket"))
+    if isinstance(port, int) and not 1 <= port <= 65535:
+        report.refuse("port", (*path, "port"), f"found {shown(port)}; ports are from 1 to 65535")
+    if isinstance(host, str) and not _is_host(host):
+        message = f"found {host[:60]!r}; expected a host name or an address alone"
+        report.refuse("host", (*path, "host"), message, "without scheme, port and path")
+    if isinstance(socket, str) and not socket.startswith("/"):
+        report.refuse("relative_path", (*path, "socket"), f"found {socket[:60]!r}; expected an absolute path")
+    if host and socket:
+        report.warn("no_effect", (*path, "host"), "found a host beside a socket, where it does nothing", "remove it")
+    if options.get("location_name") == "":
+        report.refuse("empty_name", (*path, "location_name"), "found empty text; expected the name of the location")
+    address = (
+        f"{_canonical(options.get('host'))}:{_text(options[given[0]])}"
+        if given == ["port"]
+        else _text(options["socket"])
+    )
+    if address in addresses:
+        message = f"found the address {address} again; another entry has it"
+        if report.line_of(path):
+            message += f" in line {report.line_of(addresses[address])}"
+        report.refuse("same_address", path, message, "two servers on one port both start, and the locations flap")
+    addresses.setdefault(address, path)
+    if options.get("location_name"):
+        return _text(options["location_name"])
+    return f"grpc:{_text(options.get('host') or 'localhost')}:{_text(options[given[0]])}"
 
 
-def _hashable(value: tuple[Any, ...]) -> bool:
-    return not any(isinstance(part, (dict, list)) for part in value)
+def _is_host(host: str) -> bool:
+    return host == "" or bool(
+        re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[0-9A-Fa-f]*:[0-9A-Fa-f:.%]*:[^/\s]*", host)
+    )
+
+
+def _canonical(host: Any) -> str:
+    """A host as it is the same as another: localhost has several names."""
+    name = _text(host or "localhost").lower().rstrip(".")
+    return "localhost" if name in ("127.0.0.1", "::1") else name
 
 
 def _target(checker: Checker, kind: str, options: Any, path: Path) -> str | None:
-    """The name of a location that Dagster loads itself; None if nobody knows it, or nothing is loaded."""
+    """The name of a location that Dagster loads itself; None if nothing is loaded."""
     if not options:
         checker.report.error(path, f"found {shown(options)}; expected what to load", "")
         return None
@@ -121,9 +157,7 @@ def _target(checker: Checker, kind: str, options: Any, path: Path) -> str | None
     attribute = None if isinstance(options, str) or kind == "autoload_defs_module" else options.get("attribute")
     name = None if isinstance(options, str) else options.get("location_name")
     if name:
-        return name if isinstance(name, str) else None
-    if not isinstance(target, str) or isinstance(attribute, dict):
-        return None
-    if kind == "python_file":
+        return _text(name)
+    if kind == "python_file" and isinstance(target, str):
         target = target.rsplit("/", 1)[-1]
-    return f"{target}:{attribute}" if attribute else target
+    return f"{_text(target)}:{_text(attribute)}" if attribute else _text(target)
