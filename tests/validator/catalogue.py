@@ -256,7 +256,8 @@ def catalogue(oracle: Oracle) -> dict[str, Any]:
                 entry["unusable"] = "cannot be built from a configuration"
             if "run_launcher" in sections:
                 entry["resume"] = bool(klass.supports_resume_run.fget(None))
-            if re.search(r"(^|[._])test", klass.__module__) or "in_memory" in klass.__module__:
+            in_memory = "in_memory" in klass.__module__ and "run_coordinator" not in sections
+            if in_memory or re.search(r"(^|[._])test", klass.__module__):
                 entry["for_tests"] = True
     schema = load("dagster._core.instance.config:dagster_instance_config_schema")
     return {

@@ -6,7 +6,7 @@
     report.accepted_by_dagster, report.valid, report.errors, report.refusals, report.warnings
 
 Runs on the controller and in any checkout, with the standard library and PyYAML. What it knows of Dagster is in
-catalogue/, made from the real packages; tests/validator holds it against them.
+catalogues/, made from the real packages; tests/validator holds it against them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def validate(
     try:
         document = read(content)
     except SourceError as error:
-        report = Report(lambda _path: max(error.line, 1), allow)
+        line = max(error.line, 1)
+        report = Report(lambda _path: line, allow)
         report.error((), error.message, error.hint)
         return report
     report = Report(document.line, allow)

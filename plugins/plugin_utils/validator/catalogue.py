@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "catalogue")
+FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "catalogues")
 _loaded: dict[str, Catalogue] = {}
 
 

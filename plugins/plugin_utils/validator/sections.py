@@ -139,7 +139,7 @@ def find_class(checker: Checker, section: Section) -> dict[str, Any] | None:
     if "unusable" in entry:
         report.error((*section.path, "class"), f"found {name}, which {entry['unusable']}", _choices(checker, section))
         return None
-    if "for_tests" in entry and name != "DefaultRunCoordinator":
+    if "for_tests" in entry:
         report.warn(
             "class_for_tests", (*section.path, "class"), f"{name} is meant for tests", _choices(checker, section)
         )

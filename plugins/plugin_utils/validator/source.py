@@ -30,7 +30,7 @@ STR, INT, BOOL, FLOAT, NULL, MAP, SEQ, MERGE = (
 )
 # Text that both loaders are known to read alike; a test compares them.
 _USUAL = re.compile(r"[\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff]*")
-_UNUSUAL_SYNTAX = re.compile(r"^[%?]|[?:] *\?|^ *\?|!|\\|^(---|\.\.\.)", re.MULTILINE)
+_UNUSUAL_SYNTAX = re.compile(r"^%|\?|!|\\|[|>][-+0-9]*#|^(---|\.\.\.)", re.MULTILINE)
 _PREFIX = re.compile(r"^ *(?:[-?:] +)*", re.MULTILINE)
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 
@@ -119,6 +119,8 @@ def _decoded(content: bytes | str) -> str:
             f"found {len(content)} bytes; expected a configuration of at most {MAX_BYTES} bytes",
             hint="this is hardly a configuration of Dagster; was the right file named?",
         )
+    if (b"\0" if isinstance(content, bytes) else "\0") in content[:4096]:  # type: ignore[operator]
+        raise SourceError("found a binary file; expected YAML in UTF-8")
     if isinstance(content, str):
         text = content
     else:
@@ -126,8 +128,6 @@ def _decoded(content: bytes | str) -> str:
             text = content.decode("utf-8")
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
-            if b"\0" in content[:4096]:
-                raise SourceError("found a binary file; expected YAML in UTF-8", line) from error
             raise SourceError(
                 f"found the byte 0x{content[error.start]:02x}, which is no UTF-8; Dagster reads UTF-8 only",
                 line,
@@ -200,10 +200,8 @@ class _Builder:
     def value(self, node: Any, path: Path) -> Any:
         tag = node.tag
         if tag == STR and node.__class__ is yaml.ScalarNode:
-            self.count += 1
             return node.value
         if node.__class__ is yaml.ScalarNode:
-            self.count += 1
             return self.loader.construct_object(node, deep=True)
         key = id(node)
         if key in self.done:
@@ -214,7 +212,7 @@ class _Builder:
             raise SourceError("found an alias that contains itself", node.start_mark.line + 1)
         self.open.add(key)
         before = self.count
-        self._grow(1, node)
+        self._grow(1 + len(node.value), node)
         if tag == MAP and node.__class__ is yaml.MappingNode:
             made: Any = self._mapping(node, path)
         elif tag == SEQ and node.__class__ is yaml.SequenceNode:

@@ -101,7 +101,13 @@ def server() -> subprocess.Popen[str]:
     return process
 
 
-def ask(**request: Any) -> dict[str, Any]:
+def texts(**data: Any) -> dict[str, str]:
+    """Files as text; JSON is YAML."""
+    return {name: json.dumps(value) for name, value in data.items() if value is not None}
+
+
+def ask(dagster_yaml: Any = None, workspace: Any = None, **request: Any) -> dict[str, Any]:
+    request = {"texts": texts(dagster_yaml=dagster_yaml, workspace=workspace), **request}
     process = server()
     assert process.stdin
     assert process.stdout
@@ -126,7 +132,7 @@ def changed(**sections: Any) -> dict[str, Any]:
 
 def test_good_files_have_no_problem_and_the_version_is_told() -> None:
     """In a process of its own, as on a host."""
-    request = {"dagster_yaml": GOOD, "workspace": WORKSPACE, "env": ENV, "texts": {"dagster_yaml": json.dumps(GOOD)}}
+    request = {"texts": texts(dagster_yaml=GOOD, workspace=WORKSPACE), "env": ENV}
     done = subprocess.run(
         [dagster_python(), "-I", "-B", "-c", subject.program()],
         input=json.dumps(request),
@@ -353,7 +359,7 @@ def test_bad_workspace(workspace: Any, path: str, words: str) -> None:
 def test_without_dagster_it_says_so() -> None:
     done = subprocess.run(
         ["/usr/bin/env", "python3", "-I", "-c", subject.program().replace("dagster.version", "no_dagster.version")],
-        input=json.dumps({"dagster_yaml": {}}),
+        input=json.dumps({"texts": {"dagster_yaml": "{}"}}),
         capture_output=True,
         text=True,
         check=True,
