@@ -121,15 +121,10 @@ class ActionModule(ActionBase):
         with open(os.path.join(COLLECTION, "roles", "instance", "vars", "main.yml"), encoding="utf-8") as stream:
             ours = yaml.safe_load(stream)
         config = deep_merge(self._sampled(ours["__dagster_config"]), values["dagster_config"])
-        try:
-            report = validate_data(
-                config,
-                version=str(values["dagster_version"]),
-                env=ours["__dagster_environment"],
-                allow=values["dagster_config_allow"],
-            )
-        except ValueError as error:
-            return [f"dagster_version: {error}"]
+        version = str(values["dagster_version"])
+        version = version if version in versions() else ""  # another problem says so
+        env, allow = ours["__dagster_environment"], values["dagster_config_allow"]
+        report = validate_data(config, version=version, env=env, allow=allow)
         return [
             f"dagster_config.{finding.path}: {sentence(finding)}"
             + (f" (dagster_config_allow: {finding.name})" if finding.name != "error" else "")
@@ -137,7 +132,7 @@ class ActionModule(ActionBase):
         ]
 
     def _sampled(self, value: Any) -> Any:
-        """Our own part of dagster.yaml before it can be templated: a value of the right type stands for each template."""
+        """Our own part of dagster.yaml, in which a value of the right type stands for each template."""
         if isinstance(value, dict):
             return {key: self._sampled(item) for key, item in value.items()}
         if isinstance(value, list):

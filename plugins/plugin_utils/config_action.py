@@ -16,6 +16,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config im
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import masked
 from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import Report, validate_data
 from ansible_collections.dataops.dagster.plugins.plugin_utils.validator.report import Finding
+from ansible_collections.dataops.dagster.plugins.plugin_utils.validator.source import read
 
 ARGUMENTS: dict[str, Any] = {
     **FILE_COMMON_ARGUMENTS,
@@ -102,6 +103,10 @@ class ConfigAction(ActionBase):
             text = render(data, header(self.VARIABLE, checked_with))
         except TypeError as error:
             raise AnsibleActionFail(f"{self.VARIABLE}: {error}") from error
+        if read(text).data != data:
+            raise AnsibleActionFail(
+                f"the text for {arguments['path']} does not read back as its data: please report this"
+            )
         sent = {name: arguments[name] for name in FILE_COMMON_ARGUMENTS if arguments.get(name) is not None}
         sent.update({name: arguments[name] for name in ("path", "python", "validate")})
         sent.update(content=text, kind=self.KIND, variable=self.VARIABLE, env=env, dagster_version=version)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from .report import did_you_mean, listed, shown
+from .schema import is_variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
     from .sections import Section
 
 # How SQLAlchemy takes a URL apart.
-_DATABASE_URL = re.compile(
+_DATABASE_URL = (
     r"(?P<name>[\w\+]+)://"
     r"(?:(?P<username>[^:/]*)(?::(?P<password>[^@]*))?@)?"
     r"(?:(?:\[(?P<ipv6>[^/\?]+)\]|(?P<ipv4>[^/:\?]+))?(?::(?P<port>[^/\?]*))?)?"
     r"(?:/(?P<database>[^\?]*))?(?:\?(?P<query>.*))?"
 )
-_HOST = re.compile(r"(?i)^((?!-)[A-Z\d-]{1,63}(?<!-)\.)*((?!-)[A-Z\d-]{1,63}(?<!-))\.?$")
+_HOST = r"(?i)^((?!-)[A-Z\d-]{1,63}(?<!-)\.)*((?!-)[A-Z\d-]{1,63}(?<!-))\.?$"
+# What makes of the parts of a URL something else than they are.
+_DELIMITERS = frozenset(":/?@[]")
 # Tags that would not fit into what ECS takes.
 _NOT_PROPAGATED = {"dagster/op_selection", "dagster/solid_selection"}
 # What the launcher itself passes to the Docker SDK, and the key of its own configuration that sets it.
@@ -104,7 +107,8 @@ def _postgres(checker: Checker, config: dict[str, Any], path: Path) -> None:
         where = {"name": "scheme", "port": "hostname"}
         user = _known(fields.get("username"))
         user = "a/b" if isinstance(user, str) and "/" in user else "u"
-        _database_url(checker, f"{scheme}://{user}@{host}:{port}/{name}", (*path, "postgres_db"), "", where)
+        if not _DELIMITERS.isdisjoint(f"{host}{name}") or scheme not in checker.catalogue.data["drivers"]:
+            _database_url(checker, f"{scheme}://{user}@{host}:{port}/{name}", (*path, "postgres_db"), "", where)
 
 
 def _mysql(checker: Checker, config: dict[str, Any], path: Path) -> None:
@@ -130,7 +134,7 @@ def _database_url(
     if not isinstance(url, str):
         return
     where = where or {}
-    match = _DATABASE_URL.match(url)
+    match = re.match(_DATABASE_URL, url)
     if match is None:
         at = (*path, where["name"]) if "name" in where else path
         checker.report.error(
@@ -190,7 +194,7 @@ def _ecs(checker: Checker, config: dict[str, Any], path: Path) -> None:
         at, name = (*path, "task_definition", "env"), definition["env"]
         if len(definition) > 1:
             report.error(at, "found env beside other keys; expected env alone", "remove the other keys, or env")
-        elif not name or "=" in name or "\0" in name:
+        elif not is_variable(name):
             report.error(at, f"found {shown(name)}; expected the name of an environment variable")
         elif checker.env is not None and name not in checker.env:
             report.error(at, f"the services have no environment variable {name}", did_you_mean(name, checker.env))
@@ -214,7 +218,7 @@ def _s3(checker: Checker, config: dict[str, Any], path: Path) -> None:
 
     try:
         host = urlsplit(endpoint).hostname
-        good = bool(host) and len(host or "") <= 255 and (bool(_HOST.match(host or "")) or ":" in (host or ""))
+        good = bool(host) and len(host or "") <= 255 and (bool(re.match(_HOST, host or "")) or ":" in (host or ""))
     except ValueError:
         good = False
     if not good:

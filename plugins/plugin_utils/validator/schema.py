@@ -27,9 +27,7 @@ SCALARS = {
     "str_source": "text or {env: NAME}",
     "bool_source": "true or false, or {env: NAME}",
 }
-_WORDS = re.compile(r"(?i)true|false|yes|no|on|off")
-# Neither the system nor Python can have such a variable.
-_NO_NAME = re.compile(r"[=\0]|^$")
+_WORDS = ("true", "false", "yes", "no", "on", "off")
 
 
 def is_scalar(kind: str, value: object) -> bool:
@@ -41,6 +39,11 @@ def is_scalar(kind: str, value: object) -> bool:
     if kind == "bool":
         return isinstance(value, bool)
     return isinstance(value, (int, float))
+
+
+def is_variable(name: str) -> bool:
+    """Whether a process can have a variable of that name."""
+    return bool(name) and "=" not in name and "\0" not in name
 
 
 class Checker:
@@ -95,7 +98,7 @@ class Checker:
             return self._mismatch("str", name, (*path, "env"))
         if not processed:
             return True
-        if _NO_NAME.search(name):
+        if not is_variable(name):
             self.report.error((*path, "env"), f"found {shown(name)}; expected the name of an environment variable")
             return False
         if self.env is not None and name not in self.env:
@@ -249,7 +252,7 @@ def advice(wanted: str, value: Any, written: str) -> str:
             return f"write {value} without quotes (in a template: {{{{ x | int }}}})"
         if wanted.startswith("a number") and re.fullmatch(r"[+-]?\d+(\.\d+)?", value):
             return f"write {value} without quotes (in a template: {{{{ x | float }}}})"
-        if "true or false" in wanted and _WORDS.fullmatch(value):
+        if "true or false" in wanted and value.lower() in _WORDS:
             return f"write {value.lower()} without quotes (in a template: {{{{ x | bool }}}})"
         if "${" in value:
             return "Dagster replaces no ${NAME}; write {env: NAME}"

@@ -152,14 +152,14 @@ def _where(checker: Checker, section: Section) -> str:
     for offered, name, _identity in offers:
         if name == section.class_name:
             return f"module: {offered}, class: {name}"
+    package = str(section.module).split(".", 1)[0]
+    if package not in checker.catalogue.modules and not package.startswith("dagster"):
+        return f"if the module is yours and installed where Dagster runs, allow custom_module:{package}"
     near = nearest(section.class_name, {name for _module, name, _identity in offers})
     for offered, name, _identity in offers:
         if name == near:
             return f"did you mean module: {offered}, class: {name}?"
-    package = str(section.module).split(".", 1)[0]
-    if package in checker.catalogue.modules or package.startswith("dagster"):
-        return did_you_mean(section.module, checker.catalogue.modules) or _choices(checker, section)
-    return f"if the module is yours and installed where Dagster runs, allow custom_module:{package}"
+    return did_you_mean(section.module, checker.catalogue.modules) or _choices(checker, section)
 
 
 def _choices(checker: Checker, section: Section) -> str:

@@ -28,11 +28,9 @@ MAX_VALUES = 60_000
 STR, INT, BOOL, FLOAT, NULL, MAP, SEQ, MERGE = (
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "bool", "float", "null", "map", "seq", "merge")
 )
-# Text that both loaders are known to read alike; a test compares them.
-_USUAL = re.compile(r"[\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff]*")
-_UNUSUAL_SYNTAX = re.compile(r"^%|\?|!|\\|[|>][-+0-9]*#|^(---|\.\.\.)", re.MULTILINE)
-_PREFIX = re.compile(r"^ *(?:[-?:] +)*", re.MULTILINE)
-_OCTAL = re.compile(r"[-+]?0[0-7_]+")
+# What the two loaders may read differently, as a test found by comparing them.
+_UNUSUAL = ("?", "!", "\\", "\n---", "\n...", "\n%")
+_OCTAL_DIGITS = frozenset("01234567_")
 
 
 class SourceError(Exception):
@@ -91,7 +89,7 @@ def read(content: bytes | str) -> Document:
     """Read a file. Raises SourceError for what Dagster could not read, and for what nobody should make it read."""
     text = _decoded(content)
     document = Document()
-    fast = FastLoader is not None and _USUAL.fullmatch(text) is not None and not _UNUSUAL_SYNTAX.search(text)
+    fast = FastLoader is not None and is_usual(text)
     _refuse_depth(text)
     if fast:
         try:
@@ -111,6 +109,15 @@ def read(content: bytes | str) -> Document:
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise _source_error(error) from error
     return document
+
+
+def is_usual(text: str) -> bool:
+    """Whether both loaders are known to read a text alike, if both can read it."""
+    if not text.replace("\n", "").isprintable():
+        return False
+    if text.startswith(("---", "...", "%")) or any(mark in text for mark in _UNUSUAL):
+        return False
+    return "#" not in text or not ("|" in text or ">" in text) or not re.search(r"[|>][-+0-9]*#", text)
 
 
 def _decoded(content: bytes | str) -> str:
@@ -139,7 +146,7 @@ def _decoded(content: bytes | str) -> str:
 
 def _refuse_depth(text: str) -> None:
     """Refuse what would exhaust the stack, before anything recursive sees it."""
-    prefix = max((len(found) for found in _PREFIX.findall(text)), default=0)
+    prefix = max(len(line) - len(line.lstrip(" -?:")) for line in text.split("\n"))
     if 2 * prefix + text.count("[") + text.count("{") < MAX_DEPTH:
         return
     depth = 0
@@ -284,7 +291,10 @@ class _Builder:
         tag = node.tag
         if tag == STR or node.__class__ is not yaml.ScalarNode:
             return
-        if tag == INT and (":" in node.value or _OCTAL.fullmatch(node.value)):
+        digits = node.value.lstrip("+-")
+        if tag == INT and (
+            ":" in digits or (digits[0] == "0" and len(digits) > 1 and _OCTAL_DIGITS.issuperset(digits))
+        ):
             self.document.odd_numbers.append(((*path, key), node.value, container[key]))
         if tag in (BOOL, INT, FLOAT, NULL):
             self.document.words[id(container), key] = node.value

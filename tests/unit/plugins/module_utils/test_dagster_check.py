@@ -330,16 +330,25 @@ def test_it_answers_even_if_a_class_exits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [[], "text", {"storage": None, "concurrency": None}, {"storage": {"postgres": None}}]
+    "config", [[1], "text", {"storage": None, "concurrency": None}, {"storage": {"postgres": None}}]
 )
 def test_it_answers_whatever_it_gets(config: Any) -> None:
     assert problems(config) != {}
 
 
-def test_text_must_read_back_the_same() -> None:
-    text = json.dumps(WORKSPACE)
-    assert problems(workspace=WORKSPACE, texts={"workspace": text}) == {}
-    assert "does not read back" in problems(workspace=WORKSPACE, texts={"workspace": text.replace("4000", "4001")})[""]
+def test_an_empty_file_is_dagster_with_its_defaults() -> None:
+    assert problems({}) == problems([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        ({"run_queue": {}, "run_coordinator": {"module": "dagster", "class": "QueuedRunCoordinator"}}, "run_queue"),
+        ({"storage": {"sqlite": {"base_dir": "/x"}}, "run_storage": {"module": "m", "class": "C"}}, "storage"),
+    ],
+)
+def test_sections_that_exclude_each_other(config: Any, path: str) -> None:
+    assert "expected only one of them" in problems(config)[path]
 
 
 @pytest.mark.parametrize(

@@ -135,9 +135,7 @@ HEADER = "# Managed.\n"
 def test_render_is_block_style_in_insertion_order() -> None:
     data = {"z": {"b": [1, {"c": "x", "d": []}], "a": {}}, "port": "5432", "on": None, "s": "a: b"}
     assert subject.render(data, HEADER) == (
-        "# Managed.\n"
-        "z:\n  b:\n    - 1\n    - c: x\n      d: []\n  a: {}\n"
-        'port: "5432"\n"on": null\ns: "a: b"\n'
+        '# Managed.\nz:\n  b:\n    - 1\n    - c: x\n      d: []\n  a: {}\nport: "5432"\n"on": null\ns: "a: b"\n'
     )
 
 
@@ -180,5 +178,3 @@ def test_render_refuses_what_it_cannot_write() -> None:
         subject.render({"a": {1, 2}})
     with pytest.raises(TypeError, match="not text"):
         subject.render({1: 2})
-
-

@@ -209,5 +209,3 @@ def test_masked_hides_what_a_human_wrote() -> None:
     for kept in ("username: u", "- A=b", "env: NAME", "pg://u:", "@h/d"):
         assert kept in shown
     assert subject.masked(render(GOOD)) == render(GOOD)
-
-

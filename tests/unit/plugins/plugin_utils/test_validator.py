@@ -218,7 +218,9 @@ def test_classes_of_the_users_own() -> None:
     for allowed in ("custom_module:mine", "custom_module:mine.dagster"):
         assert findings(text, allow=[allowed]) == []
     text = "instance_class: {module: mine, class: I}\nmy_key: 1\ntelemetry: {enabled: 1}"
-    assert [error.path for error in subject.validate(text, allow=["custom_module:mine"]).errors] == ["telemetry.enabled"]
+    assert [error.path for error in subject.validate(text, allow=["custom_module:mine"]).errors] == [
+        "telemetry.enabled"
+    ]
 
 
 # --- workspace.yaml
@@ -227,7 +229,9 @@ def test_classes_of_the_users_own() -> None:
 def test_workspace() -> None:
     good = "load_from:\n  - grpc_server: {host: a, port: 4000, location_name: x}\n  - python_module: p\n"
     assert findings(good, "workspace") == []
-    report = subject.validate(good.replace("python_module: p", "grpc_server: {host: A., port: 4000, location_name: y}"), "workspace")
+    report = subject.validate(
+        good.replace("python_module: p", "grpc_server: {host: A., port: 4000, location_name: y}"), "workspace"
+    )
     assert [(refusal.name, refusal.line) for refusal in report.refusals] == [("same_address", 3)]
     assert only(good + "  - python_file: a/x.py\n  - python_file: b/x.py\n", "workspace").line == 5
     assert only("- python_module: p", "workspace").hint == "put load_from: above the list"
@@ -251,7 +255,9 @@ TREES = st.recursive(
 def test_no_data_crashes_it(data: Any, kind: str, minor: str) -> None:
     report = subject.validate_data(data, kind, minor, env={"A"})
     json.dumps(report.as_dict())
-    subject.validate_data({"run_launcher": data, "storage": data, "run_queue": data, "concurrency": data}, "dagster", minor)
+    subject.validate_data(
+        {"run_launcher": data, "storage": data, "run_queue": data, "concurrency": data}, "dagster", minor
+    )
     subject.validate_data({"load_from": [{"grpc_server": data}, data]}, "workspace", minor)
 
 
@@ -274,7 +280,7 @@ def test_both_loaders_read_alike(text: str) -> None:
             return "error"
         return document.data
 
-    if source.FastLoader is None or not source._USUAL.fullmatch(text) or source._UNUSUAL_SYNTAX.search(text):
+    if source.FastLoader is None or not source.is_usual(text):
         return
     fast = with_(source.FastLoader)
     if fast != "error":  # then the slow one is asked anyway

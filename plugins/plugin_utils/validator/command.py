@@ -1,6 +1,6 @@
 # Copyright (c) 2026, the dataops.dagster authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The validator as a command: python3 plugins/plugin_utils/validator [options] FILE...
+"""The validator as a command: bin/validate [options] FILE...
 
 Prints what a compiler would print (file:line: severity: path: message) or, with --format json, one object a file and
 line. Ends with 0 if all files are valid (warnings are no fault), with 1 if one is not, with 2 if it could not look.
@@ -11,26 +11,23 @@ from __future__ import annotations
 import os
 import sys
 
-if __package__:
-    from . import catalogue, validate
-else:  # run as a folder or a file of a checkout
-    ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    sys.path[0] = ROOT
-    from plugins.plugin_utils.validator import catalogue, validate
+from . import catalogue, validate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .report import Report
 
-USAGE = """usage: validator [--kind dagster|workspace] [--format text|json] [--dagster 1.13] [--env NAMES] [--allow NAME]... FILE...
-       validator --schema [--kind dagster|workspace] [--dagster 1.13]
+USAGE = """usage: validate [--kind dagster|workspace] [--format text|json] [--dagster 1.13]
+                [--env NAMES] [--allow NAME]... FILE...
+       validate --schema [--kind dagster|workspace] [--dagster 1.13]
 
   FILE            dagster.yaml or workspace.yaml; - reads stdin
   --kind          what the files are; without it a file named workspace*.yaml is a workspace
   --format        text like a compiler's, or one JSON object a line and file
   --dagster       version or minor of the Dagster that reads the files
   --env           names of the variables that its process has, separated by commas; others are errors then
-  --allow         refusal or warning not to report: NAME, or NAME:dotted.path; custom_module:PACKAGE for classes of your own
+  --allow         refusal or warning not to report: NAME, or NAME:dotted.path; custom_module:PACKAGE for classes of
+                  your own
   --schema        print a JSON Schema for editors
 """
 VALUES = ("--kind", "--format", "--dagster", "--env", "--allow")
@@ -101,7 +98,7 @@ def main(arguments: list[str]) -> int:
         version = found.get("--dagster", [""])[-1]
         catalogue.minor_of(version)
     except (UsageError, ValueError) as error:
-        sys.stderr.write(f"validator: {error}\n{USAGE}")
+        sys.stderr.write(f"validate: {error}\n{USAGE}")
         return 2
     kind = found.get("--kind", [""])[-1]
     if "--schema" in found:
@@ -143,11 +140,7 @@ def main(arguments: list[str]) -> int:
 def _schema(kind: str, version: str) -> int:
     import json
 
-    from plugins.plugin_utils.validator.json_schema import json_schema
+    from .json_schema import json_schema
 
     sys.stdout.write(json.dumps(json_schema(catalogue.load(version), kind), indent=1) + "\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
