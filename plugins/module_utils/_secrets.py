@@ -16,20 +16,20 @@ if TYPE_CHECKING:  # the validator starts a process for each file: what it does 
 
 REMOVED = "VALUE_REMOVED_BY_DATAOPS_DAGSTER"
 
-_SECRET_NAME = (
+_NAME = (
     r"passw(or)?d|passphrase|(^|_)(pass|pwd|pw)$|secret|token|credential|connection_?string"
     r"|(api|access|account|private|customer|shared|encryption)_?key"
 )
 # A secret must not be hidden by being written as a number, but max_tokens: 100 is not one.
-_SECRET_NUMBER_NAME = r"passw(or)?d$|passphrase$|secret$"
+_NUMBER_NAME = r"passw(or)?d$|passphrase$|secret$"
 # Names of places where a secret is (a file, a variable, an object of Kubernetes or AWS), not secrets.
-_SECRET_PLACE = (
+_PLACE = (
     r"_(env|envvar|env_var|file|path|dir|name|names|arn|arns|ref|tag|url|uri|type|provider|policy|ttl|timeout|seconds)$"
     r"|^(default_azure_credential|env_secrets|image_pull_secrets|postgres_password_secret|secrets|.*_secret_key_ref)$"
 )
 # user:password@ in a URL; "host:5000/image@sha256:..." is an image reference, hence the look-ahead.
-_URL_PASSWORD = r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/@:]*:(?!\d+/)[^\s@]+@"
-_QUERY_PASSWORD = r"(?i)(?:^|[?&;\s])(?:password|passwd|pwd|secret|token|sig)=[^&;\s]+"
+_IN_URL = r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/@:]*:(?!\d+/)[^\s@]+@"
+_IN_QUERY = r"(?i)(?:^|[?&;\s])(?:password|passwd|pwd|secret|token|sig)=[^&;\s]+"
 
 
 def looks_secret(name: str) -> bool:
@@ -37,7 +37,7 @@ def looks_secret(name: str) -> bool:
     if not name.islower():
         name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
     snake = name.replace("-", "_").replace(".", "_").lower()
-    return bool(re.search(_SECRET_NAME, snake)) and not re.search(_SECRET_PLACE, snake)
+    return bool(re.search(_NAME, snake)) and not re.search(_PLACE, snake)
 
 
 def literal_secrets(config: Any) -> Iterator[tuple[Path, str, str]]:
@@ -79,12 +79,12 @@ def _without_secret(value: Any) -> str:
     name, equals, _content = value.partition("=")
     if equals and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) and not _has_password(value):
         return f"{name}={REMOVED}"
-    clean = re.sub(_QUERY_PASSWORD, lambda match: f"{match.group().partition('=')[0]}={REMOVED}", _mask_urls(value))
+    clean = re.sub(_IN_QUERY, lambda match: f"{match.group().partition('=')[0]}={REMOVED}", _mask_urls(value))
     return clean if clean != value else REMOVED
 
 
 def _mask_urls(text: str) -> str:
-    return re.sub(_URL_PASSWORD, lambda match: re.sub(r"(://[^:]*:).*@$", rf"\g<1>{REMOVED}@", match.group()), text)
+    return re.sub(_IN_URL, lambda match: re.sub(r"(://[^:]*:).*@$", rf"\g<1>{REMOVED}@", match.group()), text)
 
 
 def masked(text: str) -> str:
@@ -102,15 +102,13 @@ def masked(text: str) -> str:
 def _is_secret_value(name: str, value: Any) -> bool:
     if isinstance(value, str):
         return bool(value)
-    return (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and bool(re.search(_SECRET_NUMBER_NAME, name))
-    )
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(re.search(_NUMBER_NAME, name))
 
 
 def _has_password(text: str) -> bool:
     if "://" not in text and "=" not in text:
         return False
-    return bool(re.search(_URL_PASSWORD, text) or re.search(_QUERY_PASSWORD, text))
+    return bool(re.search(_IN_URL, text) or re.search(_IN_QUERY, text))
 
 
 def _env_vars_hint(variable: str) -> str:

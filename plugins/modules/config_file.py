@@ -216,7 +216,7 @@ class ConfigFile:
         lines = [f"{problem['path'] or '(whole file)'}: {problem['message']}" for problem in found]
         count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
         self.module.fail_json(
-            msg=f"{self.path} was not written: the catalogue of the collection accepts it, but the Dagster of this host "
+            msg=f"{self.path} was not written: the catalogue of the collection accepts it, the Dagster of this host "
             f"has {count}; change {self.variable} in the inventory, and please report the difference:\n"
             + "\n".join(lines),
             path=self.path,

@@ -2,10 +2,11 @@
 
     agreement.py corpus [--minor 1.13]... [--write]      every file of the corpus; --write keeps Dagster's verdicts
     agreement.py fuzz --count 2000 --seed 1 [--minor 1.13]...
+    agreement.py corpus fuzz                             both, with one start of Dagster
 
-Real Dagster answers in a process of its own for each minor, from .cache/oracle/<minor> (`tests/rig/rig oracle`), or from
-the folder ORACLE_VENVS names. Prints each disagreement and the rates; ends with 1 if the corpus has one, or the fuzzer
-more than one in a thousand.
+Real Dagster answers in a process of its own for each minor, from .cache/oracle/<minor> (`tests/rig/rig oracle`), or
+from the folder that ORACLE_VENVS names. Prints each disagreement and the rates; ends with 1 if the corpus has one, or
+the fuzzer more than one in a thousand.
 """
 
 from __future__ import annotations
@@ -68,59 +69,62 @@ class Dagster:
         self.process.wait(timeout=60)
 
 
-def disagreements(minor: str, files: Iterable[tuple[str, str, bytes]]) -> Iterator[str]:
+def disagreements(dagster: Dagster, minor: str, files: Iterable[tuple[str, str, bytes]]) -> Iterator[str]:
     """A text for each file on which Dagster and the validator differ."""
-    dagster = Dagster(minor)
-    try:
-        for name, kind, content in files:
-            accepted, reason = dagster.verdict(kind, content)
-            report = validate(content, kind, minor)
-            if report.accepted_by_dagster != accepted:
-                ours = "; ".join(f"{error.path}: {error.message}" for error in report.errors[:3]) or "accepted"
-                text = content.decode("utf-8", "backslashreplace")
-                yield f"--- {minor} {name}\n{text}\n    Dagster: {reason or 'accepted'}\n    we:      {ours}\n"
-    finally:
-        dagster.close()
+    for name, kind, content in files:
+        accepted, reason = dagster.verdict(kind, content)
+        report = validate(content, kind, minor)
+        if report.accepted_by_dagster != accepted:
+            ours = "; ".join(f"{error.path}: {error.message}" for error in report.errors[:3]) or "accepted"
+            text = content.decode("utf-8", "backslashreplace")
+            yield f"--- {minor} {name}\n{text}\n    Dagster: {reason or 'accepted'}\n    we:      {ours}\n"
+
+
+def mutated(minor: str, count: int, seed: int) -> Iterator[tuple[str, str, bytes]]:
+    """(name, kind, content) of mutated files."""
+    made = Mutator(seed, corpus.cases(), catalogue.load(minor).data).files_of(count)
+    for number, (kind, content) in enumerate(made):
+        yield f"seed {seed} file {number}", kind, content
+
+
+def compare(dagster: Dagster, minor: str, what: str, files: list[tuple[str, str, bytes]]) -> float:
+    """Print the disagreements and the rate; returns the share of disagreements."""
+    started = time.monotonic()
+    found = list(disagreements(dagster, minor, files))
+    sys.stdout.writelines(found)
+    share = len(found) / len(files)
+    taken = time.monotonic() - started
+    print(
+        f"{what} {minor}: {len(files) - len(found)} of {len(files)} agree ({1 - share:.3%}), {taken:.0f} s", flush=True
+    )
+    return share
 
 
 def main() -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("what", choices=("corpus", "fuzz"))
+    parser.add_argument("what", nargs="+", choices=("corpus", "fuzz"))
     parser.add_argument("--minor", action="append", choices=catalogue.minors())
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    minors = options.minor or catalogue.minors()
-    cases, bad = corpus.cases(), 0
+    files = [(case.name, case.kind, case.content) for case in corpus.cases()]
     verdicts: dict[str, dict[str, bool]] = {}
-    for minor in minors:
-        started = time.monotonic()
-        if options.what == "corpus" and options.write:
-            dagster = Dagster(minor)
-            verdicts[minor] = {
-                f"{case.kind}/{case.name}": dagster.verdict(case.kind, case.content)[0] for case in cases
-            }
-            dagster.close()
-        if options.what == "corpus":
-            files = [(case.name, case.kind, case.content) for case in cases]
-        else:
-            made = Mutator(options.seed, cases, catalogue.load(minor).data).files_of(options.count)
-            files = [
-                (f"seed {options.seed} file {number}", kind, content) for number, (kind, content) in enumerate(made)
-            ]
-        found = list(disagreements(minor, files))
-        sys.stdout.writelines(found)
-        share = len(found) / len(files)
-        bad += share > (MOST_WRONG if options.what == "fuzz" else 0)
-        taken = time.monotonic() - started
-        print(
-            f"{options.what} {minor}: {len(files) - len(found)} of {len(files)} agree ({1 - share:.4%}), {taken:.0f} s"
-        )
+    bad = False
+    for minor in options.minor or catalogue.minors():
+        dagster = Dagster(minor)
+        if options.write:
+            verdicts[minor] = {f"{kind}/{name}": dagster.verdict(kind, content)[0] for name, kind, content in files}
+        if "corpus" in options.what:
+            bad = compare(dagster, minor, "corpus", files) > 0 or bad
+        if "fuzz" in options.what:
+            made = list(mutated(minor, options.count, options.seed))
+            bad = compare(dagster, minor, "fuzz", made) > MOST_WRONG or bad
+        dagster.close()
     if verdicts:
         corpus.VERDICTS.write_text(json.dumps(verdicts, indent=0, sort_keys=True) + "\n", encoding="utf-8")
-    return int(bad > 0)
+    return int(bad)
 
 
 if __name__ == "__main__":

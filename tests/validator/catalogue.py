@@ -18,13 +18,12 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from oracle import ENVIRONMENT, Oracle, Refused, load, quiet
-
-from _dagster_check import BASES  # isort: skip  (oracle makes it importable)
+from oracle import BASES, ENVIRONMENT, Oracle, Refused, load, quiet
 
 PACKAGES = (
     "dagster",
@@ -57,17 +56,19 @@ def modules() -> Iterator[tuple[str, Any]]:
         for name in names:
             if NOT_IMPORTED.search(name):
                 continue
-            try:
+            with suppress(Exception, SystemExit):  # may need a package that nobody asked for
                 yield name, importlib.import_module(name)
-            except (Exception, SystemExit):  # needs a package that nobody asked for
-                continue
 
 
 class Types:
-    """Dagster's config types as JSON: a scalar is its name, everything else its number in a list without repetitions."""
+    """Dagster's config types as JSON: a scalar is its name, all else its number in a list without repetitions."""
 
-    SCALARS = {"Int": "int", "String": "str", "Bool": "bool", "Float": "float"}
-    SOURCES = {"StringSourceType": "str_source", "IntSourceType": "int_source", "BoolSourceType": "bool_source"}
+    SCALARS: ClassVar = {"Int": "int", "String": "str", "Bool": "bool", "Float": "float"}
+    SOURCES: ClassVar = {
+        "StringSourceType": "str_source",
+        "IntSourceType": "int_source",
+        "BoolSourceType": "bool_source",
+    }
 
     def __init__(self) -> None:
         self.table: list[dict[str, Any]] = []
@@ -147,7 +148,14 @@ def sample(config: Any, name: str = "") -> Any:
 
 
 # What constructors may dislike although the type allows it.
-VARIANTS = {"null": None, "empty text": "", "empty list": [], "empty mapping": {}, "zero": 0, "negative": -2}
+VARIANTS: dict[str, Any] = {
+    "null": None,
+    "empty text": "",
+    "empty list": [],
+    "empty mapping": {},
+    "zero": 0,
+    "negative": -2,
+}
 
 
 class Constructors:
@@ -159,7 +167,7 @@ class Constructors:
         self.data = load("dagster._serdes:ConfigurableClassData")
 
     def error(self, klass: Any, config: Any) -> str | None:
-        """What the constructor says against a configuration; None if nothing. Raises TypeError if the types are wrong."""
+        """What the constructor says against a configuration; None if nothing. TypeError if the types are wrong."""
         processed = self.process(klass.config_type(), config)
         if not processed.success:
             raise TypeError(f"{klass.__name__}: {processed.errors}")
@@ -224,7 +232,7 @@ def catalogue(oracle: Oracle) -> dict[str, Any]:
     imported = dict(modules())
     for module_name, module in sorted(imported.items()):
         for attribute, klass in sorted(vars(module).items()):
-            if not inspect.isclass(klass):
+            if not is_class(klass):
                 continue
             sections = [section for section, base in bases.items() if base in inspect.getmro(klass)]
             if issubclass(klass, instance):
@@ -276,6 +284,10 @@ def catalogue(oracle: Oracle) -> dict[str, Any]:
     }
 
 
+def is_class(value: Any) -> bool:
+    return inspect.isclass(value)
+
+
 def exists(pointer: str) -> bool:
     try:
         load(pointer)
@@ -301,11 +313,9 @@ def drivers() -> list[str]:
     names |= {"mariadb", *(name.replace("mysql", "mariadb") for name in names if name.startswith("mysql"))}
     found = []
     for name in sorted(names):
-        try:
+        with suppress(Exception):  # no such driver, or its library is not there
             create(make_url(f"{name}://u:p@h/d"))
-        except Exception:  # no such driver, or its library is not there
-            continue
-        found.append(name)
+            found.append(name)
     return found
 
 

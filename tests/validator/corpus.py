@@ -1,7 +1,7 @@
 """The corpus: files that show every class, rule and trap of dagster.yaml and workspace.yaml.
 
 corpus/dagster.txt and corpus/workspace.txt hold a file after each `=== name`; they are no files of their own because
-most of them would not pass a linter. In one marked (escaped), backslash sequences stand for bytes (\\t, \\r, \\xe9, \\ufeff).
+most of them would not pass a linter. In one marked (escaped), backslash sequences stand for bytes (\\t or \\xe9).
 verdicts.json has what real Dagster says of each, by minor: `agreement.py corpus --write` asks it.
 """
 

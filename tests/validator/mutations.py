@@ -76,7 +76,7 @@ class Mutator:
     """Makes mutated files, the same ones for the same seed."""
 
     def __init__(self, seed: int, files: Sequence[Case], catalogue: dict[str, Any]) -> None:
-        self.random = random.Random(seed)
+        self.random = random.Random(seed)  # noqa: S311 - the same files for the same seed
         self.catalogue = catalogue
         self.files = list(files)
         self.parsed = []
@@ -110,8 +110,9 @@ class Mutator:
             other = self.random.choice([found for other, found in self.parsed if other == kind])
             data.update(copy.deepcopy(other))
         changes: list[Callable[[Any, Any], None]] = [
-            self._drop, self._misspell, self._replace, self._replace, self._add, self._add, self._move, self._class, self._nudge,
-        ]  # fmt: skip
+            *(self._drop, self._misspell, self._replace, self._replace, self._add, self._add),
+            *(self._move, self._class, self._nudge),
+        ]
         for _ in range(self.random.choice((1, 1, 1, 2, 3))):
             places = list(self._places(data))
             if not places:

@@ -1,8 +1,8 @@
 """What real Dagster says of a dagster.yaml or workspace.yaml: the yardstick of the validator.
 
 Runs under the Python of an environment made from oracle-1.X.lock. It goes the way a Dagster process goes: the file is
-loaded, the instance reference built, each class imported, checked, configured and constructed; what a process does later
-(launcher, coordinator, compute logs) is done at once. Nothing may act on the world, so the verdict ends where a
+loaded, the instance reference built, each class imported, checked, configured and constructed; what a process does
+later (launcher, coordinator, compute logs) is done at once. Nothing may act on the world, so the verdict ends where a
 constructor connects, writes or looks for credentials: what comes after depends on the machine, not on the file.
 
 As a program it answers one JSON line per line: {"kind": "dagster" | "workspace", "text": "..."} or, for bytes that are
@@ -29,7 +29,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "plugins" / "module_utils"))
 
-from _dagster_check import Blocked, Guard, load, text_of  # noqa: E402
+check: Any = importlib.import_module("_dagster_check")
+BASES, Guard, load, text_of = check.BASES, check.Guard, check.load, check.text_of
+Blocked: Any = check.Blocked
 
 # The value of a variable that a file takes from the environment, by the key that takes it.
 ENVIRONMENT = {
@@ -159,7 +161,7 @@ class Oracle:
     def _call(self, function: Callable[..., Any], *args: Any) -> Any:
         try:
             return self.guard.call(function, *args)
-        except Blocked:
+        except Blocked:  # type: ignore[misc,unused-ignore]
             return None
         except (Exception, SystemExit, RecursionError) as error:
             if type(error).__name__ in OF_THIS_MACHINE or isinstance(error, (FileNotFoundError, PermissionError)):

@@ -37,8 +37,8 @@ def validate(
 
     kind: dagster or workspace. version: of the Dagster that reads it, the newest known minor by default; ValueError if
     it has no catalogue. env: names of the variables of that process, None if they are not known. allow: names of
-    refusals and warnings that shall not be reported, as in literal_secret or literal_secret:storage.postgres.postgres_url;
-    custom_module:NAME takes classes of a module (or package) that only the hosts have.
+    refusals and warnings that shall not be reported: literal_secret, or literal_secret:storage.mysql.mysql_url for one
+    place. custom_module:NAME takes classes of a module (or package) that only the hosts have.
     """
     known = catalogues.load(version)
     try:

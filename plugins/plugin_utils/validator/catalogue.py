@@ -56,7 +56,7 @@ class Catalogue:
     @property
     def top_level(self) -> dict[str, Any]:
         """The keys of dagster.yaml."""
-        return self.types[self.data["instance"]]["shape"]  # type: ignore[no-any-return]
+        return self.types[self.data["instance"]]["shape"]
 
     def has_fields(self, kind: int) -> bool:
         """Whether a type is a mapping of named keys."""
@@ -70,7 +70,7 @@ class Catalogue:
         return inner if self.has_fields(kind) else {}
 
     def offers(self, section: str) -> Iterator[tuple[str, str, str]]:
-        """(module, class, identity) of everything a section can hold that is meant for use; the shortest module first."""
+        """(module, class, identity) of what a section can hold and is meant for use; the shortest module first."""
         found = []
         for module, names in self.modules.items():
             for name, identity in names.items():

@@ -30,6 +30,7 @@ _DATABASE_URL = (
     r"(?:/(?P<database>[^\?]*))?(?:\?(?P<query>.*))?"
 )
 _HOST = r"(?i)^((?!-)[A-Z\d-]{1,63}(?<!-)\.)*((?!-)[A-Z\d-]{1,63}(?<!-))\.?$"
+_REGION = r"(?!-)[a-zA-Z\d-]{1,63}(?<!-)"
 # What makes of the parts of a URL something else than they are.
 _DELIMITERS = frozenset(":/?@[]")
 # Tags that would not fit into what ECS takes.
@@ -92,6 +93,10 @@ def _postgres(checker: Checker, config: dict[str, Any], path: Path) -> None:
             "found auth_provider beside postgres_url",
             "use postgres_db instead of postgres_url",
         )
+    region = _known(((config.get("auth_provider") or {}).get("aws_wif") or {}).get("region"))
+    if isinstance(region, str) and not re.fullmatch(_REGION, region):
+        at = (*path, "auth_provider", "aws_wif", "region")
+        report.error(at, f"found {shown(region)}, which is no region", "for example eu-central-1")
     if url:
         _database_url(checker, _known(url), (*path, "postgres_url"), "postgresql://user@host:5432/database")
     elif fields is None:

@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .report import Path
     from .schema import Checker
 
 LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG", "NOTSET", "FATAL", "WARN")
@@ -106,19 +107,19 @@ def _docker(checker: Checker, config: dict[Any, Any]) -> None:
                 hint = did_you_mean(key, known) or "see the parameters of docker.containers.create"
                 report.refuse("unknown_container_kwarg", (*at, "container_kwargs", key), message, hint)
         volumes = kwargs.get("volumes")
-        items = (
-            volumes.items() if isinstance(volumes, dict) else enumerate(volumes if isinstance(volumes, list) else ())
+        mounts = (
+            volumes.items() if isinstance(volumes, dict) else enumerate(volumes) if isinstance(volumes, list) else ()
         )
-        for key, volume in items:
+        for key, volume in mounts:
             if "docker.sock" in f"{key} {volume}":
-                path = (*at, "container_kwargs", "volumes", key)
+                where: Path = (*at, "container_kwargs", "volumes", key)
                 message = "found the Docker socket mounted into every run, which makes each run root on the host"
-                report.warn("docker_socket", path, message, "leave it out: the launcher does not need it")
+                report.warn("docker_socket", where, message, "leave it out: the launcher does not need it")
     monitoring = config.get("run_monitoring")
     if not isinstance(monitoring, dict) or monitoring.get("enabled") is not True:
-        path = ("run_monitoring", "enabled") if isinstance(monitoring, dict) else ("run_launcher",)
+        where = ("run_monitoring", "enabled") if isinstance(monitoring, dict) else ("run_launcher",)
         message = "run monitoring is off: a run whose container dies stays STARTED for ever"
-        report.warn("run_monitoring_off", path, message, "write run_monitoring: {enabled: true}")
+        report.warn("run_monitoring_off", where, message, "write run_monitoring: {enabled: true}")
     storage = config.get("storage")
     if (isinstance(storage, dict) and "sqlite" in storage) or not ({"storage", "run_storage"} & set(config)):
         message = "found SQLite as storage: run containers have a file of their own, and the runs are never seen"
@@ -134,7 +135,7 @@ def _compute_logs(checker: Checker, config: dict[Any, Any]) -> None:
     name, options = _options(config, "compute_logs")
     at = ("compute_logs", "config")
     if name == "GCSComputeLogManager" and options.get("json_credentials_envvar") == "GOOGLE_APPLICATION_CREDENTIALS":
-        message = "found GOOGLE_APPLICATION_CREDENTIALS, which holds the path of a file; Dagster reads JSON text from it and fails"
+        message = "found GOOGLE_APPLICATION_CREDENTIALS, which holds the path of a file; Dagster wants JSON text in it"
         hint = "leave the key out (the default credentials read that file), or name a variable that holds the JSON text"
         checker.report.warn("gcs_credentials_path", (*at, "json_credentials_envvar"), message, hint)
 

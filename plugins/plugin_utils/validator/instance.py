@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .report import Path
     from .schema import Checker
 
 LEGACY_STORAGES = ("run_storage", "event_log_storage", "schedule_storage")
@@ -31,8 +32,12 @@ MODERN = {
     "run_launcher.config.job_image": (
         "leave it out: the image is that of the code location; the pull policy is image_pull_policy: Always"
     ),
-    "run_launcher.config.instance_config_map": "add instance_config_map: the ConfigMap with dagster.yaml, which run pods mount",
-    "compute_logs.config.default_azure_credential": "write default_azure_credential: {} (options of the credential, none needed)",
+    "run_launcher.config.instance_config_map": (
+        "add instance_config_map: the name of the ConfigMap with dagster.yaml, which run pods mount"
+    ),
+    "compute_logs.config.default_azure_credential": (
+        "write default_azure_credential: {} (options of the credential, none needed)"
+    ),
 }
 
 
@@ -112,7 +117,7 @@ def _concurrency(checker: Checker, config: dict[Any, Any]) -> None:
         )
     inner = pools if isinstance(pools, dict) else {}
     most = checker.catalogue.data["max_pool_limit"]
-    limits = {("concurrency", "pools", "default_limit"): inner.get("default_limit")}
+    limits: dict[Path, Any] = {("concurrency", "pools", "default_limit"): inner.get("default_limit")}
     if "pools" not in section:
         limits["concurrency", "default_op_concurrency_limit"] = old
     for path, limit in limits.items():

@@ -1,6 +1,6 @@
 # Copyright (c) 2026, the dataops.dagster authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the validator says: findings of three severities, each with a place, what is wrong, and what to write instead."""
+"""What the validator says: findings of three severities, each with a place, what is wrong, and what to write."""
 
 from __future__ import annotations
 

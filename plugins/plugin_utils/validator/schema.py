@@ -71,7 +71,7 @@ class Checker:
             return self._scalar(kind, value, path, processed)
         entry = self.catalogue.types[kind]
         ((word, inner),) = entry.items()
-        return getattr(self, f"_{word}")(inner, value, path, processed)  # type: ignore[no-any-return]
+        return getattr(self, f"_{word}")(inner, value, path, processed)
 
     # --- one type each ---
 
@@ -113,7 +113,7 @@ class Checker:
         good = True
         for key in value:
             if not isinstance(key, str) and (strict or processed):
-                good = self._key(key, value, path)
+                good = self._key(key, path)
             elif strict and key not in fields:
                 good = self._unknown(key, fields, value, path)
         for name, field in fields.items():
@@ -140,7 +140,7 @@ class Checker:
             return False
         ((key, inner),) = value.items()
         if key not in fields:
-            return self._unknown(key, fields, value, path) if isinstance(key, str) else self._key(key, value, path)
+            return self._unknown(key, fields, value, path) if isinstance(key, str) else self._key(key, path)
         kind = fields[key][0]
         if inner is None and not isinstance(kind, str) and self.catalogue.has_fields(kind):
             inner = {}  # as Dagster does: the key alone selects it
@@ -229,7 +229,7 @@ class Checker:
         self.report.error((*path, key), message, self.hint_for((*path, key)) or did_you_mean(key, free or fields))
         return False
 
-    def _key(self, key: Any, value: Any, path: Path) -> bool:
+    def _key(self, key: Any, path: Path) -> bool:
         self.report.error(
             (*path, key), f"found the key {key!r}; expected text", "quote the key: YAML reads on, yes and 1 otherwise"
         )

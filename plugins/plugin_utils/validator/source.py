@@ -151,12 +151,13 @@ def _refuse_depth(text: str) -> None:
         return
     depth = 0
     try:
-        for event in yaml.parse(text, Loader=FastLoader or SlowLoader):
+        events: Any = yaml.parse(text, Loader=FastLoader or SlowLoader)
+        for event in events:
             if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
                 depth += 1
                 if depth > MAX_DEPTH:
-                    line = event.start_mark.line + 1
-                    raise SourceError(f"found more than {MAX_DEPTH} levels inside each other", line)
+                    mark: Any = event.start_mark
+                    raise SourceError(f"found more than {MAX_DEPTH} levels inside each other", mark.line + 1)
             elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
                 depth -= 1
     except (yaml.YAMLError, ValueError):

@@ -47,6 +47,7 @@ class Host:
 
     def execute(self, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         assert module_name == "dataops.dagster.config_file"
+        assert task_vars == {}
         self.sent.append(module_args)
         return {**self.answer, "invocation": {"module_args": module_args}}
 

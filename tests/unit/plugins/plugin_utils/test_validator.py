@@ -1,4 +1,4 @@
-"""The validator: what it says, and that nothing makes it crash or wait. Whether it is right, tests/validator asks Dagster."""
+"""The validator: what it says, and that nothing makes it crash or wait. tests/validator asks Dagster if it is right."""
 
 from __future__ import annotations
 
@@ -67,31 +67,97 @@ def test_a_finding_names_place_found_allowed_and_nearest() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "path", "message", "hint"),
     [
-        ("run_monitoring:\n  poll_interval_seconds: '5'", 2, "run_monitoring.poll_interval_seconds", "the text '5'; expected a whole number", "write 5 without quotes"),
+        (
+            "run_monitoring:\n  poll_interval_seconds: '5'",
+            2,
+            "run_monitoring.poll_interval_seconds",
+            "the text '5'; expected a whole number",
+            "write 5 without quotes",
+        ),
         ("telemetry: {enabled: 'no'}", 1, "telemetry.enabled", "expected true or false", "write no without quotes"),
-        ("run_monitoring: {poll_interval_seconds: 5.0}", 1, "run_monitoring.poll_interval_seconds", "the number 5.0", "write 5"),
+        (
+            "run_monitoring: {poll_interval_seconds: 5.0}",
+            1,
+            "run_monitoring.poll_interval_seconds",
+            "the number 5.0",
+            "write 5",
+        ),
         ("run_queue: {max_concurrent_runs: on}", 1, "run_queue.max_concurrent_runs", "true (written on)", ""),
-        ("python_logs: {managed_python_loggers: root}", 1, "python_logs.managed_python_loggers", "expected a list", "write [root]"),
+        (
+            "python_logs: {managed_python_loggers: root}",
+            1,
+            "python_logs.managed_python_loggers",
+            "expected a list",
+            "write [root]",
+        ),
         ("on: 1", 1, "True", "found the key True; expected text", "quote the key"),
-        ("run_launcher:\n  module: dagster_dokcer\n  class: DockerRunLauncher", 2, "run_launcher.module", "dagster_dokcer", "module: dagster_docker, class: DockerRunLauncher"),
-        ("run_launcher:\n  module: dagster_docker\n  class: DockerRunLancher", 3, "run_launcher.class", "DockerRunLancher", "did you mean module: dagster_docker, class: DockerRunLauncher?"),
-        ("compute_logs: {module: dagster_docker, class: DockerRunLauncher}", 1, "compute_logs.class", "is for run_launcher", "dagster_aws.s3:S3ComputeLogManager"),
-        ("run_launcher: {module: mine.dagster, class: L}", 1, "run_launcher.module", "mine.dagster", "custom_module:mine"),
+        (
+            "run_launcher:\n  module: dagster_dokcer\n  class: DockerRunLauncher",
+            2,
+            "run_launcher.module",
+            "dagster_dokcer",
+            "module: dagster_docker, class: DockerRunLauncher",
+        ),
+        (
+            "run_launcher:\n  module: dagster_docker\n  class: DockerRunLancher",
+            3,
+            "run_launcher.class",
+            "DockerRunLancher",
+            "did you mean module: dagster_docker, class: DockerRunLauncher?",
+        ),
+        (
+            "compute_logs: {module: dagster_docker, class: DockerRunLauncher}",
+            1,
+            "compute_logs.class",
+            "is for run_launcher",
+            "dagster_aws.s3:S3ComputeLogManager",
+        ),
+        (
+            "run_launcher: {module: mine.dagster, class: L}",
+            1,
+            "run_launcher.module",
+            "mine.dagster",
+            "custom_module:mine",
+        ),
         ("storage: {sqlite: {base_dir: {env: A, x: 1}}}", 1, "storage.sqlite.base_dir", "text or {env: NAME}", ""),
-        ("storage: {sqlite: {base_dir: {environment: A}}}", 1, "storage.sqlite.base_dir.environment", "'environment'", ""),
+        (
+            "storage: {sqlite: {base_dir: {environment: A}}}",
+            1,
+            "storage.sqlite.base_dir.environment",
+            "'environment'",
+            "",
+        ),
         ("data_retention: {}", 1, "data_retention", "data_retention", "write retention"),
         ("telemetry:\n\tenabled: false", 2, "", "cannot be read", "spaces, never with tabs"),
         ("telemetry: !vault x", 1, "", "cannot be read", "{env: NAME}"),
         ("a: b\n---\nc: d", 2, "", "second document", "one file holds one document"),
         ("telemetry: {{ x }}", 1, "", "as a key", "quoted"),
         (b"telemetry: \xff", 1, "", "no UTF-8", "UTF-8"),
-        ("run_queue: {}\nrun_coordinator: {module: dagster, class: QueuedRunCoordinator}", 1, "run_queue", "only one of them", "which is the default"),
+        (
+            "run_queue: {}\nrun_coordinator: {module: dagster, class: QueuedRunCoordinator}",
+            1,
+            "run_queue",
+            "only one of them",
+            "which is the default",
+        ),
         ("concurrency: {pools: {granularity: step}}", 1, "concurrency.pools.granularity", "expected run or op", ""),
         ("concurrency: {pools: {default_limit: 5000}}", 1, "concurrency.pools.default_limit", "from 0 to 1000", ""),
-        ("run_monitoring: {enabled: true, max_resume_run_attempts: 1}", 1, "run_monitoring.max_resume_run_attempts", "DefaultRunLauncher cannot resume", "0"),
-        ("storage: {postgres: {postgres_url: 'x'}}", 1, "storage.postgres.postgres_url", "no database URL", "postgresql://"),
+        (
+            "run_monitoring: {enabled: true, max_resume_run_attempts: 1}",
+            1,
+            "run_monitoring.max_resume_run_attempts",
+            "DefaultRunLauncher cannot resume",
+            "0",
+        ),
+        (
+            "storage: {postgres: {postgres_url: 'x'}}",
+            1,
+            "storage.postgres.postgres_url",
+            "no database URL",
+            "postgresql://",
+        ),
     ],
-)  # fmt: skip
+)
 def test_errors(text: str, line: int, path: str, message: str, hint: str) -> None:
     report = subject.validate(text)
     finding = report.errors[0]
@@ -106,10 +172,18 @@ def test_errors(text: str, line: int, path: str, message: str, hint: str) -> Non
     ("text", "name", "path"),
     [
         ("telemetry: {}\ntelemetry: {}", "duplicate_key", "telemetry"),
-        ("storage: {mysql: {mysql_db: {hostname: h, username: u, password: hunter2, db_name: d}}}", "literal_secret", "storage.mysql.mysql_db.password"),
-        ("run_storage: {module: dagster_postgres, class: PostgresRunStorage, config: {postgres_url: {env: U}}}", "partial_legacy_storage", "run_storage"),
+        (
+            "storage: {mysql: {mysql_db: {hostname: h, username: u, password: hunter2, db_name: d}}}",
+            "literal_secret",
+            "storage.mysql.mysql_db.password",
+        ),
+        (
+            "run_storage: {module: dagster_postgres, class: PostgresRunStorage, config: {postgres_url: {env: U}}}",
+            "partial_legacy_storage",
+            "run_storage",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals_can_be_allowed_by_name(text: str, name: str, path: str) -> None:
     report = subject.validate(text)
     (finding,) = report.refusals
@@ -129,7 +203,11 @@ AROUND = "storage: {postgres: {postgres_url: {env: U}}}\nrun_monitoring: {enable
 @pytest.mark.parametrize(
     ("text", "name", "line"),
     [
-        (AROUND + DOCKER + "    container_kwargs:\n      volumes:\n        - /var/run/docker.sock:/x", "docker_socket", 9),
+        (
+            AROUND + DOCKER + "    container_kwargs:\n      volumes:\n        - /var/run/docker.sock:/x",
+            "docker_socket",
+            9,
+        ),
         (AROUND.replace("true", "false") + DOCKER + "    network: x", "run_monitoring_off", 2),
         (AROUND.split("\n")[1] + "\n" + DOCKER + "    network: x", "sqlite_in_containers", 2),
         ("run_queue: {max_concurrent_runs: 0}", "no_runs", 1),
@@ -139,10 +217,15 @@ AROUND = "storage: {postgres: {postgres_url: {env: U}}}\nrun_monitoring: {enable
         ("sensors: {num_workers: 2}", "no_effect", 1),
         ("python_logs: {python_log_level: VERBOSE}", "log_level", 1),
         ("storage: {sqlite: {base_dir: here}}", "relative_path", 1),
-        ("compute_logs: {module: dagster_gcp.gcs, class: GCSComputeLogManager, config: {bucket: b, json_credentials_envvar: GOOGLE_APPLICATION_CREDENTIALS}}", "gcs_credentials_path", 1),
+        (
+            "compute_logs: {module: dagster_gcp.gcs, class: GCSComputeLogManager, config: {bucket: b, "
+            "json_credentials_envvar: GOOGLE_APPLICATION_CREDENTIALS}}",
+            "gcs_credentials_path",
+            1,
+        ),
         ("run_launcher: {module: dagster._core.test_utils, class: ExplodingRunLauncher}", "class_for_tests", 1),
     ],
-)  # fmt: skip
+)
 def test_warnings(text: str, name: str, line: int) -> None:
     report = subject.validate(text)
     (finding,) = report.warnings
@@ -161,11 +244,17 @@ def test_unknown_container_kwarg() -> None:
     ("text", "expected"),
     [
         (
-            "run_launcher:\n  module: dagster_k8s\n  class: K8sRunLauncher\n  config:\n    service_account_name: dagster-run\n    annotations: {a: 'b'}",
-            {"run_launcher.config.instance_config_map": "ConfigMap", "run_launcher.config.annotations": "pod_template_spec_metadata"},
+            "run_launcher:\n  module: dagster_k8s\n  class: K8sRunLauncher\n  config:\n"
+            "    service_account_name: dagster-run\n    annotations: {a: 'b'}",
+            {
+                "run_launcher.config.instance_config_map": "ConfigMap",
+                "run_launcher.config.annotations": "pod_template_spec_metadata",
+            },
         ),
         (
-            "run_launcher:\n  module: dagster_celery_k8s\n  class: CeleryK8sRunLauncher\n  config:\n    broker: 'pyamqp://guest@rabbitmq:5672//'\n    job_image: {repository: r, tag: latest, pullPolicy: Always}\n",
+            "run_launcher:\n  module: dagster_celery_k8s\n  class: CeleryK8sRunLauncher\n  config:\n"
+            "    broker: 'pyamqp://guest@rabbitmq:5672//'\n"
+            "    job_image: {repository: r, tag: latest, pullPolicy: Always}\n",
             {
                 "run_launcher.config.instance_config_map": "ConfigMap",
                 "run_launcher.config.job_image": "image_pull_policy",
@@ -173,11 +262,12 @@ def test_unknown_container_kwarg() -> None:
             },
         ),
         (
-            "compute_logs:\n  module: dagster_azure.adls2\n  class: AzureBlobComputeLogManager\n  config: {storage_account: a, container: b, default_azure_credential: true}",
+            "compute_logs:\n  module: dagster_azure.adls2\n  class: AzureBlobComputeLogManager\n"
+            "  config: {storage_account: a, container: b, default_azure_credential: true}",
             {"compute_logs.module": "dagster_azure.blob", "compute_logs.config.default_azure_credential": "{}"},
         ),
     ],
-)  # fmt: skip
+)
 def test_reference_snippets_get_their_modern_form(text: str, expected: dict[str, str]) -> None:
     found = {error.path: error.hint for error in subject.validate(text).errors}
     assert set(found) == set(expected)
@@ -214,7 +304,8 @@ def test_env_in_free_form_parts_is_data() -> None:
 
 
 def test_classes_of_the_users_own() -> None:
-    text = "run_launcher: {module: mine.dagster, class: L, config: {a: 1}}\nrun_monitoring: {enabled: true, max_resume_run_attempts: 1}"
+    text = "run_launcher: {module: mine.dagster, class: L, config: {a: 1}}\n"
+    text += "run_monitoring: {enabled: true, max_resume_run_attempts: 1}"
     for allowed in ("custom_module:mine", "custom_module:mine.dagster"):
         assert findings(text, allow=[allowed]) == []
     text = "instance_class: {module: mine, class: I}\nmy_key: 1\ntelemetry: {enabled: 1}"
@@ -295,10 +386,11 @@ def test_data_is_what_yaml_reads(text: str) -> None:
         with pytest.raises(source.SourceError):
             source.read(text)
         return
-    try:
+    if repr(wanted).count("...") > text.count("..."):  # a list that contains itself
+        with pytest.raises(source.SourceError, match="contains itself"):
+            source.read(text)
+    else:
         assert repr(source.read(text).data) == repr(wanted)
-    except source.SourceError as error:
-        assert "contains itself" in error.message
 
 
 @given(TREES)
@@ -344,7 +436,7 @@ MERGE_BOMB = b"a: &a {x: 1}\n" + b"".join(
         (b"k: !x v\n" * 20_000, "unusual YAML"),
         (b'"' + b"a" * 200_000, "cannot be read"),
     ],
-)  # fmt: skip
+)
 def test_hostile_files_are_refused_quickly(content: bytes, words: str) -> None:
     started = time.process_time()
     report = subject.validate(content)
