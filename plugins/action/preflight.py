@@ -47,6 +47,17 @@ def summary(description: str | list[str]) -> str:
     return re.sub(r"\b[A-Z]\(([^)]*)\)", r"\1", first).rstrip(".")
 
 
+def sampled(value: Any) -> Any:
+    """Our own part of dagster.yaml, in which a value of the right type stands for each template."""
+    if isinstance(value, dict):
+        return {key: sampled(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [sampled(item) for item in value]
+    if isinstance(value, str) and "{{" in value:
+        return 1 if re.fullmatch(r"\{\{[^}]*\| int \}\}", value) else re.sub(r"\{\{[^}]*\}\}", "/x", value)
+    return value
+
+
 class ActionModule(ActionBase):
     """Checks variables and groups, and gives the host its C(dagster_topology) fact."""
 
@@ -116,11 +127,12 @@ class ActionModule(ActionBase):
         result.update(changed=False, ansible_facts={"dagster_topology": topology, "dagster_host": facts})
         return result
 
-    def _config_problems(self, values: dict[str, Any]) -> list[str]:
+    @staticmethod
+    def _config_problems(values: dict[str, Any]) -> list[str]:
         """Sentences about what dagster_config makes of the dagster.yaml of the services."""
         with open(os.path.join(COLLECTION, "roles", "instance", "vars", "main.yml"), encoding="utf-8") as stream:
             ours = yaml.safe_load(stream)
-        config = deep_merge(self._sampled(ours["__dagster_config"]), values["dagster_config"])
+        config = deep_merge(sampled(ours["__dagster_config"]), values["dagster_config"])
         version = str(values["dagster_version"])
         version = version if version in versions() else ""  # another problem says so
         env, allow = ours["__dagster_environment"], values["dagster_config_allow"]
@@ -130,16 +142,6 @@ class ActionModule(ActionBase):
             + (f" (dagster_config_allow: {finding.name})" if finding.name != "error" else "")
             for finding in [*report.errors, *report.refusals]
         ]
-
-    def _sampled(self, value: Any) -> Any:
-        """Our own part of dagster.yaml, in which a value of the right type stands for each template."""
-        if isinstance(value, dict):
-            return {key: self._sampled(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._sampled(item) for item in value]
-        if isinstance(value, str) and "{{" in value:
-            return 1 if re.fullmatch(r"\{\{[^}]*\| int \}\}", value) else re.sub(r"\{\{[^}]*\}\}", "/x", value)
-        return value
 
     @staticmethod
     def _refuse(host: str, problems: list[str]) -> None:
