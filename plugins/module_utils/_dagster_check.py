@@ -311,16 +311,23 @@ def unset_env(config_type: Any, value: Any, path: str) -> Iterator[tuple[str, st
                 yield from unset_env(fields[key].config_type, item, join(path, str(key)))
 
 
-def process(report: Report, schema: Any, value: Any, path: str) -> Any:
-    """Validate a value and resolve it as Dagster does; None, and the reasons reported, if it does not fit."""
+def validate(report: Report, schema: Any, value: Any, path: str) -> bool:
+    """Whether a value is of a type; the reasons are reported if it is not."""
     config_type = load("dagster._config:resolve_to_config_type")(schema)
     validated = load("dagster._config:validate_config")(config_type, value)
     for where, message in schema_errors(config_type, validated.errors or []):
         report.add(join(path, where), message)
+    return bool(validated.success)
+
+
+def process(report: Report, schema: Any, value: Any, path: str) -> Any:
+    """Validate a value and resolve it as Dagster does; None, and the reasons reported, if it does not fit."""
+    config_type = load("dagster._config:resolve_to_config_type")(schema)
+    valid = validate(report, schema, value, path)
     unset = list(unset_env(config_type, value, path))
     for where, name in unset:
         report.add(where, f"the environment variable {name} is not set for the services")
-    if unset or not validated.success:
+    if unset or not valid:
         return None
     processed = load("dagster._config:process_config")(config_type, value)
     for where, message in schema_errors(config_type, processed.errors or []):
@@ -340,7 +347,8 @@ def check_dagster_yaml(report: Report, guard: Guard, config: Any) -> None:
         return
     if "instance_class" in config:
         schema.update(instance_class_schema(report, config["instance_class"]))
-    attempt(report, "", lambda: process(report, schema, config, ""))
+    # As Dagster does: this level is validated only, values are resolved class by class.
+    attempt(report, "", lambda: validate(report, schema, config, ""))
     for one, others in EXCLUSIVE.items():
         beside = [name for name in others if name in config]
         if one in config and beside:
@@ -373,7 +381,10 @@ def instance_class_schema(report: Report, data: Any) -> Mapping[str, Any]:
         if not issubclass(klass, load("dagster._core.instance:DagsterInstance")):
             report.add("instance_class.class", f"{data['class']} is not a DagsterInstance")
             return {}
-        return klass.config_schema() if hasattr(klass, "config_schema") else {}
+        if not hasattr(klass, "config_schema"):
+            report.add("instance_class.class", f"{data['class']} has no configuration of its own, so Dagster fails")
+            return {}
+        return klass.config_schema()  # type: ignore[no-any-return]
 
     return attempt(report, "instance_class", read) or {}
 

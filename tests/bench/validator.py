@@ -85,9 +85,9 @@ def main() -> int:
         pairs = [
             (
                 children([sys.executable, "-c", "import yaml"]),
-                children([sys.executable, str(ROOT / "bin/validate"), file.name]),
+                children([sys.executable, str(ROOT / "bin/validate.py"), file.name]),
             )
-            for _ in range(ROUNDS)
+            for _round in range(ROUNDS)
         ]
     times = statistics.median(command for _base, command in pairs) / statistics.median(base for base, _command in pairs)
     rows = [

@@ -97,7 +97,7 @@ class Mutator:
 
     def files_of(self, count: int) -> Iterator[tuple[str, bytes]]:
         """(kind, content) of mutated files."""
-        for _ in range(count):
+        for _round in range(count):
             yield self.by_text() if self.random.random() < 0.4 else self.by_data()
 
     # --- data ---
@@ -113,7 +113,7 @@ class Mutator:
             *(self._drop, self._misspell, self._replace, self._replace, self._add, self._add),
             *(self._move, self._class, self._nudge),
         ]
-        for _ in range(self.random.choice((1, 1, 1, 2, 3))):
+        for _round in range(self.random.choice((1, 1, 1, 2, 3))):
             places = list(self._places(data))
             if not places:
                 break
@@ -180,7 +180,7 @@ class Mutator:
             name = self.random.choice(sorted(inner))
             return {name: self._sample(inner[name][0])}
         if word == "array":
-            return [self._sample(inner) for _ in range(self.random.randrange(3))]
+            return [self._sample(inner) for _round in range(self.random.randrange(3))]
         if word == "map":
             return {"k": self._sample(inner[1])}
         if word == "noneable":
@@ -234,7 +234,7 @@ class Mutator:
         """A file whose text was changed in one to three places."""
         case = self.random.choice(self.files)
         text = case.content.decode("utf-8", "surrogateescape")
-        for _ in range(self.random.choice((1, 1, 2, 3))):
+        for _round in range(self.random.choice((1, 1, 2, 3))):
             text = self._edited(text)
         return case.kind, text.encode("utf-8", "surrogateescape")
 

@@ -29,6 +29,7 @@ def check(checker: Checker, config: dict[Any, Any]) -> None:
         _monitoring,
         _queue,
         _workers,
+        _unresolved,
         _paths,
         _logs,
         _database,
@@ -190,6 +191,15 @@ def _workers(checker: Checker, config: dict[Any, Any]) -> None:
             elif options.get("use_threads") is not True:
                 message = f"found {key} without use_threads: true, where it does nothing"
                 checker.report.warn("no_effect", (section, key), message, "add use_threads: true")
+
+
+def _unresolved(checker: Checker, config: dict[Any, Any]) -> None:
+    """The schema takes a variable there, and nothing ever looks it up."""
+    options = config.get("auto_materialize")
+    for key, value in options.items() if isinstance(options, dict) else ():
+        if isinstance(value, dict) and set(value) == {"env"}:
+            message = f"found {{env: {value['env']}}}, which Dagster takes here and never looks up"
+            checker.report.warn("env_not_resolved", ("auto_materialize", key), message, "write the value")
 
 
 def _paths(checker: Checker, config: dict[Any, Any]) -> None:

@@ -55,7 +55,7 @@ def _type(kind: str | int) -> dict[str, Any]:
         return {"$ref": f"#/definitions/type{kind}"}
     if kind == "any":
         return {}
-    base, _, source = kind.partition("_")
+    base, _mark, source = kind.partition("_")
     scalar = {"type": SCALARS[base]}
     return {"anyOf": [scalar, {"$ref": "#/definitions/env"}]} if source else scalar
 

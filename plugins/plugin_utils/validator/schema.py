@@ -78,7 +78,7 @@ class Checker:
     def _scalar(self, kind: str, value: Any, path: Path, processed: bool) -> bool:
         if kind == "any":
             return True
-        base, _, source = kind.partition("_")
+        base, _mark, source = kind.partition("_")
         if source and isinstance(value, (dict, list)):
             return self._source(kind, value, path, processed)
         if value is not None and is_scalar(base, value):
