@@ -25,6 +25,9 @@ def deep_merge(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, A
     - a section that names another class replaces the whole section: the options of one launcher make no sense
       for another one;
     - `storage` holds exactly one backend, so another backend replaces ours.
+
+    Layers can be put together in any order, (a + b) + c or a + (b + c), as long as none of them takes something back,
+    names another class or backend, or has a plain value where another one has a mapping.
     """
     return _merge(base, extra, ())
 
