@@ -70,14 +70,14 @@ class Catalogue:
         return inner if self.has_fields(kind) else {}
 
     def offers(self, section: str) -> Iterator[tuple[str, str, str]]:
-        """(module, class, identity) of what a section can hold and is meant for use; the shortest module first."""
+        """(module, class, identity) of what a section can hold and is meant for use; as documents write it first."""
         found = []
         for module, names in self.modules.items():
             for name, identity in names.items():
                 entry = self.classes[identity]
                 if section in entry["sections"] and "unusable" not in entry and "for_tests" not in entry:
                     found.append((module, name, identity))
-        yield from sorted(found, key=lambda offer: (len(offer[0]), offer))
+        yield from sorted(found, key=lambda offer: (not offer[2].startswith(offer[0]), len(offer[0]), offer))
 
 
 def private(module: str) -> str:

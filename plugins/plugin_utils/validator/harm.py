@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from ...module_utils._secrets import literal_secrets
+import re
+
+from ...module_utils._secrets import leaves, literal_secrets
 from .constructors import CONTAINER_KWARGS_OWNED
 from .report import did_you_mean, listed
 
@@ -16,6 +18,16 @@ if TYPE_CHECKING:
     from .schema import Checker
 
 LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG", "NOTSET", "FATAL", "WARN")
+
+# What the command line of Docker and its Compose files call otherwise.
+KWARGS = {
+    "memory": "did you mean mem_limit?",
+    "mem": "did you mean mem_limit?",
+    "cpus": "did you mean nano_cpus (a billion is one)?",
+    "env": "use env_vars of the launcher",
+    "restart": "did you mean restart_policy?",
+    "gpus": "did you mean device_requests?",
+}
 
 
 def check(checker: Checker, config: dict[Any, Any]) -> None:
@@ -30,6 +42,7 @@ def check(checker: Checker, config: dict[Any, Any]) -> None:
         _queue,
         _workers,
         _unresolved,
+        _shell_variables,
         _paths,
         _logs,
         _database,
@@ -105,7 +118,7 @@ def _docker(checker: Checker, config: dict[Any, Any]) -> None:
         for key in kwargs:
             if key not in known and key not in CONTAINER_KWARGS_OWNED:
                 message = f"found {key}, which the Docker SDK does not take: the first run fails to start"
-                hint = did_you_mean(key, known) or "see the parameters of docker.containers.create"
+                hint = KWARGS.get(key) or did_you_mean(key, known) or "see the parameters of docker.containers.create"
                 report.refuse("unknown_container_kwarg", (*at, "container_kwargs", key), message, hint)
         volumes = kwargs.get("volumes")
         mounts = (
@@ -202,6 +215,14 @@ def _unresolved(checker: Checker, config: dict[Any, Any]) -> None:
             checker.report.warn("env_not_resolved", ("auto_materialize", key), message, "write the value")
 
 
+def _shell_variables(checker: Checker, config: dict[Any, Any]) -> None:
+    for path, value in leaves(config, ()):
+        match = re.search(r"\$\{(\w+)[^}]*\}", value) if isinstance(value, str) and "${" in value else None
+        if match:
+            message = f"found ${{{match[1]}}}, which Dagster does not replace"
+            checker.report.warn("shell_variable", path, message, f"write {{env: {match[1]}}}, alone, where it is taken")
+
+
 def _paths(checker: Checker, config: dict[Any, Any]) -> None:
     storage = config.get("storage")
     places = [
@@ -212,7 +233,7 @@ def _paths(checker: Checker, config: dict[Any, Any]) -> None:
     for path, options in places:
         for key in ("base_dir", "local_dir"):
             folder = options.get(key)
-            if isinstance(folder, str) and folder and not folder.startswith("/"):
+            if isinstance(folder, str) and folder and not folder.startswith(("/", "$")):
                 message = f"found {folder[:60]!r}, which is below the folder that each process happens to start in"
                 checker.report.warn("relative_path", (*path, key), message, "write an absolute path")
 

@@ -87,7 +87,8 @@ class Checker:
 
     def _source(self, kind: str, value: Any, path: Path, processed: bool) -> bool:
         if not isinstance(value, dict) or len(value) != 1:
-            return self._mismatch(kind, value, path)
+            hint = "env stands alone: Dagster knows no default beside it" if isinstance(value, dict) else ""
+            return self._mismatch(kind, value, path, hint)
         ((key, name),) = value.items()
         if key != "env":
             self.report.error(
@@ -256,6 +257,8 @@ def advice(wanted: str, value: Any, written: str) -> str:
             return f"write {value.lower()} without quotes (in a template: {{{{ x | bool }}}})"
         if "${" in value:
             return "Dagster replaces no ${NAME}; write {env: NAME}"
+    if isinstance(value, dict) and set(value) == {"env"}:
+        return "Dagster takes no variable here; write the value"
     if "text" in wanted and isinstance(value, (int, float)):
         return f'write "{written or value}" in quotes'
     if "whole number" in wanted and isinstance(value, float) and value.is_integer():

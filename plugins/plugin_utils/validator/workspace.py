@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .schema import Checker
 
 KINDS = ("grpc_server", "python_file", "python_module", "python_package", "autoload_defs_module")
+SERVER_KEYS = ("host", "port", "socket", "location_name", "ssl")
 # The key of each kind that names what is loaded, when the entry is a mapping.
 TARGETS = {
     "python_file": "relative_path",
@@ -34,6 +35,8 @@ def check_workspace(checker: Checker, config: Any) -> None:
             hint = "put load_from: above the list"
         report.error((), f"found {shown(config)}; expected a mapping with load_from", hint)
         return
+    for key in SERVER_KEYS:
+        checker.hints[key] = f"indent {key} below grpc_server, an entry of load_from"
     if any(key in KINDS for key in config):
         for key in config:
             if key in KINDS:
