@@ -146,7 +146,7 @@ class Oracle:
         try:
             config = self._call(load("dagster_shared.yaml_utils:load_yaml_from_path"), path)
             # A variable may be called whatever the system allows; others can never be set.
-            os.environ.update({name: value for name, value in taken(config) if name and not set(name) & set("=\0")})
+            os.environ.update(variables(config))
             if kind == "dagster":
                 self._instance(config or {})
             else:
@@ -210,6 +210,16 @@ def modules_of(value: Any, depth: int = 0) -> Iterator[str]:
             yield value["module"]
         for item in value.values():
             yield from modules_of(item, depth + 1)
+
+
+def variables(config: Any) -> dict[str, str]:
+    """A value for every variable that a configuration takes and a process can have."""
+    found: dict[str, str] = {}
+    for name, value in taken(config):
+        # One that several keys take has the value of the most particular of them.
+        if name and not set(name) & set("=\0") and not (name in found and value.isdecimal()):
+            found[name] = value
+    return found
 
 
 def taken(value: Any, key: str = "", seen: frozenset[int] = frozenset()) -> Iterator[tuple[str, str]]:

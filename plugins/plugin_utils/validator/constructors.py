@@ -232,16 +232,33 @@ def _s3(checker: Checker, config: dict[str, Any], path: Path) -> None:
 
 
 def _azure(checker: Checker, config: dict[str, Any], path: Path) -> None:
+    report = checker.report
     credential = config.get("secret_credential") or {}
     for key in ("client_id", "client_secret", "tenant_id"):
         if credential.get(key) == "":
-            checker.report.error(
-                (*path, "secret_credential", key), "found empty text", f"give the {key}, or {{env: NAME}}"
-            )
+            report.error((*path, "secret_credential", key), "found empty text", f"give the {key}, or {{env: NAME}}")
     tenant = _known(credential.get("tenant_id"))
     if isinstance(tenant, str) and tenant and not re.fullmatch(r"[A-Za-z0-9.-]+", tenant):
         at = (*path, "secret_credential", "tenant_id")
-        checker.report.error(at, "found characters that no tenant id has", "letters, digits, '-' and '.' are allowed")
+        report.error(at, "found characters that no tenant id has", "letters, digits, '-' and '.' are allowed")
+    # The name of the account is read from the host name again when a key signs for it.
+    signs = bool(config.get("access_key_or_sas_token")) and config.get("secret_credential") is None
+    account, suffix = _known(config["storage_account"]), _known(config.get("endpoint_suffix"))
+    if isinstance(account, str) and (
+        (signs and (not account or set(account) & set("/?#"))) or account[:1] in tuple("/?#")
+    ):
+        report.error((*path, "storage_account"), f"found {shown(account)}; expected the name of the account alone")
+    if signs and isinstance(suffix, str) and not suffix.startswith("core."):
+        hint = "write core.windows.net, or that of your cloud"
+        report.error((*path, "endpoint_suffix"), f"found {shown(suffix)}; with a key it has to start with core.", hint)
+    if config.get("secret_credential") is None and not signs:
+        options = config.get("default_azure_credential") or {}
+        at = (*path, "default_azure_credential")
+        if "tenant_id" in options:
+            report.error((*at, "tenant_id"), "found tenant_id, which DefaultAzureCredential refuses", "leave it out")
+        authority = options.get("authority")
+        if isinstance(authority, str) and "://" in authority and not authority.startswith("https://"):
+            report.error((*at, "authority"), f"found {shown(authority)}; expected https", "write the host alone")
 
 
 def _upath(checker: Checker, config: dict[str, Any], path: Path) -> None:
