@@ -275,6 +275,7 @@ def catalogue(oracle: Oracle) -> dict[str, Any]:
         "run_task_kwargs": run_task_kwargs(),
         "container_kwargs": container_kwargs(),
         "drivers": drivers(),
+        "credential_rejects": credential_rejects(constructors),
         "path_protocols": path_protocols(),
         "instance": types.add(resolve(dict(schema()))),
         "workspace": types.add(resolve(load("dagster._core.workspace.config_schema:WORKSPACE_CONFIG_SCHEMA"))),
@@ -317,6 +318,23 @@ def drivers() -> list[str]:
             create(make_url(f"{name}://u:p@h/d"))
             found.append(name)
     return found
+
+
+def credential_rejects(constructors: Constructors) -> list[str]:
+    """Options that Azure's default credential takes in no form, although anything can be written there.
+
+    Tried are the names that its own sources look for.
+    """
+    klass = load("dagster_azure.blob:AzureBlobComputeLogManager")
+    folder = Path(importlib.import_module("azure.identity").__file__ or "").parent
+    text = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
+    names = {"config", "token_file_path", "username", *re.findall(r"""kwargs\.(?:pop|get)\(\s*["'](\w+)["']""", text)}
+    base = {"storage_account": "a", "container": "c"}
+    return [
+        name
+        for name in sorted(names)
+        if all(constructors.error(klass, {**base, "default_azure_credential": {name: value}}) for value in ("x", {}))
+    ]
 
 
 def path_protocols() -> list[str]:

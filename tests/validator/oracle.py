@@ -40,6 +40,7 @@ ENVIRONMENT = {
     "scheme": "postgresql+psycopg2",
     "endpoint_url": "http://localhost:9000",
     "endpoint_suffix": "core.windows.net",
+    "region": "eu-central-1",
     "broker": "redis://h:6379/0",
     "backend": "redis://h:6379/1",
 }

@@ -30,7 +30,7 @@ _DATABASE_URL = (
     r"(?:/(?P<database>[^\?]*))?(?:\?(?P<query>.*))?"
 )
 _HOST = r"(?i)^((?!-)[A-Z\d-]{1,63}(?<!-)\.)*((?!-)[A-Z\d-]{1,63}(?<!-))\.?$"
-_REGION = r"(?!-)[a-zA-Z\d-]{1,63}(?<!-)"
+_REGION = r"(?![0-9]+$)(?!-)[a-zA-Z0-9-]{,63}(?<!-)"
 # What makes of the parts of a URL something else than they are.
 _DELIMITERS = frozenset(":/?@[]")
 # Tags that would not fit into what ECS takes.
@@ -254,8 +254,9 @@ def _azure(checker: Checker, config: dict[str, Any], path: Path) -> None:
     if config.get("secret_credential") is None and not signs:
         options = config.get("default_azure_credential") or {}
         at = (*path, "default_azure_credential")
-        if "tenant_id" in options:
-            report.error((*at, "tenant_id"), "found tenant_id, which DefaultAzureCredential refuses", "leave it out")
+        for key in checker.catalogue.data["credential_rejects"]:
+            if key in options:
+                report.error((*at, key), f"found {key}, which DefaultAzureCredential refuses", "leave it out")
         authority = options.get("authority")
         if isinstance(authority, str) and "://" in authority and not authority.startswith("https://"):
             report.error((*at, "authority"), f"found {shown(authority)}; expected https", "write the host alone")

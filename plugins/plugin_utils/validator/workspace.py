@@ -154,13 +154,13 @@ def _target(checker: Checker, kind: str, options: Any, path: Path) -> str | None
         checker.report.error(path, f"found {shown(options)}; expected what to load", "")
         return None
     target = options if isinstance(options, str) else options.get(TARGETS[kind])
-    if target == "" and kind != "python_file":
-        checker.report.error((*path, TARGETS[kind]), "found empty text; expected what to load", "")
-        return None
     attribute = None if isinstance(options, str) or kind == "autoload_defs_module" else options.get("attribute")
     name = None if isinstance(options, str) else options.get("location_name")
     if name:
         return _text(name)
+    if target == "" and kind != "python_file":
+        checker.report.error((*path, TARGETS[kind]), "found empty text; expected what to load", "")
+        return None
     if kind == "python_file" and isinstance(target, str):
         target = target.rsplit("/", 1)[-1]
     return f"{_text(target)}:{_text(attribute)}" if attribute else _text(target)
