@@ -384,7 +384,7 @@ def instance_class_schema(report: Report, data: Any) -> Mapping[str, Any]:
         if not hasattr(klass, "config_schema"):
             report.add("instance_class.class", f"{data['class']} has no configuration of its own, so Dagster fails")
             return {}
-        return klass.config_schema()  # type: ignore[no-any-return]
+        return klass.config_schema()
 
     return attempt(report, "instance_class", read) or {}
 

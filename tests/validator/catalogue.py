@@ -330,10 +330,11 @@ def credential_rejects(constructors: Constructors) -> list[str]:
     text = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
     names = {"config", "token_file_path", "username", *re.findall(r"""kwargs\.(?:pop|get)\(\s*["'](\w+)["']""", text)}
     base = {"storage_account": "a", "container": "c"}
+    values: tuple[Any, ...] = ("x", {})
     return [
         name
         for name in sorted(names)
-        if all(constructors.error(klass, {**base, "default_azure_credential": {name: value}}) for value in ("x", {}))
+        if all(constructors.error(klass, {**base, "default_azure_credential": {name: value}}) for value in values)
     ]
 
 
