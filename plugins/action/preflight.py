@@ -54,6 +54,8 @@ def sampled(value: Any) -> Any:
     if isinstance(value, list):
         return [sampled(item) for item in value]
     if isinstance(value, str) and "{{" in value:
+        if re.fullmatch(r"\{\{[^}]*\| list \}\}", value):
+            return []
         return 1 if re.fullmatch(r"\{\{[^}]*\| int \}\}", value) else re.sub(r"\{\{[^}]*\}\}", "/x", value)
     return value
 
@@ -93,6 +95,7 @@ class ActionModule(ActionBase):
         if not problems:  # what follows relies on types
             problems += check.group_problems(groups, external)
             problems += check.value_problems(values, versions())
+            problems += check.environment_problems(values)
             problems += check.location_problems(values["dagster_code_locations"], groups["code"])
             problems += check.port_problems(check.wanted_ports(host, groups, values))
             problems += self._config_problems(values)
@@ -138,7 +141,8 @@ class ActionModule(ActionBase):
         config = deep_merge(sampled(ours["__dagster_config"]), values["dagster_config"])
         version = str(values["dagster_version"])
         version = version if version in versions() else ""  # another problem says so
-        env, allow = ours["__dagster_environment"], values["dagster_config_allow"]
+        env = {**ours["__dagster_environment"], **values["dagster_environment"], **values["dagster_secret_environment"]}
+        allow = values["dagster_config_allow"]
         report = validate_data(config, version=version, env=env, allow=allow)
         return [
             f"dagster_config.{finding.path}: {sentence(finding)}"

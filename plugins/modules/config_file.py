@@ -52,6 +52,10 @@ options:
     description: The environment of the services that read this file, to resolve C(env) references.
     type: dict
     default: {}
+  secret_env:
+    description: The part of that environment which holds secrets. It is shown nowhere.
+    type: dict
+    default: {}
   mode:
     description: The permissions of the file. A new file has them, or stricter ones, from the first moment.
     type: raw
@@ -130,6 +134,7 @@ ARGUMENTS: dict[str, Any] = {
     "python": {"type": "path", "required": True},
     "dagster_version": {"type": "str", "required": True},
     "env": {"type": "dict", "default": {}},
+    "secret_env": {"type": "dict", "default": {}, "no_log": True},
     "mode": {"type": "raw", "default": "0640"},
 }
 
@@ -143,7 +148,7 @@ class ConfigFile:
         self.variable: str = module.params["variable"]
         self.path: str = module.params["path"]
         self.version: str = module.params["dagster_version"]
-        env = module.params["env"] or {}
+        env = {**(module.params["env"] or {}), **(module.params["secret_env"] or {})}
         self.env = {str(key): "" if value is None else str(value) for key, value in env.items()}
 
     def manage(self) -> None:

@@ -50,9 +50,13 @@ options:
   env:
     description:
       - The environment of the services that read this file. Every C(env) reference has to name a variable of it.
-      - Do not give secret values. For a variable that holds a secret any text of the same kind will do.
+      - Secrets belong into O(secret_env).
       - Names in C(env_vars) of the run launcher that have no value of their own have to be here as well, because
         the launcher takes them from the environment of the daemon.
+    type: dict
+    default: {}
+  secret_env:
+    description: The part of that environment which holds secrets. It is shown nowhere.
     type: dict
     default: {}
   validate:

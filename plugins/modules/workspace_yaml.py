@@ -62,7 +62,11 @@ options:
     type: str
     required: true
   env:
-    description: The environment of the services that read this file. Do not give secret values.
+    description: The environment of the services that read this file.
+    type: dict
+    default: {}
+  secret_env:
+    description: The part of that environment which holds secrets. It is shown nowhere.
     type: dict
     default: {}
   validate:

@@ -24,6 +24,7 @@ ARGUMENTS: dict[str, Any] = {
     "python": {"type": "path", "required": True},
     "dagster_version": {"type": "str", "required": True},
     "env": {"type": "dict", "default": {}},
+    "secret_env": {"type": "dict", "default": {}, "no_log": True},
     "mode": {"type": "raw", "default": "0640"},
     "validate": {"type": "str", "choices": ["strict", "catalogue"], "default": "strict"},
     "allow": {"type": "list", "elements": "str", "default": []},
@@ -89,10 +90,11 @@ class ConfigAction(ActionBase):
     def write(self, data: Any, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Refuse the data, or have the host write it."""
         env = {str(name): value for name, value in (arguments["env"] or {}).items()}
+        secrets = {str(name): value for name, value in (arguments["secret_env"] or {}).items()}
         version = str(arguments["dagster_version"])
         allow = arguments["allow"]
         try:
-            report = validate_data(data, self.KIND, version, env, allow)
+            report = validate_data(data, self.KIND, version, {**env, **secrets}, allow)
         except ValueError as error:
             raise AnsibleActionFail(f"dagster_version: {error}") from error
         if not report.valid:
@@ -109,7 +111,9 @@ class ConfigAction(ActionBase):
             )
         sent = {name: arguments[name] for name in FILE_COMMON_ARGUMENTS if arguments.get(name) is not None}
         sent.update({name: arguments[name] for name in ("path", "python", "validate")})
-        sent.update(content=text, kind=self.KIND, variable=self.VARIABLE, env=env, dagster_version=version)
+        sent.update(
+            content=text, kind=self.KIND, variable=self.VARIABLE, env=env, secret_env=secrets, dagster_version=version
+        )
         result: dict[str, Any] = self._execute_module(
             module_name="dataops.dagster.config_file", module_args=sent, task_vars=task_vars
         )

@@ -33,6 +33,7 @@ class Host:
             "python": "/opt/python",
             "dagster_version": "1.13.27",
             "env": {"URL": "x", "PORT": 1},
+            "secret_env": {},
             **content,
             **changes,
         }
@@ -72,6 +73,7 @@ def test_one_call_with_the_checked_text(host: Host) -> None:
         "python": "/opt/python",
         "dagster_version": "1.13.27",
         "env": {"URL": "x", "PORT": 1},
+            "secret_env": {},
         "kind": "dagster",
         "validate": "strict",
         "variable": "dagster_config",
