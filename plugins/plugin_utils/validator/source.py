@@ -178,6 +178,8 @@ def _source_error(error: Exception) -> SourceError:
         hint = "Dagster knows no tags like !vault or !env; for an environment variable write {env: NAME}"
     elif "expected a single document" in str(getattr(error, "context", "")):
         problem, hint = "found a second document (---)", "one file holds one document"
+    elif isinstance(error, (LookupError, AttributeError, ArithmeticError)):
+        problem = f"found a value that its tag (!!...) cannot have: {problem[:60]}"
     elif isinstance(error, RecursionError):
         problem = "found a structure that is too deep"
     elif "special characters" in problem or "control characters" in problem:
