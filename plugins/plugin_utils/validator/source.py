@@ -28,6 +28,8 @@ MAX_VALUES = 60_000
 STR, INT, BOOL, FLOAT, NULL, MAP, SEQ, MERGE = (
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "bool", "float", "null", "map", "seq", "merge")
 )
+# What PyYAML raises for a text it cannot make data of: !!bool maybe is a KeyError.
+UNREADABLE = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 # What the two loaders may read differently, as a test found by comparing them.
 _UNUSUAL = ("?", "!", "\\", "\n---", "\n...", "\n%")
 _OCTAL_DIGITS = frozenset("01234567_")
@@ -94,7 +96,7 @@ def read(content: bytes | str) -> Document:
     if fast:
         try:
             _build(document, FastLoader, text)
-        except (yaml.YAMLError, ValueError, TypeError) as error:
+        except UNREADABLE as error:
             if len(text) > MAX_BYTES_SLOW:
                 raise _source_error(error) from error
         else:
@@ -106,7 +108,7 @@ def read(content: bytes | str) -> Document:
         )
     try:
         _build(document, SlowLoader, text)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _source_error(error) from error
     return document
 
@@ -176,6 +178,8 @@ def _source_error(error: Exception) -> SourceError:
         hint = "Dagster knows no tags like !vault or !env; for an environment variable write {env: NAME}"
     elif "expected a single document" in str(getattr(error, "context", "")):
         problem, hint = "found a second document (---)", "one file holds one document"
+    elif isinstance(error, (LookupError, AttributeError, ArithmeticError)):
+        problem = f"found a value that its tag (!!...) cannot have: {problem[:60]}"
     elif isinstance(error, RecursionError):
         problem = "found a structure that is too deep"
     elif "special characters" in problem or "control characters" in problem:

@@ -352,6 +352,17 @@ def test_no_data_crashes_it(data: Any, kind: str, minor: str) -> None:
     subject.validate_data({"load_from": [{"grpc_server": data}, data]}, "workspace", minor)
 
 
+@given(
+    st.sampled_from(
+        ["bool", "int", "float", "null", "timestamp", "binary", "set", "omap", "pairs", "map", "seq", "str"]
+    ),
+    st.text(alphabet="0123456789:.-_ xe[]{}'+\n", max_size=12),
+)
+def test_no_tag_crashes_it(tag: str, text: str) -> None:
+    for kind in subject.KINDS:
+        json.dumps(subject.validate(f"telemetry: !!{tag} {text}", kind).as_dict())
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_crash_it(content: bytes) -> None:
     for kind in subject.KINDS:
