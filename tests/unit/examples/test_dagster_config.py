@@ -32,7 +32,12 @@ def test_ours_alone() -> None:
 def test_example(path: Path) -> None:
     variables = yaml.safe_load(path.read_text(encoding="utf-8"))
     text = render(deep_merge(ours(), variables["dagster_config"]))
-    report = validate(text, allow=variables.get("dagster_config_allow", []))
+    env = {
+        **yaml.safe_load((ROOT / "roles/instance/vars/main.yml").read_text(encoding="utf-8"))["__dagster_environment"],
+        **variables.get("dagster_environment", {}),
+        **variables.get("dagster_secret_environment", {}),
+    }
+    report = validate(text, env=env, allow=variables.get("dagster_config_allow", []))
     assert (report.errors, report.refusals, report.warnings) == ([], [], [])
 
 
