@@ -73,7 +73,7 @@ def test_one_call_with_the_checked_text(host: Host) -> None:
         "python": "/opt/python",
         "dagster_version": "1.13.27",
         "env": {"URL": "x", "PORT": 1},
-            "secret_env": {},
+        "secret_env": {},
         "kind": "dagster",
         "validate": "strict",
         "variable": "dagster_config",
