@@ -121,6 +121,17 @@ def test_services_run_as_the_other_user(host: Any) -> None:
     assert groups == "", "a webserver that may launch nothing needs no engine"
 
 
+def test_environment_of_the_services(host: Any) -> None:
+    """The plain variable is what runs and code servers have, too: compute logs are at its place, see the tests of runs."""
+    pid = host.check_output("systemctl show -p MainPID --value dagster-daemon")
+    found = host.check_output("tr '\\0' '\\n' </proc/%s/environ", pid).splitlines()
+    assert "DAGSTER_LOG_DIR=/srv/dagster/state/compute_logs" in found
+    assert 'STORE_PASSWORD=not "a" real $password\\ b7' in found
+    assert host.check_output("stat -c '%U %a' /srv/dagster/home/environment.secret") == "root 600"
+    assert "STORE_PASSWORD" not in host.check_output("docker inspect $(docker ps -aq)")
+    assert "STORE_PASSWORD" not in host.check_output("cat /srv/dagster/home/dagster.yaml /srv/dagster/home/environment")
+
+
 def test_broken_code_is_refused_and_the_old_one_serves(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
     before = host.check_output("docker inspect -f '{{.Id}}' dagster-code-built")
     failed = play("site.yml", "-e", "module_of_built=pipeline.nothing", ok=False)
