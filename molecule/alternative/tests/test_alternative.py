@@ -122,7 +122,7 @@ def test_services_run_as_the_other_user(host: Any) -> None:
 
 
 def test_environment_of_the_services(host: Any) -> None:
-    """The plain variable is what runs and code servers have, too: compute logs are at its place, see the tests of runs."""
+    """Runs and code servers have the plain variable too: the tests of runs read the logs at its place."""
     pid = host.check_output("systemctl show -p MainPID --value dagster-daemon")
     found = host.check_output("tr '\\0' '\\n' </proc/%s/environ", pid).splitlines()
     assert "DAGSTER_LOG_DIR=/srv/dagster/state/compute_logs" in found
