@@ -37,7 +37,7 @@ unit: rig  ## unit tests of the plugins and host programs
 # Needs no more than Python with PyYAML; only a machine without it gets the tools first.
 validate:  ## check files: make validate FILES="dagster.yaml workspace.yaml" [KIND=workspace] [FORMAT=json] [DAGSTER=1.12]
 	@python3 -c 'import yaml' 2>/dev/null || $(RIG) tools >&2
-	@python3 bin/validate.py $(KIND:%=--kind %) $(FORMAT:%=--format %) $(DAGSTER:%=--dagster %) $(FILES)
+	@python3 scripts/validate.py $(KIND:%=--kind %) $(FORMAT:%=--format %) $(DAGSTER:%=--dagster %) $(FILES)
 
 validator: rig  ## the validator against real Dagster: catalogue, corpus, mutated files, speed
 	@tests/validator/run

@@ -85,7 +85,7 @@ def main() -> int:
         pairs = [
             (
                 children([sys.executable, "-c", "import yaml"]),
-                children([sys.executable, str(ROOT / "bin/validate.py"), file.name]),
+                children([sys.executable, str(ROOT / "scripts/validate.py"), file.name]),
             )
             for _round in range(ROUNDS)
         ]

@@ -1,6 +1,6 @@
 # Copyright (c) 2026, the dataops.dagster authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The validator as a command: bin/validate [options] FILE...
+"""The validator as a command: scripts/validate [options] FILE...
 
 Prints what a compiler would print (file:line: severity: path: message) or, with --format json, one object a file and
 line. Ends with 0 if all files are valid (warnings are no fault), with 1 if one is not, with 2 if it could not look.

@@ -1,4 +1,4 @@
-"""Check dagster.yaml and workspace.yaml files: python3 bin/validate.py --help. Needs PyYAML and nothing else."""
+"""Check dagster.yaml and workspace.yaml files: python3 scripts/validate.py --help. Needs PyYAML and nothing else."""
 
 from __future__ import annotations
 
