@@ -19,7 +19,7 @@ BAD = "telemetry: {enabled: 'no'}\nnux: {}\nnux: {}\n"
 
 
 def run(*arguments: str, cwd: Path | None = None, text: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", str(ROOT / "bin" / "validate.py"), *arguments]
+    command = [sys.executable, "-I", str(ROOT / "scripts" / "validate.py"), *arguments]
     return subprocess.run(command, input=text, capture_output=True, text=True, check=False, cwd=cwd)
 
 
