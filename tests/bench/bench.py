@@ -33,7 +33,7 @@ LOCKS = ROOT / "roles" / "instance" / "files" / "locks"
 INVENTORY = ROOT / "inventories" / "single_host"
 SITE = ROOT / "playbooks" / "site.yml"
 HOST = "dagster1"  # the one host of inventories/single_host
-CANARY = {"dagster_canary": {"location": "pipeline", "job": "daily_orders"}}
+CANARY = {"dagster_canary": {"location": "pipeline", "job": "orders_report"}}
 POPULAR_ROLES = ("geerlingguy.postgresql", "geerlingguy.nginx", "geerlingguy.docker")
 
 Json = dict[str, Any]

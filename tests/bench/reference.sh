@@ -40,11 +40,6 @@ python3 -m venv /opt/dagster/uv
   --python /opt/dagster/venv/bin/python -r dagster.txt
 step venv
 
-# --- image ------------------------------------------------------------------------------------------------------------
-docker load -q -i base.tar
-docker build -q --build-arg "BASE_IMAGE=$base_image" -t pipeline:1 context
-step image
-
 # --- database ---------------------------------------------------------------------------------------------------------
 password=$(python3 -c 'import secrets; print(secrets.token_hex(16))')
 docker network create --subnet 172.30.0.0/24 --gateway 172.30.0.1 dagster
@@ -58,8 +53,7 @@ timezone = 'UTC'
 CONF
 echo 'host dagster dagster 172.30.0.0/24 scram-sha-256' >>/etc/postgresql/15/main/pg_hba.conf
 systemctl restart postgresql@15-main
-cd /
-runuser -u postgres -- psql -q -c "CREATE ROLE dagster LOGIN PASSWORD '$password'" -c 'CREATE DATABASE dagster OWNER dagster'
+(cd / && runuser -u postgres -- psql -q -c "CREATE ROLE dagster LOGIN PASSWORD '$password'" -c 'CREATE DATABASE dagster OWNER dagster')
 
 # --- instance ---------------------------------------------------------------------------------------------------------
 useradd --system --user-group --home-dir /var/lib/dagster --shell /usr/sbin/nologin dagster
@@ -105,14 +99,23 @@ load_from:
   - grpc_server: {host: 127.0.0.1, port: 4000, location_name: pipeline}
 YAML
 
+# The schema is made while the image is built.
+mapfile -t environment </etc/dagster/environment
+env "${environment[@]}" /opt/dagster/venv/bin/dagster instance migrate &
+migration=$!
+step database
+
+# --- image ------------------------------------------------------------------------------------------------------------
+docker load -q -i base.tar
+docker build -q --build-arg "BASE_IMAGE=$base_image" -t pipeline:1 context
+wait $migration
+step image
+
 # --- code location ----------------------------------------------------------------------------------------------------
 docker run -d --name pipeline --network dagster --restart unless-stopped -p 127.0.0.1:4000:4000 \
   -e DAGSTER_CURRENT_IMAGE=pipeline:1 -e DAGSTER_PG_HOST=172.30.0.1 -e "DAGSTER_PG_PASSWORD=$password" \
   -v /var/lib/dagster:/var/lib/dagster pipeline:1 \
   dagster api grpc --host 0.0.0.0 --port 4000 --module-name pipeline.definitions --location-name pipeline
-# It loads the code while the schema is made.
-mapfile -t environment </etc/dagster/environment
-env "${environment[@]}" /opt/dagster/venv/bin/dagster instance migrate
 
 # --- services ---------------------------------------------------------------------------------------------------------
 service='User=dagster
@@ -185,7 +188,7 @@ import time
 import urllib.request
 
 LAUNCH = """mutation { launchRun(executionParams: {selector: {repositoryLocationName: "pipeline",
-  repositoryName: "__repository__", jobName: "daily_orders"}}) {
+  repositoryName: "__repository__", jobName: "orders_report"}}) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 STATUS = '{ runOrError(runId: "%s") { ... on Run { status } } }'
 RELOAD = 'mutation { reloadRepositoryLocation(repositoryLocationName: "pipeline") { __typename } }'
