@@ -31,36 +31,12 @@ options:
     type: str
     choices: [dagster, workspace]
     required: true
-  validate:
-    description: Whether to ask the Dagster of O(python).
-    type: str
-    choices: [strict, catalogue]
-    default: strict
   variable:
     description: The variable of the inventory that the content comes from, for messages.
     type: str
     required: true
-  python:
-    description: The Python of the virtual environment that holds Dagster.
-    type: path
-    required: true
-  dagster_version:
-    description: The version that O(python) must have. Another one is an error, in check mode a warning.
-    type: str
-    required: true
-  env:
-    description: The environment of the services that read this file, to resolve C(env) references.
-    type: dict
-    default: {}
-  secret_env:
-    description: The part of that environment which holds secrets. It is shown nowhere.
-    type: dict
-    default: {}
-  mode:
-    description: The permissions of the file. A new file has them, or stricter ones, from the first moment.
-    type: raw
-    default: '0640'
 extends_documentation_fragment:
+  - dataops.dagster.config_file
   - ansible.builtin.files
   - ansible.builtin.action_common_attributes
 attributes:

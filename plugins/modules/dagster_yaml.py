@@ -36,37 +36,6 @@ options:
         leave the password out and let C(PGPASSFILE) name its file.
     type: dict
     required: true
-  python:
-    description:
-      - The Python of the virtual environment that holds Dagster, for example C(/opt/dagster/current/bin/python).
-      - In check mode it may be missing (a host that has not been installed yet). Then a warning says that only
-        the catalogue was asked.
-    type: path
-    required: true
-  dagster_version:
-    description: The version that O(python) must have. Another one is an error, in check mode a warning.
-    type: str
-    required: true
-  env:
-    description:
-      - The environment of the services that read this file. Every C(env) reference has to name a variable of it.
-      - Secrets belong into O(secret_env).
-      - Names in C(env_vars) of the run launcher that have no value of their own have to be here as well, because
-        the launcher takes them from the environment of the daemon.
-    type: dict
-    default: {}
-  secret_env:
-    description: The part of that environment which holds secrets. It is shown nowhere.
-    type: dict
-    default: {}
-  validate:
-    description:
-      - V(strict) asks the Dagster of O(python) before a changed file is written.
-      - V(catalogue) takes the word of the collection's catalogue, for a host on which the Dagster that will read the
-        file is not there yet, or somewhere else.
-    type: str
-    choices: [strict, catalogue]
-    default: strict
   allow:
     description:
       - Refusals and warnings to pass over, by their names, as in C(literal_secret) for all of a kind or
@@ -75,11 +44,8 @@ options:
     type: list
     elements: str
     default: []
-  mode:
-    description: The permissions of the file. A new file has them, or stricter ones, from the first moment.
-    type: raw
-    default: '0640'
 extends_documentation_fragment:
+  - dataops.dagster.config_file
   - ansible.builtin.files
   - ansible.builtin.action_common_attributes
 attributes:

@@ -50,33 +50,6 @@ options:
         description: Whether the clients use TLS.
         type: bool
         default: false
-  python:
-    description:
-      - The Python of the virtual environment that holds Dagster, for example C(/opt/dagster/current/bin/python).
-      - In check mode it may be missing (a host that has not been installed yet). Then a warning says that only
-        the catalogue was asked.
-    type: path
-    required: true
-  dagster_version:
-    description: The version that O(python) must have. Another one is an error, in check mode a warning.
-    type: str
-    required: true
-  env:
-    description: The environment of the services that read this file.
-    type: dict
-    default: {}
-  secret_env:
-    description: The part of that environment which holds secrets. It is shown nowhere.
-    type: dict
-    default: {}
-  validate:
-    description:
-      - V(strict) asks the Dagster of O(python) before a changed file is written.
-      - V(catalogue) takes the word of the collection's catalogue, for a host on which the Dagster that will read the
-        file is not there yet, or somewhere else.
-    type: str
-    choices: [strict, catalogue]
-    default: strict
   allow:
     description:
       - Refusals and warnings to pass over, by their names, as in C(same_address) for all of a kind or
@@ -85,11 +58,8 @@ options:
     type: list
     elements: str
     default: []
-  mode:
-    description: The permissions of the file. A new file has them, or stricter ones, from the first moment.
-    type: raw
-    default: '0640'
 extends_documentation_fragment:
+  - dataops.dagster.config_file
   - ansible.builtin.files
   - ansible.builtin.action_common_attributes
 attributes:
