@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dagster_run
 short_description: Launch or stop a run of a Dagster job and wait for its end
+version_added: 0.1.0
 description:
   - Launches a job through the GraphQL API of a Dagster webserver and waits for the end of the run, or stops a run.
   - A launch is sent once. If its answer is lost, the run is looked up by a tag that only this launch carries, and

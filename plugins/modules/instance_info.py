@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: instance_info
 short_description: Versions, daemon heartbeats and code locations of a Dagster deployment
+version_added: 0.1.0
 description:
   - Asks a Dagster webserver over C(/server_info) and GraphQL what it knows of its deployment.
   - With O(expect) it judges the answer and can wait until the deployment is healthy.
