@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from support import load_program
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ROOT / "roles" / "instance" / "files" / "locks"
 
 
-def load_lock_program() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lock_program", ROOT / "tests" / "requirements" / "lock.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # dataclasses look their module up while it is being run
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-lock = load_lock_program()
+lock = load_program(ROOT / "tests" / "requirements" / "lock.py", "lock_program")
 
 
 def requirements(path: Path) -> dict[str, tuple[str, list[str]]]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from support import load_program
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -32,16 +31,7 @@ def defaults(role: str) -> dict[str, Any]:
     return load(ROOT / "roles" / role / "defaults/main.yml") or {}
 
 
-def load_docs() -> ModuleType:
-    module_spec = importlib.util.spec_from_file_location("docs_program", ROOT / "tests/docs.py")
-    assert module_spec is not None
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    return module
-
-
-docs = load_docs()
+docs = load_program(ROOT / "tests" / "docs.py", "docs_program")
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -5,16 +5,15 @@ DAGSTER_PYTHON names the Python of an environment with Dagster; without it the t
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
-import sys
 import types
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import load_program
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "pipeline"
 
@@ -126,13 +125,7 @@ def test_names_that_the_deployment_s_tests_rely_on(answer: dict[str, Any]) -> No
 
 @pytest.fixture(scope="module")
 def orders() -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location("example_orders", EXAMPLE / "pipeline" / "orders.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_program(EXAMPLE / "pipeline" / "orders.py", "example_orders")
 
 
 def row(number: str, amount: str, day: str = "2024-01-01") -> dict[str, str]:

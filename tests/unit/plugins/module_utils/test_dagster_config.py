@@ -9,42 +9,9 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from support import GOOD
 
 from ansible_collections.dataops.dagster.plugins.module_utils import _dagster_config as subject
-
-GOOD: dict[str, Any] = {
-    "storage": {
-        "postgres": {
-            "postgres_db": {
-                "hostname": {"env": "DAGSTER_POSTGRES_HOST"},
-                "username": {"env": "DAGSTER_POSTGRES_USER"},
-                "password": {"env": "DAGSTER_POSTGRES_PASSWORD"},
-                "db_name": "dagster",
-                "port": 5432,
-            }
-        }
-    },
-    "run_launcher": {
-        "module": "dagster_docker",
-        "class": "DockerRunLauncher",
-        "config": {
-            "network": "dagster",
-            "env_vars": [
-                "DAGSTER_POSTGRES_USER=dagster_run",
-                "PGPASSFILE=/run/dagster/pgpass",
-                "AWS_SECRET_ACCESS_KEY",
-            ],
-            "container_kwargs": {"stop_timeout": 30, "volumes": ["/srv/a:/srv/a"]},
-        },
-    },
-    "run_coordinator": {
-        "module": "dagster",
-        "class": "QueuedRunCoordinator",
-        "config": {"tag_concurrency_limits": [{"key": "database", "value": "postgres", "limit": 3}]},
-    },
-    "telemetry": {"enabled": False},
-}
-
 
 # --- merging
 

@@ -6,43 +6,11 @@ import copy
 from typing import Any, NamedTuple
 
 import pytest
+from support import GOOD
 
 from ansible_collections.dataops.dagster.plugins.module_utils import _secrets as subject
 from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import render
 from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import dotted
-
-GOOD: dict[str, Any] = {
-    "storage": {
-        "postgres": {
-            "postgres_db": {
-                "hostname": {"env": "DAGSTER_POSTGRES_HOST"},
-                "username": {"env": "DAGSTER_POSTGRES_USER"},
-                "password": {"env": "DAGSTER_POSTGRES_PASSWORD"},
-                "db_name": "dagster",
-                "port": 5432,
-            }
-        }
-    },
-    "run_launcher": {
-        "module": "dagster_docker",
-        "class": "DockerRunLauncher",
-        "config": {
-            "network": "dagster",
-            "env_vars": [
-                "DAGSTER_POSTGRES_USER=dagster_run",
-                "PGPASSFILE=/run/dagster/pgpass",
-                "AWS_SECRET_ACCESS_KEY",
-            ],
-            "container_kwargs": {"stop_timeout": 30, "volumes": ["/srv/a:/srv/a"]},
-        },
-    },
-    "run_coordinator": {
-        "module": "dagster",
-        "class": "QueuedRunCoordinator",
-        "config": {"tag_concurrency_limits": [{"key": "database", "value": "postgres", "limit": 3}]},
-    },
-    "telemetry": {"enabled": False},
-}
 
 
 def with_value(path: str, value: Any) -> dict[str, Any]:

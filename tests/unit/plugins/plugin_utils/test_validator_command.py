@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from support import load_program
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import catalogue, json_schema, validate
 
@@ -110,17 +109,7 @@ def test_schema(minor: str, kind: str) -> None:
     assert list(check.iter_errors({"storage": {"sqlite": {"base_dir": "/x"}}})) == []
 
 
-def load_corpus() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("validator_corpus", ROOT / "tests" / "validator" / "corpus.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-corpus = load_corpus()
+corpus = load_program(ROOT / "tests" / "validator" / "corpus.py", "validator_corpus")
 
 
 @pytest.mark.parametrize("minor", catalogue.minors())

@@ -1,0 +1,54 @@
+"""What several unit tests need: programs of this repository as modules, and a good dagster.yaml."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+# Secrets are named in it, none stands in it.
+GOOD: dict[str, Any] = {
+    "storage": {
+        "postgres": {
+            "postgres_db": {
+                "hostname": {"env": "DAGSTER_POSTGRES_HOST"},
+                "username": {"env": "DAGSTER_POSTGRES_USER"},
+                "password": {"env": "DAGSTER_POSTGRES_PASSWORD"},
+                "db_name": "dagster",
+                "port": 5432,
+            }
+        }
+    },
+    "run_launcher": {
+        "module": "dagster_docker",
+        "class": "DockerRunLauncher",
+        "config": {
+            "network": "dagster",
+            "env_vars": [
+                "DAGSTER_POSTGRES_USER=dagster_run",
+                "PGPASSFILE=/run/dagster/pgpass",
+                "AWS_SECRET_ACCESS_KEY",
+            ],
+            "container_kwargs": {"stop_timeout": 30, "volumes": ["/srv/a:/srv/a"]},
+        },
+    },
+    "run_coordinator": {
+        "module": "dagster",
+        "class": "QueuedRunCoordinator",
+        "config": {"tag_concurrency_limits": [{"key": "database", "value": "postgres", "limit": 3}]},
+    },
+    "telemetry": {"enabled": False},
+}
+
+
+def load_program(path: Path, name: str) -> ModuleType:
+    """A program that is not importable by a name, as a module."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up while it is being run
+    spec.loader.exec_module(module)
+    return module
