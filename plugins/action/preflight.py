@@ -95,7 +95,7 @@ class ActionModule(ActionBase):
         if not problems:  # what follows relies on types
             problems += check.group_problems(groups, external)
             problems += check.value_problems(values, versions())
-            problems += check.environment_problems(values)
+            problems += check.environment_problems(values, self._role_vars("instance")["__dagster_own_environment"])
             problems += check.location_problems(values["dagster_code_locations"], groups["code"])
             problems += check.port_problems(check.wanted_ports(host, groups, values))
             problems += self._config_problems(values)
@@ -133,15 +133,25 @@ class ActionModule(ActionBase):
         result.update(changed=False, ansible_facts={"dagster_topology": topology, "dagster_host": facts})
         return result
 
-    @staticmethod
-    def _config_problems(values: dict[str, Any]) -> list[str]:
+    def _role_vars(self, role: str) -> dict[str, Any]:
+        """The private variables of a role; the loader reads each file once."""
+        path = os.path.join(COLLECTION, "roles", role, "vars", "main.yml")
+        found: dict[str, Any] = (
+            self._loader.load_from_file(path, trusted_as_template=True) if os.path.exists(path) else {}
+        )
+        return found
+
+    def _config_problems(self, values: dict[str, Any]) -> list[str]:
         """Sentences about what dagster_config makes of the dagster.yaml of the services."""
-        with open(os.path.join(COLLECTION, "roles", "instance", "vars", "main.yml"), encoding="utf-8") as stream:
-            ours = yaml.safe_load(stream)
+        ours = self._role_vars("instance")
         config = deep_merge(sampled(ours["__dagster_config"]), values["dagster_config"])
         version = str(values["dagster_version"])
         version = version if version in versions() else ""  # another problem says so
-        env = {**ours["__dagster_environment"], **values["dagster_environment"], **values["dagster_secret_environment"]}
+        env = {
+            **ours["__dagster_own_environment"],
+            **values["dagster_environment"],
+            **values["dagster_secret_environment"],
+        }
         allow = values["dagster_config_allow"]
         report = validate_data(config, version=version, env=env, allow=allow)
         return [
@@ -161,8 +171,7 @@ class ActionModule(ActionBase):
         """What these roles install, by their own variables. A role without the list installs by itself."""
         found: list[str] = []
         for role in roles:
-            path = os.path.join(COLLECTION, "roles", role, "vars", "main.yml")
-            private = self._loader.load_from_file(path, trusted_as_template=True) if os.path.exists(path) else {}
+            private = self._role_vars(role)
             templar = self._templar.copy_with_new_env(available_variables={**private, **variables})
             found += templar.template(private.get(f"__dagster_{role}_packages", []))
         return found

@@ -48,17 +48,8 @@ TOPOLOGY_VARIABLES = {
 WILDCARDS = ("0.0.0.0", "::", "*")
 LOCATION_SOURCES = ("image", "build", "archive")
 LOCATION_TARGETS = ("module", "package", "file")
-OWN_ENVIRONMENT = {
-    "DAGSTER_HOME",
-    "DAGSTER_POSTGRES_HOST",
-    "DAGSTER_POSTGRES_USER",
-    "PGPASSFILE",
-    "DOCKER_HOST",
-    "DAGSTER_DAEMON_HEARTBEAT_TOLERANCE",
-    "DAGSTER_CURRENT_IMAGE",
-    "DAGSTER_CONTAINER_CONTEXT",
-    "PATH",
-}
+# What code servers and units are given beside the environment of role instance.
+CONTAINER_ENVIRONMENT = {"DAGSTER_CURRENT_IMAGE", "DAGSTER_CONTAINER_CONTEXT", "PATH"}
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -192,9 +183,10 @@ def holds_a_secret(name: str) -> bool:
     return bool(SECRET_NAME.search(name)) and not PLACE_NAME.search(name)
 
 
-def environment_problems(variables: Mapping[str, Any]) -> list[str]:
-    """Sentences about environment variables that cannot be set, are ours, or would show a secret."""
+def environment_problems(variables: Mapping[str, Any], own: Iterable[str]) -> list[str]:
+    """Sentences about environment variables that cannot be set, are ours (own), or would show a secret."""
     problems = []
+    own = CONTAINER_ENVIRONMENT.union(own)
     plain, secret = (variables[name] for name in ("dagster_environment", "dagster_secret_environment"))
     for variable, values in (("dagster_environment", plain), ("dagster_secret_environment", secret)):
         for name, value in values.items():
@@ -202,7 +194,7 @@ def environment_problems(variables: Mapping[str, Any]) -> list[str]:
                 problems.append(
                     f"{variable}: {name!r} is no name of an environment variable; letters, digits and '_' are"
                 )
-            elif name in OWN_ENVIRONMENT:
+            elif name in own:
                 problems.append(f"{variable}: {name} is set by the collection; remove it")
             elif not isinstance(value, str | int | float):
                 problems.append(f"{variable}: {name} is {kind_of(value)}; an environment variable is text")

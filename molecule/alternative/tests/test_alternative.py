@@ -154,6 +154,7 @@ def test_tag_that_the_registry_does_not_have(play: Callable[..., Play], host: An
 
 
 def test_database_away_is_reported_and_survived(play: Callable[..., Play], other: Any) -> None:
+    assert play("health.yml").rc == 0, "it must be healthy before"
     other.check_output("systemctl stop postgresql@15-main")
     try:
         failed = play("health.yml", ok=False)

@@ -33,7 +33,9 @@ def test_example(path: Path) -> None:
     variables = yaml.safe_load(path.read_text(encoding="utf-8"))
     text = render(deep_merge(ours(), variables["dagster_config"]))
     env = {
-        **yaml.safe_load((ROOT / "roles/instance/vars/main.yml").read_text(encoding="utf-8"))["__dagster_environment"],
+        **yaml.safe_load((ROOT / "roles/instance/vars/main.yml").read_text(encoding="utf-8"))[
+            "__dagster_own_environment"
+        ],
         **variables.get("dagster_environment", {}),
         **variables.get("dagster_secret_environment", {}),
     }

@@ -472,4 +472,4 @@ def test_values(changes: dict[str, Any], words: list[str]) -> None:
 )
 def test_environment(plain: dict[str, Any], secret: dict[str, Any], problems: list[str]) -> None:
     variables = {"dagster_environment": plain, "dagster_secret_environment": secret}
-    assert check.environment_problems(variables) == problems
+    assert check.environment_problems(variables, ["PGPASSFILE"]) == problems
