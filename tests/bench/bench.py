@@ -251,8 +251,6 @@ def table(rows: list[Row]) -> str:
 
 # --- (a) from a bare host to the first run --------------------------------------------------------------------------
 
-REFERENCE_STEPS = ("apt", "venv", "image")
-
 
 def stage_reference(host: Host) -> None:
     """Puts together what the reference script is given."""
@@ -267,24 +265,23 @@ def stage_reference(host: Host) -> None:
     (folder / "base.tar").symlink_to(host.rig_variables()["pipeline_base_archive"])
 
 
-def run_reference(host: Host) -> dict[str, float]:
-    """The reference, transfer included; seconds of each of its steps."""
+def run_reference(host: Host, *how: str) -> dict[str, float]:
+    """The reference, transfer included; seconds of each of its steps. `alone`: see the script."""
     base = host.rig_variables()["pipeline_build_args"]["BASE_IMAGE"]
     with subprocess.Popen(["tar", "-ch", "-C", str(CACHE / "reference"), "."], stdout=subprocess.PIPE) as packed:
         sent = subprocess.run([*host.ssh(), "mkdir reference && tar -x -C reference"], stdin=packed.stdout, check=False)
     if sent.returncode or packed.returncode:
         raise BenchError("the reference could not be sent to its host")
-    output = run([*host.ssh(), "sudo", "bash", "reference/reference.sh", base])
+    output = run([*host.ssh(), "sudo", "bash", "reference/reference.sh", base, *how])
     steps = dict(line.split() for line in output.splitlines() if re.fullmatch(r"\w+ [\d.]+", line))
     return {name: float(seconds) for name, seconds in steps.items()}
 
 
 def bare_to_first_run(bench: Host, reference: Host, rounds: int) -> list[Row]:
     """Leaves a deployed bench host behind."""
-    steps: list[dict[str, float]] = []
 
     def by_script() -> None:
-        steps.append(run_reference(reference))
+        run_reference(reference)
 
     def by_site() -> None:
         bench.play(SITE, CANARY)
@@ -297,7 +294,10 @@ def bare_to_first_run(bench: Host, reference: Host, rounds: int) -> list[Row]:
         if not host.has_downloads():
             say(f"one deployment of {host.container} beforehand: the caches of downloads are to be full for both")
             deploy()
-    steps.clear()
+    say("the steps of reference.sh that no script can do without, one after the other")
+    bench.destroy()
+    reference.create()
+    alone = run_reference(reference, "alone")
     costs: dict[str, list[Cost]] = {host.rig_name: [] for host, _deploy in sides}
     for number in range(rounds):
         say(f"bare host to first run, round {number + 1} of {rounds}")
@@ -306,18 +306,16 @@ def bare_to_first_run(bench: Host, reference: Host, rounds: int) -> list[Row]:
                 other.destroy()
             host.create()
             costs[host.rig_name].append(host.measure(deploy))
-    reference.destroy()
     theirs = costs[reference.rig_name]
-    rest = [cost.wall - sum(step[name] for name in REFERENCE_STEPS) for cost, step in zip(theirs, steps, strict=True)]
-    seconds = {name: statistics.median(step[name] for step in steps) for name in steps[0]}
+    reference.destroy()
     return [
         ratio("bare host to first run", costs[bench.rig_name], theirs, 1.3, "against reference.sh"),
         Row(
             "  reference.sh beside its packages",
-            by_wall=statistics.median(rest),
+            by_wall=median(theirs).wall - sum(alone.values()),
             bound=15,
             unit="s",
-            note=", ".join(f"{name} {second:.1f}" for name, second in seconds.items()),
+            note="alone: " + ", ".join(f"{name} {second:.1f} s" for name, second in alone.items()),
         ),
     ]
 

@@ -2,9 +2,10 @@
 # The yardstick: what a good engineer would type to get the same stack onto one bare Debian 12 host, once. No idempotence,
 # no checks, one password, one run to SUCCESS at the end. Runs as root in a folder that holds dagster.txt and uv.txt (the
 # locks of role instance), context/ (examples/pipeline) and base.tar (its base image); prints how long each step took.
+#   reference.sh BASE_IMAGE [alone]    alone: no more than the steps apt, image and venv, one after the other
 set -euo pipefail
 cd "$(dirname "$0")"
-base_image=$1
+base_image=$1 how=${2:-}
 
 exec 3>&1 >/root/reference.log 2>&1
 trap 'tail -30 /root/reference.log >&3' ERR
@@ -29,6 +30,15 @@ apt-get update -qq
 apt-get install -qq -y --no-install-recommends postgresql docker.io containerd runc iptables nginx-light python3-venv ca-certificates
 step apt
 
+# --- image ------------------------------------------------------------------------------------------------------------
+build_image() {
+  docker load -q -i base.tar
+  docker build -q --build-arg "BASE_IMAGE=$base_image" -t pipeline:1 context
+}
+# Nothing needs it before the code location, so it is built beside all that comes first.
+build_image & image=$!
+[ "$how" != alone ] || { wait $image; step image; }
+
 # --- venv -------------------------------------------------------------------------------------------------------------
 export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt
 install -d /opt/dagster
@@ -39,6 +49,7 @@ python3 -m venv /opt/dagster/uv
 /opt/dagster/uv/bin/uv pip install --quiet --compile-bytecode --link-mode copy --require-hashes \
   --python /opt/dagster/venv/bin/python -r dagster.txt
 step venv
+if [ "$how" = alone ]; then exit; fi
 
 # --- database ---------------------------------------------------------------------------------------------------------
 password=$(python3 -c 'import secrets; print(secrets.token_hex(16))')
@@ -99,23 +110,7 @@ load_from:
   - grpc_server: {host: 127.0.0.1, port: 4000, location_name: pipeline}
 YAML
 
-# The schema is made while the image is built.
-mapfile -t environment </etc/dagster/environment
-env "${environment[@]}" /opt/dagster/venv/bin/dagster instance migrate &
-migration=$!
 step database
-
-# --- image ------------------------------------------------------------------------------------------------------------
-docker load -q -i base.tar
-docker build -q --build-arg "BASE_IMAGE=$base_image" -t pipeline:1 context
-wait $migration
-step image
-
-# --- code location ----------------------------------------------------------------------------------------------------
-docker run -d --name pipeline --network dagster --restart unless-stopped -p 127.0.0.1:4000:4000 \
-  -e DAGSTER_CURRENT_IMAGE=pipeline:1 -e DAGSTER_PG_HOST=172.30.0.1 -e "DAGSTER_PG_PASSWORD=$password" \
-  -v /var/lib/dagster:/var/lib/dagster pipeline:1 \
-  dagster api grpc --host 0.0.0.0 --port 4000 --module-name pipeline.definitions --location-name pipeline
 
 # --- services ---------------------------------------------------------------------------------------------------------
 service='User=dagster
@@ -154,6 +149,8 @@ ExecStart=/opt/dagster/venv/bin/dagster-daemon run --workspace /etc/dagster/work
 $service
 UNIT
 systemctl daemon-reload
+mapfile -t environment </etc/dagster/environment
+env "${environment[@]}" /opt/dagster/venv/bin/dagster instance migrate
 systemctl enable -q --now dagster-webserver@3000 dagster-webserver@3001 dagster-daemon
 cat >/etc/nginx/conf.d/dagster.conf <<'NGINX'
 map $http_upgrade $dagster_connection { default upgrade; '' ''; }
@@ -178,7 +175,15 @@ server {
 NGINX
 rm /etc/nginx/sites-enabled/default
 systemctl restart nginx
-step start
+step services
+
+# --- code location ----------------------------------------------------------------------------------------------------
+wait $image
+docker run -d --name pipeline --network dagster --restart unless-stopped -p 127.0.0.1:4000:4000 \
+  -e DAGSTER_CURRENT_IMAGE=pipeline:1 -e DAGSTER_PG_HOST=172.30.0.1 -e "DAGSTER_PG_PASSWORD=$password" \
+  -v /var/lib/dagster:/var/lib/dagster pipeline:1 \
+  dagster api grpc --host 0.0.0.0 --port 4000 --module-name pipeline.definitions --location-name pipeline
+step code
 
 # --- first run --------------------------------------------------------------------------------------------------------
 python3 - <<'PYTHON'
