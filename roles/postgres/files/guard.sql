@@ -20,7 +20,7 @@ INSERT INTO dagster_guard.lease DEFAULT VALUES ON CONFLICT DO NOTHING;
 -- The daemons' logins.
 CREATE OR REPLACE FUNCTION dagster_guard.logins() RETURNS TABLE (login name, allowed boolean)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT u.rolname, u.rolcanlogin
+  SELECT DISTINCT u.rolname, u.rolcanlogin
     FROM dagster_guard.lease l JOIN pg_roles g ON g.rolname = l.logins
     JOIN pg_auth_members m ON m.roleid = g.oid JOIN pg_roles u ON u.oid = m.member
    WHERE u.rolname <> current_user  -- PostgreSQL 16 makes a creator a member of what it creates
@@ -44,7 +44,8 @@ BEGIN
   END LOOP;
 END $$;
 
--- The row, and the newest heartbeat of Dagster's daemon as text: a caller only sees whether it changes.
+-- The row, and the newest heartbeat of Dagster's daemon as text: a caller only sees whether it changes. Empty: none yet;
+-- NULL: it cannot be read, as before the first migration.
 CREATE OR REPLACE FUNCTION dagster_guard.look()
 RETURNS TABLE (epoch bigint, generation bigint, holder text, boot text, wanted text, heartbeat text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -52,7 +53,7 @@ BEGIN
   SELECT l.epoch, l.generation, l.holder, l.boot, l.wanted INTO epoch, generation, holder, boot, wanted
     FROM dagster_guard.lease l;
   IF has_table_privilege(to_regclass('public.daemon_heartbeats'), 'SELECT') THEN
-    EXECUTE 'SELECT max("timestamp")::text FROM public.daemon_heartbeats' INTO heartbeat;
+    EXECUTE 'SELECT coalesce(max("timestamp")::text, '''') FROM public.daemon_heartbeats' INTO heartbeat;
   END IF;
   RETURN NEXT;
 END $$;

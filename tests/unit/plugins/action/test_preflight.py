@@ -55,7 +55,9 @@ class Preflight:
         )
         templar = Templar(loader=DataLoader(), variables=given)
         shell = SimpleNamespace(tmpdir=None)
-        action = preflight.ActionModule(task, SimpleNamespace(_shell=shell), SimpleNamespace(), DataLoader(), templar, None)
+        action = preflight.ActionModule(
+            task, SimpleNamespace(_shell=shell), SimpleNamespace(), DataLoader(), templar, None
+        )
         action._execute_module = self.execute
         result: dict[str, Any] = action.run(task_vars=given)
         return result

@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """guard CONFIG: runs dagster-daemon on the one host that holds the lease, under systemd's Type=notify and watchdog.
 
-The lease is a row of Dagster's database (guard.sql). Its holder renews it and ends its daemon by itself when that did not
-work until the deadline; another host takes the lease once it has seen the row unchanged for longer than that. Each host
-goes by its own clock that also counts while it sleeps (CLOCK_BOOTTIME). What a clock cannot promise (a paused host, a
-frozen guard) the database does: taking the lease shuts the other daemons' logins out before the new daemon starts.
+The lease is a row of Dagster's database (guard.sql). Its holder renews it, and ends its daemon by itself when that did
+not work until the deadline; another host takes the lease once it has seen the row unchanged for longer than that. Each
+host goes by its own clock, one that also counts while it sleeps (CLOCK_BOOTTIME). What a clock cannot promise (a paused
+host, a frozen guard) the database does: taking the lease shuts the other daemons' logins out before a daemon starts.
 
 SIGTERM ends the daemon, gives the lease back and leaves. SIGUSR1 asks the holder to hand the lease over to this host.
 """
@@ -124,7 +124,7 @@ def may_take(row: Row, host: str, boot: str, unchanged: float, ttl: float) -> bo
     """Whether a guard that holds the local lock may try to take this lease.
 
     Its own lease at once: the lock says that no guard and no daemon of this boot is left. A free one at once, unless a
-    switchover keeps it for another host. Any other one only after it has stood still for longer than its holder may run.
+    switchover keeps it for another host. Any other one only when it has stood still for longer than its holder may run.
     """
     if unchanged >= ttl:
         return True
@@ -259,7 +259,7 @@ class Daemon:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
         self.started = now()
-        self.process = subprocess.Popen(  # noqa: PLW1509 - this program has one thread
+        self.process = subprocess.Popen(  # preexec_fn: this program has one thread
             self.config.command, env=environment, pass_fds=[self.lock], preexec_fn=prepare
         )
 
@@ -394,7 +394,8 @@ class Guard:
             self.leave("switchover", f"{row.wanted} asks for the lease")
         silent = self.heartbeat.see(row.heartbeat, now())
         age = now() - self.daemon.started
-        if self.daemon.process is not None and not self.leaving and min(silent, age) > self.timings.heartbeat:
+        watched = self.daemon.process is not None and not self.leaving and row.heartbeat is not None
+        if watched and min(silent, age) > self.timings.heartbeat:
             say(f"the daemon has written no heartbeat for {min(silent, age):.0f} s, restarting it")
             self.daemon.kill()
         self.lead()
