@@ -18,7 +18,6 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,8 @@ from typing import Any
 
 import psycopg2
 import psycopg2.extensions
+
+from systemd_service import passfile, tell
 
 KILL = 1.0  # seconds that ending a process may take once it is decided
 RESTART = 2.0  # seconds between the end of a daemon and the next one
@@ -43,15 +44,6 @@ def now() -> float:
 def say(text: str) -> None:
     """A line for the journal."""
     print(f"guard: {text}", file=sys.stderr, flush=True)
-
-
-def tell(state: str) -> None:
-    """Sends a state to systemd (sd_notify), nowhere when it did not start us."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
-        sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
 @dataclass(frozen=True)
@@ -505,22 +497,6 @@ def lock(path: str) -> int:
         received = signal.sigtimedwait(SIGNALS, 0.2)
         if received is not None and received.si_signo in (signal.SIGTERM, signal.SIGINT):
             raise SystemExit(0)
-
-
-def passfile() -> str:
-    """A password file that libpq accepts: it refuses the group bits that systemd may give a credential.
-
-    The copy is in memory only and is found through this process, so it ends with it.
-    """
-    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-    if not folder:
-        return os.environ.get("PGPASSFILE", "")
-    with open(os.path.join(folder, "pgpass"), "rb") as stream:
-        secret = stream.read()
-    descriptor = os.memfd_create("pgpass")
-    os.fchmod(descriptor, 0o600)
-    os.write(descriptor, secret)
-    return f"/proc/{os.getpid()}/fd/{descriptor}"
 
 
 def main(argv: list[str]) -> int:
