@@ -80,6 +80,7 @@ class ActionModule(ActionBase):
         if not problems:  # what follows relies on types
             problems += check.group_problems(groups, external)
             problems += check.value_problems(values, versions())
+            problems += check.daemon_problems(groups, values, external)
             problems += check.location_problems(values["dagster_code_locations"], groups["code"])
             problems += check.port_problems(check.wanted_ports(host, groups, values))
             problems += [f"dagster_config.{problem}" for problem in check_config(values["dagster_config"])]

@@ -68,6 +68,11 @@ started:
   returned: success
   type: dict
   sample: {dagster-webserver@3000.service: 1795513200}
+status:
+  description: What each unit says of itself (C(STATUS=)), empty for one that says nothing.
+  returned: success
+  type: dict
+  sample: {dagster-daemon.service: "standby: ctl1 holds the lease, epoch 7"}
 """
 
 import os
@@ -78,7 +83,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 PROPERTIES = (
-    "Id,LoadState,ActiveState,UnitFileState,MainPID,ControlGroup,FragmentPath,DropInPaths,ActiveEnterTimestampMonotonic"
+    "Id,LoadState,ActiveState,UnitFileState,MainPID,ControlGroup,FragmentPath,DropInPaths,ActiveEnterTimestampMonotonic,"
+    "StatusText"
 )
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 
@@ -238,6 +244,7 @@ def main() -> None:
     module.exit_json(
         changed=bool(actions),
         actions=texts,
+        status={name: state.get("StatusText", "") for name, state in now.items()},
         started={name: int(started_at(int(state.get("MainPID") or 0))) for name, state in now.items()},
         diff=[{"before": "", "after": f"{text}\n", "after_header": name} for name, text in texts.items()],
     )

@@ -230,7 +230,13 @@ def test_secret_that_only_another_hosts_role_needs(action: Preflight) -> None:
     ("groups", "variables", "words"),
     [
         ({"daemon": []}, {}, "group dagster_daemon has no host"),
-        ({}, {"dagster_database_host": "db.example.com"}, "dagster_database_host names an external server"),
+        (
+            {},
+            {"dagster_database_host": "db.example.com", "dagster_daemon_fencing": "lease_only"},
+            "dagster_database_host names an external server",
+        ),
+        ({"database": []}, {"dagster_database_host": "db.example.com"}, "dagster_daemon_fencing is full"),
+        ({}, {"dagster_daemon_lease_ttl": "8"}, "dagster_daemon_lease_ttl is 8; it is at least 12"),
         ({}, {"dagster_version": "1.12.3"}, "dagster_version is 1.12.3; supported are 1.13.27, 1.13.26"),
         ({}, {"dagster_code_locations": [LOCATION, {**LOCATION, "port": 4001}]}, "2 locations named etl"),
         ({}, {"dagster_nginx_port": 3000}, "port 3000 is set 2 times"),
@@ -264,6 +270,7 @@ def test_problem_of_the_host(action: Preflight, facts: dict[str, Any], words: st
 
 def test_external_database_is_asked_for_by_hosts_that_use_it(action: Preflight) -> None:
     variables = {"dagster_database_host": "db.example.com", "dagster_database_port": "5433"}
+    variables["dagster_daemon_fencing"] = "lease_only"
     groups = {"database": [], "proxy": ["b"]}
     action.run(groups, **variables)
     action.run(groups, host="b", **variables)

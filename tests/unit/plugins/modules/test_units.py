@@ -185,6 +185,7 @@ def test_nothing_is_called_when_all_is_as_wanted(call: Any, old: str) -> None:
     result, _status = call(systemd, {"name": "a.service", "files": [old]}, {"name": "b.timer"})
     assert (result["changed"], result["actions"], systemd.calls) == (False, {}, [])
     assert result["started"]["b.timer"] == 0
+    assert result["status"]["b.timer"] == ""
     assert result["started"]["a.service"] == int(units.started_at(int(UP["MainPID"]))) > 0
 
 
