@@ -10,8 +10,8 @@ version_added: 0.1.0
 author: dataops (@dataops)
 description:
   - Gives the password of a login that only the collection's programs use, made from a secret and the login's name.
-  - Each daemon host has a login that the database shuts out while another host runs the daemon. A process that was given
-    the services' password does not have theirs, though who knows the secret can make them again.
+  - Each daemon host has a login that the database shuts out while another host runs the daemon. A process that was
+    given the services' password does not have theirs, though who knows the secret can make them again.
 positional: user
 options:
   _input: {description: The secret., type: str, required: true}

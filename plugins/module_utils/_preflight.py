@@ -376,8 +376,8 @@ def daemon_problems(groups: Mapping[str, list[str]], variables: Mapping[str, Any
     if external and variables["dagster_daemon_fencing"] == "full":
         problems.append(
             f"dagster_daemon_fencing is full, but at {external} this collection has no owner that may shut a login "
-            "out; set it to lease_only: a daemon host that was paused for longer than dagster_daemon_lease_ttl can then "
-            "write for a moment after it comes back"
+            "out; set it to lease_only: a daemon host that was paused for longer than dagster_daemon_lease_ttl can "
+            "then write for a moment after it comes back"
         )
     logins: dict[str, str] = {}
     for host in groups["daemon"]:

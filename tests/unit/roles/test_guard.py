@@ -230,9 +230,9 @@ def test_standby_waits_for_its_own_observation(world: World) -> None:
     assert world.done == []
     assert world.guard.status == "standby: b holds the lease, epoch 4"
     world.row[1] += 1
-    world.go(14.5)
+    world.go(15)
     assert world.done == []
-    world.go(3)
+    world.go(2.1)
     assert world.done == ["start 5"]
 
 

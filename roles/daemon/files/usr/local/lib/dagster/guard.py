@@ -342,6 +342,7 @@ class Guard:
         if not may_take(row, self.config.host, self.boot, unchanged, self.timings.ttl):
             holder = f"{row.holder} holds the lease" if row.holder else f"the lease waits for {row.wanted}"
             self.report(f"standby: {holder}, epoch {row.epoch}")
+            self.next_call = min(self.next_call, self.lease.since + self.timings.ttl)  # not a whole period later
             return
         started = now()
         arguments = (self.config.host, self.boot, self.config.login, row.epoch, row.generation)
