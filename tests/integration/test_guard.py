@@ -42,8 +42,10 @@ PYTHON = os.environ.get("DAGSTER_PYTHON", sys.executable)
 BIN = os.environ.get("PG_BIN") or max(glob.glob("/usr/lib/postgresql/*/bin"), default="")
 # PostgreSQL refuses to run as root.
 USER: dict[str, Any] = {"user": "nobody"} if os.getuid() == 0 else {}
-# The shortest that the inequality allows without false alarms on a busy machine.
-TIMINGS = {"renew": 0.5, "deadline": 3, "ttl": 5, "watchdog": 3, "heartbeat": 4, "stop": 5}
+# The shortest that give no false alarms on a busy machine, or (GUARD_TIMINGS=default) the defaults.
+SHORT = {"renew": 0.5, "deadline": 3, "ttl": 5, "watchdog": 3, "heartbeat": 4, "stop": 5}
+DEFAULT = {"renew": 2, "deadline": 10, "ttl": 15, "watchdog": 6, "heartbeat": 20, "stop": 20}
+TIMINGS: dict[str, float] = DEFAULT if os.environ.get("GUARD_TIMINGS") == "default" else SHORT
 START = 4.0  # seconds that a guard or daemon may take to start here
 ROUNDS = int(os.environ.get("GUARD_ROUNDS", "5"))
 
@@ -624,10 +626,14 @@ def test_switchover(cluster: Cluster, hosts: list[Host], tmp_path: Path) -> None
         with Overlap([*hosts, third]) as overlap:
             third.signal(signal.SIGUSR1)
             until(lambda: cluster.last_writer() == "c", 5, "the host that was asked to runs, not the other standby")
-            until(lambda: hosts[0].status == "standby: c holds the lease, epoch 2", 2, "the old one waits")
+            until(
+                lambda: hosts[0].status == "standby: c holds the lease, epoch 2",
+                1 + TIMINGS["renew"],
+                "the old one waits",
+            )
         assert (overlap.most, cluster.stale(), cluster.epoch()) == (1, 0, 2)
         third.signal(signal.SIGUSR1)
-        time.sleep(1.5)
+        time.sleep(1 + TIMINGS["renew"])
         assert cluster.epoch() == 2, "the holder has nothing to ask for"
     finally:
         third.close()
@@ -727,7 +733,7 @@ def test_paused_host(cluster: Cluster, hosts: list[Host]) -> None:
     hosts[0].signal(signal.SIGCONT)
     hosts[0].paused = False
     until(lambda: old not in hosts[0].daemons(), 2, "the guard ends it")
-    until(lambda: hosts[0].status == "standby: b holds the lease, epoch 2", 3, "and waits")
+    until(lambda: hosts[0].status == "standby: b holds the lease, epoch 2", 1 + 2 * TIMINGS["renew"], "and waits")
     assert (cluster.stale(), cluster.epoch()) == (0, 2)
 
 

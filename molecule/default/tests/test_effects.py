@@ -89,7 +89,7 @@ def test_secrets_are_in_their_files_alone(passwords: dict[str, str], host: Any) 
             "journal": 'journalctl --no-pager -o export | grep -aF -e "$secret" -e "$escaped"',
         }
         found = {place: host.run(f"{setup}{command} || true").stdout.split() for place, command in places.items()}
-        # What systemd hands to a unit is below /run/credentials, for its user alone. The daemon's passwords are derived.
+        # What systemd hands to a unit is in /run/credentials, for its user alone. The daemon's passwords are derived.
         credentials = [f"/run/credentials/dagster-webserver@{port}.service/pgpass" for port in (3000, 3001)]
         own = {
             "dagster_database_password": ["/etc/dagster/pgpass", *credentials],

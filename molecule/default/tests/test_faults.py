@@ -34,7 +34,7 @@ def test_launches_after_a_database_restart(dagster: Dagster, host: Any) -> None:
 
 def test_frozen_daemon_fails_the_health_gate(play: Callable[..., Play], host: Any) -> None:
     assert play("health.yml").rc == 0, "it must be healthy before"
-    # The daemon, not its guard: that one restarts it after dagster_daemon_heartbeat_timeout, later than the gate notices.
+    # The daemon, not its guard, which restarts it after dagster_daemon_heartbeat_timeout: later than the gate notices.
     pid = daemon(host)
     host.check_output("kill -STOP %s", pid)
     since = time.monotonic()
