@@ -674,8 +674,9 @@ def test_frozen_guard_without_a_database(cluster: Cluster, hosts: list[Host]) ->
     lead(*hosts)
     with Overlap(hosts) as overlap:
         hosts[0].proxy.open.clear()
-        time.sleep(TIMINGS["deadline"] - 0.4)
+        time.sleep(TIMINGS["deadline"] - TIMINGS["renew"] - 0.4)  # its last renewal was up to a period before the cut
         hosts[0].signal(signal.SIGSTOP)
+        assert hosts[0].daemons(), "the control: it has not ended it by itself"
         until(lambda: cluster.last_writer() == "b", TIMINGS["ttl"] + 2 + START, "the standby runs")
     assert (overlap.most, cluster.stale(), hosts[0].kills) == (1, 0, 1)
 
