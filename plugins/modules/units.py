@@ -46,6 +46,14 @@ options:
         type: str
         choices: [started, stopped]
         default: started
+      status:
+        description: A pattern for the beginning of what the unit says of itself, waited for at the end.
+        type: str
+        default: ''
+  status_timeout:
+    description: Seconds to wait for O(units[].status). After that, or for a unit that is down, the answer says what is.
+    type: int
+    default: 0
   journal_lines: {description: How many journal lines a failure shows., type: int, default: 20}
 """
 
@@ -76,6 +84,7 @@ status:
 """
 
 import os
+import re
 import subprocess
 import time
 from typing import Any
@@ -196,6 +205,22 @@ def perform(specs: list[dict[str, Any]], actions: dict[str, tuple[str, str]], no
             run("systemctl", action, name)
 
 
+def settled(specs: list[dict[str, Any]], seconds: float) -> dict[str, dict[str, str]]:
+    """Properties of the units once each of them is down or says what it is to say, at the latest after so long."""
+    end = time.monotonic() + seconds
+    while True:
+        now = show([spec["name"] for spec in specs])
+        waiting = [
+            spec["name"]
+            for spec in specs
+            if now[spec["name"]].get("ActiveState") in ("active", "activating")
+            and not re.match(spec["status"], now[spec["name"]].get("StatusText", ""))
+        ]
+        if not waiting or time.monotonic() >= end:
+            return now
+        time.sleep(0.5)
+
+
 def last_words(names: list[str], lines: int) -> list[str]:
     """What the units that are neither up nor down said last."""
     words = []
@@ -223,8 +248,10 @@ def main() -> None:
                     "reload": {"type": "bool", "default": False},
                     "check": {"type": "list", "elements": "str", "default": []},
                     "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+                    "status": {"type": "str", "default": ""},
                 },
             },
+            "status_timeout": {"type": "int", "default": 0},
             "journal_lines": {"type": "int", "default": 20},
         },
         supports_check_mode=True,
@@ -237,7 +264,8 @@ def main() -> None:
         texts = {name: f"{action}: {reason}" for name, (action, reason) in actions.items()}
         if actions and not module.check_mode:
             perform(specs, actions, now)
-            now = show([spec["name"] for spec in specs])
+        if module.params["status_timeout"] or (actions and not module.check_mode):
+            now = settled(specs, module.params["status_timeout"])
     except Failed as error:
         words = last_words([spec["name"] for spec in specs], module.params["journal_lines"])
         module.fail_json(msg="\n".join([str(error), *words]))
