@@ -43,9 +43,9 @@ BIN = os.environ.get("PG_BIN") or max(glob.glob("/usr/lib/postgresql/*/bin"), de
 # PostgreSQL refuses to run as root.
 USER: dict[str, Any] = {"user": "nobody"} if os.getuid() == 0 else {}
 # The shortest that give no false alarms on a busy machine, or (GUARD_TIMINGS=default) the defaults.
-SHORT = {"renew": 0.5, "deadline": 3, "ttl": 5, "watchdog": 3, "heartbeat": 4, "stop": 5}
-DEFAULT = {"renew": 2, "deadline": 10, "ttl": 15, "watchdog": 6, "heartbeat": 20, "stop": 20}
-TIMINGS: dict[str, float] = DEFAULT if os.environ.get("GUARD_TIMINGS") == "default" else SHORT
+SHORT: dict[str, float] = {"renew": 0.5, "deadline": 3, "ttl": 5, "watchdog": 3, "heartbeat": 4, "stop": 5}
+DEFAULT: dict[str, float] = {"renew": 2, "deadline": 10, "ttl": 15, "watchdog": 6, "heartbeat": 20, "stop": 20}
+TIMINGS = DEFAULT if os.environ.get("GUARD_TIMINGS") == "default" else SHORT
 START = 4.0  # seconds that a guard or daemon may take to start here
 ROUNDS = int(os.environ.get("GUARD_ROUNDS", "5"))
 

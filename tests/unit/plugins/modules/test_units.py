@@ -198,7 +198,7 @@ def test_status_is_waited_for(call: Any, monkeypatch: pytest.MonkeyPatch) -> Non
         if len(asked) == 3:
             systemd.states["a.service"]["StatusText"] = "active: daemon runs"
 
-    monkeypatch.setattr(units.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     spec = {"name": "a.service", "status": "active"}
     result, _status = call(systemd, spec, check=True, status_timeout=20)
     assert (result["status"], len(asked)) == ({"a.service": "active: daemon runs"}, 3)
@@ -208,7 +208,7 @@ def test_status_is_waited_for(call: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     call(systemd, spec, check=True, status_timeout=20)
     assert len(asked) == 3, "a unit that is down has nothing to say"
     systemd.states["a.service"]["ActiveState"] = "active"
-    monkeypatch.setattr(units.time, "monotonic", iter(range(0, 10000, 6)).__next__)
+    monkeypatch.setattr(time, "monotonic", iter(range(0, 10000, 6)).__next__)
     call(systemd, spec, check=True, status_timeout=20)
     assert 3 < len(asked) < 9
 
