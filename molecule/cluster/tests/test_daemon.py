@@ -1,7 +1,7 @@
 """Exactly one daemon on ctl1 and ctl2, under every fault of a host, a guard, a daemon, a network and a database.
 
-Each bound comes from the deployed timings, with START for the daemon's own start. The processes on both hosts are looked
-at twenty times a second meanwhile.
+Each bound comes from the deployed timings, with START for the daemon's own start. The processes on both hosts are
+looked at twenty times a second meanwhile.
 """
 
 from __future__ import annotations
