@@ -81,6 +81,12 @@ class ActionModule(ActionBase):
             problems += check.group_problems(groups, external)
             problems += check.value_problems(values, versions())
             problems += check.daemon_problems(groups, values, external)
+            problems += check.version_problems(
+                {
+                    name: str(variables["hostvars"][name].get("dagster_version", values["dagster_version"]))
+                    for name in groups["webserver"] + groups["daemon"]
+                }
+            )
             problems += check.location_problems(values["dagster_code_locations"], groups["code"])
             problems += check.port_problems(check.wanted_ports(host, groups, values))
             problems += [f"dagster_config.{problem}" for problem in check_config(values["dagster_config"])]

@@ -325,6 +325,16 @@ def memory_problems(
     ]
 
 
+def version_problems(versions: Mapping[str, str]) -> list[str]:
+    """A sentence when the hosts of one instance are to run several versions: a standby would then change it."""
+    if len(set(versions.values())) < 2:
+        return []
+    listed = ", ".join(f"{version} on {host}" for host, version in sorted(versions.items()))
+    return [
+        f"dagster_version is {listed}; webservers and daemons of one instance run one version, set it for all hosts"
+    ]
+
+
 def timing_problems(variables: Mapping[str, Any]) -> list[str]:
     """Sentences about timings with which two daemons could run at a time, or a healthy one would be ended.
 

@@ -41,6 +41,7 @@ class Preflight:
     def __init__(self) -> None:
         self.facts: dict[str, Any] = dict(FACTS)
         self.answer: dict[str, Any] = {}
+        self.others: dict[str, dict[str, Any]] = {}
         self.asked: list[dict[str, Any]] = []
 
     def run(self, groups: dict[str, list[str]] | None = None, host: str = "a", **variables: Any) -> dict[str, Any]:
@@ -49,6 +50,7 @@ class Preflight:
             "b": {"ansible_host": "x", "dagster_address": "10.0.0.2"},
             "c": {},
         }
+        addresses = {name: {**known, **self.others.get(name, {})} for name, known in addresses.items()}
         given = {**VARIABLES, **variables, "inventory_hostname": host, "hostvars": addresses}
         task = SimpleNamespace(
             args={"groups": {**ONE, **(groups or {})}}, async_val=0, check_mode=False, diff=False, action="preflight"
@@ -279,6 +281,15 @@ def test_external_database_is_asked_for_by_hosts_that_use_it(action: Preflight) 
     assert action.refused(groups, **variables) == [
         "dagster_database_host: db.example.com:5433 cannot be reached from a: x"
     ]
+
+
+def test_standby_of_another_version(action: Preflight) -> None:
+    groups = {"daemon": ["a", "b"], "run": ["a"]}
+    action.others = {"b": {"dagster_version": "1.13.26"}}
+    problems = action.refused(groups)
+    assert "dagster_version is 1.13.27 on a, 1.13.26 on b; webservers and daemons" in problems[-1]
+    action.others = {"b": {"dagster_version": "1.13.27"}}
+    assert not [problem for problem in action.refused(groups) if "dagster_version" in problem]
 
 
 def test_host_that_cannot_be_read(action: Preflight) -> None:

@@ -167,6 +167,14 @@ def test_login_of_a_daemon(host: str, login: str | None) -> None:
     assert found == login if login else len(found) == 63
 
 
+def test_one_version_for_all_hosts() -> None:
+    assert check.version_problems({"a": "1.13.27", "b": "1.13.27"}) == []
+    assert check.version_problems({"b": "1.13.27", "a": "1.13.26"}) == [
+        "dagster_version is 1.13.26 on a, 1.13.27 on b; webservers and daemons of one instance run one version, set it "
+        "for all hosts"
+    ]
+
+
 def test_host_that_is_known_by_name_only() -> None:
     """pg_hba.conf takes a name as it is, and refuses one with a /32 behind it."""
     found = topology("a", {"code": ["c"]})
