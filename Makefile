@@ -5,8 +5,10 @@ export PATH := $(CURDIR)/.cache/tools/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export DAGSTER_PYTHON := $(CURDIR)/.cache/dagster/bin/python
 RIG := tests/rig/rig
+CATALOGUE := plugins/plugin_utils/validator/catalogues
+CATALOGUES := $(notdir $(wildcard $(CATALOGUE)/*.json))
 
-.PHONY: help quickstart clean test test-full rig lint unit sanity importer molecule bench locks docs
+.PHONY: help quickstart clean test test-full rig lint unit sanity importer molecule bench locks docs validate validator catalogue
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -31,6 +33,20 @@ lint: rig  ## ruff, mypy, yamllint, ansible-lint, shellcheck
 
 unit: rig  ## unit tests of the plugins and host programs
 	@pytest -q tests/unit
+
+# Needs no more than Python with PyYAML; only a machine without it gets the tools first.
+validate:  ## check files: make validate FILES="dagster.yaml workspace.yaml" [KIND=workspace] [FORMAT=json] [DAGSTER=1.12]
+	@python3 -c 'import yaml' 2>/dev/null || $(RIG) tools >&2
+	@python3 scripts/validate.py $(KIND:%=--kind %) $(FORMAT:%=--format %) $(DAGSTER:%=--dagster %) $(FILES)
+
+validator: rig  ## the validator against real Dagster: catalogue, corpus, mutated files, speed
+	@tests/validator/run
+
+catalogue:  ## read the catalogue of every supported Dagster minor from its packages again
+	@$(RIG) oracle
+	@for minor in $(CATALOGUES:%.json=%); do \
+	  .cache/oracle/$$minor/bin/python -B tests/validator/catalogue.py $(CATALOGUE)/$$minor.json || exit; done
+	@python tests/validator/agreement.py corpus --write
 
 sanity: rig  ## ansible-test sanity
 	@tests/sanity.sh

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import socket
+import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -57,6 +59,16 @@ def until(check: Callable[[], Any], seconds: float, what: str, every: float = 0.
             last = error
         time.sleep(every)
     raise AssertionError(f"not within {seconds} s: {what}; last answer: {last!r}")
+
+
+def page(url: str) -> str:
+    """What a browser shows of a page, as text, once its scripts have run and asked GraphQL."""
+    with tempfile.TemporaryDirectory(prefix="browser-") as profile:
+        argv = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
+        argv += ["--virtual-time-budget=30000", "--dump-dom", url]  # 30 s of timers, which pass as fast as they can
+        done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
+    shown = re.sub(r"<(script|style)\b.*?</\1>", "", done.stdout, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", shown).split())
 
 
 class Dagster:

@@ -13,7 +13,9 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.dataops.dagster.plugins.module_utils import _preflight as check
-from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import check_config
+from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import deep_merge
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config_action import sentence
+from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import validate_data
 
 COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -43,6 +45,19 @@ def summary(description: str | list[str]) -> str:
     """The first sentence of an option's description, without markup."""
     first = description if isinstance(description, str) else description[0]
     return re.sub(r"\b[A-Z]\(([^)]*)\)", r"\1", first).rstrip(".")
+
+
+def sampled(value: Any) -> Any:
+    """Our own part of dagster.yaml, in which a value of the right type stands for each template."""
+    if isinstance(value, dict):
+        return {key: sampled(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [sampled(item) for item in value]
+    if isinstance(value, str) and "{{" in value:
+        if re.fullmatch(r"\{\{[^}]*\| list \}\}", value):
+            return []
+        return 1 if re.fullmatch(r"\{\{[^}]*\| int \}\}", value) else re.sub(r"\{\{[^}]*\}\}", "/x", value)
+    return value
 
 
 class ActionModule(ActionBase):
@@ -87,9 +102,10 @@ class ActionModule(ActionBase):
                     for name in groups["webserver"] + groups["daemon"]
                 }
             )
+            problems += check.environment_problems(values)
             problems += check.location_problems(values["dagster_code_locations"], groups["code"])
             problems += check.port_problems(check.wanted_ports(host, groups, values))
-            problems += [f"dagster_config.{problem}" for problem in check_config(values["dagster_config"])]
+            problems += self._config_problems(values)
         self._refuse(host, problems)
 
         addresses = {
@@ -123,6 +139,23 @@ class ActionModule(ActionBase):
         topology["packages"] = self._packages(roles, {**variables, "dagster_host": facts})
         result.update(changed=False, ansible_facts={"dagster_topology": topology, "dagster_host": facts})
         return result
+
+    @staticmethod
+    def _config_problems(values: dict[str, Any]) -> list[str]:
+        """Sentences about what dagster_config makes of the dagster.yaml of the services."""
+        with open(os.path.join(COLLECTION, "roles", "instance", "vars", "main.yml"), encoding="utf-8") as stream:
+            ours = yaml.safe_load(stream)
+        config = deep_merge(sampled(ours["__dagster_config"]), values["dagster_config"])
+        version = str(values["dagster_version"])
+        version = version if version in versions() else ""  # another problem says so
+        env = {**ours["__dagster_environment"], **values["dagster_environment"], **values["dagster_secret_environment"]}
+        allow = values["dagster_config_allow"]
+        report = validate_data(config, version=version, env=env, allow=allow)
+        return [
+            f"dagster_config.{finding.path}: {sentence(finding)}"
+            + (f" (dagster_config_allow: {finding.name})" if finding.name != "error" else "")
+            for finding in [*report.errors, *report.refusals]
+        ]
 
     @staticmethod
     def _refuse(host: str, problems: list[str]) -> None:

@@ -1,6 +1,6 @@
 # Copyright (c) 2026, the dataops.dagster authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Filters that build and check the configuration of Dagster on the controller."""
+"""Filters that build the configuration of Dagster on the controller."""
 
 from __future__ import annotations
 
@@ -22,22 +22,10 @@ def deep_merge(base: Any, extra: Any) -> dict[str, Any]:
     return _dagster_config.deep_merge(base, extra)
 
 
-def config_problems(config: Any) -> list[str]:
-    """One line for everything that is wrong with the content of dagster.yaml."""
-    return [str(problem) for problem in _dagster_config.check_config(config)]
-
-
-def workspace_problems(locations: Any) -> list[str]:
-    """One line for everything that is wrong with a list of code locations."""
-    return [str(problem) for problem in _dagster_config.check_workspace(locations)]
-
-
 class FilterModule:
     """Ansible's entry point."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "deep_merge": deep_merge,
-            "config_problems": config_problems,
-            "workspace_problems": workspace_problems,
         }

@@ -6,8 +6,7 @@ This file is a program of its own. The modules read its text (program()) and run
 virtual environment, because Dagster cannot be imported where Ansible modules run. It needs nothing beside the
 standard library and that Dagster.
 
-Input, JSON on stdin:   {"dagster_yaml": data or null, "workspace": data or null, "env": {NAME: value},
-                         "texts": {"dagster_yaml": the text to be written, "workspace": ...}}
+Input, JSON on stdin:   {"texts": {"dagster_yaml": text or null, "workspace": text or null}, "env": {NAME: value}}
 Output, JSON on stdout: {"dagster_version": "1.13.27", "problems": [{"path": "run_launcher.config.image",
                          "section": "run_launcher", "message": "..."}]}
 
@@ -59,6 +58,12 @@ STORAGE_CLASSES = {
     "postgres": ("dagster_postgres", "DagsterPostgresStorage"),
     "mysql": ("dagster_mysql", "DagsterMySQLStorage"),
     "sqlite": ("dagster._core.storage.sqlite_storage", "DagsterSqliteStorage"),
+}
+
+# Sections that Dagster does not take together.
+EXCLUSIVE = {
+    "run_queue": ("run_coordinator",),
+    "storage": ("run_storage", "event_log_storage", "schedule_storage"),
 }
 
 NULL = "found null, expected {wanted}: give a value or leave the key out"
@@ -306,16 +311,23 @@ def unset_env(config_type: Any, value: Any, path: str) -> Iterator[tuple[str, st
                 yield from unset_env(fields[key].config_type, item, join(path, str(key)))
 
 
-def process(report: Report, schema: Any, value: Any, path: str) -> Any:
-    """Validate a value and resolve it as Dagster does; None, and the reasons reported, if it does not fit."""
+def validate(report: Report, schema: Any, value: Any, path: str) -> bool:
+    """Whether a value is of a type; the reasons are reported if it is not."""
     config_type = load("dagster._config:resolve_to_config_type")(schema)
     validated = load("dagster._config:validate_config")(config_type, value)
     for where, message in schema_errors(config_type, validated.errors or []):
         report.add(join(path, where), message)
+    return bool(validated.success)
+
+
+def process(report: Report, schema: Any, value: Any, path: str) -> Any:
+    """Validate a value and resolve it as Dagster does; None, and the reasons reported, if it does not fit."""
+    config_type = load("dagster._config:resolve_to_config_type")(schema)
+    valid = validate(report, schema, value, path)
     unset = list(unset_env(config_type, value, path))
     for where, name in unset:
         report.add(where, f"the environment variable {name} is not set for the services")
-    if unset or not validated.success:
+    if unset or not valid:
         return None
     processed = load("dagster._config:process_config")(config_type, value)
     for where, message in schema_errors(config_type, processed.errors or []):
@@ -329,12 +341,18 @@ def process(report: Report, schema: Any, value: Any, path: str) -> Any:
 def check_dagster_yaml(report: Report, guard: Guard, config: Any) -> None:
     instance_config = importlib.import_module("dagster._core.instance.config")
     schema = dict(instance_config.dagster_instance_config_schema())
+    config = config or {}
     if not isinstance(config, dict):
         report.add("", f"found a {type(config).__name__}, expected a mapping")
         return
     if "instance_class" in config:
         schema.update(instance_class_schema(report, config["instance_class"]))
-    attempt(report, "", lambda: process(report, schema, config, ""))
+    # As Dagster does: this level is validated only, values are resolved class by class.
+    attempt(report, "", lambda: validate(report, schema, config, ""))
+    for one, others in EXCLUSIVE.items():
+        beside = [name for name in others if name in config]
+        if one in config and beside:
+            report.add(one, f"found {one} and {', '.join(beside)}, expected only one of them")
     if isinstance(config.get("concurrency"), dict):
         attempt(report, "concurrency", lambda: instance_config.validate_concurrency_config(config))
 
@@ -363,7 +381,10 @@ def instance_class_schema(report: Report, data: Any) -> Mapping[str, Any]:
         if not issubclass(klass, load("dagster._core.instance:DagsterInstance")):
             report.add("instance_class.class", f"{data['class']} is not a DagsterInstance")
             return {}
-        return klass.config_schema() if hasattr(klass, "config_schema") else {}
+        if not hasattr(klass, "config_schema"):
+            report.add("instance_class.class", f"{data['class']} has no configuration of its own, so Dagster fails")
+            return {}
+        return klass.config_schema()
 
     return attempt(report, "instance_class", read) or {}
 
@@ -437,7 +458,7 @@ def check_resume(report: Report, config: Mapping[str, Any], launcher: Any) -> No
     if not isinstance(monitoring, dict) or monitoring.get("enabled") is not True:
         return
     attempts = monitoring.get("max_resume_run_attempts", 0)
-    if not isinstance(attempts, int) or attempts <= 0:
+    if not isinstance(attempts, int) or not attempts:
         return
     name = launcher.__name__ if isinstance(launcher, type) else type(launcher).__name__
     if "run_launcher" not in config:
@@ -456,7 +477,10 @@ def check_resume(report: Report, config: Mapping[str, Any], launcher: Any) -> No
 # --- workspace.yaml -------------------------------------------------------------------------------------------------
 
 
-def check_workspace(report: Report, guard: Guard, config: dict[str, Any]) -> None:
+def check_workspace(report: Report, guard: Guard, config: Any) -> None:
+    if not isinstance(config, dict):
+        report.add("", f"found a {type(config).__name__}, expected a mapping")
+        return
     schema = load("dagster._core.workspace.config_schema:WORKSPACE_CONFIG_SCHEMA")
     if process(report, schema, config, "") is None:
         return
@@ -467,10 +491,9 @@ def check_workspace(report: Report, guard: Guard, config: dict[str, Any]) -> Non
         return
 
 
-def check_text(report: Report, name: str, text: Any, data: Any) -> None:
-    """The text that is going to be written has to give the same data again when Dagster reads it."""
-    if isinstance(text, str) and (load("dagster_shared.yaml_utils:load_run_config_yaml")(text) or {}) != data:
-        report.add("", f"the text rendered for {name} does not read back as the same data: please report this bug")
+def loaded(text: str) -> Any:
+    """The data of a text as Dagster reads its files."""
+    return load("dagster_shared.yaml_utils:load_run_config_yaml")(text)
 
 
 # --- the program ----------------------------------------------------------------------------------------------------
@@ -491,10 +514,8 @@ def check(request: Mapping[str, Any]) -> dict[str, Any]:
         guard.block_databases()
         texts = request.get("texts") or {}
         for name, function in (("dagster_yaml", check_dagster_yaml), ("workspace", check_workspace)):
-            data = request.get(name)
-            if data is not None:
-                attempt(report, "", lambda f=function, d=data: f(report, guard, d))  # type: ignore[misc]
-                attempt(report, "", lambda n=name, d=data: check_text(report, n, texts.get(n), d))  # type: ignore[misc]
+            if isinstance(texts.get(name), str):
+                attempt(report, "", lambda n=name, f=function: f(report, guard, loaded(texts[n])))  # type: ignore[misc]
     except TooSlow:
         report.add("", f"the check did not finish within {TIME_LIMIT_SECONDS} seconds")
     except (Exception, SystemExit, Blocked) as error:

@@ -51,6 +51,18 @@ TOPOLOGY_VARIABLES = {
 WILDCARDS = ("0.0.0.0", "::", "*")
 LOCATION_SOURCES = ("image", "build", "archive")
 LOCATION_TARGETS = ("module", "package", "file")
+OWN_ENVIRONMENT = {
+    "DAGSTER_HOME",
+    "DAGSTER_POSTGRES_HOST",
+    "DAGSTER_POSTGRES_USER",
+    "PGPASSFILE",
+    "DOCKER_HOST",
+    "DAGSTER_DAEMON_HEARTBEAT_TOLERANCE",
+    "DAGSTER_CURRENT_IMAGE",
+    "DAGSTER_CONTAINER_CONTEXT",
+    "PATH",
+}
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 SECRET_NAME = re.compile(r"(?i)(password|passwd|secret|token|(api|access|private|secret)_?key)s?(_|$)")
@@ -179,6 +191,30 @@ def group_problems(groups: Mapping[str, list[str]], external_database: str) -> l
 def holds_a_secret(name: str) -> bool:
     """Whether an environment variable of this name holds a secret, not the place or the name of one."""
     return bool(SECRET_NAME.search(name)) and not PLACE_NAME.search(name)
+
+
+def environment_problems(variables: Mapping[str, Any]) -> list[str]:
+    """Sentences about environment variables that cannot be set, are ours, or would show a secret."""
+    problems = []
+    plain, secret = (variables[name] for name in ("dagster_environment", "dagster_secret_environment"))
+    for variable, values in (("dagster_environment", plain), ("dagster_secret_environment", secret)):
+        for name, value in values.items():
+            if not ENVIRONMENT_NAME.fullmatch(str(name)):
+                problems.append(
+                    f"{variable}: {name!r} is no name of an environment variable; letters, digits and '_' are"
+                )
+            elif name in OWN_ENVIRONMENT:
+                problems.append(f"{variable}: {name} is set by the collection; remove it")
+            elif not isinstance(value, str | int | float):
+                problems.append(f"{variable}: {name} is {kind_of(value)}; an environment variable is text")
+    problems += [
+        f"dagster_environment: {name} would show in docker inspect; put it in dagster_secret_environment"
+        for name in plain
+        if holds_a_secret(str(name))
+    ]
+    both = sorted(set(plain) & set(secret))
+    problems += [f"{name} is in dagster_environment and in dagster_secret_environment; keep one" for name in both]
+    return problems
 
 
 def location_problems(locations: list[dict[str, Any]], code_hosts: list[str]) -> list[str]:

@@ -2,6 +2,8 @@
 # Copyright (c) 2026, the dataops.dagster authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
+# Documentation only: the action plugin of the same name does the work, on the host the module config_file.
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -12,12 +14,15 @@ author:
   - DataOps (@dataops)
 description:
   - Writes the instance configuration of Dagster (C(dagster.yaml)) from data.
-  - Before anything is written the content is checked twice. The rules of the collection find what Dagster accepts
-    silently, above all passwords as text. Then the Dagster in the virtual environment of the host is asked. Its
-    schema is applied, each class named in the file is imported, its configuration is processed and the object is
-    built, without any connection and without any change to the host.
-  - All problems are reported at once, each with the dotted path of its key.
-  - If the file already has the wanted content nothing is checked again, because the comment on top of the file
+  - The content is checked on the controller before anything is sent. A catalogue of the real configuration, made from
+    Dagster's packages, says of every class of every section what Dagster would refuse, now or when it first uses it.
+    Rules of the collection refuse what Dagster accepts silently, above all passwords as text.
+  - Then the checked text goes to the host in one call. With O(validate=strict) the Dagster in the virtual environment
+    there is asked too. Its schema is applied, each class named in the file is imported, its configuration is processed
+    and the object is built, without any connection and without any change to the host. If it refuses what the
+    catalogue accepts, the module says so and writes nothing.
+  - All problems are reported at once, each with the dotted path of its key and what to write instead.
+  - If the file already has the wanted content Dagster is not asked again, because the comment on top of the file
     says with which version it was checked.
 options:
   path:
@@ -35,7 +40,7 @@ options:
     description:
       - The Python of the virtual environment that holds Dagster, for example C(/opt/dagster/current/bin/python).
       - In check mode it may be missing (a host that has not been installed yet). Then a warning says that only
-        the rules of the collection were applied.
+        the catalogue was asked.
     type: path
     required: true
   dagster_version:
@@ -44,12 +49,32 @@ options:
     required: true
   env:
     description:
-      - The environment of the services that read this file, to resolve C(env) references.
-      - Do not give secret values. For a variable that holds a secret any text of the same kind will do.
+      - The environment of the services that read this file. Every C(env) reference has to name a variable of it.
+      - Secrets belong into O(secret_env).
       - Names in C(env_vars) of the run launcher that have no value of their own have to be here as well, because
         the launcher takes them from the environment of the daemon.
     type: dict
     default: {}
+  secret_env:
+    description: The part of that environment which holds secrets. It is shown nowhere.
+    type: dict
+    default: {}
+  validate:
+    description:
+      - V(strict) asks the Dagster of O(python) before a changed file is written.
+      - V(catalogue) takes the word of the collection's catalogue, for a host on which the Dagster that will read the
+        file is not there yet, or somewhere else.
+    type: str
+    choices: [strict, catalogue]
+    default: strict
+  allow:
+    description:
+      - Refusals and warnings to pass over, by their names, as in C(literal_secret) for all of a kind or
+        C(literal_secret:run_launcher.config.env_vars[0]) for one place.
+      - C(custom_module:my_company) takes classes of a module, or of a package, that the catalogue does not have.
+    type: list
+    elements: str
+    default: []
   mode:
     description: The permissions of the file. A new file has them, or stricter ones, from the first moment.
     type: raw
@@ -58,11 +83,14 @@ extends_documentation_fragment:
   - ansible.builtin.files
   - ansible.builtin.action_common_attributes
 attributes:
+  action:
+    support: full
+    description: Checks on the controller.
   check_mode:
     support: full
   diff_mode:
     support: full
-    details: The old content is shown without what looks like a secret. The new content never has one.
+    details: Both contents are shown without what looks like a secret.
   platform:
     platforms: posix
 requirements:
@@ -124,9 +152,6 @@ problems:
   returned: always
   type: list
   elements: dict
-  sample:
-    - path: run_monitoring.poll_interval_seconds
-      message: "found the text '120', expected a number: write it without quotes"
   contains:
     path:
       description: The dotted path of the key, empty for the file as a whole.
@@ -137,38 +162,57 @@ problems:
       description: What was found and what was expected.
       type: str
       returned: always
-      sample: "found the text '120', expected a number: write it without quotes"
+      sample: "found the text '120'; expected a whole number"
+    hint:
+      description: What to write instead, if that is known.
+      type: str
+      returned: when the controller found it
+      sample: "write 120 without quotes"
+    name:
+      description: The kind, for O(allow). C(error) for what Dagster itself refuses, which cannot be allowed.
+      type: str
+      returned: when the controller found it
+      sample: error
+harms:
+  description:
+    - What works and should not be written, in the form of RV(problems).
+    - It is also shown as warnings when the file changes.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The dotted path of the key, empty for the file as a whole.
+      type: str
+      returned: always
+      sample: run_monitoring.poll_interval_seconds
+    message:
+      description: What was found and what was expected.
+      type: str
+      returned: always
+      sample: "found the text '120'; expected a whole number"
+    hint:
+      description: What to write instead, if that is known.
+      type: str
+      returned: when the controller found it
+      sample: "write 120 without quotes"
+    name:
+      description: The kind, for O(allow). C(error) for what Dagster itself refuses, which cannot be allowed.
+      type: str
+      returned: when the controller found it
+      sample: error
+changed_keys:
+  description: Dotted paths of what the file sets differently from now on, or would in check mode.
+  returned: when the content changes
+  type: list
+  elements: str
+  sample: [run_monitoring.poll_interval_seconds]
 checked_by:
   description:
-    - What has checked the content, now or when the file was written.
-    - C(rules of the collection) if there was no Dagster to ask, which only happens in check mode.
+    - What has checked the content beside the catalogue, now or when the file was written.
+    - C(catalogue of the collection) if there was no Dagster to ask, which only happens in check mode or with
+      O(validate=catalogue).
   returned: success
   type: str
   sample: Dagster 1.13.27
 """
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import (
-    check_config,
-    check_env_vars,
-    redacted,
-)
-from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config_file import ARGUMENTS, ConfigFile
-
-
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={**ARGUMENTS, "config": {"type": "dict", "required": True}},
-        add_file_common_args=True,
-        supports_check_mode=True,
-    )
-    config = module.params["config"]
-    # The invocation is part of every result: a refused password must not be.
-    module.params["config"] = redacted(config)
-    file = ConfigFile(module, name="dagster_yaml", variable="dagster_config")
-    file.manage(config, check_config(config) + check_env_vars(config, list(file.env)))
-
-
-if __name__ == "__main__":
-    main()

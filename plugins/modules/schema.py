@@ -21,6 +21,7 @@ attributes:
 options:
   python: {description: Python of the Dagster venv., type: path, required: true}
   env: {description: Environment of the services., type: dict, required: true}
+  secret_env: {description: The part of that environment which holds secrets., type: dict, default: {}}
   database: {description: Name of the database., type: str, required: true}
   port: {description: Port of the server., type: int, default: 5432}
   migration_user: {description: Login that owns the schema., type: str, required: true}
@@ -166,7 +167,7 @@ def migrate(module: AnsibleModule) -> None:
     try:
         with os.fdopen(os.open(passfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
             stream.write(pgpass(params["passwords"][params["migration_user"]], params["migration_user"]))
-        env = {**os.environ, **{name: str(value) for name, value in params["env"].items()}}
+        env = {**os.environ, **{name: str(value) for name, value in {**params["env"], **params["secret_env"]}.items()}}
         env.update(DAGSTER_POSTGRES_USER=params["migration_user"], PGPASSFILE=passfile)
         dagster = os.path.join(os.path.dirname(params["python"]), "dagster")
         done = subprocess.run(
@@ -187,6 +188,7 @@ def main() -> None:
         argument_spec={
             "python": {"type": "path", "required": True},
             "env": {"type": "dict", "required": True},
+            "secret_env": {"type": "dict", "default": {}, "no_log": True},
             "database": {"type": "str", "required": True},
             "port": {"type": "int", "default": 5432},
             "migration_user": {"type": "str", "required": True},

@@ -2,6 +2,8 @@
 # Copyright (c) 2026, the dataops.dagster authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
+# Documentation only: the action plugin of the same name does the work, on the host the module config_file.
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -14,9 +16,9 @@ description:
   - Writes the list of code locations (C(workspace.yaml)) that the webservers and the daemon of Dagster load.
   - Names and addresses have to be unique. Dagster does not notice two code servers on one address, and the
     locations flap.
-  - The content is checked with the rules of the collection, then with the Dagster in the virtual environment of
-    the host. All problems are reported at once.
-  - If the file already has the wanted content nothing is checked again, because the comment on top of the file
+  - The content is checked on the controller before anything is sent, then by the Dagster in the virtual environment
+    of the host. All problems are reported at once.
+  - If the file already has the wanted content Dagster is not asked again, because the comment on top of the file
     says with which version it was checked.
 options:
   path:
@@ -52,7 +54,7 @@ options:
     description:
       - The Python of the virtual environment that holds Dagster, for example C(/opt/dagster/current/bin/python).
       - In check mode it may be missing (a host that has not been installed yet). Then a warning says that only
-        the rules of the collection were applied.
+        the catalogue was asked.
     type: path
     required: true
   dagster_version:
@@ -60,9 +62,29 @@ options:
     type: str
     required: true
   env:
-    description: The environment of the services that read this file. Do not give secret values.
+    description: The environment of the services that read this file.
     type: dict
     default: {}
+  secret_env:
+    description: The part of that environment which holds secrets. It is shown nowhere.
+    type: dict
+    default: {}
+  validate:
+    description:
+      - V(strict) asks the Dagster of O(python) before a changed file is written.
+      - V(catalogue) takes the word of the collection's catalogue, for a host on which the Dagster that will read the
+        file is not there yet, or somewhere else.
+    type: str
+    choices: [strict, catalogue]
+    default: strict
+  allow:
+    description:
+      - Refusals and warnings to pass over, by their names, as in C(same_address) for all of a kind or
+        C(same_address:load_from[1].grpc_server) for one place.
+      - C(custom_module:my_company) takes classes of a module, or of a package, that the catalogue does not have.
+    type: list
+    elements: str
+    default: []
   mode:
     description: The permissions of the file. A new file has them, or stricter ones, from the first moment.
     type: raw
@@ -71,11 +93,14 @@ extends_documentation_fragment:
   - ansible.builtin.files
   - ansible.builtin.action_common_attributes
 attributes:
+  action:
+    support: full
+    description: Checks on the controller.
   check_mode:
     support: full
   diff_mode:
     support: full
-    details: The old content is shown without what looks like a secret. The new content never has one.
+    details: Both contents are shown without what looks like a secret.
   platform:
     platforms: posix
 requirements:
@@ -112,9 +137,6 @@ problems:
   returned: always
   type: list
   elements: dict
-  sample:
-    - path: locations[1].port
-      message: found 70000 for analytics; expected a number from 1 to 65535
   contains:
     path:
       description: The dotted path of the key, empty for the file as a whole.
@@ -125,43 +147,57 @@ problems:
       description: What was found and what was expected.
       type: str
       returned: always
-      sample: found 70000 for analytics; expected a number from 1 to 65535
+      sample: "found 70000; ports are from 1 to 65535"
+    hint:
+      description: What to write instead, if that is known.
+      type: str
+      returned: when the controller found it
+      sample: without scheme, port and path
+    name:
+      description: The kind, for O(allow). C(error) for what Dagster itself refuses, which cannot be allowed.
+      type: str
+      returned: when the controller found it
+      sample: error
+harms:
+  description:
+    - What works and should not be written, in the form of RV(problems).
+    - It is also shown as warnings when the file changes.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The dotted path of the key, empty for the file as a whole.
+      type: str
+      returned: always
+      sample: locations[1].port
+    message:
+      description: What was found and what was expected.
+      type: str
+      returned: always
+      sample: "found 70000; ports are from 1 to 65535"
+    hint:
+      description: What to write instead, if that is known.
+      type: str
+      returned: when the controller found it
+      sample: without scheme, port and path
+    name:
+      description: The kind, for O(allow). C(error) for what Dagster itself refuses, which cannot be allowed.
+      type: str
+      returned: when the controller found it
+      sample: error
+changed_keys:
+  description: Dotted paths of what the file sets differently from now on, or would in check mode.
+  returned: when the content changes
+  type: list
+  elements: str
+  sample: [load_from]
 checked_by:
   description:
-    - What has checked the content, now or when the file was written.
-    - C(rules of the collection) if there was no Dagster to ask, which only happens in check mode.
+    - What has checked the content beside the catalogue, now or when the file was written.
+    - C(catalogue of the collection) if there was no Dagster to ask, which only happens in check mode or with
+      O(validate=catalogue).
   returned: success
   type: str
   sample: Dagster 1.13.27
 """
-
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import check_workspace, workspace_data
-from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config_file import ARGUMENTS, ConfigFile
-
-LOCATION = {
-    "name": {"type": "str", "required": True},
-    "host": {"type": "str"},
-    "port": {"type": "int"},
-    "socket": {"type": "str"},
-    "ssl": {"type": "bool", "default": False},
-}
-
-
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            **ARGUMENTS,
-            "locations": {"type": "list", "elements": "dict", "required": True, "options": LOCATION},
-        },
-        add_file_common_args=True,
-        supports_check_mode=True,
-    )
-    locations = module.params["locations"]
-    file = ConfigFile(module, name="workspace", variable="dagster_code_locations")
-    file.manage(workspace_data(locations), check_workspace(locations))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,5 @@
-"""Compile the locks of this repository: the tools of a checkout, Dagster on the hosts, uv on the hosts.
+"""Compile the locks of this repository: the tools of a checkout, Dagster on the hosts, uv on the hosts, and every
+Dagster that the validator is made from and measured against.
 
 A lock keeps the versions it has until it is asked to move:
 
@@ -32,6 +33,10 @@ HOST_LOCKS = Path("roles/instance/files/locks")
 # Every version a user may ask for. A version is added here, locked, and tested before it is called supported.
 DAGSTER_VERSIONS = ("1.13.26", "1.13.27")
 
+# One release of each Dagster minor whose dagster.yaml the validator knows. Changing one changes its catalogue too:
+# `make catalogue` after `make locks`.
+CATALOGUE_VERSIONS = (DAGSTER_VERSIONS[-1], "1.12.22", "1.11.16")
+
 # The oldest Python we meet: Debian 12 has 3.11, Debian 13 has 3.13. A universal lock covers everything from here up.
 PYTHON_VERSION = "3.11"
 
@@ -57,6 +62,11 @@ def library_version(version: str) -> str:
     return f"0.{int(match[1]) + 16}.{match[2]}"
 
 
+def minor(version: str) -> str:
+    """Return 1.X of 1.X.Y."""
+    return version.rpartition(".")[0]
+
+
 def locks() -> Iterator[Lock]:
     """Yield every lock of the repository."""
 
@@ -73,6 +83,10 @@ def locks() -> Iterator[Lock]:
         yield Lock(template.source, text, HOST_LOCKS / f"dagster-{version}.txt")
     # What the newest one has, and a library whose classes people configure beside ours: the unit tests ask both.
     yield Lock(template.source, f"{text}\ndagster-aws=={library_version(version)}\n", INPUTS / "dagster.lock")
+    oracle = plain(INPUTS / "oracle.in", INPUTS)
+    for version in CATALOGUE_VERSIONS:
+        text = oracle.text.replace("{version}", version).replace("{library}", library_version(version))
+        yield Lock(oracle.source, text, INPUTS / f"oracle-{minor(version)}.lock")
 
 
 def find_uv() -> str:

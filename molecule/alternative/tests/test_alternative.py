@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from deployment import ROOT, Dagster, Play, identities, until
+from deployment import ROOT, Dagster, Play, identities, page, until
 
 PREFIX = "/data/dagster"
 LOCATIONS = ["built", "loaded", "pulled"]
@@ -51,6 +51,12 @@ def test_paths_with_and_without_prefix(edge: str, host: Any) -> None:
         "404"
         in host.run("python3 -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:3100/server_info\")'").stderr
     )
+
+
+def test_browser_finds_everything_below_the_prefix(dagster: Dagster) -> None:
+    shown = page(f"{dagster.url}/locations")
+    assert not [name for name in LOCATIONS if name not in shown], shown
+    assert shown.count("Loaded") >= len(LOCATIONS), shown
 
 
 def test_version_is_the_older_one_from_wheels(dagster: Dagster, host: Any) -> None:
@@ -113,6 +119,17 @@ def test_services_run_as_the_other_user(host: Any) -> None:
         assert host.check_output("systemctl show -p User --value %s", unit) == "data"
     groups = host.check_output("systemctl show -p SupplementaryGroups --value dagster-webserver-read-only@3200")
     assert groups == "", "a webserver that may launch nothing needs no engine"
+
+
+def test_environment_of_the_services(host: Any) -> None:
+    """Runs and code servers have the plain variable too: the tests of runs read the logs at its place."""
+    pid = host.check_output("systemctl show -p MainPID --value dagster-daemon")
+    found = host.check_output("tr '\\0' '\\n' </proc/%s/environ", pid).splitlines()
+    assert "DAGSTER_LOG_DIR=/srv/dagster/state/compute_logs" in found
+    assert 'STORE_PASSWORD=not "a" real $password\\ b7' in found
+    assert host.check_output("stat -c '%U %a' /srv/dagster/home/environment.secret") == "root 600"
+    assert "STORE_PASSWORD" not in host.check_output("docker inspect $(docker ps -aq)")
+    assert "STORE_PASSWORD" not in host.check_output("cat /srv/dagster/home/dagster.yaml /srv/dagster/home/environment")
 
 
 def test_broken_code_is_refused_and_the_old_one_serves(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:

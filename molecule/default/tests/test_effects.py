@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from deployment import Dagster, Play, until
+from deployment import Dagster, Play, page, until
 
 
 def test_edge_answers_from_a_replica(dagster: Dagster) -> None:
@@ -40,6 +40,13 @@ def test_run_in_a_container_with_readable_logs(dagster: Dagster, host: Any) -> N
     assert len(containers) == 1
     # The journal has the container's output under the run's label.
     assert "RUN_SUCCESS" in host.check_output("journalctl --no-pager -o cat DAGSTER_RUN_ID=%s", run_id)
+
+
+def test_browser_shows_the_run(dagster: Dagster) -> None:
+    run_id = dagster.launch("orders_report")
+    dagster.wait(run_id)
+    until(lambda: f"{run_id[:8]} " in page(f"{dagster.url}/runs"), 60, "the run is listed")
+    until(lambda: "Success Run of orders_report" in page(f"{dagster.url}/runs/{run_id}"), 60, "the run's page says so")
 
 
 def test_root_of_a_run_is_nobody_on_the_host(dagster: Dagster, host: Any) -> None:

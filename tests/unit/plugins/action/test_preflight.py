@@ -193,6 +193,38 @@ def test_value_of_another_kind_gets_one_sentence(action: Preflight, name: str, v
     assert problems[0].startswith(words)
 
 
+def test_dagster_config_is_checked_as_it_will_be_merged(action: Preflight) -> None:
+    """A part of a section is no mistake where ours has the rest, and the services' variables are known."""
+    action.run(
+        dagster_config={
+            "run_launcher": {"config": {"networks": None, "image": "x:1", "env_vars": ["DAGSTER_HOME"]}},
+            "storage": {"postgres": {"postgres_db": {"params": {"sslmode": "require"}}}},
+            "local_artifact_storage": {"config": {"base_dir": {"env": "DAGSTER_HOME"}}},
+        }
+    )
+    problems = action.refused(
+        dagster_config={
+            "run_launcher": {"config": {"networks": ["other"], "env_vars": ["NO_SUCH_NAME"]}},
+            "storage": {"postgres": {"postgres_db": {"hostname": {"env": "DAGSTER_POSTGRES_HOSTS"}}}},
+        }
+    )
+    assert [problem.split(":")[0] for problem in problems] == [
+        "dagster_config.run_launcher.config.networks",
+        "dagster_config.storage.postgres.postgres_db.hostname.env",
+        "dagster_config.run_launcher.config.env_vars[0]",
+    ]
+    assert "did you mean DAGSTER_POSTGRES_HOST?" in problems[1]
+    assert problems[2].endswith("(dagster_config_allow: missing_env_var)")
+
+
+def test_what_dagster_config_allows(action: Preflight) -> None:
+    launcher = {"module": "mine.dagster", "class": "Launcher", "config": {"x": 1}}
+    config = {"run_launcher": launcher, "run_storage": None}
+    (problem,) = action.refused(dagster_config=config)
+    assert "custom_module:mine" in problem
+    action.run(dagster_config=config, dagster_config_allow=["custom_module:mine"])
+
+
 def test_text_that_may_be_empty(action: Preflight) -> None:
     """Where the default is the empty text, a survey's blank is that default."""
     action.run(dagster_webserver_path_prefix="", dagster_wheelhouse="")

@@ -31,20 +31,3 @@ def test_deep_merge_of_templated_values() -> None:
 def test_deep_merge_says_which_side_is_wrong() -> None:
     with pytest.raises(AnsibleError, match=r"dagster_config.*expected a mapping"):
         template("{{ {} | dataops.dagster.deep_merge('a: b') }}")
-
-
-def test_config_problems() -> None:
-    config = {"run_laucher": {}, "storage": {"postgres": {"postgres_url": "postgresql://u:hunter2@h/d"}}}
-    lines = template("{{ config | dataops.dagster.config_problems }}", config=config)
-    assert len(lines) == 2
-    assert lines[0].startswith("run_laucher: found")
-    assert "did you mean" in lines[0]
-    assert lines[1].startswith("storage.postgres.postgres_url: found")
-    assert "hunter2" not in str(lines)
-    assert template("{{ {} | dataops.dagster.config_problems }}") == []
-
-
-def test_workspace_problems() -> None:
-    locations = [{"name": "a", "host": "h", "port": "4000"}, {"name": "b", "host": "h", "port": 4000}]
-    (line,) = template("{{ locations | dataops.dagster.workspace_problems }}", locations=locations)
-    assert line.startswith("locations[1]: found h:4000")

@@ -101,7 +101,13 @@ def server() -> subprocess.Popen[str]:
     return process
 
 
-def ask(**request: Any) -> dict[str, Any]:
+def texts(**data: Any) -> dict[str, str]:
+    """Files as text; JSON is YAML."""
+    return {name: json.dumps(value) for name, value in data.items() if value is not None}
+
+
+def ask(dagster_yaml: Any = None, workspace: Any = None, **request: Any) -> dict[str, Any]:
+    request = {"texts": texts(dagster_yaml=dagster_yaml, workspace=workspace), **request}
     process = server()
     assert process.stdin
     assert process.stdout
@@ -126,7 +132,7 @@ def changed(**sections: Any) -> dict[str, Any]:
 
 def test_good_files_have_no_problem_and_the_version_is_told() -> None:
     """In a process of its own, as on a host."""
-    request = {"dagster_yaml": GOOD, "workspace": WORKSPACE, "env": ENV, "texts": {"dagster_yaml": json.dumps(GOOD)}}
+    request = {"texts": texts(dagster_yaml=GOOD, workspace=WORKSPACE), "env": ENV}
     done = subprocess.run(
         [dagster_python(), "-I", "-B", "-c", subject.program()],
         input=json.dumps(request),
@@ -324,16 +330,25 @@ def test_it_answers_even_if_a_class_exits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [[], "text", {"storage": None, "concurrency": None}, {"storage": {"postgres": None}}]
+    "config", [[1], "text", {"storage": None, "concurrency": None}, {"storage": {"postgres": None}}]
 )
 def test_it_answers_whatever_it_gets(config: Any) -> None:
     assert problems(config) != {}
 
 
-def test_text_must_read_back_the_same() -> None:
-    text = json.dumps(WORKSPACE)
-    assert problems(workspace=WORKSPACE, texts={"workspace": text}) == {}
-    assert "does not read back" in problems(workspace=WORKSPACE, texts={"workspace": text.replace("4000", "4001")})[""]
+def test_an_empty_file_is_dagster_with_its_defaults() -> None:
+    assert problems({}) == problems([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        ({"run_queue": {}, "run_coordinator": {"module": "dagster", "class": "QueuedRunCoordinator"}}, "run_queue"),
+        ({"storage": {"sqlite": {"base_dir": "/x"}}, "run_storage": {"module": "m", "class": "C"}}, "storage"),
+    ],
+)
+def test_sections_that_exclude_each_other(config: Any, path: str) -> None:
+    assert "expected only one of them" in problems(config)[path]
 
 
 @pytest.mark.parametrize(
@@ -353,7 +368,7 @@ def test_bad_workspace(workspace: Any, path: str, words: str) -> None:
 def test_without_dagster_it_says_so() -> None:
     done = subprocess.run(
         ["/usr/bin/env", "python3", "-I", "-c", subject.program().replace("dagster.version", "no_dagster.version")],
-        input=json.dumps({"dagster_yaml": {}}),
+        input=json.dumps({"texts": {"dagster_yaml": "{}"}}),
         capture_output=True,
         text=True,
         check=True,

@@ -513,3 +513,28 @@ def test_values(changes: dict[str, Any], words: list[str]) -> None:
     problems = check.value_problems({**VARIABLES, **changes}, ["1.13.27", "1.13.26"])
     assert len(problems) == (1 if words else 0), problems
     assert all(word in problems[0] for word in words), problems
+
+
+@pytest.mark.parametrize(
+    ("plain", "secret", "problems"),
+    [
+        ({}, {}, []),
+        ({"AWS_REGION": "eu-central-1", "N": 1}, {"STORE_PASSWORD": "x"}, []),
+        (
+            {"A-B": "x"},
+            {},
+            ["dagster_environment: 'A-B' is no name of an environment variable; letters, digits and '_' are"],
+        ),
+        ({}, {"PGPASSFILE": "x"}, ["dagster_secret_environment: PGPASSFILE is set by the collection; remove it"]),
+        ({"A": ["x"]}, {}, ["dagster_environment: A is a list; an environment variable is text"]),
+        (
+            {"STORE_PASSWORD": "x"},
+            {},
+            ["dagster_environment: STORE_PASSWORD would show in docker inspect; put it in dagster_secret_environment"],
+        ),
+        ({"A": "x"}, {"A": "y"}, ["A is in dagster_environment and in dagster_secret_environment; keep one"]),
+    ],
+)
+def test_environment(plain: dict[str, Any], secret: dict[str, Any], problems: list[str]) -> None:
+    variables = {"dagster_environment": plain, "dagster_secret_environment": secret}
+    assert check.environment_problems(variables) == problems

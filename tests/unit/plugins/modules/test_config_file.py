@@ -1,4 +1,4 @@
-"""The modules that write dagster.yaml and workspace.yaml, with a stand-in for Dagster's Python that counts calls."""
+"""The module that writes dagster.yaml and workspace.yaml, with a stand-in for Dagster's Python that counts calls."""
 
 from __future__ import annotations
 
@@ -12,17 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 
 BASE = "ansible_collections.dataops.dagster.plugins.modules."
 VERSION = "1.13.27"
-CONFIG = {
-    "telemetry": {"enabled": False},
-    "run_launcher": {"module": "m", "class": "C", "config": {"a": {"env": "NAME"}}},
-}
-LOCATIONS = [{"name": "a", "host": "code1", "port": "4000"}, {"name": "b", "socket": "/run/b.sock", "ssl": "true"}]
+TEXT = "# Managed.\nrun_launcher: {module: m, class: C}\ntelemetry: {enabled: false}\n"
 
 
 class Stop(BaseException):
@@ -50,11 +45,12 @@ class Rig:
     def requests(self) -> list[dict[str, Any]]:
         return [json.loads(path.read_text()) for path in sorted(self.calls.iterdir())]
 
-    def run(
-        self, module: str = "dagster_yaml", check: bool = False, diff: bool = True, **changes: Any
-    ) -> dict[str, Any]:
+    def run(self, check: bool = False, diff: bool = True, **changes: Any) -> dict[str, Any]:
         arguments: dict[str, Any] = {
-            "path": str(self.home / f"{module.removesuffix('_yaml')}.yaml"),
+            "path": str(self.home / "dagster.yaml"),
+            "content": TEXT,
+            "kind": "dagster",
+            "variable": "dagster_config",
             "python": str(self.python),
             "dagster_version": VERSION,
             "env": {"NAME": "x"},
@@ -62,7 +58,6 @@ class Rig:
             "_ansible_diff": diff,
             "_ansible_remote_tmp": str(self.folder / "tmp"),
         }
-        arguments.update({"config": CONFIG} if module == "dagster_yaml" else {"locations": LOCATIONS})
         arguments.update(changes)
         (self.folder / "tmp").mkdir(exist_ok=True)
         results: list[dict[str, Any]] = []
@@ -83,7 +78,7 @@ class Rig:
             patch.setattr(basic.AnsibleModule, "fail_json", fail_json)
             patch.setattr(basic.AnsibleModule, "warn", lambda _self, text: self.warnings.append(text))
             with pytest.raises(Stop):
-                importlib.import_module(BASE + module).main()
+                importlib.import_module(BASE + "config_file").main()
         (result,) = results
         return result
 
@@ -100,8 +95,7 @@ def test_check_apply_reapply(rig: Rig) -> None:
     applied = rig.run()
     assert (applied["changed"], applied["checked_by"], applied["problems"]) == (True, "Dagster 1.13.27", [])
     assert applied["path"] == str(path)
-    assert yaml.safe_load(path.read_text()) == CONFIG
-    assert "change dagster_config" in path.read_text()
+    assert path.read_text() == TEXT
     assert checked["diff"] == applied["diff"]
     assert applied["diff"]["after"] == path.read_text()
     calls = len(rig.requests())
@@ -114,9 +108,16 @@ def test_check_apply_reapply(rig: Rig) -> None:
 def test_what_dagster_is_asked(rig: Rig) -> None:
     rig.run()
     (request,) = rig.requests()
-    assert request["dagster_yaml"] == CONFIG
-    assert request["env"] == {"NAME": "x"}
-    assert yaml.safe_load(request["texts"]["dagster_yaml"]) == CONFIG
+    assert request == {"env": {"NAME": "x"}, "texts": {"dagster_yaml": TEXT}}
+    rig.run(kind="workspace", path=str(rig.home / "workspace.yaml"), content="load_from: []\n")
+    assert rig.requests()[1]["texts"] == {"workspace": "load_from: []\n"}
+
+
+def test_catalogue_asks_nobody(rig: Rig) -> None:
+    rig.python.unlink()
+    result = rig.run(validate="catalogue")
+    assert (result["failed"], result["changed"]) == (False, True)
+    assert result["checked_by"] == "catalogue of the collection"
 
 
 def test_mode_and_nothing_left_behind(rig: Rig) -> None:
@@ -143,41 +144,13 @@ def test_new_file_is_never_open(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> No
     assert seen == [0o600, 0o600]
 
 
-def test_new_version_is_checked_and_written(rig: Rig) -> None:
-    rig.run()
-    rig.answer([], version="1.13.28")
-    assert rig.run(dagster_version="1.13.28")["changed"] is True
-    assert "Dagster 1.13.28" in (rig.home / "dagster.yaml").read_text()
-
-
-def test_variable_that_disappeared_is_noticed(rig: Rig) -> None:
-    rig.run()
-    rig.answer([{"path": "run_launcher.config.a", "section": "run_launcher", "message": "NAME is not set"}])
-    result = rig.run(env={})
+def test_problems_say_that_the_verdicts_differ(rig: Rig) -> None:
+    rig.answer([{"path": "telemetry.enabled", "section": "telemetry", "message": "found 'yes', expected a boolean"}])
+    result = rig.run()
     assert result["failed"] is True
-    assert "NAME is not set" in result["msg"]
-
-
-def test_problems_of_both_kinds_in_one_message(rig: Rig) -> None:
-    rig.answer(
-        [
-            {"path": "telemetry.enabled", "section": "telemetry", "message": "found 'yes', expected a boolean"},
-            {"path": "bogus", "section": "bogus", "message": "said already"},
-            {"path": "run_launcher.config", "section": "run_launcher", "message": "said better"},
-        ]
-    )
-    launcher = {"module": "dagster_docker", "class": "DockerRunLauncher", "config": {"network": "a", "networks": ["b"]}}
-    result = rig.run(config={"bogus": 1, "telemetry": {"enabled": "yes"}, "run_launcher": launcher})
-    assert result["failed"] is True
-    assert [problem["path"] for problem in result["problems"]] == [
-        "bogus",
-        "run_launcher.config.networks",
-        "telemetry.enabled",
-    ]
-    lines = result["msg"].splitlines()
-    assert len(lines) == 4
-    assert "3 problems" in lines[0]
-    assert "dagster_config" in lines[0]
+    assert [problem["path"] for problem in result["problems"]] == ["telemetry.enabled"]
+    for words in ("the catalogue of the collection accepts it", "1 problem;", "dagster_config", "please report"):
+        assert words in result["msg"]
     assert not (rig.home / "dagster.yaml").exists()
 
 
@@ -185,26 +158,16 @@ def test_bad_content_leaves_the_old_file(rig: Rig) -> None:
     rig.run()
     before = (rig.home / "dagster.yaml").read_text()
     rig.answer([{"path": "nux", "section": "nux", "message": "wrong"}])
-    assert rig.run(config={"nux": 1})["failed"] is True
+    assert rig.run(content="nux: 1\n")["failed"] is True
     assert (rig.home / "dagster.yaml").read_text() == before
-
-
-def test_refused_secret_goes_nowhere(rig: Rig) -> None:
-    storage = {"postgres": {"postgres_url": "postgresql://u:hunter2@h/d"}}
-    result = rig.run(config={"storage": storage, "run_launcher": {"config": {"registry": {"password": "hunter2"}}}})
-    assert result["failed"] is True
-    assert len(result["problems"]) == 2
-    assert "hunter2" not in json.dumps([result["msg"], result["problems"], result["params"], rig.requests()])
-    assert rig.requests(), "Dagster was still asked about the rest"
 
 
 def test_bare_host_in_check_mode(rig: Rig) -> None:
     rig.python.unlink()
     result = rig.run(check=True, path="/no/such/folder/dagster.yaml", owner="nobody-yet", group="nobody-yet")
     assert (result["failed"], result["changed"]) == (False, True)
-    assert result["checked_by"] == "rules of the collection"
+    assert result["checked_by"] == "catalogue of the collection"
     assert "does not exist yet" in rig.warnings[0]
-    assert rig.run(check=True, config={"bogus": 1})["failed"] is True
 
 
 def test_without_dagster_nothing_is_written(rig: Rig) -> None:
@@ -221,7 +184,7 @@ def test_other_version_than_expected(rig: Rig) -> None:
     assert "found Dagster 1.12.0" in result["msg"]
     assert "dagster_version" in result["msg"]
     checked = rig.run(check=True)
-    assert (checked["failed"], checked["checked_by"]) == (False, "rules of the collection")
+    assert (checked["failed"], checked["checked_by"]) == (False, "catalogue of the collection")
     assert "still has Dagster 1.12.0" in rig.warnings[0]
 
 
@@ -245,53 +208,7 @@ def test_drift_is_mended_and_shown_without_old_secrets(rig: Rig) -> None:
     assert "hunter2" not in json.dumps(result["diff"])
     assert path.read_text().startswith("storage")
     rig.run()
-    assert yaml.safe_load(path.read_text()) == CONFIG
-
-
-def test_env_vars_of_the_launcher(rig: Rig) -> None:
-    launcher = {"module": "m", "class": "C", "config": {"env_vars": ["NAME", "OTHER", "A=b"]}}
-    result = rig.run(config={"run_launcher": launcher})
-    assert [problem["path"] for problem in result["problems"]] == ["run_launcher.config.env_vars[1]"]
-
-
-def test_workspace(rig: Rig) -> None:
-    result = rig.run("workspace_yaml")
-    assert (result["failed"], result["changed"]) == (False, True)
-    text = (rig.home / "workspace.yaml").read_text()
-    assert "change dagster_code_locations" in text
-    assert yaml.safe_load(text) == {
-        "load_from": [
-            {"grpc_server": {"location_name": "a", "host": "code1", "port": 4000}},
-            {"grpc_server": {"location_name": "b", "socket": "/run/b.sock", "ssl": True}},
-        ]
-    }
-    assert rig.run("workspace_yaml")["changed"] is False
-    (request,) = rig.requests()
-    assert request["workspace"] == yaml.safe_load(text)
-
-
-def test_workspace_problems(rig: Rig) -> None:
-    locations = [{"name": "a", "host": "http://h", "port": 70000}, {"name": "a", "port": 1, "socket": "/x"}]
-    result = rig.run("workspace_yaml", locations=locations)
-    assert result["failed"] is True
-    assert [problem["path"] for problem in result["problems"]][:4] == [
-        "locations[0].port",
-        "locations[0].host",
-        "locations[1].name",
-        "locations[1]",
-    ]
-    assert "dagster_code_locations" in result["msg"]
-
-
-def test_misspelt_suboption(rig: Rig) -> None:
-    result = rig.run("workspace_yaml", locations=[{"name": "a", "port": 4000, "hots": "h"}])
-    assert "hots" in result["msg"]
-    assert rig.requests() == []
-
-
-def test_empty_workspace(rig: Rig) -> None:
-    rig.run("workspace_yaml", locations=[])
-    assert yaml.safe_load((rig.home / "workspace.yaml").read_text()) == {"load_from": []}
+    assert path.read_text() == TEXT
 
 
 def test_packed_by_ansible_with_the_real_dagster(tmp_path: Path) -> None:
@@ -301,7 +218,7 @@ def test_packed_by_ansible_with_the_real_dagster(tmp_path: Path) -> None:
         pytest.fail("DAGSTER_PYTHON is not set; expected the Python of a virtual environment with Dagster (make test)")
     command = [python, "-c", "import dagster; print(dagster.__version__)"]
     version = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    collections = Path(importlib.import_module(BASE + "dagster_yaml").__file__ or "").absolute().parents[5]
+    collections = Path(importlib.import_module(BASE + "config_file").__file__ or "").absolute().parents[5]
 
     def run(config: dict[str, Any]) -> tuple[int, str]:
         arguments = {

@@ -1,0 +1,271 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the dataops.dagster authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: config_file
+short_description: Have the host's Dagster check a configuration file, and write it
+version_added: 0.1.0
+author:
+  - DataOps (@dataops)
+description:
+  - The part of M(dataops.dagster.dagster_yaml) and M(dataops.dagster.workspace_yaml) that runs on the host. Use those.
+  - Asks the Dagster in the virtual environment of the host about a text. Its schema is applied, each class named in
+    the file is imported, its configuration is processed and the object is built, without any connection and without
+    any change to the host. Then the file is replaced in one step.
+  - If the file already has the wanted content nothing is asked, because the comment on top of the file says with which
+    version it was checked.
+options:
+  path:
+    description: Where to write the file. The folder has to exist.
+    type: path
+    required: true
+  content:
+    description: The text to write.
+    type: str
+    required: true
+  kind:
+    description: What the file is.
+    type: str
+    choices: [dagster, workspace]
+    required: true
+  validate:
+    description: Whether to ask the Dagster of O(python).
+    type: str
+    choices: [strict, catalogue]
+    default: strict
+  variable:
+    description: The variable of the inventory that the content comes from, for messages.
+    type: str
+    required: true
+  python:
+    description: The Python of the virtual environment that holds Dagster.
+    type: path
+    required: true
+  dagster_version:
+    description: The version that O(python) must have. Another one is an error, in check mode a warning.
+    type: str
+    required: true
+  env:
+    description: The environment of the services that read this file, to resolve C(env) references.
+    type: dict
+    default: {}
+  secret_env:
+    description: The part of that environment which holds secrets. It is shown nowhere.
+    type: dict
+    default: {}
+  mode:
+    description: The permissions of the file. A new file has them, or stricter ones, from the first moment.
+    type: raw
+    default: '0640'
+extends_documentation_fragment:
+  - ansible.builtin.files
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details: The old content is shown without what looks like a secret.
+  platform:
+    platforms: posix
+"""
+
+EXAMPLES = r"""
+- name: Write a text that was checked before
+  dataops.dagster.config_file:
+    path: /etc/dagster/dagster.yaml
+    content: "telemetry: {enabled: false}"
+    kind: dagster
+    variable: dagster_config
+    python: /opt/dagster/current/bin/python
+    dagster_version: 1.13.27
+"""
+
+RETURN = r"""
+path:
+  description: The file.
+  returned: always
+  type: str
+  sample: /etc/dagster/dagster.yaml
+problems:
+  description: What the host's Dagster refuses. Empty if the module succeeds.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The dotted path of the key, empty for the file as a whole.
+      type: str
+      returned: always
+      sample: run_monitoring.poll_interval_seconds
+    message:
+      description: What was found and what was expected.
+      type: str
+      returned: always
+      sample: "found the text '120', expected a number: write it without quotes"
+checked_by:
+  description: What has checked the content, now or when the file was written.
+  returned: success
+  type: str
+  sample: Dagster 1.13.27
+"""
+
+import json
+import os
+import tempfile
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.dataops.dagster.plugins.module_utils import _dagster_check
+from ansible_collections.dataops.dagster.plugins.module_utils._secrets import masked
+
+CATALOGUE_ONLY = "catalogue of the collection"
+
+ARGUMENTS: dict[str, Any] = {
+    "path": {"type": "path", "required": True},
+    "content": {"type": "str", "required": True},
+    "kind": {"type": "str", "choices": ["dagster", "workspace"], "required": True},
+    "validate": {"type": "str", "choices": ["strict", "catalogue"], "default": "strict"},
+    "variable": {"type": "str", "required": True},
+    "python": {"type": "path", "required": True},
+    "dagster_version": {"type": "str", "required": True},
+    "env": {"type": "dict", "default": {}},
+    "secret_env": {"type": "dict", "default": {}, "no_log": True},
+    "mode": {"type": "raw", "default": "0640"},
+}
+
+
+class ConfigFile:
+    """One managed file of DAGSTER_HOME."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.kind: str = module.params["kind"]
+        self.variable: str = module.params["variable"]
+        self.path: str = module.params["path"]
+        self.version: str = module.params["dagster_version"]
+        env = {**(module.params["env"] or {}), **(module.params["secret_env"] or {})}
+        self.env = {str(key): "" if value is None else str(value) for key, value in env.items()}
+
+    def manage(self) -> None:
+        """Check, then write. Ends the module."""
+        text: str = self.module.params["content"]
+        before = self.read()
+        strict = self.module.params["validate"] == "strict"
+        checked_by = f"Dagster {self.version}" if strict else CATALOGUE_ONLY
+        if strict and text != before:
+            found = self.ask_dagster(text)
+            if found is None:
+                checked_by = CATALOGUE_ONLY
+            elif found:
+                self.fail(found)
+        self.write(before, text, checked_by)
+
+    def read(self) -> str:
+        if os.path.isdir(self.path):
+            self.module.fail_json(msg=f"path: {self.path} is a directory; expected the name of a file")
+        try:
+            with open(self.path, encoding="utf-8", errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            self.module.fail_json(msg=f"path: {self.path} cannot be read: {error.strerror}")
+            raise  # fail_json does not return
+
+    def ask_dagster(self, text: str) -> list[dict[str, str]] | None:
+        """The problems that the Dagster of the virtual environment finds; None if there is none to ask (check mode)."""
+        python = self.module.params["python"]
+        if not os.access(python, os.X_OK):
+            if not self.module.check_mode:
+                self.module.fail_json(
+                    msg=f"python: {python} does not exist or is not executable, so {self.path} cannot be checked; "
+                    "expected the Python of Dagster's virtual environment, which has to be installed first"
+                )
+            self.module.warn(
+                f"{python} does not exist yet: {self.path} was checked with the catalogue of the collection only; "
+                f"Dagster {self.version} checks it before it is written"
+            )
+            return None
+        name = "dagster_yaml" if self.kind == "dagster" else "workspace"
+        request = {"env": self.env, "texts": {name: text}}
+        # -I: the operator's own PYTHON* variables and folders play no part. -B: root leaves no files in the venv.
+        command = [python, "-I", "-B", "-c", _dagster_check.program()]
+        return_code, output, errors = self.module.run_command(command, data=json.dumps(request), cwd="/")
+        try:
+            answer = json.loads(output)
+            version, problems = str(answer["dagster_version"]), list(answer["problems"])
+        except (ValueError, KeyError, TypeError):
+            tail = "\n".join(errors.strip().splitlines()[-5:])
+            self.module.fail_json(
+                msg=f"{self.path} could not be checked: {python} ended with {return_code} and gave no answer; "
+                f"its last words:\n{tail}"
+            )
+            raise  # fail_json does not return
+        if version and version != self.version:
+            if self.module.check_mode:
+                self.module.warn(
+                    f"{python} still has Dagster {version}: {self.path} was checked with the catalogue of the "
+                    f"collection only; Dagster {self.version} checks it before it is written"
+                )
+                return None
+            wrong = f"found Dagster {version} in {python}; expected {self.version} (dagster_version)"
+            return [{"path": "", "section": "", "message": wrong}]
+        return problems
+
+    def fail(self, found: list[dict[str, str]]) -> None:
+        lines = [f"{problem['path'] or '(whole file)'}: {problem['message']}" for problem in found]
+        count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
+        self.module.fail_json(
+            msg=f"{self.path} was not written: the catalogue of the collection accepts it, the Dagster of this host "
+            f"has {count}; change {self.variable} in the inventory, and please report the difference:\n"
+            + "\n".join(lines),
+            path=self.path,
+            problems=[{"path": problem["path"], "message": problem["message"]} for problem in found],
+        )
+
+    def write(self, before: str, text: str, checked_by: str) -> None:
+        module = self.module
+        result: dict[str, Any] = {"path": self.path, "problems": [], "checked_by": checked_by}
+        changed = text != before
+        if changed:
+            # What stood there may be written by hand, with a password in it.
+            result["diff"] = {
+                "before_header": self.path,
+                "after_header": self.path,
+                "before": masked(before),
+                "after": text,
+            }
+            if not module.check_mode:
+                self.replace(text)
+        if os.path.exists(self.path):
+            changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(module.params), changed)
+        module.exit_json(changed=changed, **result)
+
+    def replace(self, text: str) -> None:
+        """Put the new text in place in one step: a running daemon re-reads workspace.yaml each minute."""
+        folder = os.path.dirname(self.path)
+        if not os.path.isdir(folder):
+            self.module.fail_json(msg=f"path: the folder {folder} does not exist; expected DAGSTER_HOME, made before")
+        handle, temporary = tempfile.mkstemp(dir=self.module.tmpdir)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        # An existing file keeps its owner and mode; a new one is closed to others until it has the right ones.
+        old_umask = os.umask(0o077)
+        try:
+            self.module.atomic_move(temporary, self.path)
+        finally:
+            os.umask(old_umask)
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, add_file_common_args=True, supports_check_mode=True)
+    ConfigFile(module).manage()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+# Copyright (c) 2026, the dataops.dagster authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the actions dagster_yaml and workspace_yaml share: check on the controller, then hand the text to the host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.basic import FILE_COMMON_ARGUMENTS
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import render
+from ansible_collections.dataops.dagster.plugins.module_utils._secrets import masked
+from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import Report, validate_data
+from ansible_collections.dataops.dagster.plugins.plugin_utils.validator.report import Finding
+from ansible_collections.dataops.dagster.plugins.plugin_utils.validator.source import read
+
+ARGUMENTS: dict[str, Any] = {
+    **FILE_COMMON_ARGUMENTS,
+    "path": {"type": "path", "required": True},
+    "python": {"type": "path", "required": True},
+    "dagster_version": {"type": "str", "required": True},
+    "env": {"type": "dict", "default": {}},
+    "secret_env": {"type": "dict", "default": {}, "no_log": True},
+    "mode": {"type": "raw", "default": "0640"},
+    "validate": {"type": "str", "choices": ["strict", "catalogue"], "default": "strict"},
+    "allow": {"type": "list", "elements": "str", "default": []},
+}
+
+
+def header(variable: str, checked_with: str) -> str:
+    """The comment on top of a managed file: who writes it, what to change instead, and what it was checked with."""
+    return (
+        f"# Managed by the Ansible collection dataops.dagster: change {variable} in the inventory, not this file.\n"
+        f"# Checked with {checked_with}.\n"
+    )
+
+
+def sentence(finding: Finding) -> str:
+    """A finding as a line for an operator, without its place."""
+    return f"{finding.message}; {finding.hint}" if finding.hint else finding.message
+
+
+def row(finding: Finding, path: str) -> dict[str, str]:
+    """A finding as a returned value."""
+    return {"path": path, "message": finding.message, "hint": finding.hint, "name": finding.name}
+
+
+def changed_keys(before: str, after: str) -> list[str]:
+    """Dotted paths of what two texts set differently; those of the whole section where one of them has none."""
+    try:
+        old, new = yaml.safe_load(before) or {}, yaml.safe_load(after) or {}
+    except (yaml.YAMLError, ValueError):
+        return []
+    return sorted(_differences(old, new, ""))
+
+
+def _differences(old: Any, new: Any, path: str) -> list[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = {str(key): key for key in [*old, *new]}
+        return [
+            found
+            for text, key in keys.items()
+            for found in (
+                _differences(old[key], new[key], f"{path}.{text}".lstrip("."))
+                if key in old and key in new
+                else [f"{path}.{text}".lstrip(".")]
+            )
+        ]
+    return [] if old == new else [path]
+
+
+class ConfigAction(ActionBase):
+    """Checks a configuration on the controller; only a good one is sent to the host, in one call."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    KIND = ""
+    VARIABLE = ""
+
+    def path_of(self, path: str) -> str:
+        """The path of a finding as it is in the variable of the inventory."""
+        return path
+
+    def write(self, data: Any, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Refuse the data, or have the host write it."""
+        env = {str(name): value for name, value in (arguments["env"] or {}).items()}
+        secrets = {str(name): value for name, value in (arguments["secret_env"] or {}).items()}
+        version = str(arguments["dagster_version"])
+        allow = arguments["allow"]
+        try:
+            report = validate_data(data, self.KIND, version, {**env, **secrets}, allow)
+        except ValueError as error:
+            raise AnsibleActionFail(f"dagster_version: {error}") from error
+        if not report.valid:
+            return self._refused(arguments["path"], report)
+        strict = arguments["validate"] == "strict"
+        checked_with = f"Dagster {version}" if strict else f"the catalogue of Dagster {version}"
+        try:
+            text = render(data, header(self.VARIABLE, checked_with))
+        except TypeError as error:
+            raise AnsibleActionFail(f"{self.VARIABLE}: {error}") from error
+        if read(text).data != data:
+            raise AnsibleActionFail(
+                f"the text for {arguments['path']} does not read back as its data: please report this"
+            )
+        sent = {name: arguments[name] for name in FILE_COMMON_ARGUMENTS if arguments.get(name) is not None}
+        sent.update({name: arguments[name] for name in ("path", "python", "validate")})
+        sent.update(
+            content=text, kind=self.KIND, variable=self.VARIABLE, env=env, secret_env=secrets, dagster_version=version
+        )
+        result: dict[str, Any] = self._execute_module(
+            module_name="dataops.dagster.config_file", module_args=sent, task_vars=task_vars
+        )
+        # Whatever the user allowed to stand there stays out of logs.
+        result.pop("invocation", None)
+        self._show(result, report)
+        return result
+
+    def _refused(self, path: str, report: Report) -> dict[str, Any]:
+        findings = [*report.errors, *report.refusals]
+        lines = [
+            f"{self.path_of(finding.path) or '(whole file)'}: {sentence(finding)}"
+            + (f" (allow: {finding.name})" if finding.name != "error" else "")
+            for finding in findings
+        ]
+        count = f"{len(findings)} problem{'s' if len(findings) > 1 else ''}"
+        message = f"{path} was not written, {count}; change {self.VARIABLE} in the inventory:\n" + "\n".join(lines)
+        problems = [row(finding, self.path_of(finding.path)) for finding in findings]
+        return {"failed": True, "changed": False, "msg": message, "path": path, "problems": problems}
+
+    def _show(self, result: dict[str, Any], report: Report) -> None:
+        """Add what the module cannot know: what harms, and which keys change."""
+        result["harms"] = [row(finding, self.path_of(finding.path)) for finding in report.warnings]
+        diff = result.get("diff")
+        if not isinstance(diff, dict):
+            return
+        result["changed_keys"] = changed_keys(str(diff["before"]), str(diff["after"]))
+        diff["after"] = masked(str(diff["after"]))
+        # Once, when the file is written: a second run is silent.
+        for finding in report.warnings:
+            where = self.path_of(finding.path)
+            result.setdefault("warnings", []).append(f"{self.VARIABLE}: {where}: {sentence(finding)}")

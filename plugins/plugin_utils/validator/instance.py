@@ -1,0 +1,184 @@
+# Copyright (c) 2026, the dataops.dagster authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""dagster.yaml as a whole: its keys, and the rules between sections for which Dagster refuses to start."""
+
+from __future__ import annotations
+
+from . import harm
+from .report import dotted, listed
+from .sections import check_sections, find_class, named_classes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .report import Path
+    from .schema import Checker
+
+LEGACY_STORAGES = ("run_storage", "event_log_storage", "schedule_storage")
+
+# What documents, blog posts and the reference document write, and the form that works. By dotted path.
+MODERN = {
+    "data_retention": "write retention",
+    "log_conf": "write python_logs",
+    "ui": "no released Dagster has it",
+    "execution": "belongs into the run config of a job; for run limits write concurrency",
+    "max_concurrent_runs": "write concurrency: {runs: {max_concurrent_runs: N}}",
+    "tag_concurrency_limits": "write concurrency: {runs: {tag_concurrency_limits: [...]}}",
+    "compute_log_manager": "write compute_logs",
+    "launcher": "write run_launcher",
+    "postgres_db": "indent it below storage: {postgres: ...}",
+    "run_launcher.config.annotations": "write run_k8s_config: {pod_template_spec_metadata: {annotations: {...}}}",
+    "run_launcher.config.job_image": (
+        "leave it out: the image is that of the code location; the pull policy is image_pull_policy: Always"
+    ),
+    "run_launcher.config.instance_config_map": (
+        "add instance_config_map: the name of the ConfigMap with dagster.yaml, which run pods mount"
+    ),
+    "compute_logs.config.default_azure_credential": (
+        "write default_azure_credential: {} (options of the credential, none needed)"
+    ),
+}
+
+
+def check_instance(checker: Checker, config: Any) -> None:
+    """Report everything that is wrong with the data of a dagster.yaml."""
+    report, catalogue = checker.report, checker.catalogue
+    if not config:
+        return  # an empty file is Dagster with its defaults
+    if not isinstance(config, dict):
+        from .report import shown
+
+        report.error(
+            (), f"found {shown(config)}; expected a mapping of sections", f"sections are {listed(catalogue.top_level)}"
+        )
+        return
+    checker.hints.update(MODERN)
+    _keys(checker, config)
+    _exclusive(checker, config)
+    _concurrency(checker, config)
+    check_sections(checker, config)
+    _resume(checker, config)
+    harm.check(checker, config)
+
+
+def _keys(checker: Checker, config: dict[Any, Any]) -> None:
+    fields = checker.catalogue.top_level
+    own = _fields_of_instance_class(checker, config)
+    if own is None:  # a class of the user's may have keys of its own: only the class knows
+        config = {key: value for key, value in config.items() if key in fields or not isinstance(key, str)}
+        own = {}
+    checker._shape({**fields, **own}, config, (), processed=False)
+
+
+def _fields_of_instance_class(checker: Checker, config: dict[Any, Any]) -> dict[str, Any] | None:
+    for section in named_classes(config):
+        if section.name == "instance_class":
+            quiet = checker.catalogue.modules.get(str(section.module))
+            if quiet is None:
+                return None
+            entry = checker.catalogue.classes.get(quiet.get(str(section.class_name), ""), {})
+            return checker.catalogue.fields(entry.get("config"))
+    return {}
+
+
+def _exclusive(checker: Checker, config: dict[Any, Any]) -> None:
+    report = checker.report
+    if "run_queue" in config and "run_coordinator" in config:
+        report.error(
+            ("run_queue",),
+            "found run_queue and run_coordinator; expected only one of them",
+            "run_queue configures the QueuedRunCoordinator, which is the default",
+        )
+    legacy = [key for key in LEGACY_STORAGES if key in config]
+    if "storage" in config and legacy:
+        report.error(
+            ("storage",),
+            f"found storage and {listed(legacy)}; expected storage alone",
+            "storage covers all three; to use the old sections instead, take ours back with storage: null",
+        )
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _concurrency(checker: Checker, config: dict[Any, Any]) -> None:
+    report, section = checker.report, config.get("concurrency")
+    if not isinstance(section, dict):
+        return
+    pools = section.get("pools")
+    old = section.get("default_op_concurrency_limit")
+    if "pools" in section and old is not None:
+        report.error(
+            ("concurrency", "default_op_concurrency_limit"),
+            "found default_op_concurrency_limit beside pools; expected only pools",
+            f"write pools: {{default_limit: {old}}}",
+        )
+    inner = pools if isinstance(pools, dict) else {}
+    most = checker.catalogue.data["max_pool_limit"]
+    limits: dict[Path, Any] = {("concurrency", "pools", "default_limit"): inner.get("default_limit")}
+    if "pools" not in section:
+        limits["concurrency", "default_op_concurrency_limit"] = old
+    for path, limit in limits.items():
+        number = _number(limit)
+        if number is not None and not 0 <= number <= most:
+            report.error(
+                path,
+                f"found {limit}; expected a number from 0 to {most}",
+                f"at most {most}, unless DAGSTER_MAX_GLOBAL_OP_CONCURRENCY_LIMIT says more",
+            )
+    granularity = inner.get("granularity")
+    if granularity and granularity not in ("run", "op"):
+        report.error(
+            ("concurrency", "pools", "granularity"), f"found {granularity!r}; expected run or op", "write op or run"
+        )
+    if "runs" in section or "pools" in section:
+        _limits_elsewhere(checker, config)
+
+
+def _limits_elsewhere(checker: Checker, config: dict[Any, Any]) -> None:
+    """With concurrency.runs or .pools the limits may stand nowhere else."""
+    moved = {
+        ("max_concurrent_runs",): "concurrency.runs.max_concurrent_runs",
+        ("tag_concurrency_limits",): "concurrency.runs.tag_concurrency_limits",
+        (
+            "block_op_concurrency_limited_runs",
+            "op_concurrency_slot_buffer",
+        ): "concurrency.pools.op_granularity_run_buffer",
+    }
+    coordinator = config.get("run_coordinator")
+    queued = isinstance(coordinator, dict) and coordinator.get("class") == "QueuedRunCoordinator"
+    for start in (("run_queue",), ("run_coordinator", "config") if queued else ()):
+        for path, new in moved.items():
+            value: Any = config
+            for part in (*start, *path) if start else ():
+                value = value.get(part) if isinstance(value, dict) else None
+            if start and value is not None:
+                full = (*start, *path)
+                checker.report.error(
+                    full, f"found {dotted(full)} beside concurrency.runs or concurrency.pools", f"move it to {new}"
+                )
+
+
+def _resume(checker: Checker, config: dict[Any, Any]) -> None:
+    """Dagster starts no process at all if runs shall be resumed by a launcher that cannot do it."""
+    monitoring = config.get("run_monitoring")
+    if not isinstance(monitoring, dict) or monitoring.get("enabled") is not True:
+        return
+    attempts = _number(monitoring.get("max_resume_run_attempts"))
+    if not attempts:
+        return
+    name, able = "DefaultRunLauncher", False
+    for section in named_classes(config):
+        if section.name == "run_launcher":
+            entry = find_class(checker, section)
+            if entry is None:
+                return
+            name, able = section.class_name, entry.get("resume", False)
+    if not able:
+        checker.report.error(
+            ("run_monitoring", "max_resume_run_attempts"),
+            f"found {attempts}, but {name} cannot resume runs; no Dagster process would start",
+            "write max_resume_run_attempts: 0",
+        )

@@ -1,0 +1,52 @@
+"""Every system of the reference can be said in dagster_config: each example, merged into ours, is good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.dataops.dagster.plugins.action.preflight import sampled
+from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import deep_merge, render
+from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import catalogue, validate
+
+ROOT = Path(__file__).resolve().parents[3]
+EXAMPLES = sorted((ROOT / "examples" / "dagster_config").glob("*.yml"))
+
+
+def ours() -> dict[str, Any]:
+    data = yaml.safe_load((ROOT / "roles/instance/vars/main.yml").read_text(encoding="utf-8"))
+    found: dict[str, Any] = sampled(data["__dagster_config"])
+    return found
+
+
+def test_ours_alone() -> None:
+    for minor in catalogue.minors()[:1]:
+        report = validate(render(ours()), version=minor)
+        assert (report.errors, report.refusals, report.warnings) == ([], [], [])
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example(path: Path) -> None:
+    variables = yaml.safe_load(path.read_text(encoding="utf-8"))
+    text = render(deep_merge(ours(), variables["dagster_config"]))
+    env = {
+        **yaml.safe_load((ROOT / "roles/instance/vars/main.yml").read_text(encoding="utf-8"))["__dagster_environment"],
+        **variables.get("dagster_environment", {}),
+        **variables.get("dagster_secret_environment", {}),
+    }
+    report = validate(text, env=env, allow=variables.get("dagster_config_allow", []))
+    assert (report.errors, report.refusals, report.warnings) == ([], [], [])
+
+
+def test_the_examples_have_every_class_of_the_reference() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in EXAMPLES)
+    for name in (
+        *("K8sRunLauncher", "CeleryRunLauncher", "CeleryK8sRunLauncher", "EcsRunLauncher", "DefaultRunLauncher"),
+        *("S3ComputeLogManager", "GCSComputeLogManager", "AzureBlobComputeLogManager", "NoOpComputeLogManager"),
+        *("QueuedRunCoordinator", "DagsterDaemonScheduler", "mysql_db", "postgres_url", "auth_provider"),
+        *("applyLimitPerUniqueValue", "pools", "retention", "run_retries", "run_monitoring", "python_logs"),
+    ):
+        assert name in text, name

@@ -1,0 +1,213 @@
+"""Actions dagster_yaml and workspace_yaml: what they refuse on the controller, and what they send to the host."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+
+from ansible_collections.dataops.dagster.plugins.action import dagster_yaml, workspace_yaml
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config_action import changed_keys
+
+CONFIG = {"telemetry": {"enabled": False}, "storage": {"postgres": {"postgres_url": {"env": "URL"}}}}
+LOCATIONS = [{"name": "a", "host": "code1", "port": "4000"}, {"name": "b", "socket": "/run/b.sock", "ssl": "true"}]
+
+
+class Host:
+    """Runs an action without a play; the host answers `answer`."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.answer: dict[str, Any] = {"changed": False, "path": "/x", "problems": [], "checked_by": "Dagster"}
+
+    def run(self, module: Any = dagster_yaml, **changes: Any) -> dict[str, Any]:
+        content = {"config": CONFIG} if module is dagster_yaml else {"locations": LOCATIONS}
+        args = {
+            "path": "/etc/dagster/dagster.yaml",
+            "python": "/opt/python",
+            "dagster_version": "1.13.27",
+            "env": {"URL": "x", "PORT": 1},
+            "secret_env": {},
+            **content,
+            **changes,
+        }
+        args = {name: value for name, value in args.items() if value is not None}
+        task = SimpleNamespace(args=args, async_val=0, check_mode=False, diff=True, action="dagster_yaml")
+        templar = Templar(loader=DataLoader(), variables={})
+        shell = SimpleNamespace(tmpdir=None)
+        action = module.ActionModule(task, SimpleNamespace(_shell=shell), SimpleNamespace(), None, templar, None)
+        action._execute_module = self.execute
+        result: dict[str, Any] = action.run(task_vars={})
+        return result
+
+    def execute(self, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        assert module_name == "dataops.dagster.config_file"
+        assert task_vars == {}
+        self.sent.append(module_args)
+        return {**self.answer, "invocation": {"module_args": module_args}}
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host()
+
+
+def test_one_call_with_the_checked_text(host: Host) -> None:
+    result = host.run(mode="0600", group="dagster")
+    assert result["harms"] == []
+    assert "invocation" not in result
+    (sent,) = host.sent
+    content = sent.pop("content")
+    assert content.startswith("# Managed by the Ansible collection dataops.dagster: change dagster_config")
+    assert "# Checked with Dagster 1.13.27.\n" in content
+    assert yaml.safe_load(content) == CONFIG
+    assert sent.pop("unsafe_writes") is False
+    assert sent == {
+        "path": "/etc/dagster/dagster.yaml",
+        "python": "/opt/python",
+        "dagster_version": "1.13.27",
+        "env": {"URL": "x", "PORT": 1},
+        "secret_env": {},
+        "kind": "dagster",
+        "validate": "strict",
+        "variable": "dagster_config",
+        "mode": "0600",
+        "group": "dagster",
+    }
+
+
+def test_the_comment_names_what_it_was_checked_with(host: Host) -> None:
+    host.run(validate="catalogue")
+    assert "# Checked with the catalogue of Dagster 1.13.27.\n" in host.sent[0]["content"]
+
+
+def test_bad_content_never_leaves_the_controller(host: Host) -> None:
+    storage = {"postgres": {"postgres_url": "postgresql://u:hunter2@h/d"}}
+    result = host.run(config={"bogus": 1, "telemetry": {"enabled": "no"}, "storage": storage})
+    assert host.sent == []
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert [(problem["path"], problem["name"]) for problem in result["problems"]] == [
+        ("bogus", "error"),
+        ("telemetry.enabled", "error"),
+        ("storage.postgres.postgres_url", "literal_secret"),
+    ]
+    first, *lines = result["msg"].splitlines()
+    assert first == "/etc/dagster/dagster.yaml was not written, 3 problems; change dagster_config in the inventory:"
+    assert lines[1].endswith("write no without quotes (in a template: {{ x | bool }})")
+    assert lines[2].endswith("(allow: literal_secret)")
+    assert "hunter2" not in json.dumps(result)
+
+
+def test_variables_that_the_services_lack(host: Host) -> None:
+    result = host.run(env={"URI": "x"})
+    assert "the services have no environment variable URL; did you mean URI?" in result["msg"]
+
+
+def test_allowed_secret_is_written_and_not_shown(host: Host) -> None:
+    storage = {"postgres": {"postgres_url": "postgresql://u:hunter2@h/d"}}
+    host.answer = {"changed": True, "diff": {"before": "", "after": "storage: {postgres: {url: 'pg://u:hunter2@h'}}"}}
+    result = host.run(config={"storage": storage}, allow=["literal_secret:storage.postgres.postgres_url"])
+    assert "hunter2" in host.sent[0]["content"]
+    assert "hunter2" not in json.dumps(result)
+
+
+def test_what_changes_and_what_harms_is_told_once(host: Host) -> None:
+    config = {**CONFIG, "run_queue": {"max_concurrent_runs": 0}}
+    assert "warnings" not in host.run(config=config), "nothing was written"
+    old = "telemetry: {enabled: true}\nnux: {enabled: false}\n"
+    host.answer["diff"] = {"before": old, "after": "telemetry: {enabled: false}\n"}
+    result = host.run(config=config)
+    assert result["changed_keys"] == ["nux", "telemetry.enabled"]
+    (warning,) = result["warnings"]
+    assert warning.startswith("dagster_config: run_queue.max_concurrent_runs: found 0")
+    assert [harm["name"] for harm in result["harms"]] == ["no_runs"]
+
+
+def test_workspace(host: Host) -> None:
+    host.run(workspace_yaml)
+    assert yaml.safe_load(host.sent[0]["content"]) == {
+        "load_from": [
+            {"grpc_server": {"location_name": "a", "host": "code1", "port": 4000}},
+            {"grpc_server": {"location_name": "b", "socket": "/run/b.sock", "ssl": True}},
+        ]
+    }
+    assert (host.sent[0]["kind"], host.sent[0]["variable"]) == ("workspace", "dagster_code_locations")
+    host.run(workspace_yaml, locations=[])
+    assert yaml.safe_load(host.sent[1]["content"]) == {"load_from": []}
+
+
+def location(**changes: Any) -> dict[str, Any]:
+    return {"name": "a", "host": "code1", "port": 4000, **changes}
+
+
+@pytest.mark.parametrize(
+    "locations",
+    [
+        [location(), location(name="b", port="4001")],
+        [location(), location(name="b", host="code2")],
+        [{"name": "a", "socket": "/run/a.sock"}, {"name": "b", "socket": "/run/b.sock", "port": None}],
+        [location(host="fd00::1"), location(name="b", host="10.0.0.1", port=65535)],
+    ],
+)
+def test_good_locations(host: Host, locations: Any) -> None:
+    assert "failed" not in host.run(workspace_yaml, locations=locations)
+
+
+@pytest.mark.parametrize(
+    ("locations", "expected"),
+    [
+        ([location(), location(port=4001)], ["locations[1]"]),
+        ([location(), location(name="b")], ["locations[1]"]),
+        ([location(), location(name="b", port="4000")], ["locations[1]"]),
+        ([location(host="127.0.0.1"), location(name="b", host="localhost")], ["locations[1]"]),
+        ([location(host=None), location(name="b", host="LOCALHOST")], ["locations[1]"]),
+        ([{"name": "a", "socket": "/x"}, {"name": "b", "socket": "/x"}], ["locations[1]"]),
+        ([location(port=0)], ["locations[0]"]),
+        ([location(port=65536)], ["locations[0].port"]),
+        ([location(host="http://code1")], ["locations[0].host"]),
+        ([location(host="code1:4000")], ["locations[0].host"]),
+        ([location(socket="/x", host=None)], ["locations[0]"]),
+        ([{"name": "a", "host": "h"}], ["locations[0]"]),
+        ([{"name": "a", "socket": "x.sock"}], ["locations[0].socket"]),
+        ([location(name="")], ["locations[0].name"]),
+    ],
+)
+def test_bad_locations(host: Host, locations: Any, expected: list[str]) -> None:
+    result = host.run(workspace_yaml, locations=locations)
+    assert [problem["path"] for problem in result["problems"]] == expected
+    assert "dagster_code_locations" in result["msg"]
+    assert host.sent == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"locations": [location(hots="h")]}, "hots"),
+        ({"locations": ["a"]}, "dictionary requested"),
+        ({"dagster_version": "1.9.0"}, r"1\.9\.0 has no catalogue; there are ones for 1\.13"),
+        ({"validate": "maybe"}, "strict, catalogue"),
+        ({"path": None}, "path"),
+    ],
+)
+def test_wrong_arguments(host: Host, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(AnsibleActionFail, match=message):
+        host.run(workspace_yaml, **changes)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("a: 1", "a: 1", []),
+        ("a: {b: 1, c: [1]}", "a: {b: 1, c: [2]}\nd: 1", ["a.c", "d"]),
+        ("", "a: 1", ["a"]),
+        ("not: [yaml", "a: 1", []),
+    ],
+)
+def test_changed_keys(before: str, after: str, expected: list[str]) -> None:
+    assert changed_keys(before, after) == expected

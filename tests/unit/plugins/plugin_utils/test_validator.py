@@ -1,0 +1,463 @@
+"""The validator: what it says, and that nothing makes it crash or wait. tests/validator asks Dagster if it is right."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import render
+from ansible_collections.dataops.dagster.plugins.plugin_utils import validator as subject
+from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import catalogue, source
+from ansible_collections.dataops.dagster.plugins.plugin_utils.validator.report import Finding
+
+ROOT = Path(__file__).resolve().parents[4]
+
+
+def findings(text: str | bytes, kind: str = "dagster", **options: Any) -> list[Finding]:
+    report = subject.validate(text, kind, **options)
+    return [*report.errors, *report.refusals, *report.warnings]
+
+
+def only(text: str | bytes, kind: str = "dagster", **options: Any) -> Finding:
+    (finding,) = findings(text, kind, **options)
+    return finding
+
+
+# --- the catalogue
+
+
+def test_catalogues_of_the_supported_minors() -> None:
+    assert catalogue.minors() == ["1.13", "1.12", "1.11"]
+    assert catalogue.load().version.startswith("1.13.")
+    assert catalogue.load("1.12.3").version.startswith("1.12.")
+    with pytest.raises(ValueError, match=r"1\.9\.1 has no catalogue; there are ones for 1\.13"):
+        catalogue.load("1.9.1")
+
+
+def test_keys_and_classes() -> None:
+    known = catalogue.load("1.13")
+    assert len(known.top_level) == 26
+    usable = {name for name, entry in known.classes.items() if "unusable" not in entry and "test" not in name}
+    assert len(usable) == 34
+    assert known.classes["dagster_docker.docker_run_launcher:DockerRunLauncher"]["resume"] is True
+    celery = known.classes["dagster_celery_k8s.launcher:CeleryK8sRunLauncher"]
+    assert "job_image" in celery["rejects"]
+    assert celery["needs"] == ["postgres_password_secret"]
+
+
+# --- what it says
+
+
+def test_a_finding_names_place_found_allowed_and_nearest() -> None:
+    text = "telemetry:\n  enabled: false\nrun_luancher:\n  module: dagster\n"
+    finding = only(text)
+    assert (finding.line, finding.path) == (3, "run_luancher")
+    assert "run_luancher, which does not exist" in finding.message
+    assert "expected one of: auto_materialize" in finding.message
+    assert finding.hint == "did you mean run_launcher?"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "path", "message", "hint"),
+    [
+        (
+            "run_monitoring:\n  poll_interval_seconds: '5'",
+            2,
+            "run_monitoring.poll_interval_seconds",
+            "the text '5'; expected a whole number",
+            "write 5 without quotes",
+        ),
+        ("telemetry: {enabled: 'no'}", 1, "telemetry.enabled", "expected true or false", "write no without quotes"),
+        (
+            "run_monitoring: {poll_interval_seconds: 5.0}",
+            1,
+            "run_monitoring.poll_interval_seconds",
+            "the number 5.0",
+            "write 5",
+        ),
+        ("run_queue: {max_concurrent_runs: on}", 1, "run_queue.max_concurrent_runs", "true (written on)", ""),
+        (
+            "python_logs: {managed_python_loggers: root}",
+            1,
+            "python_logs.managed_python_loggers",
+            "expected a list",
+            "write [root]",
+        ),
+        ("on: 1", 1, "True", "found the key True; expected text", "quote the key"),
+        (
+            "run_launcher:\n  module: dagster_dokcer\n  class: DockerRunLauncher",
+            2,
+            "run_launcher.module",
+            "dagster_dokcer",
+            "module: dagster_docker, class: DockerRunLauncher",
+        ),
+        (
+            "run_launcher:\n  module: dagster_docker\n  class: DockerRunLancher",
+            3,
+            "run_launcher.class",
+            "DockerRunLancher",
+            "did you mean module: dagster_docker, class: DockerRunLauncher?",
+        ),
+        (
+            "compute_logs: {module: dagster_docker, class: DockerRunLauncher}",
+            1,
+            "compute_logs.class",
+            "is for run_launcher",
+            "dagster_aws.s3:S3ComputeLogManager",
+        ),
+        (
+            "run_launcher: {module: mine.dagster, class: L}",
+            1,
+            "run_launcher.module",
+            "mine.dagster",
+            "custom_module:mine",
+        ),
+        ("storage: {sqlite: {base_dir: {env: A, x: 1}}}", 1, "storage.sqlite.base_dir", "text or {env: NAME}", ""),
+        (
+            "storage: {sqlite: {base_dir: {environment: A}}}",
+            1,
+            "storage.sqlite.base_dir.environment",
+            "'environment'",
+            "",
+        ),
+        ("data_retention: {}", 1, "data_retention", "data_retention", "write retention"),
+        ("telemetry:\n\tenabled: false", 2, "", "cannot be read", "spaces, never with tabs"),
+        ("telemetry: !vault x", 1, "", "cannot be read", "{env: NAME}"),
+        ("a: b\n---\nc: d", 2, "", "second document", "one file holds one document"),
+        ("telemetry: {{ x }}", 1, "", "as a key", "quoted"),
+        (b"telemetry: \xff", 1, "", "no UTF-8", "UTF-8"),
+        (
+            "run_queue: {}\nrun_coordinator: {module: dagster, class: QueuedRunCoordinator}",
+            1,
+            "run_queue",
+            "only one of them",
+            "which is the default",
+        ),
+        ("concurrency: {pools: {granularity: step}}", 1, "concurrency.pools.granularity", "expected run or op", ""),
+        ("concurrency: {pools: {default_limit: 5000}}", 1, "concurrency.pools.default_limit", "from 0 to 1000", ""),
+        (
+            "run_monitoring: {enabled: true, max_resume_run_attempts: 1}",
+            1,
+            "run_monitoring.max_resume_run_attempts",
+            "DefaultRunLauncher cannot resume",
+            "0",
+        ),
+        (
+            "storage: {postgres: {postgres_url: 'x'}}",
+            1,
+            "storage.postgres.postgres_url",
+            "no database URL",
+            "postgresql://",
+        ),
+    ],
+)
+def test_errors(text: str, line: int, path: str, message: str, hint: str) -> None:
+    report = subject.validate(text)
+    finding = report.errors[0]
+    assert (finding.line, finding.path) == (line, path)
+    assert message in finding.message
+    assert hint in finding.hint
+    assert not report.accepted_by_dagster
+    assert not report.valid
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "path"),
+    [
+        ("telemetry: {}\ntelemetry: {}", "duplicate_key", "telemetry"),
+        (
+            "storage: {mysql: {mysql_db: {hostname: h, username: u, password: hunter2, db_name: d}}}",
+            "literal_secret",
+            "storage.mysql.mysql_db.password",
+        ),
+        (
+            "run_storage: {module: dagster_postgres, class: PostgresRunStorage, config: {postgres_url: {env: U}}}",
+            "partial_legacy_storage",
+            "run_storage",
+        ),
+    ],
+)
+def test_refusals_can_be_allowed_by_name(text: str, name: str, path: str) -> None:
+    report = subject.validate(text)
+    (finding,) = report.refusals
+    assert (finding.name, finding.path) == (name, path)
+    assert report.accepted_by_dagster
+    assert not report.valid
+    for allowed in (name, f"{name}:{path}"):
+        assert subject.validate(text, allow=[allowed]).valid
+    assert not subject.validate(text, allow=[f"{name}:elsewhere"]).valid
+    assert "hunter2" not in str(report.as_dict())
+
+
+DOCKER = "run_launcher:\n  module: dagster_docker\n  class: DockerRunLauncher\n  config:\n"
+AROUND = "storage: {postgres: {postgres_url: {env: U}}}\nrun_monitoring: {enabled: true}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "line"),
+    [
+        (
+            AROUND + DOCKER + "    container_kwargs:\n      volumes:\n        - /var/run/docker.sock:/x",
+            "docker_socket",
+            9,
+        ),
+        (AROUND.replace("true", "false") + DOCKER + "    network: x", "run_monitoring_off", 2),
+        (AROUND.split("\n")[1] + "\n" + DOCKER + "    network: x", "sqlite_in_containers", 2),
+        ("run_queue: {max_concurrent_runs: 0}", "no_runs", 1),
+        ("run_monitoring: {poll_interval_seconds: 010}", "odd_number", 1),
+        ("run_monitoring: {poll_interval_seconds: 1:30}", "odd_number", 1),
+        ("schedules: {use_threads: true, num_workers: 0}", "no_workers", 1),
+        ("sensors: {num_workers: 2}", "no_effect", 1),
+        ("python_logs: {python_log_level: VERBOSE}", "log_level", 1),
+        ("storage: {sqlite: {base_dir: here}}", "relative_path", 1),
+        (
+            "compute_logs: {module: dagster_gcp.gcs, class: GCSComputeLogManager, config: {bucket: b, "
+            "json_credentials_envvar: GOOGLE_APPLICATION_CREDENTIALS}}",
+            "gcs_credentials_path",
+            1,
+        ),
+        ("run_launcher: {module: dagster._core.test_utils, class: ExplodingRunLauncher}", "class_for_tests", 1),
+    ],
+)
+def test_warnings(text: str, name: str, line: int) -> None:
+    report = subject.validate(text)
+    (finding,) = report.warnings
+    assert (finding.name, finding.line) == (name, line)
+    assert report.valid
+
+
+def test_unknown_container_kwarg() -> None:
+    report = subject.validate(AROUND + DOCKER + "    container_kwargs: {mem_limt: 4g}")
+    (finding,) = report.refusals
+    assert (finding.name, finding.hint) == ("unknown_container_kwarg", "did you mean mem_limit?")
+
+
+# The snippets of the reference document as printed there, and what is said of them.
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "run_launcher:\n  module: dagster_k8s\n  class: K8sRunLauncher\n  config:\n"
+            "    service_account_name: dagster-run\n    annotations: {a: 'b'}",
+            {
+                "run_launcher.config.instance_config_map": "ConfigMap",
+                "run_launcher.config.annotations": "pod_template_spec_metadata",
+            },
+        ),
+        (
+            "run_launcher:\n  module: dagster_celery_k8s\n  class: CeleryK8sRunLauncher\n  config:\n"
+            "    broker: 'pyamqp://guest@rabbitmq:5672//'\n"
+            "    job_image: {repository: r, tag: latest, pullPolicy: Always}\n",
+            {
+                "run_launcher.config.instance_config_map": "ConfigMap",
+                "run_launcher.config.job_image": "image_pull_policy",
+                "run_launcher.config.postgres_password_secret": "add postgres_password_secret",
+            },
+        ),
+        (
+            "compute_logs:\n  module: dagster_azure.adls2\n  class: AzureBlobComputeLogManager\n"
+            "  config: {storage_account: a, container: b, default_azure_credential: true}",
+            {"compute_logs.module": "dagster_azure.blob", "compute_logs.config.default_azure_credential": "{}"},
+        ),
+    ],
+)
+def test_reference_snippets_get_their_modern_form(text: str, expected: dict[str, str]) -> None:
+    found = {error.path: error.hint for error in subject.validate(text).errors}
+    assert set(found) == set(expected)
+    for path, hint in expected.items():
+        assert hint in found[path]
+
+
+def test_all_problems_at_once() -> None:
+    text = "bogus: 1\nrun_queue: {}\nrun_coordinator: {module: dagster, class: QueuedRunCoordinator}\n" + DOCKER
+    text += "    network: a\n    networks: [b]\n    registry: {url: r, username: u, password: hunter2}\n"
+    report = subject.validate(text)
+    assert sorted(error.path for error in report.errors) == ["bogus", "run_launcher.config.networks", "run_queue"]
+    assert [refusal.path for refusal in report.refusals] == ["run_launcher.config.registry.password"]
+
+
+# --- environment and custom classes
+
+
+def test_variables_have_to_exist_where_the_process_runs() -> None:
+    text = "storage: {sqlite: {base_dir: {env: STATE_DIR}}}"
+    assert findings(text) == []
+    assert findings(text, env={"STATE_DIR"}) == []
+    finding = only(text, env={"STATE_DIRS"})
+    assert "no environment variable STATE_DIR" in finding.message
+    assert finding.hint == "did you mean STATE_DIRS?"
+    text = AROUND.replace("{env: U}", "'postgresql://u@h/d'") + DOCKER + "    env_vars: [A, B=1]\n"
+    assert findings(text, env={"A"}) == []
+    assert only(text, env=set()).path == "run_launcher.config.env_vars[0]"
+
+
+def test_env_in_free_form_parts_is_data() -> None:
+    text = AROUND.replace("{env: U}", "'postgresql://u@h/d'") + DOCKER + "    container_kwargs: {labels: {env: X}}\n"
+    assert findings(text, env=set()) == []
+
+
+def test_classes_of_the_users_own() -> None:
+    text = "run_launcher: {module: mine.dagster, class: L, config: {a: 1}}\n"
+    text += "run_monitoring: {enabled: true, max_resume_run_attempts: 1}"
+    for allowed in ("custom_module:mine", "custom_module:mine.dagster"):
+        assert findings(text, allow=[allowed]) == []
+    text = "instance_class: {module: mine, class: I}\nmy_key: 1\ntelemetry: {enabled: 1}"
+    assert [error.path for error in subject.validate(text, allow=["custom_module:mine"]).errors] == [
+        "telemetry.enabled"
+    ]
+
+
+# --- workspace.yaml
+
+
+def test_workspace() -> None:
+    good = "load_from:\n  - grpc_server: {host: a, port: 4000, location_name: x}\n  - python_module: p\n"
+    assert findings(good, "workspace") == []
+    report = subject.validate(
+        good.replace("python_module: p", "grpc_server: {host: A., port: 4000, location_name: y}"), "workspace"
+    )
+    assert [(refusal.name, refusal.line) for refusal in report.refusals] == [("same_address", 3)]
+    assert only(good + "  - python_file: a/x.py\n  - python_file: b/x.py\n", "workspace").line == 5
+    assert only("- python_module: p", "workspace").hint == "put load_from: above the list"
+    flat = subject.validate("load_from:\n- grpc_server:\nhost: a\nport: 1\n", "workspace")
+    assert any("indent" in error.hint or "port" in error.path for error in flat.errors)
+
+
+# --- robustness
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+NAMES = st.sampled_from([*catalogue.load().top_level, "config", "module", "class", "env", "load_from", "grpc_server"])
+TREES = st.recursive(
+    LEAVES | NAMES,
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(NAMES | LEAVES, children, max_size=4),
+    max_leaves=15,
+)
+
+
+@given(TREES, st.sampled_from(subject.KINDS), st.sampled_from(catalogue.minors()))
+def test_no_data_crashes_it(data: Any, kind: str, minor: str) -> None:
+    report = subject.validate_data(data, kind, minor, env={"A"})
+    json.dumps(report.as_dict())
+    subject.validate_data(
+        {"run_launcher": data, "storage": data, "run_queue": data, "concurrency": data}, "dagster", minor
+    )
+    subject.validate_data({"load_from": [{"grpc_server": data}, data]}, "workspace", minor)
+
+
+@given(
+    st.sampled_from(
+        ["bool", "int", "float", "null", "timestamp", "binary", "set", "omap", "pairs", "map", "seq", "str"]
+    ),
+    st.text(alphabet="0123456789:.-_ xe[]{}'+\n", max_size=12),
+)
+def test_no_tag_crashes_it(tag: str, text: str) -> None:
+    for kind in subject.KINDS:
+        json.dumps(subject.validate(f"telemetry: !!{tag} {text}", kind).as_dict())
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_crash_it(content: bytes) -> None:
+    for kind in subject.KINDS:
+        json.dumps(subject.validate(content, kind).as_dict())
+
+
+@given(st.text(alphabet=" -:{}[]&*!%|>'\"#?,ab1\n\t\\<", max_size=60))
+@settings(max_examples=400)
+def test_both_loaders_read_alike(text: str) -> None:
+    """Dagster has the slow one; what the fast one reads otherwise would be a wrong verdict."""
+
+    def with_(loader: Any) -> Any:
+        document = source.Document()
+        try:
+            source._build(document, loader, text)
+        except (yaml.YAMLError, ValueError, TypeError, source.SourceError):
+            return "error"
+        return document.data
+
+    if source.FastLoader is None or not source.is_usual(text):
+        return
+    fast = with_(source.FastLoader)
+    if fast != "error":  # then the slow one is asked anyway
+        assert repr(fast) == repr(with_(source.SlowLoader))
+
+
+@given(st.text(alphabet=" -:{}[]&*|>'\"#,ab1\n\\", max_size=60))
+def test_data_is_what_yaml_reads(text: str) -> None:
+    try:
+        wanted = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        with pytest.raises(source.SourceError):
+            source.read(text)
+        return
+    if repr(wanted).count("...") > text.count("..."):  # a list that contains itself
+        with pytest.raises(source.SourceError, match="contains itself"):
+            source.read(text)
+    else:
+        assert repr(source.read(text).data) == repr(wanted)
+
+
+@given(TREES)
+def test_render_is_stable(data: Any) -> None:
+    """What is read from a rendered text renders to the same text."""
+    try:
+        text = render(data)
+    except TypeError:
+        return
+    document = source.read(text)
+    if text != render(document.data):
+        assert ".nan" in text or "e" in text  # numbers that YAML writes in several ways
+    assert render(source.read(render(document.data)).data) == render(document.data)
+
+
+def nested(depth: int) -> bytes:
+    return b"".join(b" " * level + b"a:\n" for level in range(depth))
+
+
+BOMB = b"a: &a [x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"%c: &%c [%s]\n" % (98 + level, 98 + level, b", ".join([b"*%c" % (97 + level)] * 9)) for level in range(8)
+)
+MERGE_BOMB = b"a: &a {x: 1}\n" + b"".join(
+    b"%c: &%c {<<: [%s]}\n" % (98 + level, 98 + level, b", ".join([b"*%c" % (97 + level)] * 9)) for level in range(20)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a: b\n" * 2_000_000, "10000000 bytes"),
+        (BOMB, "more than 60000 values"),
+        (MERGE_BOMB, "more than 60000 values"),
+        (bytes(range(256)) * 200, "binary file"),
+        (b"\x7fELF" + b"\0" * 100_000, "binary file"),
+        (b"\xff\xfe" + "telemetry: {}".encode("utf-16-le"), "binary file"),
+        (b"[" * 100_000, "more than 100 levels"),
+        (b"{a: " * 20_000, "more than 100 levels"),
+        (b"- " * 50_000, "more than 100 levels"),
+        (nested(400), "more than 100 levels"),
+        (b"a: &a [*a]", "contains itself"),
+        (b"[" + b"a," * 100_000 + b"a]", "more than 60000 values"),
+        (b"k: !x v\n" * 20_000, "unusual YAML"),
+        (b'"' + b"a" * 200_000, "cannot be read"),
+    ],
+)
+def test_hostile_files_are_refused_quickly(content: bytes, words: str) -> None:
+    started = time.process_time()
+    report = subject.validate(content)
+    assert time.process_time() - started < 1
+    assert not report.valid
+    assert words in report.errors[0].message
+
+
+def test_a_large_workspace_is_fine() -> None:
+    entries = "".join(f"  - grpc_server: {{host: h{n}, port: 4000, location_name: l{n}}}\n" for n in range(1000))
+    started = time.process_time()
+    assert findings("load_from:\n" + entries, "workspace") == []
+    assert time.process_time() - started < 1
