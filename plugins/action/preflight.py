@@ -95,6 +95,13 @@ class ActionModule(ActionBase):
         if not problems:  # what follows relies on types
             problems += check.group_problems(groups, external)
             problems += check.value_problems(values, versions())
+            problems += check.daemon_problems(groups, values, external)
+            problems += check.version_problems(
+                {
+                    name: str(variables["hostvars"][name].get("dagster_version", values["dagster_version"]))
+                    for name in groups["webserver"] + groups["daemon"]
+                }
+            )
             problems += check.environment_problems(values, self._role_vars("instance")["__dagster_own_environment"])
             problems += check.location_problems(values["dagster_code_locations"], groups["code"])
             problems += check.port_problems(check.wanted_ports(host, groups, values))

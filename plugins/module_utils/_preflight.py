@@ -38,6 +38,9 @@ OWN_NAMES = {"dagster_host", "dagster_topology"}
 TOPOLOGY_VARIABLES = {
     "postgres_listen": "dagster_postgres_listen_addresses",
     "postgres_clients": "dagster_postgres_clients",
+    "postgres_daemon_logins": "dagster_postgres_daemon_logins",
+    "daemon_login": "dagster_daemon_login",
+    "database_external": "dagster_database_external",
     "database_run_host": "dagster_database_run_host",
     "database_code_host": "dagster_database_run_host",
     "code_endpoints": "dagster_code_endpoints",
@@ -140,11 +143,9 @@ def group_problems(groups: Mapping[str, list[str]], external_database: str) -> l
     """Sentences about groups that are too small, too large or not together."""
     problems = []
     if not groups["daemon"]:
-        problems.append("group dagster_daemon has no host; schedules, sensors and the run queue need exactly one")
-    if len(groups["daemon"]) > 1:
         problems.append(
-            f"group dagster_daemon has {len(groups['daemon'])} hosts ({', '.join(groups['daemon'])}); two daemons run "
-            "every schedule twice, so exactly one host is allowed"
+            "group dagster_daemon has no host; schedules, sensors and the run queue need one, and each "
+            "further host is a standby"
         )
     if len(groups["database"]) > 1:
         problems.append(
@@ -352,6 +353,82 @@ def memory_problems(
     ]
 
 
+def version_problems(versions: Mapping[str, str]) -> list[str]:
+    """A sentence when the hosts of one instance are to run several versions: a standby would then change it."""
+    if len(set(versions.values())) < 2:
+        return []
+    listed = ", ".join(f"{version} on {host}" for host, version in sorted(versions.items()))
+    return [
+        f"dagster_version is {listed}; webservers and daemons of one instance run one version, set it for all hosts"
+    ]
+
+
+def timing_problems(variables: Mapping[str, Any]) -> list[str]:
+    """Sentences about timings with which two daemons could run at a time, or a healthy one would be ended.
+
+    The guard refuses the same (guard.py, Timings); a test compares the two.
+    """
+    renew, deadline, ttl, watchdog = (
+        int(variables[f"dagster_daemon_{name}"]) for name in ("lease_renew", "lease_deadline", "lease_ttl", "watchdog")
+    )
+    rules = (
+        (renew > 0, f"dagster_daemon_lease_renew is {renew}; it is at least 1"),
+        (
+            deadline >= 3 * renew,
+            f"dagster_daemon_lease_deadline is {deadline}; with dagster_daemon_lease_renew {renew} it is at least "
+            f"{3 * renew}, or one lost answer ends a healthy daemon",
+        ),
+        (
+            watchdog >= 2 * renew,
+            f"dagster_daemon_watchdog is {watchdog}; with dagster_daemon_lease_renew {renew} it is at least "
+            f"{2 * renew}",
+        ),
+        (
+            ttl >= max(deadline + 2, watchdog + 2 * renew + 1),
+            f"dagster_daemon_lease_ttl is {ttl}; it is at least {max(deadline + 2, watchdog + 2 * renew + 1)} "
+            "(dagster_daemon_lease_deadline + 2, and dagster_daemon_watchdog + 2 x dagster_daemon_lease_renew + 1), or "
+            "a standby starts before the old daemon has ended",
+        ),
+    )
+    problems = [text for holds, text in rules if not holds]
+    heartbeat = int(variables["dagster_daemon_heartbeat_timeout"])
+    if heartbeat < 60:
+        problems.append(
+            f"dagster_daemon_heartbeat_timeout is {heartbeat}; it is at least 60, because Dagster writes a heartbeat "
+            "each 30 seconds"
+        )
+    return problems
+
+
+def daemon_login(host: str, variables: Mapping[str, Any]) -> str:
+    """The database login of a host's daemon, empty when none is fenced."""
+    if variables["dagster_daemon_fencing"] != "full":
+        return ""
+    plain = re.sub(r"[^a-z0-9]+", "_", host.lower()).strip("_")
+    return f"{variables['dagster_database_daemon_role']}_{plain}"[:63]  # PostgreSQL cuts what is longer
+
+
+def daemon_problems(groups: Mapping[str, list[str]], variables: Mapping[str, Any], external: str) -> list[str]:
+    """Sentences about daemon hosts that could not be told apart, or not be fenced."""
+    problems = timing_problems(variables)
+    if external and variables["dagster_daemon_fencing"] == "full":
+        problems.append(
+            f"dagster_daemon_fencing is full, but at {external} this collection has no owner that may shut a login "
+            "out; set it to lease_only: a daemon host that was paused for longer than dagster_daemon_lease_ttl can "
+            "then write for a moment after it comes back"
+        )
+    logins: dict[str, str] = {}
+    for host in groups["daemon"]:
+        login = daemon_login(host, variables)
+        if login and login in logins:
+            problems.append(
+                f"{logins[login]} and {host} of group dagster_daemon would both have the database login {login}; "
+                "rename one of them"
+            )
+        logins[login] = host
+    return problems
+
+
 def value_problems(variables: Mapping[str, Any], versions: list[str]) -> list[str]:
     """Sentences about values that a type alone cannot refuse."""
     problems = []
@@ -443,9 +520,12 @@ def topology(
     clients = []
     listen = {"127.0.0.1"}
     if database:
-        users = [variables["dagster_database_user"], variables["dagster_database_migration_user"]]
         for consumer in service_hosts:
             if consumer != database:
+                users = [variables["dagster_database_user"], variables["dagster_database_migration_user"]]
+                if consumer in groups["daemon"]:
+                    login = daemon_login(consumer, variables)
+                    users += filter(None, [variables["dagster_database_guard_user"], login])
                 listen.add(addresses[database])
                 clients.append({"address": source(addresses[consumer]), "users": users})
         for consumer in container_hosts:
@@ -476,6 +556,9 @@ def topology(
         "database_code_host": database_for(host, inside=True),
         "postgres_listen": sorted(listen),
         "postgres_clients": clients,
+        "postgres_daemon_logins": list(filter(None, [daemon_login(name, variables) for name in groups["daemon"]])),
+        "daemon_login": daemon_login(host, variables) if host in groups["daemon"] else "",
+        "database_external": not database,
         "code_endpoints": endpoints,
         "code_publish_address": published,
         # Names only: facts are shown, logged and cached, and a location may hold secrets.

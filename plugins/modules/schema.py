@@ -27,6 +27,13 @@ options:
   migration_user: {description: Login that owns the schema., type: str, required: true}
   app_users: {description: The other logins that must work., type: list, elements: str, default: []}
   passwords: {description: Password of each of these logins by name., type: dict, required: true}
+  lease:
+    description: Make the lease of the daemon too, as the migration's role. Without it somebody else does.
+    type: dict
+    suboptions:
+      install: {description: Query that answers with the statements that are missing., type: str, required: true}
+      sql: {description: The functions of the lease., type: str, required: true}
+      caller: {description: Login that may call them., type: str, required: true}
 """
 
 EXAMPLES = r"""
@@ -67,7 +74,7 @@ PROBE = r"""
 import glob, importlib.util, json, os, re, sys
 import psycopg2
 asked = json.load(sys.stdin)
-answer = {"problems": [], "revision": "", "head": ""}
+answer = {"problems": [], "revision": "", "head": "", "lease": 0}
 folder = os.path.join(os.path.dirname(importlib.util.find_spec("dagster").origin), "_core/storage/alembic/versions")
 revisions, parents = set(), set()
 for path in glob.glob(os.path.join(folder, "*.py")):
@@ -100,6 +107,21 @@ for login in asked["logins"]:
         if cursor.fetchone()[0]:
             cursor.execute("SELECT version_num FROM alembic_version")
             answer["revision"] = ",".join(sorted(row[0] for row in cursor.fetchall()))
+        lease = asked["lease"]
+        if lease:
+            cursor.execute("SELECT current_user::text")
+            owner = cursor.fetchone()[0]
+            cursor.execute(lease["install"], (lease["sql"], owner, lease["caller"], None))
+            missing = [row[0] for row in cursor.fetchall()]
+            answer["lease"] = len(missing)
+            try:
+                for statement in missing if asked["apply"] else []:
+                    cursor.execute(statement)
+                connection.commit()
+            except psycopg2.Error as error:
+                answer["problems"].append("the daemon's lease cannot be made by role %s: %s"
+                                          % (owner, " ".join(str(error).split())))
+                connection.rollback()
     elif answer["revision"]:
         cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
                        " AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT'))")
@@ -111,8 +133,8 @@ print(json.dumps(answer))
 """
 
 
-def probe(module: AnsibleModule) -> dict[str, Any]:
-    """What the database says: problems, revision, head."""
+def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
+    """What the database says: problems, revision, head, statements that the lease lacked; apply executes these."""
     params = module.params
     logins = [
         {"user": user, "password": params["passwords"][user], "migration": user == params["migration_user"]}
@@ -123,6 +145,8 @@ def probe(module: AnsibleModule) -> dict[str, Any]:
         "port": params["port"],
         "database": params["database"],
         "logins": logins,
+        "lease": params["lease"],
+        "apply": apply,
     }
     rc, out, err = module.run_command([params["python"], "-I", "-c", PROBE], data=json.dumps(asked))
     if rc:
@@ -170,15 +194,19 @@ def main() -> None:
             "migration_user": {"type": "str", "required": True},
             "app_users": {"type": "list", "elements": "str", "default": []},
             "passwords": {"type": "dict", "required": True, "no_log": True},
+            "lease": {
+                "type": "dict",
+                "options": {name: {"type": "str", "required": True} for name in ("install", "sql", "caller")},
+            },
         },
         supports_check_mode=True,
     )
     if module.check_mode and not os.path.exists(module.params["python"]):
         module.exit_json(changed=True, revision="", head="", diff={"before": "", "after": "a new schema\n"})
-    found = probe(module)
-    changed = found["revision"] != found["head"]
+    found = probe(module, apply=not module.check_mode)
+    outdated = found["revision"] != found["head"]
     revision = found["revision"]
-    if changed and not module.check_mode:
+    if outdated and not module.check_mode:
         migrate(module)
         revision = probe(module)["revision"]
         if revision != found["head"]:
@@ -186,7 +214,7 @@ def main() -> None:
                 msg=f"The schema is at revision {revision or 'none'} after the migration; expected {found['head']}"
             )
     module.exit_json(
-        changed=changed,
+        changed=outdated or found["lease"] > 0,
         revision=revision,
         head=found["head"],
         diff={"before": f"{found['revision']}\n", "after": f"{found['head']}\n"},

@@ -46,6 +46,14 @@ options:
         type: str
         choices: [started, stopped]
         default: started
+      status:
+        description: A pattern for the beginning of what the unit says of itself, waited for at the end.
+        type: str
+        default: ''
+  status_timeout:
+    description: Seconds to wait for O(units[].status). After that, or for a unit that is down, the answer says what is.
+    type: int
+    default: 0
   journal_lines: {description: How many journal lines a failure shows., type: int, default: 20}
 """
 
@@ -68,9 +76,15 @@ started:
   returned: success
   type: dict
   sample: {dagster-webserver@3000.service: 1795513200}
+status:
+  description: What each unit says of itself (C(STATUS=)), empty for one that says nothing.
+  returned: success
+  type: dict
+  sample: {dagster-daemon.service: "standby: ctl1 holds the lease, epoch 7"}
 """
 
 import os
+import re
 import subprocess
 import time
 from typing import Any
@@ -78,7 +92,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 PROPERTIES = (
-    "Id,LoadState,ActiveState,UnitFileState,MainPID,ControlGroup,FragmentPath,DropInPaths,ActiveEnterTimestampMonotonic"
+    "Id,LoadState,ActiveState,UnitFileState,MainPID,ControlGroup,FragmentPath,DropInPaths,ActiveEnterTimestampMonotonic,"
+    "StatusText"
 )
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 
@@ -190,6 +205,22 @@ def perform(specs: list[dict[str, Any]], actions: dict[str, tuple[str, str]], no
             run("systemctl", action, name)
 
 
+def settled(specs: list[dict[str, Any]], seconds: float) -> dict[str, dict[str, str]]:
+    """Properties of the units once each of them is down or says what it is to say, at the latest after so long."""
+    end = time.monotonic() + seconds
+    while True:
+        now = show([spec["name"] for spec in specs])
+        waiting = [
+            spec["name"]
+            for spec in specs
+            if now[spec["name"]].get("ActiveState") in ("active", "activating")
+            and not re.match(spec["status"], now[spec["name"]].get("StatusText", ""))
+        ]
+        if not waiting or time.monotonic() >= end:
+            return now
+        time.sleep(0.5)
+
+
 def last_words(names: list[str], lines: int) -> list[str]:
     """What the units that are neither up nor down said last."""
     words = []
@@ -217,8 +248,10 @@ def main() -> None:
                     "reload": {"type": "bool", "default": False},
                     "check": {"type": "list", "elements": "str", "default": []},
                     "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+                    "status": {"type": "str", "default": ""},
                 },
             },
+            "status_timeout": {"type": "int", "default": 0},
             "journal_lines": {"type": "int", "default": 20},
         },
         supports_check_mode=True,
@@ -231,13 +264,15 @@ def main() -> None:
         texts = {name: f"{action}: {reason}" for name, (action, reason) in actions.items()}
         if actions and not module.check_mode:
             perform(specs, actions, now)
-            now = show([spec["name"] for spec in specs])
+        if module.params["status_timeout"] or (actions and not module.check_mode):
+            now = settled(specs, module.params["status_timeout"])
     except Failed as error:
         words = last_words([spec["name"] for spec in specs], module.params["journal_lines"])
         module.fail_json(msg="\n".join([str(error), *words]))
     module.exit_json(
         changed=bool(actions),
         actions=texts,
+        status={name: state.get("StatusText", "") for name, state in now.items()},
         started={name: int(started_at(int(state.get("MainPID") or 0))) for name, state in now.items()},
         diff=[{"before": "", "after": f"{text}\n", "after_header": name} for name, text in texts.items()],
     )

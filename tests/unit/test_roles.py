@@ -82,6 +82,7 @@ def test_readme(role: str) -> None:
 KNOWN_NAMES = {name for role in ROLES for name in spec(role)} | {
     f"dagster_{group}" for group in ("database", "webserver", "daemon", "code", "run", "proxy")
 }
+KNOWN_NAMES |= set(load(ROOT / "playbooks/argument_specs.yml")["argument_specs"]["main"]["options"])
 # Logins and the like have such names too.
 KNOWN_NAMES |= {str(option.get("default")) for role in ROLES for option in spec(role).values()}
 

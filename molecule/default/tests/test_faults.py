@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -33,13 +34,15 @@ def test_launches_after_a_database_restart(dagster: Dagster, host: Any) -> None:
 
 def test_frozen_daemon_fails_the_health_gate(play: Callable[..., Play], host: Any) -> None:
     assert play("health.yml").rc == 0, "it must be healthy before"
-    host.check_output("systemctl kill -s STOP dagster-daemon")
+    # The daemon, not its guard, which restarts it after dagster_daemon_heartbeat_timeout: later than the gate notices.
+    pid = daemon(host)
+    host.check_output("kill -STOP %s", pid)
     since = time.monotonic()
     try:
         failed = until(lambda: (result := play("health.yml", ok=False)).rc and result, 120, "health.yml fails", every=5)
         took = time.monotonic() - since
     finally:
-        host.check_output("systemctl kill -s CONT dagster-daemon")
+        host.run("kill -CONT %s", pid)
     assert "heartbeat" in failed.output
     assert "The deployment is not healthy" in failed.output
     assert "dagster-daemon" in failed.output, "the culprit's last lines are missing"
@@ -60,6 +63,24 @@ def test_stopped_daemon_fails_the_health_gate_at_once(play: Callable[..., Play],
     until(lambda: play("health.yml", ok=False).rc == 0, 120, "it is healthy again", every=5)
 
 
+def test_frozen_guard_takes_its_daemon_along(play: Callable[..., Play], host: Any) -> None:
+    pid = daemon(host)
+    host.check_output("systemctl kill --kill-whom=main -s STOP dagster-daemon")
+    assert host.run("kill -0 %s", pid).rc == 0, "at first the daemon goes on"
+    until(lambda: host.run("kill -0 %s", pid).rc != 0, 7, "systemd kills both", every=0.2)
+    until(lambda: play("health.yml", ok=False).rc == 0, 120, "it is healthy again", every=5)
+
+
+def test_daemon_by_hand_is_refused_by_the_database(host: Any) -> None:
+    setup = "set -a; . /etc/dagster/environment; PGPASSFILE=/etc/dagster/pgpass; cd /var/lib/dagster; exec timeout 60"
+    command = "/opt/dagster/current/bin/dagster-daemon run -w /etc/dagster/workspace.yaml"
+    refused = host.run(f"sudo -u dagster sh -c '{setup} {command}'")
+    assert refused.rc != 0
+    assert "no password supplied" in refused.stderr + refused.stdout
+    # The control: with the password, which root may read, the very same environment reaches the database.
+    host.check_output(f"sh -c '{setup} /opt/dagster/current/bin/dagster run list --limit 1'")
+
+
 def test_frozen_replica_is_restarted_by_the_watchdog(host: Any) -> None:
     pid = host.check_output("systemctl show -p MainPID --value dagster-webserver@3001")
     host.check_output("kill -STOP %s", pid)
@@ -76,11 +97,24 @@ def test_frozen_replica_is_restarted_by_the_watchdog(host: Any) -> None:
     )
 
 
+def daemon(host: Any) -> str:
+    """The process of dagster-daemon, as the guard names it in systemctl status; empty when it runs none."""
+    status = host.check_output("systemctl show -p StatusText --value dagster-daemon")
+    found = re.match(r"active: daemon runs as PID (\d+), dagster1 holds the lease, epoch \d+$", status)
+    return found.group(1) if found else ""
+
+
 def test_killed_daemon_comes_back(play: Callable[..., Play], host: Any) -> None:
-    pid = host.check_output("systemctl show -p MainPID --value dagster-daemon")
+    """The guard alone, then the daemon alone."""
+    guard = "systemctl show -p MainPID --value dagster-daemon"
+    before, pid = host.check_output(guard), daemon(host)
+    host.check_output("kill -KILL %s", before)
+    until(lambda: host.run("kill -0 %s", pid).rc != 0, 1, "the daemon dies with its guard", every=0.1)
+    until(lambda: daemon(host) not in ("", pid), 5, "systemd starts both again", every=0.2)
+    before, pid = host.check_output(guard), daemon(host)
     host.check_output("kill -KILL %s", pid)
-    until(lambda: host.service("dagster-daemon").is_running, 20, "systemd starts it again")
-    assert host.check_output("systemctl show -p MainPID --value dagster-daemon") != pid
+    until(lambda: daemon(host) not in ("", pid), 5, "the guard starts a new daemon", every=0.2)
+    assert host.check_output(guard) == before
     until(lambda: play("health.yml", ok=False).rc == 0, 120, "its heartbeats are new", every=5)
 
 

@@ -1,35 +1,51 @@
--- The statements that are missing for roles (JSON: name, login, verifier, member_of, acts_as_group), database and owner.
+-- The statements that are missing for roles (JSON: name, login, verifier, member_of, acts_as_group, createrole, fenced_by),
+-- database and owner. Whether a fenced login may log in is the business of guard.sql alone: it is made shut out.
 WITH wanted AS (
   SELECT * FROM json_to_recordset(%s::json)
-    AS role(name text, login boolean, verifier text, member_of text, acts_as_group boolean)
+    AS role(name text, login boolean, verifier text, member_of text[], acts_as_group boolean, createrole boolean,
+            fenced_by text)
 ), database AS (
   SELECT %s::text AS name, %s::text AS owner
 )
 SELECT statement FROM (
   SELECT 1 AS step,
-         format('CREATE ROLE %%I %%s', name, CASE WHEN login THEN format('LOGIN PASSWORD %%L', verifier) ELSE 'NOLOGIN' END) AS statement
+         format('CREATE ROLE %%I %%s', name,
+                CASE WHEN fenced_by IS NOT NULL THEN format('NOLOGIN PASSWORD %%L', verifier)
+                     WHEN login THEN format('LOGIN PASSWORD %%L', verifier) ELSE 'NOLOGIN' END) AS statement
     FROM wanted
    WHERE name NOT IN (SELECT rolname FROM pg_authid)
   UNION ALL
   SELECT 2, format('ALTER ROLE %%I %%s', name, CASE WHEN login THEN format('LOGIN PASSWORD %%L', verifier) ELSE 'NOLOGIN' END)
     FROM wanted JOIN pg_authid ON rolname = name
-   WHERE rolcanlogin <> login OR (login AND rolpassword IS DISTINCT FROM verifier)
+   WHERE fenced_by IS NULL AND (rolcanlogin <> login OR (login AND rolpassword IS DISTINCT FROM verifier))
   UNION ALL
-  SELECT 3, format('ALTER ROLE %%I NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', name)
+  SELECT 2, format('ALTER ROLE %%I PASSWORD %%L', name, verifier)
     FROM wanted JOIN pg_authid ON rolname = name
-   WHERE rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls
+   WHERE fenced_by IS NOT NULL AND rolpassword IS DISTINCT FROM verifier
   UNION ALL
-  SELECT 4, format('GRANT %%I TO %%I', member_of, name)
+  SELECT 3, format('ALTER ROLE %%I NOSUPERUSER NOCREATEDB %%s NOREPLICATION NOBYPASSRLS', name,
+                   CASE WHEN createrole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END)
+    FROM wanted LEFT JOIN pg_authid ON rolname = name
+   WHERE rolsuper OR rolcreatedb OR coalesce(rolcreaterole, false) <> coalesce(createrole, false) OR rolreplication
+      OR rolbypassrls
+  UNION ALL
+  SELECT 4, format('GRANT %%I TO %%I', member.group_name, name)
+    FROM wanted, unnest(member_of) AS member(group_name)
+   WHERE NOT EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles u ON u.oid = m.member
+                      WHERE g.rolname = member.group_name AND u.rolname = wanted.name)
+  UNION ALL
+  -- From PostgreSQL 16 on, CREATEROLE alone alters no role: it takes the admin option on each.
+  SELECT 4, format('GRANT %%I TO %%I WITH ADMIN TRUE, INHERIT FALSE, SET FALSE', name, fenced_by)
     FROM wanted
-   WHERE member_of IS NOT NULL
+   WHERE fenced_by IS NOT NULL AND current_setting('server_version_num')::int >= 160000
      AND NOT EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles u ON u.oid = m.member
-                      WHERE g.rolname = wanted.member_of AND u.rolname = wanted.name)
+                      WHERE g.rolname = wanted.name AND u.rolname = wanted.fenced_by AND m.admin_option)
   UNION ALL
-  SELECT 5, format('ALTER ROLE %%I SET role = %%L', name, member_of)
+  SELECT 5, format('ALTER ROLE %%I SET role = %%L', name, member_of[1])
     FROM wanted
    WHERE acts_as_group
      AND NOT EXISTS (SELECT FROM pg_db_role_setting s JOIN pg_roles u ON u.oid = s.setrole
-                      WHERE u.rolname = wanted.name AND s.setdatabase = 0 AND 'role=' || wanted.member_of = ANY (s.setconfig))
+                      WHERE u.rolname = wanted.name AND s.setdatabase = 0 AND 'role=' || wanted.member_of[1] = ANY (s.setconfig))
   UNION ALL
   SELECT 6, format('CREATE DATABASE %%I OWNER %%I ENCODING ''UTF8'' TEMPLATE template0', name, owner)
     FROM database

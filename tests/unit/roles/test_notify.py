@@ -15,6 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = ROOT / "roles/webserver/files/usr/local/lib/dagster/notify.py"
+# On a host they are in one folder.
+SHARED = {"PYTHONPATH": str(ROOT / "roles/instance/files/usr/local/lib/dagster")}
 # The program as it is, but for its periods.
 QUICK = """
 import importlib.util, sys
@@ -71,7 +73,7 @@ class Service:
         command = command or (sys.executable, "-c", SERVER, str(self.port), str(self.script))
         process = subprocess.Popen(
             [sys.executable, "-c", QUICK, str(PROGRAM), self.url, *command],
-            env={**os.environ, "NOTIFY_SOCKET": self.address, "http_proxy": "http://127.0.0.1:1"},
+            env={**os.environ, **SHARED, "NOTIFY_SOCKET": self.address, "http_proxy": "http://127.0.0.1:1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -184,14 +186,15 @@ def test_command_that_does_not_exist(service: Service) -> None:
 
 
 def test_usage() -> None:
-    done = subprocess.run([sys.executable, PROGRAM, "http://x"], capture_output=True, text=True, check=False)
+    argv = [sys.executable, str(PROGRAM), "http://x"]
+    done = subprocess.run(argv, env={**os.environ, **SHARED}, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "notify URL COMMAND" in done.stderr
 
 
 def test_without_systemd(tmp_path: Path) -> None:
     """By hand, where nobody listens, the server runs all the same."""
-    environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    environment = {**{name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}, **SHARED}
     done = subprocess.run(
         [sys.executable, PROGRAM, "http://127.0.0.1:1/", sys.executable, "-c", "print('up')"],
         env=environment,
@@ -202,6 +205,26 @@ def test_without_systemd(tmp_path: Path) -> None:
         timeout=20,
     )
     assert done.stdout == "up\n"
+
+
+def test_credential_becomes_the_servers_password_file(tmp_path: Path) -> None:
+    """libpq refuses a file that the group can read, and finds this one also from a child of the server."""
+    (tmp_path / "pgpass").write_text("*:*:*:dagster:hunter2hunter2\n")
+    (tmp_path / "pgpass").chmod(0o440)
+    script = (
+        "import os, subprocess, sys; path = os.environ['PGPASSFILE'];"
+        "print(oct(os.stat(path).st_mode), open(path).read(), open(path).read(), flush=True);"
+        "subprocess.run(['cat', path])"
+    )
+    done = subprocess.run(
+        [sys.executable, PROGRAM, "http://127.0.0.1:1/", sys.executable, "-c", script],
+        env={**os.environ, **SHARED, "CREDENTIALS_DIRECTORY": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    assert done.stdout.split() == ["0o100600", *["*:*:*:dagster:hunter2hunter2"] * 3]
 
 
 def test_periods_fit_the_unit() -> None:

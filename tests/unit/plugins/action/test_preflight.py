@@ -41,6 +41,7 @@ class Preflight:
     def __init__(self) -> None:
         self.facts: dict[str, Any] = dict(FACTS)
         self.answer: dict[str, Any] = {}
+        self.others: dict[str, dict[str, Any]] = {}
         self.asked: list[dict[str, Any]] = []
 
     def run(self, groups: dict[str, list[str]] | None = None, host: str = "a", **variables: Any) -> dict[str, Any]:
@@ -49,6 +50,7 @@ class Preflight:
             "b": {"ansible_host": "x", "dagster_address": "10.0.0.2"},
             "c": {},
         }
+        addresses = {name: {**known, **self.others.get(name, {})} for name, known in addresses.items()}
         given = {**VARIABLES, **variables, "inventory_hostname": host, "hostvars": addresses}
         task = SimpleNamespace(
             args={"groups": {**ONE, **(groups or {})}}, async_val=0, check_mode=False, diff=False, action="preflight"
@@ -195,7 +197,7 @@ def test_dagster_config_is_checked_as_it_will_be_merged(action: Preflight) -> No
     """A part of a section is no mistake where ours has the rest, and the services' variables are known."""
     action.run(
         dagster_config={
-            "run_launcher": {"config": {"networks": None, "image": "x:1", "env_vars": ["PGPASSFILE"]}},
+            "run_launcher": {"config": {"networks": None, "image": "x:1", "env_vars": ["DAGSTER_HOME"]}},
             "storage": {"postgres": {"postgres_db": {"params": {"sslmode": "require"}}}},
             "local_artifact_storage": {"config": {"base_dir": {"env": "DAGSTER_HOME"}}},
         }
@@ -262,7 +264,13 @@ def test_secret_that_only_another_hosts_role_needs(action: Preflight) -> None:
     ("groups", "variables", "words"),
     [
         ({"daemon": []}, {}, "group dagster_daemon has no host"),
-        ({}, {"dagster_database_host": "db.example.com"}, "dagster_database_host names an external server"),
+        (
+            {},
+            {"dagster_database_host": "db.example.com", "dagster_daemon_fencing": "lease_only"},
+            "dagster_database_host names an external server",
+        ),
+        ({"database": []}, {"dagster_database_host": "db.example.com"}, "dagster_daemon_fencing is full"),
+        ({}, {"dagster_daemon_lease_ttl": "8"}, "dagster_daemon_lease_ttl is 8; it is at least 12"),
         ({}, {"dagster_version": "1.12.3"}, "dagster_version is 1.12.3; supported are 1.13.27, 1.13.26"),
         ({}, {"dagster_code_locations": [LOCATION, {**LOCATION, "port": 4001}]}, "2 locations named etl"),
         ({}, {"dagster_nginx_port": 3000}, "port 3000 is set 2 times"),
@@ -296,6 +304,7 @@ def test_problem_of_the_host(action: Preflight, facts: dict[str, Any], words: st
 
 def test_external_database_is_asked_for_by_hosts_that_use_it(action: Preflight) -> None:
     variables = {"dagster_database_host": "db.example.com", "dagster_database_port": "5433"}
+    variables["dagster_daemon_fencing"] = "lease_only"
     groups = {"database": [], "proxy": ["b"]}
     action.run(groups, **variables)
     action.run(groups, host="b", **variables)
@@ -304,6 +313,15 @@ def test_external_database_is_asked_for_by_hosts_that_use_it(action: Preflight) 
     assert action.refused(groups, **variables) == [
         "dagster_database_host: db.example.com:5433 cannot be reached from a: x"
     ]
+
+
+def test_standby_of_another_version(action: Preflight) -> None:
+    groups = {"daemon": ["a", "b"], "run": ["a"]}
+    action.others = {"b": {"dagster_version": "1.13.26"}}
+    problems = action.refused(groups)
+    assert "dagster_version is 1.13.27 on a, 1.13.26 on b; webservers and daemons" in problems[-1]
+    action.others = {"b": {"dagster_version": "1.13.27"}}
+    assert not [problem for problem in action.refused(groups) if "dagster_version" in problem]
 
 
 def test_host_that_cannot_be_read(action: Preflight) -> None:

@@ -29,6 +29,14 @@ VARIABLES: dict[str, Any] = {
     "dagster_nginx_port": 8080,
     "dagster_nginx_read_only_port": 0,
     "dagster_code_locations": [LOCATION],
+    "dagster_database_guard_user": "dagster_guard",
+    "dagster_database_daemon_role": "dagster_daemon",
+    "dagster_daemon_fencing": "full",
+    "dagster_daemon_lease_renew": 2,
+    "dagster_daemon_lease_deadline": 10,
+    "dagster_daemon_lease_ttl": 15,
+    "dagster_daemon_watchdog": 6,
+    "dagster_daemon_heartbeat_timeout": 120,
 }
 
 
@@ -58,7 +66,7 @@ def test_database_on_a_host_of_its_own() -> None:
     assert stack["database_host"] == stack["database_run_host"] == stack["database_code_host"] == "10.0.0.2"
     assert database["postgres_listen"] == ["10.0.0.2", "127.0.0.1"]
     assert database["postgres_clients"] == [
-        {"address": "10.0.0.1/32", "users": ["dagster", "dagster_migration"]},
+        {"address": "10.0.0.1/32", "users": ["dagster", "dagster_migration", "dagster_guard", "dagster_daemon_a"]},
         {"address": "10.0.0.1/32", "users": ["dagster_run"]},
     ]
     assert database["code_locations"] == []
@@ -132,6 +140,41 @@ def test_two_webserver_hosts() -> None:
     assert topology("b", {"webserver": ["a", "b"], "run": ["a"]})["webserver_bind"] == "10.0.0.2"
 
 
+def test_two_daemon_hosts() -> None:
+    groups = {"database": ["c"], "daemon": ["a", "b"]}
+    first, second, database = (topology(host, groups) for host in "abc")
+    assert (first["daemon_login"], second["daemon_login"]) == ("dagster_daemon_a", "dagster_daemon_b")
+    assert database["daemon_login"] == ""
+    assert database["postgres_daemon_logins"] == ["dagster_daemon_a", "dagster_daemon_b"]
+    users = {client["address"]: client["users"] for client in database["postgres_clients"][:2]}
+    assert users["10.0.0.1/32"][2:] == ["dagster_guard", "dagster_daemon_a"]
+    assert users["10.0.0.2/32"][2:] == ["dagster_guard", "dagster_daemon_b"], "each only from its own host"
+    assert not database["database_external"]
+
+
+def test_daemon_that_is_not_fenced() -> None:
+    found = topology("a", {"database": ["b"]}, dagster_daemon_fencing="lease_only")
+    assert (found["daemon_login"], found["postgres_daemon_logins"]) == ("", [])
+    assert found["postgres_clients"][0]["users"] == ["dagster", "dagster_migration", "dagster_guard"]
+
+
+@pytest.mark.parametrize(
+    ("host", "login"),
+    [("ctl1", "dagster_daemon_ctl1"), ("CTL-1.example.com", "dagster_daemon_ctl_1_example_com"), ("x" * 99, None)],
+)
+def test_login_of_a_daemon(host: str, login: str | None) -> None:
+    found = check.daemon_login(host, VARIABLES)
+    assert found == login if login else len(found) == 63
+
+
+def test_one_version_for_all_hosts() -> None:
+    assert check.version_problems({"a": "1.13.27", "b": "1.13.27"}) == []
+    assert check.version_problems({"b": "1.13.27", "a": "1.13.26"}) == [
+        "dagster_version is 1.13.26 on a, 1.13.27 on b; webservers and daemons of one instance run one version, set it "
+        "for all hosts"
+    ]
+
+
 def test_host_that_is_known_by_name_only() -> None:
     """pg_hba.conf takes a name as it is, and refuses one with a /32 behind it."""
     found = topology("a", {"code": ["c"]})
@@ -203,7 +246,7 @@ def test_system(distribution: str, release: str, problems: list[str]) -> None:
         ({"database": ["b"], "code": ["c", "d"], "proxy": ["a", "b"]}, "", []),
         ({"code": []}, "", []),
         ({"daemon": []}, "", ["group dagster_daemon has no host"]),
-        ({"daemon": ["a", "b"], "run": ["a"]}, "", ["has 2 hosts (a, b)", "b cannot reach the Docker engine of a"]),
+        ({"daemon": ["a", "b"], "run": ["a"]}, "", ["b cannot reach the Docker engine of a"]),
         ({"database": ["a", "b"]}, "", ["group dagster_database has 2 hosts"]),
         ({}, "db.example.com", ["dagster_database_host names an external server"]),
         ({"database": []}, "", ["there is no database"]),
@@ -216,6 +259,28 @@ def test_system(distribution: str, release: str, problems: list[str]) -> None:
 )
 def test_groups(groups: dict[str, list[str]], external: str, words: list[str]) -> None:
     problems = check.group_problems({**ONE, **groups}, external)
+    assert len(problems) == len(words), problems
+    assert all(word in problem for word, problem in zip(words, problems, strict=True)), problems
+
+
+@pytest.mark.parametrize(
+    ("daemons", "changes", "external", "words"),
+    [
+        (["a", "b"], {}, "", []),
+        (["a", "b"], {"dagster_daemon_fencing": "lease_only"}, "db.example.com", []),
+        (["a"], {}, "db.example.com", ["dagster_daemon_fencing is full, but at db.example.com"]),
+        (["ctl-1", "ctl_1"], {}, "", ["ctl-1 and ctl_1 of group dagster_daemon would both have"]),
+        (["ctl-1", "ctl_1"], {"dagster_daemon_fencing": "lease_only"}, "", []),
+        (["a"], {"dagster_daemon_lease_ttl": 11}, "", ["dagster_daemon_lease_ttl is 11; it is at least 12"]),
+        (["a"], {"dagster_daemon_watchdog": 11}, "", ["dagster_daemon_lease_ttl is 15; it is at least 16"]),
+        (["a"], {"dagster_daemon_watchdog": 3}, "", ["dagster_daemon_watchdog is 3; with"]),
+        (["a"], {"dagster_daemon_lease_deadline": 5}, "", ["dagster_daemon_lease_deadline is 5; with"]),
+        (["a"], {"dagster_daemon_lease_renew": 0}, "", ["dagster_daemon_lease_renew is 0"]),
+        (["a"], {"dagster_daemon_heartbeat_timeout": "59"}, "", ["dagster_daemon_heartbeat_timeout is 59"]),
+    ],
+)
+def test_daemon(daemons: list[str], changes: dict[str, Any], external: str, words: list[str]) -> None:
+    problems = check.daemon_problems({**ONE, "daemon": daemons}, {**VARIABLES, **changes}, external)
     assert len(problems) == len(words), problems
     assert all(word in problem for word, problem in zip(words, problems, strict=True)), problems
 

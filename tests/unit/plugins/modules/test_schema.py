@@ -36,7 +36,7 @@ def test_head_is_what_alembic_says(dagster_python: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     logins = [{"user": "dagster", "password": "hunter2hunter2", "migration": True}]
-    asked = {"host": "127.0.0.1", "port": port, "database": "dagster", "logins": logins}
+    asked = {"host": "127.0.0.1", "port": port, "database": "dagster", "logins": logins, "lease": None}
     done = subprocess.run(
         [dagster_python, "-I", "-c", schema.PROBE], input=json.dumps(asked), capture_output=True, text=True, check=True
     )
@@ -66,7 +66,7 @@ class Venv:
         self.set()
 
     def set(self, **changes: Any) -> None:
-        state = {"problems": [], "revision": "old", "head": "new", "after": "new", "rc": 0, "calls": []}
+        state = {"problems": [], "revision": "old", "head": "new", "lease": 0, "after": "new", "rc": 0, "calls": []}
         self.state.write_text(json.dumps({**state, **changes}), encoding="utf-8")
 
     def calls(self) -> list[dict[str, Any]]:
@@ -79,7 +79,7 @@ path = pathlib.Path(__file__).with_name("state.json")
 state = json.loads(path.read_text())
 state["calls"].append({"probe": json.load(sys.stdin), "argv": sys.argv[1:2]})
 path.write_text(json.dumps(state))
-print(json.dumps({name: state[name] for name in ("problems", "revision", "head")}))
+print(json.dumps({name: state[name] for name in ("problems", "revision", "head", "lease")}))
 """
     dagster = """
 import json, os, pathlib, sys
@@ -144,6 +144,7 @@ def test_migration(venv: Venv) -> None:
     assert (result["changed"], result["revision"]) == (True, "new")
     assert result["diff"] == {"before": "old\n", "after": "new\n"}
     probe, migrate, again = venv.calls()
+    assert (probe["probe"].pop("apply"), again["probe"].pop("apply")) == (True, False)
     assert probe == again
     assert probe["probe"]["logins"] == [
         {"user": "dagster_migration", "password": "hunter2hunter2", "migration": True},
@@ -160,6 +161,17 @@ def test_check_mode_only_looks(venv: Venv) -> None:
     result = venv.run(_ansible_check_mode=True)
     assert (result["changed"], result["revision"], result["head"]) == (True, "old", "new")
     assert [next(iter(call)) for call in venv.calls()] == ["probe"]
+
+
+def test_lease(venv: Venv) -> None:
+    lease = {"install": "SELECT", "sql": "CREATE", "caller": "dagster"}
+    for check_mode in (False, True):
+        venv.set(revision="new", lease=7)
+        assert venv.run(lease=lease, _ansible_check_mode=check_mode)["changed"]
+        assert [call["probe"]["lease"] for call in venv.calls()] == [lease]
+        assert [call["probe"]["apply"] for call in venv.calls()] == [not check_mode]
+    venv.set(revision="new")
+    assert not venv.run(lease=lease)["changed"]
 
 
 def test_check_mode_on_a_bare_host(venv: Venv) -> None:

@@ -167,10 +167,10 @@ class Systemd:
 def call(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs the module against a Systemd; result and exit status."""
 
-    def run(systemd: Systemd, *specs: dict[str, Any], check: bool = False) -> tuple[dict[str, Any], Any]:
+    def run(systemd: Systemd, *specs: dict[str, Any], check: bool = False, **more: Any) -> tuple[dict[str, Any], Any]:
         monkeypatch.setattr(units, "run", systemd.run)
         with (
-            patch_module_args({"units": list(specs), "_ansible_check_mode": check}),
+            patch_module_args({"units": list(specs), "_ansible_check_mode": check, **more}),
             contextlib.redirect_stdout(io.StringIO()) as output,
             pytest.raises(SystemExit) as status,
         ):
@@ -185,7 +185,32 @@ def test_nothing_is_called_when_all_is_as_wanted(call: Any, old: str) -> None:
     result, _status = call(systemd, {"name": "a.service", "files": [old]}, {"name": "b.timer"})
     assert (result["changed"], result["actions"], systemd.calls) == (False, {}, [])
     assert result["started"]["b.timer"] == 0
+    assert result["status"]["b.timer"] == ""
     assert result["started"]["a.service"] == int(units.started_at(int(UP["MainPID"]))) > 0
+
+
+def test_status_is_waited_for(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemd = Systemd({"a.service": {**UP, "StatusText": "standby: b holds"}})
+    asked = []
+
+    def sleep(_seconds: float) -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            systemd.states["a.service"]["StatusText"] = "active: daemon runs"
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    spec = {"name": "a.service", "status": "active"}
+    result, _status = call(systemd, spec, check=True, status_timeout=20)
+    assert (result["status"], len(asked)) == ({"a.service": "active: daemon runs"}, 3)
+    spec["status"] = "standby"
+    assert call(systemd, spec, check=True)[0]["status"] == {"a.service": "active: daemon runs"}, "nothing is waited for"
+    systemd.states["a.service"]["ActiveState"] = "inactive"
+    call(systemd, spec, check=True, status_timeout=20)
+    assert len(asked) == 3, "a unit that is down has nothing to say"
+    systemd.states["a.service"]["ActiveState"] = "active"
+    monkeypatch.setattr(time, "monotonic", iter(range(0, 10000, 6)).__next__)
+    call(systemd, spec, check=True, status_timeout=20)
+    assert 3 < len(asked) < 9
 
 
 def test_all_actions_in_one_call(call: Any, new: str) -> None:

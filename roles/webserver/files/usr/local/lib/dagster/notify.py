@@ -10,9 +10,10 @@ from __future__ import annotations
 import http.client
 import os
 import select
-import socket
 import sys
 import urllib.request
+
+from systemd_service import passfile, tell
 
 START_PERIOD = 0.25  # seconds between two tries until the first answer
 ALIVE_PERIOD = 30.0  # seconds between two probes afterwards; three in a row may fail before WatchdogSec=90 is over
@@ -27,17 +28,6 @@ def answers(url: str) -> bool:
             return bool(response.status == 200)
     except (OSError, ValueError, http.client.HTTPException):  # urllib's own errors are OSErrors
         return False
-
-
-def tell(state: str) -> None:
-    """Sends a state to systemd (sd_notify), nowhere when it did not start us."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.sendto(state.encode(), address)
 
 
 def watch(url: str, server: int) -> None:
@@ -57,6 +47,7 @@ def main(argv: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     url, *command = argv[1:]
+    os.environ["PGPASSFILE"] = passfile()  # the server's, which this process is about to become
     server = os.pidfd_open(os.getpid())  # closed when the command takes over
     child = os.fork()
     if child == 0:

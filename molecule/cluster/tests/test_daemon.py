@@ -1,0 +1,242 @@
+"""Exactly one daemon on ctl1 and ctl2, under every fault of a host, a guard, a daemon, a network and a database.
+
+Each bound comes from the deployed timings, with START for the daemon's own start. The processes on both hosts are
+looked at twenty times a second meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import testinfra
+from deployment import NAME, RIG, Play, until
+
+ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "5"))
+UNIT = "dagster-daemon"
+START = 10.0  # seconds that the unit, its guard or its daemon may take to start on a busy machine
+# A frozen process counts, an ended one does not.
+DAEMONS = "ps -eo stat=,args= | grep -v '^Z' | grep -c '[d]agster-daemon run' || true"
+
+
+class Controller:
+    """A daemon host."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.host: Any = testinfra.get_host(f"ansible://{name}?ansible_inventory={RIG}", sudo=True)
+
+    def __call__(self, command: str) -> str:
+        answer: str = self.host.check_output(command)
+        return answer
+
+    def docker(self, *argv: str) -> None:
+        """What happens to the machine, not to a process on it."""
+        container = f"rig-{NAME}-{self.name}"
+        subprocess.run(["docker", *[word.format(container) for word in argv]], check=True, capture_output=True)
+
+    @property
+    def status(self) -> str:
+        return self(f"systemctl show -p StatusText --value {UNIT}").strip()
+
+    @property
+    def active(self) -> bool:
+        return self.status.startswith("active: daemon")
+
+    @property
+    def daemon(self) -> str:
+        found = re.search(r"PID (\d+)", self.status)
+        return found.group(1) if found else ""
+
+    @property
+    def guard(self) -> str:
+        return self(f"systemctl show -p MainPID --value {UNIT}").strip()
+
+    @property
+    def timings(self) -> dict[str, float]:
+        values: dict[str, float] = json.loads(self("cat /etc/dagster/guard.json"))["timings"]
+        return values
+
+
+@pytest.fixture(scope="module")
+def controllers() -> list[Controller]:
+    return [Controller("ctl1"), Controller("ctl2")]
+
+
+@pytest.fixture
+def leader(controllers: list[Controller]) -> Controller:
+    found: Controller = until(lambda: next((one for one in controllers if one.active), None), 60, "one runs the daemon")
+    return found
+
+
+@pytest.fixture
+def standby(controllers: list[Controller], leader: Controller) -> Controller:
+    other = next(one for one in controllers if one is not leader)
+    until(
+        lambda: other.status == f"standby: {leader.name} holds the lease, epoch {epoch(leader)}", 30, "the other waits"
+    )
+    return other
+
+
+@pytest.fixture
+def overlap(controllers: list[Controller]) -> Iterator[list[int]]:
+    """How many daemons ran at a time; looked at on each host by itself, so that a pause of one hides nothing."""
+    script = (
+        f"end=$((SECONDS + 600)); while [ $SECONDS -lt $end ]; do echo $(date +%s.%N) $({DAEMONS}); sleep 0.05; done"
+    )
+    watchers = [
+        subprocess.Popen(
+            ["docker", "exec", f"rig-{NAME}-{one.name}", "bash", "-c", script], stdout=subprocess.PIPE, text=True
+        )
+        for one in controllers
+    ]
+    now, seen = [0] * len(watchers), [0]
+
+    def read(number: int) -> None:
+        for line in watchers[number].stdout or ():
+            now[number] = int(line.split()[1])
+            seen[0] = max(seen[0], sum(now))
+
+    threads = [threading.Thread(target=read, args=(number,), daemon=True) for number in range(len(watchers))]
+    for thread in threads:
+        thread.start()
+    yield seen
+    for watcher in watchers:
+        watcher.kill()
+        watcher.wait()
+
+
+def epoch(one: Controller) -> int:
+    found = re.search(r"epoch (\d+)$", one.status)
+    return int(found.group(1)) if found else 0
+
+
+def takes_over(standby: Controller, seconds: float, what: str) -> float:
+    started = time.monotonic()
+    until(lambda: standby.active, seconds, what, every=0.2)
+    return time.monotonic() - started
+
+
+def test_one_is_active_and_says_so(leader: Controller, standby: Controller) -> None:
+    assert re.fullmatch(rf"active: daemon runs as PID \d+, {leader.name} holds the lease, epoch \d+", leader.status)
+    assert [one.host.run(DAEMONS).stdout.strip() for one in (leader, standby)] == ["1", "0"]
+
+
+def test_by_hand_it_is_refused(controllers: list[Controller]) -> None:
+    setup = "set -a; . /etc/dagster/environment; cd /var/lib/dagster; exec timeout 60"
+    command = "/opt/dagster/current/bin/dagster-daemon run -w /etc/dagster/workspace.yaml"
+    for one in controllers:
+        refused = one.host.run(f"sudo -u dagster sh -c '{setup} {command}'")
+        assert refused.rc != 0
+        assert "no password supplied" in refused.stderr + refused.stdout
+
+
+def test_started_together(controllers: list[Controller], overlap: list[int]) -> None:
+    for _round in range(ROUNDS):
+        for one in controllers:
+            one(f"systemctl stop {UNIT}")
+        for one in controllers:
+            one(f"systemctl start --no-block {UNIT}")
+        until(lambda: sorted(one.status[:6] for one in controllers) == ["active", "standb"], 30, "one runs, one waits")
+    assert overlap[0] == 1
+    for one in controllers:
+        assert "Another" not in one(
+            f"journalctl --no-pager -o cat -u {UNIT} --since '-10 min' | grep ' daemon is still' || true"
+        )
+
+
+def test_stop_of_the_leader(leader: Controller, standby: Controller, overlap: list[int]) -> None:
+    leader(f"systemctl stop {UNIT}")
+    took = takes_over(standby, 5, "the standby runs")
+    leader(f"systemctl start {UNIT}")
+    print(f"handover after the stop: {took:.1f} s")
+    assert overlap[0] == 1
+
+
+@pytest.mark.parametrize("victim", ["guard", "daemon"])
+def test_kill(leader: Controller, standby: Controller, overlap: list[int], victim: str) -> None:
+    old = leader.daemon
+    leader(f"kill -KILL {getattr(leader, victim)}")
+    until(lambda: leader.daemon not in ("", old), 5, "it runs again on the same host", every=0.2)
+    assert overlap[0] == 1
+    assert not standby.active
+
+
+def test_frozen_guard(leader: Controller, standby: Controller, overlap: list[int]) -> None:
+    old = leader.daemon
+    leader(f"kill -STOP {leader.guard}")
+    assert leader.host.run(f"kill -0 {old}").rc == 0, "at first the daemon goes on"
+    until(lambda: leader.host.run(f"kill -0 {old}").rc != 0, leader.timings["watchdog"] + 1, "both are dead", every=0.2)
+    until(lambda: leader.active or standby.active, 30, "one runs again")
+    assert overlap[0] == 1
+
+
+def test_network_cut(leader: Controller, standby: Controller, overlap: list[int]) -> None:
+    timings, before = leader.timings, epoch(leader)
+    address = json.loads(leader("cat /etc/dagster/guard.json"))["database"]["host"]
+    rule = f"OUTPUT -d {address} -j DROP"
+    leader(f"iptables -I {rule}")
+    try:
+        until(
+            lambda: leader.host.run(DAEMONS).stdout.strip() == "0", timings["deadline"] + 1, "the old one is dead", 0.2
+        )
+        took = takes_over(standby, timings["ttl"] + 2 + START, "the standby runs")
+        time.sleep(10)
+    finally:
+        leader(f"iptables -D {rule}")
+    until(lambda: leader.status == f"standby: {standby.name} holds the lease, epoch {before + 1}", 30, "it waits")
+    assert overlap[0] == 1
+    print(f"taken over {took:.1f} s after the old daemon's end")
+
+
+def test_paused_host(leader: Controller, standby: Controller) -> None:
+    """No overlap here: the paused daemon is there when the host comes back, and the database refuses it."""
+    ttl = leader.timings["ttl"]
+    leader.docker("pause", "{}")
+    try:
+        takes_over(standby, ttl + 2 + START, "the standby runs")
+        time.sleep(5)
+    finally:
+        leader.docker("unpause", "{}")
+    until(lambda: leader.status.startswith(f"standby: {standby.name} holds"), 30, "it waits")
+    assert leader.host.run(DAEMONS).stdout.strip() == "0"
+
+
+def test_database_restart(leader: Controller, overlap: list[int]) -> None:
+    before, old = epoch(leader), leader.daemon
+    Controller("db")("systemctl restart 'postgresql@*'")
+    time.sleep(leader.timings["ttl"])
+    assert (epoch(leader), leader.daemon) == (before, old)
+    assert overlap[0] == 1
+
+
+def test_database_away(controllers: list[Controller], leader: Controller, overlap: list[int]) -> None:
+    database = Controller("db")
+    unit = database("systemctl list-units --plain --no-legend 'postgresql@*' | cut -d' ' -f1").strip()
+    deadline = leader.timings["deadline"]
+    database(f"systemctl stop {unit}")
+    try:
+        time.sleep(deadline + 1)
+        assert [one.host.run(DAEMONS).stdout.strip() for one in controllers] == ["0", "0"]
+        time.sleep(60 - deadline)
+    finally:
+        database(f"systemctl start {unit}")
+    until(lambda: any(one.active for one in controllers), 5 + START, "one runs")
+    assert overlap[0] == 1
+
+
+def test_switchover(play: Callable[..., Play], leader: Controller, standby: Controller, overlap: list[int]) -> None:
+    play("daemon_switchover.yml", "-e", f"dagster_daemon_target={standby.name}")
+    assert standby.active
+    assert leader.status.startswith(f"standby: {standby.name} holds")
+    assert overlap[0] == 1
+    refused = play("daemon_switchover.yml", "-e", "dagster_daemon_target=db", ok=False)
+    assert refused.rc != 0
+    assert "db is not in group dagster_daemon" in refused.output
