@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.dataops.dagster.plugins.module_utils import _preflight as check
 from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import deep_merge
+from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import brought_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config_action import sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import validate_data
 
@@ -58,6 +59,13 @@ def sampled(value: Any) -> Any:
             return []
         return 1 if re.fullmatch(r"\{\{[^}]*\| int \}\}", value) else re.sub(r"\{\{[^}]*\}\}", "/x", value)
     return value
+
+
+def instance_vars() -> dict[str, Any]:
+    """The private variables of role instance, templates as they are."""
+    with open(os.path.join(COLLECTION, "roles", "instance", "vars", "main.yml"), encoding="utf-8") as stream:
+        found: dict[str, Any] = yaml.safe_load(stream)
+    return found
 
 
 class ActionModule(ActionBase):
@@ -105,6 +113,22 @@ class ActionModule(ActionBase):
             name: self._address(name, variables) for name in {name for hosts in groups.values() for name in hosts}
         }
         topology = check.topology(host, groups, addresses, values)
+        merged = self._merged(values)
+        budget = check.connection_budget(groups, values, merged)
+        problems += check.compute_log_problems(groups, values, merged)
+        services = sorted({*groups["webserver"], *groups["daemon"]})
+        problems += check.version_problems(self._of_each(services, "dagster_version", variables))
+        endpoints = self._of_each(services, "dagster_docker_endpoint", variables)
+        problems += check.engine_problems(host, groups, values, endpoints)
+        problems += brought_problems(values, address=topology["docker_tls_address"])
+        if groups["database"] or "dagster_postgres_max_connections" in variables:
+            problems += check.budget_problems(budget)
+        self._refuse(host, problems)
+        topology.update(
+            postgres_max_connections=budget["limit"],
+            postgres_connection_limits=check.connection_limits(budget, values),
+            webserver_pool_overflow=budget["overflow"],
+        )
         topology.update({key: values[name] for key, name in check.TOPOLOGY_VARIABLES.items() if name in variables})
         connect = (
             [{"host": external, "port": int(values["dagster_database_port"])}]
@@ -116,6 +140,7 @@ class ActionModule(ActionBase):
             module_args={
                 "connect": connect,
                 "paths": [f"{values['dagster_install_dir']}/{values['dagster_version']}/.complete"],
+                "certificates": check.certificates(topology, values),
             },
             task_vars=variables,
         )
@@ -124,21 +149,25 @@ class ActionModule(ActionBase):
         facts = answer["ansible_facts"]["dagster_host"]
         problems = check.host_problems(facts)
         bind, publish = topology["webserver_bind"], topology["code_publish_address"]
-        wanted = check.wanted_ports(host, groups, values, bind=bind, publish=publish)
+        tls = topology["docker_tls_address"]
+        wanted = check.wanted_ports(host, groups, values, bind=bind, publish=publish, tls=tls)
         problems += check.taken_port_problems(wanted, facts["listeners"])
+        problems += check.foreign_engine_problems(host, groups, values, facts["packages"])
         problems += check.memory_problems(host, groups, values, facts["memory_mb"])
         problems += [f"dagster_database_host: {error}" for error in facts["connect_errors"]]
         self._refuse(host, problems)
-        topology["packages"] = self._packages(roles, {**variables, "dagster_host": facts})
+        topology["packages"] = self._packages(
+            roles, {**variables, **check.role_variables(topology, values), "dagster_host": facts}
+        )
+        topology["live"] = check.live(facts["listeners"])
         result.update(changed=False, ansible_facts={"dagster_topology": topology, "dagster_host": facts})
         return result
 
     @staticmethod
     def _config_problems(values: dict[str, Any]) -> list[str]:
         """Sentences about what dagster_config makes of the dagster.yaml of the services."""
-        with open(os.path.join(COLLECTION, "roles", "instance", "vars", "main.yml"), encoding="utf-8") as stream:
-            ours = yaml.safe_load(stream)
-        config = deep_merge(sampled(ours["__dagster_config"]), values["dagster_config"])
+        ours = instance_vars()
+        config = ActionModule._merged(values)
         version = str(values["dagster_version"])
         version = version if version in versions() else ""  # another problem says so
         env = {**ours["__dagster_environment"], **values["dagster_environment"], **values["dagster_secret_environment"]}
@@ -149,6 +178,17 @@ class ActionModule(ActionBase):
             + (f" (dagster_config_allow: {finding.name})" if finding.name != "error" else "")
             for finding in [*report.errors, *report.refusals]
         ]
+
+    @staticmethod
+    def _merged(values: dict[str, Any]) -> dict[str, Any]:
+        """The dagster.yaml of the services as far as it can be known here."""
+        return deep_merge(sampled(instance_vars()["__dagster_config"]), values["dagster_config"])
+
+    def _of_each(self, hosts: list[str], name: str, variables: dict[str, Any]) -> dict[str, str]:
+        """What each host has in a variable, empty for one that has none."""
+        here = str(variables["inventory_hostname"])
+        each = {host: variables if host == here else variables["hostvars"][host] for host in hosts}
+        return {host: str(self._templar.template(found.get(name)) or "") for host, found in each.items()}
 
     @staticmethod
     def _refuse(host: str, problems: list[str]) -> None:

@@ -1,7 +1,7 @@
--- The statements that are missing for roles (JSON: name, login, verifier, member_of, acts_as_group), database and owner.
+-- The statements that are missing for roles (JSON: name, login, verifier, member_of, acts_as_group, connections), database and owner.
 WITH wanted AS (
   SELECT * FROM json_to_recordset(%s::json)
-    AS role(name text, login boolean, verifier text, member_of text, acts_as_group boolean)
+    AS role(name text, login boolean, verifier text, member_of text, acts_as_group boolean, connections int)
 ), database AS (
   SELECT %s::text AS name, %s::text AS owner
 )
@@ -18,6 +18,10 @@ SELECT statement FROM (
   SELECT 3, format('ALTER ROLE %%I NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', name)
     FROM wanted JOIN pg_authid ON rolname = name
    WHERE rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls
+  UNION ALL
+  SELECT 3, format('ALTER ROLE %%I CONNECTION LIMIT %%s', name, connections)
+    FROM wanted LEFT JOIN pg_authid ON rolname = name
+   WHERE connections IS NOT NULL AND connections IS DISTINCT FROM rolconnlimit
   UNION ALL
   SELECT 4, format('GRANT %%I TO %%I', member_of, name)
     FROM wanted
