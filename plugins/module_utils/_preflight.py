@@ -53,8 +53,8 @@ FOREIGN_ENGINES = {"docker-ce", "moby-engine"}
 DEFAULT_ENDPOINT = "unix:///run/docker.sock"
 # Where role docker keeps the engine's certificates.
 ENGINE_TLS = "/etc/docker/tls"
-# Connections to the database: Dagster's storages, the default pool of a webserver above its one fixed connection, and the
-# narrowest one that we would choose ourselves.
+# Connections to the database: Dagster's storages, the default pool of a webserver above its one fixed connection, and
+# the narrowest one that we would choose ourselves.
 ENGINES = 3
 POOL_OVERFLOW = 20
 SMALLEST_OVERFLOW = 5
@@ -234,29 +234,29 @@ def live(listeners: Iterable[Mapping[str, Any]]) -> bool:
 def engine_problems(
     host: str, groups: Mapping[str, list[str]], variables: Mapping[str, Any], endpoints: Mapping[str, Any]
 ) -> list[str]:
-    """Sentences about the way to the engine of the runs. endpoints are the dagster_docker_endpoint that hosts are given."""
+    """Sentences about the way to the engine of the runs; endpoints is the dagster_docker_endpoint of each host."""
     given = {name: str(endpoints[name]) for name in engine_clients(groups) if endpoints.get(name)}
     if host not in engine_clients(groups) or not given:
         return []
     if len(set(given.values())) > 1 or len(given) < len(engine_clients(groups)):
         listed = ", ".join(f"{given.get(name, 'none')} on {name}" for name in engine_clients(groups))
         return [
-            f"dagster_docker_endpoint differs ({listed}); with two engines for one instance, runs of the other are taken "
-            "for lost. Set one, or leave it out"
+            f"dagster_docker_endpoint differs ({listed}); with two engines for one instance, runs of the other "
+            "are taken for lost. Set one, or leave it out"
         ]
     endpoint = given[host]
     if endpoint.startswith("unix://"):
         return [
-            f"dagster_docker_endpoint is {endpoint}, this host's own engine, but runs start on {', '.join(groups['run'])}: "
-            "two engines for one instance. Leave it out"
+            f"dagster_docker_endpoint is {endpoint}, this host's own engine, but runs start on "
+            f"{', '.join(groups['run'])}: two engines for one instance. Leave it out"
         ]
     if not endpoint.startswith("tcp://"):
         return [f"dagster_docker_endpoint is {endpoint}; an engine on another host is reached at tcp://ADDRESS:PORT"]
     if not variables["dagster_docker_tls_client_cert"]:
         return [
-            f"dagster_docker_endpoint is {endpoint}, an engine that this collection does not set up; bring certificates "
-            "for it (dagster_docker_tls_ca, dagster_docker_tls_client_cert, dagster_docker_tls_client_key), or leave "
-            "dagster_docker_endpoint out"
+            f"dagster_docker_endpoint is {endpoint}, an engine that this collection does not set up; bring "
+            "certificates for it (dagster_docker_tls_ca, dagster_docker_tls_client_cert and "
+            "dagster_docker_tls_client_key), or leave dagster_docker_endpoint out"
         ]
     return []
 
@@ -264,16 +264,16 @@ def engine_problems(
 def foreign_engine_problems(
     host: str, groups: Mapping[str, list[str]], variables: Mapping[str, Any], packages: Iterable[str]
 ) -> list[str]:
-    """A sentence when other hosts need this host's engine, which is not ours to set up, or has half of a certificate."""
+    """A sentence when other hosts need this host's engine, which is not ours to set up or has half of a certificate."""
     if host not in groups["run"] or not engine_clients(groups):
         return []
     foreign = sorted(set(packages) & FOREIGN_ENGINES)
     brought = bool(variables["dagster_docker_tls_client_cert"])
     if foreign and not brought:
         return [
-            f"{', '.join(engine_clients(groups))} cannot reach the engine of this host: it comes from {foreign[0]}, whose settings "
-            "stay as they are. Let it listen with TLS, and set dagster_docker_endpoint, dagster_docker_tls_ca, "
-            "dagster_docker_tls_client_cert and dagster_docker_tls_client_key"
+            f"{', '.join(engine_clients(groups))} cannot reach the engine of this host: it comes from {foreign[0]}, "
+            "whose settings stay as they are. Let it listen with TLS, and set dagster_docker_endpoint, "
+            "dagster_docker_tls_ca, dagster_docker_tls_client_cert and dagster_docker_tls_client_key"
         ]
     if not foreign and brought and not variables["dagster_docker_tls_cert"]:
         return [
@@ -286,7 +286,7 @@ def foreign_engine_problems(
 def compute_log_problems(
     groups: Mapping[str, list[str]], variables: Mapping[str, Any], config: Mapping[str, Any]
 ) -> list[str]:
-    """A sentence when runs would write their logs where a webserver cannot read them. config is the merged dagster.yaml."""
+    """A sentence when runs would write their logs where a webserver cannot read them; config is dagster.yaml."""
     manager = config.get("compute_logs") or {}
     local = manager.get("class", "LocalComputeLogManager") == "LocalComputeLogManager"
     elsewhere = sorted(set(groups["webserver"]) - set(groups["run"]))
@@ -297,8 +297,8 @@ def compute_log_problems(
     ):
         return []
     return [
-        f"compute logs are files on {', '.join(groups['run'])}, where runs write them, and {', '.join(elsewhere)} could not "
-        "show them; set another manager in dagster_config.compute_logs (such as S3ComputeLogManager), or "
+        f"compute logs are files on {', '.join(groups['run'])}, where runs write them, and {', '.join(elsewhere)} "
+        "could not show them; set another manager in dagster_config.compute_logs (such as S3ComputeLogManager), or "
         "dagster_compute_logs_shared to true when all of them mount dagster_state_dir from one place"
     ]
 
@@ -350,8 +350,8 @@ def connection_budget(
 ) -> dict[str, Any]:
     """The connections that the deployment may open at a time, and what follows for the server and the pools.
 
-    A process has three engines (runs, events, schedules). A webserver's has a pool of 1 + overflow connections each, every
-    other process opens one when it needs it and closes it.
+    A process has three engines (runs, events, schedules). Each of a webserver's has a pool of 1 + overflow connections,
+    those of every other process open one when they need it and close it.
     """
     options = variables["dagster_webserver_options"] or {}
     replicas = len(groups["webserver"]) * (
@@ -402,8 +402,8 @@ def budget_problems(budget: Mapping[str, Any]) -> list[str]:
     pools = f"webservers {budget['replicas']} x {ENGINES} x (1 + {budget['overflow']}) = {parts.pop('webservers')}"
     listed = ", ".join([pools, *(f"{name} {number}" for name, number in parts.items())])
     return [
-        f"the database takes {budget['limit']} connections and the deployment may open {budget['need']} ({listed}); raise "
-        "dagster_postgres_max_connections, or lower dagster_webserver_options.db_pool_max_overflow, "
+        f"the database takes {budget['limit']} connections and the deployment may open {budget['need']} ({listed}); "
+        "raise dagster_postgres_max_connections, or lower dagster_webserver_options.db_pool_max_overflow, "
         "dagster_webserver_ports or dagster_config.concurrency.runs.max_concurrent_runs"
     ]
 

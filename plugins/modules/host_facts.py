@@ -31,7 +31,9 @@ options:
     elements: path
     default: []
   certificates:
-    description: Certificates to read (PEM), each with the path of its key. Only a host with python3-cryptography can have one.
+    description:
+      - Certificates to read (PEM), each with the path of its key.
+      - Without python3-cryptography on the host none is found.
     type: dict
     default: {}
 """
@@ -73,7 +75,7 @@ ansible_facts:
         certificates:
           description: What is in each certificate of O(certificates) that is there and can be read, by path.
           type: dict
-          sample: {/etc/docker/tls/ca.pem: {not_after: 1827049200, names: [], key_id: 0a1b, authority_key_id: 0a1b, key_matches: true, pem: "..."}}
+          sample: {/etc/docker/tls/cert.pem: {not_after: 1827049200, names: [10.0.0.6], key_matches: true}}
         time: {description: The host's clock in seconds since 1970., type: float, sample: 1795513200.5}
         users: {description: Names of the local users., type: list, elements: str, sample: [root]}
         groups: {description: Names of the local groups., type: list, elements: str, sample: [root]}

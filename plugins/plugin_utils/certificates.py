@@ -9,13 +9,14 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 CA = "dagster_docker_tls_ca"
 PAIRS = {
-    "dagster_docker_tls_cert": ("dagster_docker_tls_key", x509.ExtendedKeyUsageOID.SERVER_AUTH, "serverAuth"),
+    "dagster_docker_tls_cert": ("dagster_docker_tls_key", ExtendedKeyUsageOID.SERVER_AUTH, "serverAuth"),
     "dagster_docker_tls_client_cert": (
         "dagster_docker_tls_client_key",
-        x509.ExtendedKeyUsageOID.CLIENT_AUTH,
+        ExtendedKeyUsageOID.CLIENT_AUTH,
         "clientAuth",
     ),
 }
@@ -35,7 +36,7 @@ def ends(certificate: x509.Certificate) -> datetime.datetime:
     if hasattr(certificate, "not_valid_after_utc"):
         return certificate.not_valid_after_utc
     naive: datetime.datetime = certificate.not_valid_after
-    return naive.replace(tzinfo=datetime.timezone.utc)
+    return naive.replace(tzinfo=datetime.UTC)
 
 
 def issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -111,7 +112,7 @@ def brought_problems(values: Mapping[str, Any], address: str = "", now: datetime
     missing = [name for name in needed if not given[name]]
     if missing:
         return [f"{', '.join(missing)} must be set as well, because {next(filter(given.get, given))} is"]
-    now = now or datetime.datetime.now(datetime.timezone.utc)
+    now = now or datetime.datetime.now(datetime.UTC)
     days = int(values["dagster_docker_tls_renew_days"])
     problems, chains = [], {}
     for name in [CA, *PAIRS]:
@@ -133,7 +134,7 @@ def brought_problems(values: Mapping[str, Any], address: str = "", now: datetime
         listed = [str(name.value) for name in names]
         if address not in listed:
             problems.append(
-                f"dagster_docker_tls_cert is for {', '.join(listed) or 'no name'}; webservers and daemon reach the engine "
-                f"at {address} (dagster_address)"
+                f"dagster_docker_tls_cert is for {', '.join(listed) or 'no name'}; webservers and daemon reach "
+                f"the engine at {address} (dagster_address)"
             )
     return list(filter(None, problems))

@@ -540,8 +540,8 @@ TWO_HOSTS = {**ONE, "daemon": ["a"], "webserver": ["a", "c"], "run": ["b"]}
         ({"a": "tcp://x:2376", "c": "tcp://x:2376"}, "", "an engine that this collection does not set up; bring"),
         ({"a": "tcp://x:2376", "c": "tcp://y:2376"}, "PEM", "differs (tcp://x:2376 on a, tcp://y:2376 on c); with two"),
         ({"a": "tcp://x:2376"}, "PEM", "differs (tcp://x:2376 on a, none on c)"),
-        ({name: "unix:///run/docker.sock" for name in "ac"}, "", "but runs start on b: two engines for one instance"),
-        ({name: "ssh://x" for name in "ac"}, "PEM", "is reached at tcp://ADDRESS:PORT"),
+        (dict.fromkeys("ac", "unix:///run/docker.sock"), "", "but runs start on b: two engines for one instance"),
+        (dict.fromkeys("ac", "ssh://x"), "PEM", "is reached at tcp://ADDRESS:PORT"),
     ],
 )
 def test_engine(endpoints: dict[str, str], brought: str, words: str) -> None:
@@ -671,8 +671,8 @@ def test_budget_that_does_not_fit_is_refused_with_its_numbers() -> None:
     found = budget({"webserver": ["a", "b"]}, dagster_postgres_max_connections=130)
     (problem,) = check.budget_problems(found)
     assert problem.startswith(
-        "the database takes 130 connections and the deployment may open 136 (webservers 4 x 3 x (1 + 5) = 72, daemon 16, "
-        "code servers 3, runs 30, migration 5, reserve 10); raise dagster_postgres_max_connections"
+        "the database takes 130 connections and the deployment may open 136 (webservers 4 x 3 x (1 + 5) = 72, "
+        "daemon 16, code servers 3, runs 30, migration 5, reserve 10); raise dagster_postgres_max_connections"
     )
     wide = budget(dagster_postgres_max_connections=189, dagster_webserver_options={"db_pool_max_overflow": 20})
     assert "may open 190 (webservers 2 x 3 x (1 + 20) = 126" in check.budget_problems(wide)[0]

@@ -10,12 +10,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ansible_collections.dataops.dagster.plugins.modules import host_facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils import certificates
 
-NOW = datetime.datetime(2026, 11, 24, tzinfo=datetime.timezone.utc)
-SERVER, CLIENT = x509.ExtendedKeyUsageOID.SERVER_AUTH, x509.ExtendedKeyUsageOID.CLIENT_AUTH
+NOW = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
+SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 
 
 class Issued:
