@@ -139,7 +139,10 @@ class ActionModule(ActionBase):
             module_name="dataops.dagster.host_facts",
             module_args={
                 "connect": connect,
-                "paths": [f"{values['dagster_install_dir']}/{values['dagster_version']}/.complete"],
+                "paths": [
+                    f"{values['dagster_install_dir']}/{values['dagster_version']}/.complete{suffix}"
+                    for suffix in ("", *(f"-{name}" for name in values["dagster_libraries"]))
+                ],
                 "certificates": check.certificates(topology, values),
             },
             task_vars=variables,
