@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from typing import Any
 
 import yaml
@@ -125,6 +126,7 @@ class ActionModule(ActionBase):
             problems += check.budget_problems(budget)
         self._refuse(host, problems)
         topology.update(
+            certificates=check.certificates(topology, values),
             postgres_max_connections=budget["limit"],
             postgres_connection_limits=check.connection_limits(budget, values),
             webserver_pool_overflow=budget["overflow"],
@@ -135,6 +137,7 @@ class ActionModule(ActionBase):
             if external and roles != ["nginx"]
             else []
         )
+        began = time.time()
         answer = self._execute_module(
             module_name="dataops.dagster.host_facts",
             module_args={
@@ -143,14 +146,17 @@ class ActionModule(ActionBase):
                     f"{values['dagster_install_dir']}/{values['dagster_version']}/.complete{suffix}"
                     for suffix in ("", *(f"-{name}" for name in values["dagster_libraries"]))
                 ],
-                "certificates": check.certificates(topology, values),
+                "certificates": topology["certificates"],
+                "resolve": check.names_to_resolve(host, addresses),
             },
             task_vars=variables,
         )
+        ended = time.time()
         if answer.get("failed") or answer.get("unreachable"):
             return answer
         facts = answer["ansible_facts"]["dagster_host"]
         problems = check.host_problems(facts)
+        problems += check.surroundings_problems(facts, began, ended)
         bind, publish = topology["webserver_bind"], topology["code_publish_address"]
         tls = topology["docker_tls_address"]
         wanted = check.wanted_ports(host, groups, values, bind=bind, publish=publish, tls=tls)

@@ -50,6 +50,7 @@ TOPOLOGY_VARIABLES = {
 }
 # Packages of engines that are used as they are.
 FOREIGN_ENGINES = {"docker-ce", "moby-engine"}
+CLOCK_TOLERANCE = 60  # seconds
 DEFAULT_ENDPOINT = "unix:///run/docker.sock"
 # Where role docker keeps the engine's certificates.
 ENGINE_TLS = "/etc/docker/tls"
@@ -166,6 +167,37 @@ def host_problems(facts: Mapping[str, Any]) -> list[str]:
         return []
     supported = ", ".join(f"{name} {release}" for name, releases in SUPPORTED_SYSTEMS.items() for release in releases)
     return [f"the host runs {facts['distribution']} {facts['release']}; supported is {supported}"]
+
+
+def names_to_resolve(host: str, addresses: Mapping[str, str]) -> list[str]:
+    """The other hosts' addresses that are names."""
+
+    def named(address: str) -> bool:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            return True
+        return False
+
+    return sorted({address for name, address in addresses.items() if name != host and named(address)})
+
+
+def surroundings_problems(facts: Mapping[str, Any], began: float, ended: float) -> list[str]:
+    """Sentences about a clock that is off, and about names of other hosts; the host was asked between the two times."""
+    problems = []
+    clock = float(facts.get("time") or ended)
+    off = max(clock - ended, began - clock)
+    if off > CLOCK_TOLERANCE:
+        direction = "ahead of" if clock > ended else "behind"
+        problems.append(
+            f"the host's clock is {off:.0f} s {direction} the controller's; set both by NTP, schedules and "
+            "certificates go by them"
+        )
+    for name in facts.get("unresolved") or []:
+        problems.append(
+            f"the host cannot resolve {name}, another host of the inventory; give that one a dagster_address"
+        )
+    return problems
 
 
 def group_problems(groups: Mapping[str, list[str]], external_database: str) -> list[str]:

@@ -30,6 +30,11 @@ options:
     type: list
     elements: path
     default: []
+  resolve:
+    description: Names of other hosts that this host must resolve.
+    type: list
+    elements: str
+    default: []
   certificates:
     description:
       - Certificates to read (PEM), each with the path of its key.
@@ -64,6 +69,7 @@ ansible_facts:
           type: list
           elements: str
           sample: []
+        unresolved: {description: Names of O(resolve) without an address here., type: list, elements: str, sample: []}
         packages:
           description: Installed Debian packages and their versions.
           type: dict
@@ -251,8 +257,19 @@ def certificate(path: str, key_path: str) -> dict[str, Any]:
     }
 
 
+def resolves(name: str) -> bool:
+    """Whether a name has an address here."""
+    try:
+        return bool(socket.getaddrinfo(name, None))
+    except (OSError, UnicodeError):
+        return False
+
+
 def facts(
-    connect: list[dict[str, Any]], paths: list[str], certificates: dict[str, str] | None = None
+    connect: list[dict[str, Any]],
+    paths: list[str],
+    certificates: dict[str, str] | None = None,
+    resolve: list[str] | None = None,
 ) -> dict[str, Any]:
     """All facts of this host."""
     read_certificates = {path: certificate(path, key) for path, key in (certificates or {}).items()}
@@ -280,6 +297,7 @@ def facts(
         "addresses": local_addresses(read("/proc/net/fib_trie")),
         "paths": [path for path in paths if os.path.exists(path)],
         "certificates": {path: found for path, found in read_certificates.items() if found},
+        "unresolved": [name for name in resolve or [] if not resolves(name)],
         "time": time.time(),
         "connect_errors": list(filter(None, (connect_error(**server) for server in connect))),
     }
@@ -292,11 +310,12 @@ def main() -> None:
         argument_spec={
             "connect": {"type": "list", "elements": "dict", "default": [], "options": server},
             "paths": {"type": "list", "elements": "path", "default": []},
+            "resolve": {"type": "list", "elements": "str", "default": []},
             "certificates": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
-    found = facts(module.params["connect"], module.params["paths"], module.params["certificates"])
+    found = facts(**{name: module.params[name] for name in ("connect", "paths", "certificates", "resolve")})
     module.exit_json(changed=False, ansible_facts={"dagster_host": found})
 
 

@@ -306,6 +306,45 @@ def test_external_database_is_asked_for_by_hosts_that_use_it(action: Preflight) 
     ]
 
 
+def test_engine_on_another_host(action: Preflight) -> None:
+    """The way to it is worked out, logs must not stay there, and nobody has another engine or version."""
+    groups, shared = {"run": ["b"]}, {"dagster_compute_logs_shared": True}
+    found = action.run(groups, **shared)["ansible_facts"]["dagster_topology"]
+    assert (found["docker_endpoint"], found["docker_ca_host"]) == ("tcp://10.0.0.2:2376", "b")
+    assert "python3-cryptography" in found["packages"]
+    assert action.asked[0]["certificates"] == found["certificates"] != {}
+    engine = action.run(groups, host="b", **shared)["ansible_facts"]["dagster_topology"]
+    assert engine["docker_tls_address"] == "10.0.0.2"
+    assert "python3-cryptography" in engine["packages"]
+    assert "python3-cryptography" not in action.run()["ansible_facts"]["dagster_topology"]["packages"]
+    assert action.refused(groups)[0].startswith("compute logs are files on b")
+    (problem,) = action.refused(groups, dagster_docker_endpoint="unix:///x.sock", **shared)
+    assert "two engines for one instance" in problem
+    (problem,) = action.refused(groups, dagster_docker_tls_ca="x", **shared)
+    assert "dagster_docker_tls_client_cert, dagster_docker_tls_client_key must be set as well" in problem
+    action.facts["packages"] = {"docker-ce": "27"}
+    (problem,) = action.refused(groups, "b", **shared)
+    assert "it comes from docker-ce" in problem
+
+
+def test_budget_of_connections(action: Preflight) -> None:
+    found = action.run()["ansible_facts"]["dagster_topology"]
+    assert (found["postgres_max_connections"], found["webserver_pool_overflow"]) == (200, 20)
+    assert found["postgres_connection_limits"]["dagster"] == 142
+    assert found["live"] is False
+    (problem,) = action.refused(dagster_postgres_max_connections="90")
+    assert problem.startswith("the database takes 90 connections and the deployment may open 100 (webservers 2 x 3 x")
+    external = {"dagster_database_host": "db.example.com"}
+    action.run({"database": []}, **external)
+    assert action.refused({"database": []}, dagster_postgres_max_connections=90, **external)
+
+
+def test_host_that_serves_is_live(action: Preflight) -> None:
+    unit = {"port": 3000, "address": "127.0.0.1", "process": "python3", "unit": "dagster-webserver@3000.service"}
+    action.facts["listeners"] = [unit]
+    assert action.run()["ansible_facts"]["dagster_topology"]["live"] is True
+
+
 def test_host_that_cannot_be_read(action: Preflight) -> None:
     action.answer = {"failed": True, "msg": "no python"}
     assert action.run() == {"failed": True, "msg": "no python"}

@@ -594,6 +594,34 @@ def test_compute_logs(config: dict[str, Any], groups: dict[str, list[str]], shar
         assert "dagster_compute_logs_shared" in problems[0]
 
 
+def test_names_of_other_hosts() -> None:
+    assert check.names_to_resolve("a", ADDRESSES) == ["c.example.com"]
+    assert check.names_to_resolve("c", ADDRESSES) == []
+    assert check.names_to_resolve("dagster1", {"dagster1": "dagster1"}) == []
+
+
+@pytest.mark.parametrize(
+    ("clock", "words"),
+    [
+        (1000.5, ""),
+        (1061.0, ""),
+        (940.0, ""),
+        (1302.0, "the host's clock is 300 s ahead of the controller's"),
+        (700.0, "the host's clock is 300 s behind the controller's"),
+    ],
+)
+def test_clock(clock: float, words: str) -> None:
+    problems = check.surroundings_problems({"time": clock}, 1000.0, 1002.0)
+    assert len(problems) == bool(words)
+    assert not words or problems[0].startswith(words)
+
+
+def test_name_that_a_host_does_not_know() -> None:
+    assert check.surroundings_problems({"unresolved": ["ctl1"]}, 0, 1) == [
+        "the host cannot resolve ctl1, another host of the inventory; give that one a dagster_address"
+    ]
+
+
 def test_versions_of_a_standby() -> None:
     assert check.version_problems({"a": "1.13.27", "b": "1.13.27"}) == []
     assert check.version_problems({"b": "1.13.26", "a": "1.13.27"}) == [
