@@ -308,7 +308,8 @@ def test_external_database_is_asked_for_by_hosts_that_use_it(action: Preflight) 
 
 def test_engine_on_another_host(action: Preflight) -> None:
     """The way to it is worked out, logs must not stay there, and nobody has another engine or version."""
-    groups, shared = {"run": ["b"]}, {"dagster_compute_logs_shared": True}
+    groups: dict[str, list[str]] = {"run": ["b"]}
+    shared: dict[str, Any] = {"dagster_compute_logs_shared": True}
     found = action.run(groups, **shared)["ansible_facts"]["dagster_topology"]
     assert (found["docker_endpoint"], found["docker_ca_host"]) == ("tcp://10.0.0.2:2376", "b")
     assert "python3-cryptography" in found["packages"]
