@@ -145,7 +145,8 @@ def identities(host: Any) -> dict[str, str]:
         "| paste -sd' '"
     )
     containers = host.check_output(
-        "docker ps -a --no-trunc --filter label=dataops.dagster.location --format '{{.ID}} {{.Names}}'"
+        "! command -v docker >/dev/null ||"
+        " docker ps -a --no-trunc --filter label=dataops.dagster.location --format '{{.ID}} {{.Names}}'"
     )
     files = host.check_output(
         "find /etc/dagster /etc/nginx /etc/docker /etc/postgresql /etc/systemd/system /opt/dagster/current"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from typing import Any
 
 import yaml
@@ -14,6 +15,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.dataops.dagster.plugins.module_utils import _preflight as check
 from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import deep_merge
+from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import brought_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config_action import sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import validate_data
 
@@ -60,6 +62,11 @@ def sampled(value: Any) -> Any:
     return value
 
 
+def merged(ours: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The dagster.yaml of the services as far as it can be known here; ours are the variables of role instance."""
+    return deep_merge(sampled(ours["__dagster_config"]), values["dagster_config"])
+
+
 class ActionModule(ActionBase):
     """Checks variables and groups, and gives the host its C(dagster_topology) fact."""
 
@@ -96,12 +103,6 @@ class ActionModule(ActionBase):
             problems += check.group_problems(groups, external)
             problems += check.value_problems(values, versions())
             problems += check.daemon_problems(groups, values, external)
-            problems += check.version_problems(
-                {
-                    name: str(variables["hostvars"][name].get("dagster_version", values["dagster_version"]))
-                    for name in groups["webserver"] + groups["daemon"]
-                }
-            )
             problems += check.environment_problems(values, self._role_vars("instance")["__dagster_own_environment"])
             problems += check.location_problems(values["dagster_code_locations"], groups["code"])
             problems += check.port_problems(check.wanted_ports(host, groups, values))
@@ -112,31 +113,61 @@ class ActionModule(ActionBase):
             name: self._address(name, variables) for name in {name for hosts in groups.values() for name in hosts}
         }
         topology = check.topology(host, groups, addresses, values)
+        config = merged(self._role_vars("instance"), values)
+        budget = check.connection_budget(groups, values, config)
+        problems += check.compute_log_problems(groups, values, config)
+        services = sorted({*groups["webserver"], *groups["daemon"]})
+        problems += check.version_problems(self._of_each(services, "dagster_version", variables))
+        endpoints = self._of_each(services, "dagster_docker_endpoint", variables)
+        problems += check.engine_problems(host, groups, values, endpoints)
+        problems += brought_problems(values, address=topology["docker_tls_address"])
+        if groups["database"] or "dagster_postgres_max_connections" in variables:
+            problems += check.budget_problems(budget)
+        self._refuse(host, problems)
+        topology.update(
+            certificates=check.certificates(topology, values),
+            postgres_max_connections=budget["limit"],
+            postgres_connection_limits=check.connection_limits(budget, values, topology["postgres_daemon_logins"]),
+            webserver_pool_overflow=budget["overflow"],
+        )
         topology.update({key: values[name] for key, name in check.TOPOLOGY_VARIABLES.items() if name in variables})
         connect = (
             [{"host": external, "port": int(values["dagster_database_port"])}]
             if external and roles != ["nginx"]
             else []
         )
+        began = time.time()
         answer = self._execute_module(
             module_name="dataops.dagster.host_facts",
             module_args={
                 "connect": connect,
-                "paths": [f"{values['dagster_install_dir']}/{values['dagster_version']}/.complete"],
+                "paths": [
+                    f"{values['dagster_install_dir']}/{values['dagster_version']}/.complete{suffix}"
+                    for suffix in ("", *(f"-{name}" for name in values["dagster_libraries"]))
+                ],
+                "certificates": topology["certificates"],
+                "resolve": check.names_to_resolve(host, addresses),
             },
             task_vars=variables,
         )
+        ended = time.time()
         if answer.get("failed") or answer.get("unreachable"):
             return answer
         facts = answer["ansible_facts"]["dagster_host"]
         problems = check.host_problems(facts)
+        problems += check.surroundings_problems(facts, began, ended)
         bind, publish = topology["webserver_bind"], topology["code_publish_address"]
-        wanted = check.wanted_ports(host, groups, values, bind=bind, publish=publish)
+        tls = topology["docker_tls_address"]
+        wanted = check.wanted_ports(host, groups, values, bind=bind, publish=publish, tls=tls)
         problems += check.taken_port_problems(wanted, facts["listeners"])
+        problems += check.foreign_engine_problems(host, groups, values, facts["packages"])
         problems += check.memory_problems(host, groups, values, facts["memory_mb"])
         problems += [f"dagster_database_host: {error}" for error in facts["connect_errors"]]
         self._refuse(host, problems)
-        topology["packages"] = self._packages(roles, {**variables, "dagster_host": facts})
+        topology["packages"] = self._packages(
+            roles, {**variables, **check.role_variables(topology, values), "dagster_host": facts}
+        )
+        topology["live"] = check.live(facts["listeners"])
         result.update(changed=False, ansible_facts={"dagster_topology": topology, "dagster_host": facts})
         return result
 
@@ -151,7 +182,7 @@ class ActionModule(ActionBase):
     def _config_problems(self, values: dict[str, Any]) -> list[str]:
         """Sentences about what dagster_config makes of the dagster.yaml of the services."""
         ours = self._role_vars("instance")
-        config = deep_merge(sampled(ours["__dagster_config"]), values["dagster_config"])
+        config = merged(ours, values)
         version = str(values["dagster_version"])
         version = version if version in versions() else ""  # another problem says so
         env = {
@@ -166,6 +197,12 @@ class ActionModule(ActionBase):
             + (f" (dagster_config_allow: {finding.name})" if finding.name != "error" else "")
             for finding in [*report.errors, *report.refusals]
         ]
+
+    def _of_each(self, hosts: list[str], name: str, variables: dict[str, Any]) -> dict[str, str]:
+        """What each host has in a variable, empty for one that has none."""
+        here = str(variables["inventory_hostname"])
+        each = {host: variables if host == here else variables["hostvars"][host] for host in hosts}
+        return {host: str(self._templar.template(found.get(name)) or "") for host, found in each.items()}
 
     @staticmethod
     def _refuse(host: str, problems: list[str]) -> None:

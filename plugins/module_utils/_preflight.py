@@ -47,12 +47,41 @@ TOPOLOGY_VARIABLES = {
     "code_publish_address": "dagster_code_publish_address",
     "webserver_bind": "dagster_webserver_bind",
     "webserver_addresses": "dagster_nginx_webservers",
+    "docker_endpoint": "dagster_docker_endpoint",
+    "docker_tls_address": "dagster_docker_tls_address",
+    "docker_ca_host": "dagster_docker_ca_host",
 }
+# Packages of engines that are used as they are.
+FOREIGN_ENGINES = {"docker-ce", "moby-engine"}
+CLOCK_TOLERANCE = 60  # seconds
+DEFAULT_ENDPOINT = "unix:///run/docker.sock"
+# Where role docker keeps the engine's certificates.
+ENGINE_TLS = "/etc/docker/tls"
+# Connections to the database: Dagster's storages, the default pool of a webserver above its one fixed connection, and
+# the narrowest one that we would choose ourselves.
+ENGINES = 3
+POOL_OVERFLOW = 20
+SMALLEST_OVERFLOW = 5
+# What Dagster takes where dagster.yaml says nothing: runs in progress, threads of an executor.
+DEFAULT_CONCURRENT_RUNS = 10
+DEFAULT_WORKERS = 8
+DAEMON_LOOPS = 16  # eight loops, and a launch or an evaluation may hold a second connection
+GUARD_CONNECTIONS = 2  # the lease's own, and a new one while the server has not missed a cut one yet
+MIGRATION_CONNECTIONS = 5
+# PostgreSQL keeps three for the superuser; backup, monitoring and an operator's psql need some.
+RESERVE_CONNECTIONS = 10
 WILDCARDS = ("0.0.0.0", "::", "*")
 LOCATION_SOURCES = ("image", "build", "archive")
 LOCATION_TARGETS = ("module", "package", "file")
-# What code servers and units are given beside the environment of role instance.
-CONTAINER_ENVIRONMENT = {"DAGSTER_CURRENT_IMAGE", "DAGSTER_CONTAINER_CONTEXT", "PATH"}
+# What code servers, runs and units are given beside the environment of role instance.
+CONTAINER_ENVIRONMENT = {
+    "DAGSTER_CURRENT_IMAGE",
+    "DAGSTER_CONTAINER_CONTEXT",
+    "DOCKER_CERT_PATH",
+    "DOCKER_TLS_VERIFY",
+    "PATH",
+    "PGPASSFILE",
+}
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -139,6 +168,37 @@ def host_problems(facts: Mapping[str, Any]) -> list[str]:
     return [f"the host runs {facts['distribution']} {facts['release']}; supported is {supported}"]
 
 
+def names_to_resolve(host: str, addresses: Mapping[str, str]) -> list[str]:
+    """The other hosts' addresses that are names."""
+
+    def named(address: str) -> bool:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            return True
+        return False
+
+    return sorted({address for name, address in addresses.items() if name != host and named(address)})
+
+
+def surroundings_problems(facts: Mapping[str, Any], began: float, ended: float) -> list[str]:
+    """Sentences about a clock that is off, and about names of other hosts; the host was asked between the two times."""
+    problems = []
+    clock = float(facts.get("time") or ended)
+    off = max(clock - ended, began - clock)
+    if off > CLOCK_TOLERANCE:
+        direction = "ahead of" if clock > ended else "behind"
+        problems.append(
+            f"the host's clock is {off:.0f} s {direction} the controller's; set both by NTP, schedules and "
+            "certificates go by them"
+        )
+    for name in facts.get("unresolved") or []:
+        problems.append(
+            f"the host cannot resolve {name}, another host of the inventory; give that one a dagster_address"
+        )
+    return problems
+
+
 def group_problems(groups: Mapping[str, list[str]], external_database: str) -> list[str]:
     """Sentences about groups that are too small, too large or not together."""
     problems = []
@@ -169,14 +229,235 @@ def group_problems(groups: Mapping[str, list[str]], external_database: str) -> l
             f"group dagster_run has {len(groups['run'])} hosts; exactly one is allowed, because all runs start on one "
             "Docker engine"
         )
-    else:
-        apart = sorted(set(groups["webserver"] + groups["daemon"]) - set(groups["run"]))
-        if apart:
-            problems.append(
-                f"{', '.join(apart)} cannot reach the Docker engine of {groups['run'][0]}: webservers and daemon talk "
-                "to its local socket, so put them on the host of group dagster_run"
-            )
     return problems
+
+
+def engine_clients(groups: Mapping[str, list[str]]) -> list[str]:
+    """The hosts that reach the engine of the runs over the network: webservers and daemons that are not on its host."""
+    return sorted(set(groups["webserver"] + groups["daemon"]) - set(groups["run"]))
+
+
+def certificates(topology: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, str]:
+    """The certificates of this host, each with its key: those of the engine, or those with which it is asked."""
+    if topology["docker_tls_address"]:
+        folder = ENGINE_TLS
+        return {f"{folder}/ca.pem": f"{folder}/ca-key.pem", f"{folder}/cert.pem": f"{folder}/key.pem"}
+    if topology["docker_ca_host"]:
+        folder = f"{variables['dagster_home']}/docker"
+        return {f"{folder}/ca.pem": "", f"{folder}/cert.pem": f"{folder}/key.pem"}
+    return {}
+
+
+def role_variables(topology: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+    """What the lists of packages depend on, and is worked out unless somebody set it."""
+    names = ("docker_tls_address", "docker_ca_host")
+    client = variables["dagster_docker_tls_client_cert"]
+    return {TOPOLOGY_VARIABLES[name]: topology[name] for name in names} | {"dagster_docker_tls_client_cert": client}
+
+
+def live(listeners: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a host serves already, so that hosts are changed one after the other."""
+    return any(str(listener["unit"]).startswith("dagster-webserver") for listener in listeners)
+
+
+def engine_problems(
+    host: str, groups: Mapping[str, list[str]], variables: Mapping[str, Any], endpoints: Mapping[str, Any]
+) -> list[str]:
+    """Sentences about the way to the engine of the runs; endpoints is the dagster_docker_endpoint of each host."""
+    given = {name: str(endpoints[name]) for name in engine_clients(groups) if endpoints.get(name)}
+    if host not in engine_clients(groups) or not given:
+        return []
+    if len(set(given.values())) > 1 or len(given) < len(engine_clients(groups)):
+        listed = ", ".join(f"{given.get(name, 'none')} on {name}" for name in engine_clients(groups))
+        return [
+            f"dagster_docker_endpoint differs ({listed}); with two engines for one instance, runs of the other "
+            "are taken for lost. Set one, or leave it out"
+        ]
+    endpoint = given[host]
+    if endpoint.startswith("unix://"):
+        return [
+            f"dagster_docker_endpoint is {endpoint}, this host's own engine, but runs start on "
+            f"{', '.join(groups['run'])}: two engines for one instance. Leave it out"
+        ]
+    if not endpoint.startswith("tcp://"):
+        return [f"dagster_docker_endpoint is {endpoint}; an engine on another host is reached at tcp://ADDRESS:PORT"]
+    if not variables["dagster_docker_tls_client_cert"]:
+        return [
+            f"dagster_docker_endpoint is {endpoint}, an engine that this collection does not set up; bring "
+            "certificates for it (dagster_docker_tls_ca, dagster_docker_tls_client_cert and "
+            "dagster_docker_tls_client_key), or leave dagster_docker_endpoint out"
+        ]
+    return []
+
+
+def foreign_engine_problems(
+    host: str, groups: Mapping[str, list[str]], variables: Mapping[str, Any], packages: Iterable[str]
+) -> list[str]:
+    """A sentence when other hosts need this host's engine, which is not ours to set up or has half of a certificate."""
+    if host not in groups["run"] or not engine_clients(groups):
+        return []
+    foreign = sorted(set(packages) & FOREIGN_ENGINES)
+    brought = bool(variables["dagster_docker_tls_client_cert"])
+    if foreign and not brought:
+        return [
+            f"{', '.join(engine_clients(groups))} cannot reach the engine of this host: it comes from {foreign[0]}, "
+            "whose settings stay as they are. Let it listen with TLS, and set dagster_docker_endpoint, "
+            "dagster_docker_tls_ca, dagster_docker_tls_client_cert and dagster_docker_tls_client_key"
+        ]
+    if not foreign and brought and not variables["dagster_docker_tls_cert"]:
+        return [
+            "dagster_docker_tls_client_cert is set, but the engine of this host has no certificate; bring "
+            "dagster_docker_tls_cert and dagster_docker_tls_key too, or none of them"
+        ]
+    return []
+
+
+def compute_log_problems(
+    groups: Mapping[str, list[str]], variables: Mapping[str, Any], config: Mapping[str, Any]
+) -> list[str]:
+    """A sentence when runs would write their logs where a webserver cannot read them; config is dagster.yaml."""
+    manager = config.get("compute_logs") or {}
+    local = manager.get("class", "LocalComputeLogManager") == "LocalComputeLogManager"
+    elsewhere = sorted(set(groups["webserver"]) - set(groups["run"]))
+    if (
+        not local
+        or not elsewhere
+        or str(variables["dagster_compute_logs_shared"]).lower() in ("true", "yes", "1", "on")
+    ):
+        return []
+    return [
+        f"compute logs are files on {', '.join(groups['run'])}, where runs write them, and {', '.join(elsewhere)} "
+        "could not show them; set another manager in dagster_config.compute_logs (such as S3ComputeLogManager), or "
+        "dagster_compute_logs_shared to true when all of them mount dagster_state_dir from one place"
+    ]
+
+
+def version_problems(versions: Mapping[str, str]) -> list[str]:
+    """A sentence when the services' hosts, a standby included, would not all have one Dagster. By host."""
+    if len(set(versions.values())) < 2:
+        return []
+    listed = ", ".join(f"{version or 'none'} on {host}" for host, version in sorted(versions.items()))
+    return [f"dagster_version differs between the services' hosts ({listed}); one instance has one version"]
+
+
+def concurrent_runs(config: Mapping[str, Any]) -> int:
+    """How many runs the queue of a merged dagster.yaml lets in at a time, -1 for any number."""
+    coordinator = config.get("run_coordinator") or {}
+    if coordinator and coordinator.get("class") != "QueuedRunCoordinator":
+        return -1
+    places = (
+        (config.get("concurrency") or {}).get("runs") or {},
+        coordinator.get("config") or {},
+        config.get("run_queue") or {},
+    )
+    for place in places:
+        value = place.get("max_concurrent_runs")
+        if isinstance(value, int) or re.fullmatch(r"-?[0-9]+", str(value)):
+            return int(str(value))
+    return DEFAULT_CONCURRENT_RUNS
+
+
+def workers(config: Mapping[str, Any]) -> int:
+    """The threads that a merged dagster.yaml gives the daemon beside its own loops."""
+    queue = (config.get("run_coordinator") or {}).get("config") or config.get("run_queue") or {}
+    wanted = [
+        (queue.get("dequeue_use_threads"), queue.get("dequeue_num_workers"), 0),
+        *(
+            (settings.get("use_threads"), settings.get("num_workers"), settings.get("num_submit_workers"))
+            for settings in (config.get(section) or {} for section in ("sensors", "schedules", "backfills"))
+        ),
+    ]
+    return sum(
+        (number if isinstance(number, int) else DEFAULT_WORKERS) + (more if isinstance(more, int) else 0)
+        for threads, number, more in wanted
+        if threads
+    )
+
+
+def connection_budget(
+    groups: Mapping[str, list[str]], variables: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The connections that the deployment may open at a time, and what follows for the server and the pools.
+
+    A process has three engines (runs, events, schedules). Each of a webserver's has a pool of 1 + overflow connections,
+    those of every other process open one when they need it and close it.
+    """
+    options = variables["dagster_webserver_options"] or {}
+    replicas = len(groups["webserver"]) * (
+        len(variables["dagster_webserver_ports"]) + (str(variables["dagster_webserver_read_only_port"]) != "0")
+    )
+    runs = concurrent_runs(config)
+    daemon = DAEMON_LOOPS + workers(config)
+    parts = {
+        # A standby has none, but a daemon that is just being ended may hold its own for a moment.
+        "daemon": daemon * len(groups["daemon"]),
+        "guard": GUARD_CONNECTIONS * len(groups["daemon"]),
+        "code servers": ENGINES * len(variables["dagster_code_locations"]),
+        "runs": ENGINES * max(runs, 0),
+        "migration": MIGRATION_CONNECTIONS,
+        "reserve": RESERVE_CONNECTIONS,
+    }
+    limit = int(
+        (variables["dagster_postgres_options"] or {}).get("max_connections")
+        or variables["dagster_postgres_max_connections"]
+        or 0
+    )
+    overflow = options.get("db_pool_max_overflow")
+    if overflow is None:
+        # As wide as Dagster's own default, narrower where the server was told to take less.
+        room = (limit - sum(parts.values())) // (ENGINES * max(replicas, 1)) - 1 if limit else POOL_OVERFLOW
+        overflow = min(max(room, SMALLEST_OVERFLOW), POOL_OVERFLOW)
+    pools = replicas * ENGINES * (1 + int(overflow))
+    need = pools + sum(parts.values())
+    return {
+        "replicas": replicas,
+        "overflow": int(overflow),
+        "daemon": daemon,
+        "parts": {"webservers": pools, **parts},
+        "need": need,
+        "unlimited_runs": runs < 0,
+        # In steps, so that one location more does not restart the server.
+        "limit": limit or max(100, -(-need // 50) * 50),
+    }
+
+
+def budget_problems(budget: Mapping[str, Any]) -> list[str]:
+    """A sentence with the numbers when the budget does not fit into the server's max_connections."""
+    if budget["unlimited_runs"]:
+        return [
+            "dagster_config lets any number of runs in at a time, and each opens connections to the database; set "
+            "concurrency.runs.max_concurrent_runs"
+        ]
+    if budget["need"] <= budget["limit"]:
+        return []
+    parts = dict(budget["parts"])
+    pools = f"webservers {budget['replicas']} x {ENGINES} x (1 + {budget['overflow']}) = {parts.pop('webservers')}"
+    listed = ", ".join([pools, *(f"{name} {number}" for name, number in parts.items())])
+    return [
+        f"the database takes {budget['limit']} connections and the deployment may open {budget['need']} ({listed}); "
+        "raise dagster_postgres_max_connections, or lower dagster_webserver_options.db_pool_max_overflow, "
+        "dagster_webserver_ports or dagster_config.concurrency.runs.max_concurrent_runs"
+    ]
+
+
+def connection_limits(
+    budget: Mapping[str, Any], variables: Mapping[str, Any], daemon_logins: Iterable[str]
+) -> dict[str, int]:
+    """How many connections each login may have. Runs get all that is left, so that they cannot lock the services out.
+
+    A run counts as three, but one whose steps are processes of their own opens more.
+    """
+    parts = budget["parts"]
+    logins = dict.fromkeys(daemon_logins, budget["daemon"])
+    services = parts["webservers"] + (0 if logins else parts["daemon"])
+    left = budget["limit"] - sum(parts[name] for name in ("webservers", "daemon", "guard", "migration", "reserve"))
+    return {
+        str(variables["dagster_database_user"]): services,
+        str(variables["dagster_database_guard_user"]): parts["guard"],
+        str(variables["dagster_database_run_user"]): left,
+        str(variables["dagster_database_migration_user"]): parts["migration"],
+        **logins,
+    }
 
 
 def holds_a_secret(name: str) -> bool:
@@ -257,11 +538,16 @@ def nginx_addresses(variables: Mapping[str, Any]) -> list[str]:
 
 
 def wanted_ports(
-    host: str, groups: Mapping[str, list[str]], variables: Mapping[str, Any], bind: str = "", publish: str = ""
+    host: str,
+    groups: Mapping[str, list[str]],
+    variables: Mapping[str, Any],
+    bind: str = "",
+    publish: str = "",
+    tls: str = "",
 ) -> list[dict[str, Any]]:
     """Every port that this host is to listen on: port, addresses, variable that sets it, unit that may hold it.
 
-    Webservers listen on bind, ports of code servers are published on publish.
+    Webservers listen on bind, ports of code servers are published on publish, the engine listens on tls as well.
     """
     wanted: list[dict[str, Any]] = []
 
@@ -284,6 +570,8 @@ def wanted_ports(
         listen = nginx_addresses(variables)
         want_variable("dagster_nginx_port", listen, "nginx.service")
         want_variable("dagster_nginx_read_only_port", listen, "nginx.service")
+    if host in groups["run"] and tls:
+        want_variable("dagster_docker_tls_port", [tls], "docker.service")
     for location in variables["dagster_code_locations"]:
         if host_of(location, groups["code"]) == host:
             variable = f"dagster_code_locations[{location.get('name')}].port"
@@ -350,16 +638,6 @@ def memory_problems(
     return [
         f"the host has {memory_mb} MiB of memory, its part of the stack needs {need} ({listed}); fewer "
         "dagster_webserver_ports or a larger host"
-    ]
-
-
-def version_problems(versions: Mapping[str, str]) -> list[str]:
-    """A sentence when the hosts of one instance are to run several versions: a standby would then change it."""
-    if len(set(versions.values())) < 2:
-        return []
-    listed = ", ".join(f"{version} on {host}" for host, version in sorted(versions.items()))
-    return [
-        f"dagster_version is {listed}; webservers and daemons of one instance run one version, set it for all hosts"
     ]
 
 
@@ -482,6 +760,11 @@ def edge_url(variables: Mapping[str, Any]) -> str:
     return f"http://{address}:{variables['dagster_nginx_port']}{variables['dagster_webserver_path_prefix']}"
 
 
+def tcp_endpoint(address: str, port: Any) -> str:
+    """Address of an engine in the form that Docker's clients take."""
+    return f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"
+
+
 def journal_matches(host: str, groups: Mapping[str, list[str]], variables: Mapping[str, Any]) -> list[str]:
     """Arguments with which journalctl shows what Dagster's services and code servers on this host said."""
     units = ["dagster-daemon.service"] if host in groups["daemon"] else []
@@ -550,7 +833,17 @@ def topology(
     servers = [
         addresses[server] if server != host or apart(server, groups) else "127.0.0.1" for server in groups["webserver"]
     ]
+    engine = groups["run"][0] if groups["run"] else ""
+    remote = host in engine_clients(groups)
+    given = str(variables["dagster_docker_endpoint"])
+    port = port_of(variables["dagster_docker_tls_port"])
     return {
+        "docker_endpoint": tcp_endpoint(addresses[engine], port) if remote else given,
+        # Roles that set an engine up talk to the one of their host.
+        "docker_local_endpoint": given if given.startswith("unix://") else DEFAULT_ENDPOINT,
+        "docker_tls_address": addresses[engine] if host == engine and engine_clients(groups) else "",
+        # Nobody signs when certificates are brought.
+        "docker_ca_host": engine if remote and not variables["dagster_docker_tls_client_cert"] else "",
         "database_host": database_for(host, inside=False),
         "database_run_host": database_for(groups["run"][0] if groups["run"] else host, inside=True),
         "database_code_host": database_for(host, inside=True),

@@ -30,6 +30,17 @@ options:
     type: list
     elements: path
     default: []
+  resolve:
+    description: Names of other hosts that this host must resolve.
+    type: list
+    elements: str
+    default: []
+  certificates:
+    description:
+      - Certificates to read (PEM), each with the path of its key.
+      - Without python3-cryptography on the host none is found.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -58,6 +69,7 @@ ansible_facts:
           type: list
           elements: str
           sample: []
+        unresolved: {description: Names of O(resolve) without an address here., type: list, elements: str, sample: []}
         packages:
           description: Installed Debian packages and their versions.
           type: dict
@@ -66,6 +78,11 @@ ansible_facts:
           description: User number on the host of root in a container; not 0 where the engine remaps users.
           type: int
           sample: 100000
+        certificates:
+          description: What is in each certificate of O(certificates) that is there and can be read, by path.
+          type: dict
+          sample: {/etc/docker/tls/cert.pem: {not_after: 1827049200, names: [10.0.0.6], key_matches: true}}
+        time: {description: The host's clock in seconds since 1970., type: float, sample: 1795513200.5}
         users: {description: Names of the local users., type: list, elements: str, sample: [root]}
         groups: {description: Names of the local groups., type: list, elements: str, sample: [root]}
         listeners:
@@ -75,6 +92,7 @@ ansible_facts:
           sample: [{port: 5432, address: 127.0.0.1, process: postgres, unit: postgresql@15-main.service}]
 """
 
+import calendar
 import contextlib
 import grp
 import json
@@ -83,6 +101,7 @@ import platform
 import pwd
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -198,8 +217,62 @@ def connect_error(host: str, port: int) -> str:
     return "" if answer in (b"S", b"N") else f"{host}:{port} answers, but not as a PostgreSQL server"
 
 
-def facts(connect: list[dict[str, Any]], paths: list[str]) -> dict[str, Any]:
+def certificate(path: str, key_path: str) -> dict[str, Any]:
+    """What a certificate says, and whether the key belongs to it; empty for one that cannot be read."""
+    try:
+        from cryptography import x509
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+    except ImportError:
+        return {}
+    pem = read(path)
+    try:
+        found = x509.load_pem_x509_certificate(pem.encode())
+    except ValueError:
+        return {}
+    names: list[str] = []
+    key_id = authority_key_id = b""
+    for extension in found.extensions:
+        value = extension.value
+        if isinstance(value, x509.SubjectAlternativeName):
+            names = [str(name.value) for name in value]
+        elif isinstance(value, x509.SubjectKeyIdentifier):
+            key_id = value.digest
+        elif isinstance(value, x509.AuthorityKeyIdentifier):
+            authority_key_id = value.key_identifier or b""
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    try:
+        key = load_pem_private_key(read(key_path).encode(), None)
+        matches = key.public_key().public_bytes(*form) == found.public_key().public_bytes(*form)
+    except (ValueError, TypeError):  # no key, or one with a passphrase
+        matches = False
+    # The end has no zone: it is UTC. Newer releases have a property with one, Debian 12's does not.
+    end = found.not_valid_after_utc if hasattr(found, "not_valid_after_utc") else found.not_valid_after
+    return {
+        "not_after": calendar.timegm(end.timetuple()),
+        "names": names,
+        "key_id": key_id.hex(),
+        "authority_key_id": authority_key_id.hex(),
+        "key_matches": matches,
+        "pem": pem,
+    }
+
+
+def resolves(name: str) -> bool:
+    """Whether a name has an address here."""
+    try:
+        return bool(socket.getaddrinfo(name, None))
+    except (OSError, UnicodeError):
+        return False
+
+
+def facts(
+    connect: list[dict[str, Any]],
+    paths: list[str],
+    certificates: dict[str, str] | None = None,
+    resolve: list[str] | None = None,
+) -> dict[str, Any]:
     """All facts of this host."""
+    read_certificates = {path: certificate(path, key) for path, key in (certificates or {}).items()}
     release = os_release(read("/etc/os-release"))
     mem = memory(read("/proc/meminfo"))
     found = list(listening(read("/proc/net/tcp"), socket.AF_INET))
@@ -223,6 +296,9 @@ def facts(connect: list[dict[str, Any]], paths: list[str]) -> dict[str, Any]:
         "listeners": listeners,
         "addresses": local_addresses(read("/proc/net/fib_trie")),
         "paths": [path for path in paths if os.path.exists(path)],
+        "certificates": {path: found for path, found in read_certificates.items() if found},
+        "unresolved": [name for name in resolve or [] if not resolves(name)],
+        "time": time.time(),
         "connect_errors": list(filter(None, (connect_error(**server) for server in connect))),
     }
 
@@ -234,10 +310,12 @@ def main() -> None:
         argument_spec={
             "connect": {"type": "list", "elements": "dict", "default": [], "options": server},
             "paths": {"type": "list", "elements": "path", "default": []},
+            "resolve": {"type": "list", "elements": "str", "default": []},
+            "certificates": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
-    found = facts(module.params["connect"], module.params["paths"])
+    found = facts(**{name: module.params[name] for name in ("connect", "paths", "certificates", "resolve")})
     module.exit_json(changed=False, ansible_facts={"dagster_host": found})
 
 

@@ -33,6 +33,10 @@ HOST_LOCKS = Path("roles/instance/files/locks")
 # Every version a user may ask for. A version is added here, locked, and tested before it is called supported.
 DAGSTER_VERSIONS = ("1.13.26", "1.13.27")
 
+# What hosts (dagster_libraries) and the example's image (REQUIREMENTS) install more when asked: locks that hold all of
+# the plain ones, in the same versions.
+LIBRARIES = ("aws",)
+
 # One release of each Dagster minor whose dagster.yaml the validator knows. Changing one changes its catalogue too:
 # `make catalogue` after `make locks`.
 CATALOGUE_VERSIONS = (DAGSTER_VERSIONS[-1], "1.12.22", "1.11.16")
@@ -77,10 +81,17 @@ def locks() -> Iterator[Lock]:
     yield plain(INPUTS / "uv.in", HOST_LOCKS / "uv.txt")
     for name in ("requirements", "build-requirements"):
         yield plain(EXAMPLE / f"{name}.in", EXAMPLE / f"{name}.lock")
+    example = plain(EXAMPLE / "requirements.in", EXAMPLE / "requirements.lock")
+    for name in LIBRARIES:
+        more = f"{example.text}\ndagster-{name}=={library_version(DAGSTER_VERSIONS[-1])}\n"
+        yield Lock(example.source, more, EXAMPLE / f"requirements-{name}.lock")
     template = plain(INPUTS / "dagster.in", HOST_LOCKS)
     for version in DAGSTER_VERSIONS:
         text = template.text.replace("{version}", version).replace("{library}", library_version(version))
         yield Lock(template.source, text, HOST_LOCKS / f"dagster-{version}.txt")
+        for name in LIBRARIES:
+            more = f"{text}\ndagster-{name}=={library_version(version)}\n"
+            yield Lock(template.source, more, HOST_LOCKS / f"dagster-{version}-{name}.txt")
     # What the newest one has, and a library whose classes people configure beside ours: the unit tests ask both.
     yield Lock(template.source, f"{text}\ndagster-aws=={library_version(version)}\n", INPUTS / "dagster.lock")
     oracle = plain(INPUTS / "oracle.in", INPUTS)

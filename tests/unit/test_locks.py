@@ -40,8 +40,21 @@ def test_other_versions_are_refused(version: str) -> None:
 
 def test_supported_versions_are_the_committed_locks() -> None:
     assert {path.name for path in LOCKS.glob("dagster-*.txt")} == {
-        f"dagster-{version}.txt" for version in lock.DAGSTER_VERSIONS
+        f"dagster-{version}{suffix}.txt"
+        for version in lock.DAGSTER_VERSIONS
+        for suffix in ("", *(f"-{name}" for name in lock.LIBRARIES))
     }
+
+
+@pytest.mark.parametrize("version", lock.DAGSTER_VERSIONS)
+@pytest.mark.parametrize("name", lock.LIBRARIES)
+def test_library_adds_to_the_plain_lock_and_changes_nothing(version: str, name: str) -> None:
+    """Both are installed into one venv."""
+    plain, more = (requirements(LOCKS / f"dagster-{version}{suffix}.txt") for suffix in ("", f"-{name}"))
+    assert {package: more.get(package) for package in plain} == plain
+    assert more[f"dagster-{name}"][0] == lock.library_version(version)
+    example = [requirements(ROOT / f"examples/pipeline/requirements{suffix}.lock") for suffix in ("", f"-{name}")]
+    assert {package: example[1].get(package) for package in example[0]} == example[0]
 
 
 @pytest.mark.parametrize("version", lock.DAGSTER_VERSIONS)

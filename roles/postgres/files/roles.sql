@@ -1,9 +1,9 @@
--- The statements that are missing for roles (JSON: name, login, verifier, member_of, acts_as_group, createrole, fenced_by),
--- database and owner. Whether a fenced login may log in is the business of guard.sql alone: it is made shut out.
+-- The statements that are missing for roles (JSON: name, login, verifier, member_of, acts_as_group, createrole, fenced_by,
+-- connections), database and owner. Whether a fenced login may log in is the business of guard.sql alone: it is made shut out.
 WITH wanted AS (
   SELECT * FROM json_to_recordset(%s::json)
     AS role(name text, login boolean, verifier text, member_of text[], acts_as_group boolean, createrole boolean,
-            fenced_by text)
+            fenced_by text, connections int)
 ), database AS (
   SELECT %s::text AS name, %s::text AS owner
 )
@@ -22,6 +22,10 @@ SELECT statement FROM (
   SELECT 2, format('ALTER ROLE %%I PASSWORD %%L', name, verifier)
     FROM wanted JOIN pg_authid ON rolname = name
    WHERE fenced_by IS NOT NULL AND rolpassword IS DISTINCT FROM verifier
+  UNION ALL
+  SELECT 3, format('ALTER ROLE %%I CONNECTION LIMIT %%s', name, connections)
+    FROM wanted LEFT JOIN pg_authid ON rolname = name
+   WHERE connections IS NOT NULL AND connections IS DISTINCT FROM rolconnlimit
   UNION ALL
   SELECT 3, format('ALTER ROLE %%I NOSUPERUSER NOCREATEDB %%s NOREPLICATION NOBYPASSRLS', name,
                    CASE WHEN createrole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END)

@@ -319,9 +319,49 @@ def test_standby_of_another_version(action: Preflight) -> None:
     groups = {"daemon": ["a", "b"], "run": ["a"]}
     action.others = {"b": {"dagster_version": "1.13.26"}}
     problems = action.refused(groups)
-    assert "dagster_version is 1.13.27 on a, 1.13.26 on b; webservers and daemons" in problems[-1]
+    assert "dagster_version differs between the services' hosts (1.13.27 on a, 1.13.26 on b)" in problems[-1]
     action.others = {"b": {"dagster_version": "1.13.27"}}
-    assert not [problem for problem in action.refused(groups) if "dagster_version" in problem]
+    action.run(groups)
+
+
+def test_engine_on_another_host(action: Preflight) -> None:
+    """The way to it is worked out, logs must not stay there, and nobody has another engine or version."""
+    groups: dict[str, list[str]] = {"run": ["b"]}
+    shared: dict[str, Any] = {"dagster_compute_logs_shared": True}
+    found = action.run(groups, **shared)["ansible_facts"]["dagster_topology"]
+    assert (found["docker_endpoint"], found["docker_ca_host"]) == ("tcp://10.0.0.2:2376", "b")
+    assert "python3-cryptography" in found["packages"]
+    assert action.asked[0]["certificates"] == found["certificates"] != {}
+    engine = action.run(groups, host="b", **shared)["ansible_facts"]["dagster_topology"]
+    assert engine["docker_tls_address"] == "10.0.0.2"
+    assert "python3-cryptography" in engine["packages"]
+    assert "python3-cryptography" not in action.run()["ansible_facts"]["dagster_topology"]["packages"]
+    assert action.refused(groups)[0].startswith("compute logs are files on b")
+    (problem,) = action.refused(groups, dagster_docker_endpoint="unix:///x.sock", **shared)
+    assert "two engines for one instance" in problem
+    (problem,) = action.refused(groups, dagster_docker_tls_ca="x", **shared)
+    assert "dagster_docker_tls_client_cert, dagster_docker_tls_client_key must be set as well" in problem
+    action.facts["packages"] = {"docker-ce": "27"}
+    (problem,) = action.refused(groups, "b", **shared)
+    assert "it comes from docker-ce" in problem
+
+
+def test_budget_of_connections(action: Preflight) -> None:
+    found = action.run()["ansible_facts"]["dagster_topology"]
+    assert (found["postgres_max_connections"], found["webserver_pool_overflow"]) == (200, 20)
+    assert found["postgres_connection_limits"]["dagster"] == 126
+    assert found["live"] is False
+    (problem,) = action.refused(dagster_postgres_max_connections="90")
+    assert problem.startswith("the database takes 90 connections and the deployment may open 102 (webservers 2 x 3 x")
+    external = {"dagster_database_host": "db.example.com"}
+    action.run({"database": []}, **external)
+    assert action.refused({"database": []}, dagster_postgres_max_connections=90, **external)
+
+
+def test_host_that_serves_is_live(action: Preflight) -> None:
+    unit = {"port": 3000, "address": "127.0.0.1", "process": "python3", "unit": "dagster-webserver@3000.service"}
+    action.facts["listeners"] = [unit]
+    assert action.run()["ansible_facts"]["dagster_topology"]["live"] is True
 
 
 def test_host_that_cannot_be_read(action: Preflight) -> None:

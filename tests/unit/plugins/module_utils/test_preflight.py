@@ -37,6 +37,15 @@ VARIABLES: dict[str, Any] = {
     "dagster_daemon_lease_ttl": 15,
     "dagster_daemon_watchdog": 6,
     "dagster_daemon_heartbeat_timeout": 120,
+    "dagster_home": "/etc/dagster",
+    "dagster_docker_endpoint": "unix:///run/docker.sock",
+    "dagster_docker_tls_port": 2376,
+    "dagster_docker_tls_client_cert": "",
+    "dagster_docker_tls_cert": "",
+    "dagster_compute_logs_shared": False,
+    "dagster_webserver_options": {},
+    "dagster_postgres_options": {},
+    "dagster_postgres_max_connections": 0,
 }
 
 
@@ -170,8 +179,7 @@ def test_login_of_a_daemon(host: str, login: str | None) -> None:
 def test_one_version_for_all_hosts() -> None:
     assert check.version_problems({"a": "1.13.27", "b": "1.13.27"}) == []
     assert check.version_problems({"b": "1.13.27", "a": "1.13.26"}) == [
-        "dagster_version is 1.13.26 on a, 1.13.27 on b; webservers and daemons of one instance run one version, set it "
-        "for all hosts"
+        "dagster_version differs between the services' hosts (1.13.26 on a, 1.13.27 on b); one instance has one version"
     ]
 
 
@@ -187,6 +195,48 @@ def test_host_that_is_known_by_name_only() -> None:
 )
 def test_source_in_pg_hba(address: str, source: str) -> None:
     assert check.source(address) == source
+
+
+def test_engine_on_a_host_of_its_own() -> None:
+    groups = {"run": ["b"]}
+    stack, engine = topology("a", groups), topology("b", groups)
+    assert stack["docker_endpoint"] == "tcp://10.0.0.2:2376"
+    assert (stack["docker_ca_host"], stack["docker_tls_address"]) == ("b", "")
+    assert engine["docker_endpoint"] == "unix:///run/docker.sock"
+    assert (engine["docker_ca_host"], engine["docker_tls_address"]) == ("", "10.0.0.2")
+    assert stack["docker_local_endpoint"] == engine["docker_local_endpoint"] == "unix:///run/docker.sock"
+    client = check.certificates(stack, VARIABLES)
+    assert client == {"/etc/dagster/docker/ca.pem": "", "/etc/dagster/docker/cert.pem": "/etc/dagster/docker/key.pem"}
+    assert "/etc/docker/tls/ca.pem" in check.certificates(engine, VARIABLES)
+    ports = check.wanted_ports("b", {**ONE, **groups}, VARIABLES, tls=engine["docker_tls_address"])
+    assert [(entry["port"], entry["addresses"], entry["unit"]) for entry in ports] == [
+        (2376, ["10.0.0.2"], "docker.service")
+    ]
+
+
+def test_engine_of_a_single_host_is_reached_at_its_socket() -> None:
+    found = topology("a", {})
+    assert found["docker_endpoint"] == found["docker_local_endpoint"] == "unix:///run/docker.sock"
+    assert found["docker_ca_host"] == found["docker_tls_address"] == ""
+    assert check.certificates(found, VARIABLES) == {}
+    assert topology("a", {"proxy": ["b"], "database": ["b"], "code": ["b"]})["docker_tls_address"] == ""
+
+
+def test_certificates_that_are_brought_are_signed_by_nobody() -> None:
+    found = topology("a", {"run": ["b"]}, dagster_docker_tls_client_cert="x")
+    assert (found["docker_endpoint"], found["docker_ca_host"]) == ("tcp://10.0.0.2:2376", "")
+    remote = topology("a", {"run": ["b"]}, dagster_docker_endpoint="tcp://c:1")
+    assert remote["docker_local_endpoint"] == "unix:///run/docker.sock"
+
+
+def test_endpoint_of_an_address() -> None:
+    assert check.tcp_endpoint("fd00::1", 2376) == "tcp://[fd00::1]:2376"
+    assert check.tcp_endpoint("run.example.com", "2377") == "tcp://run.example.com:2377"
+
+
+def test_live_is_a_host_that_serves() -> None:
+    assert not check.live([listener(22, "ssh.service"), listener(8080, "nginx.service")])
+    assert check.live([listener(3000, "dagster-webserver@3000.service")])
 
 
 def test_url_of_the_edge() -> None:
@@ -246,7 +296,6 @@ def test_system(distribution: str, release: str, problems: list[str]) -> None:
         ({"database": ["b"], "code": ["c", "d"], "proxy": ["a", "b"]}, "", []),
         ({"code": []}, "", []),
         ({"daemon": []}, "", ["group dagster_daemon has no host"]),
-        ({"daemon": ["a", "b"], "run": ["a"]}, "", ["b cannot reach the Docker engine of a"]),
         ({"database": ["a", "b"]}, "", ["group dagster_database has 2 hosts"]),
         ({}, "db.example.com", ["dagster_database_host names an external server"]),
         ({"database": []}, "", ["there is no database"]),
@@ -254,7 +303,7 @@ def test_system(distribution: str, release: str, problems: list[str]) -> None:
         ({"proxy": []}, "", ["group dagster_proxy has no host"]),
         ({"run": []}, "", ["group dagster_run has 0 hosts"]),
         ({"run": ["a", "b"]}, "", ["group dagster_run has 2 hosts"]),
-        ({"run": ["b"]}, "", ["a cannot reach the Docker engine of b"]),
+        ({"run": ["b"]}, "", []),
     ],
 )
 def test_groups(groups: dict[str, list[str]], external: str, words: list[str]) -> None:
@@ -537,4 +586,198 @@ def test_values(changes: dict[str, Any], words: list[str]) -> None:
 )
 def test_environment(plain: dict[str, Any], secret: dict[str, Any], problems: list[str]) -> None:
     variables = {"dagster_environment": plain, "dagster_secret_environment": secret}
-    assert check.environment_problems(variables, ["PGPASSFILE"]) == problems
+    assert check.environment_problems(variables, []) == problems
+
+
+# The way to the engine
+
+
+TWO_HOSTS = {**ONE, "daemon": ["a"], "webserver": ["a", "c"], "run": ["b"]}
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "brought", "words"),
+    [
+        ({}, "", ""),
+        ({"a": "tcp://x:2376", "c": "tcp://x:2376"}, "PEM", ""),
+        ({"a": "tcp://x:2376", "c": "tcp://x:2376"}, "", "an engine that this collection does not set up; bring"),
+        ({"a": "tcp://x:2376", "c": "tcp://y:2376"}, "PEM", "differs (tcp://x:2376 on a, tcp://y:2376 on c); with two"),
+        ({"a": "tcp://x:2376"}, "PEM", "differs (tcp://x:2376 on a, none on c)"),
+        (dict.fromkeys("ac", "unix:///run/docker.sock"), "", "but runs start on b: two engines for one instance"),
+        (dict.fromkeys("ac", "ssh://x"), "PEM", "is reached at tcp://ADDRESS:PORT"),
+    ],
+)
+def test_engine(endpoints: dict[str, str], brought: str, words: str) -> None:
+    variables = {**VARIABLES, "dagster_docker_tls_client_cert": brought}
+    problems = check.engine_problems("a", TWO_HOSTS, variables, endpoints)
+    assert len(problems) == bool(words), problems
+    assert not words or words in problems[0]
+    assert check.engine_problems("b", TWO_HOSTS, variables, endpoints) == []
+    assert check.engine_problems("a", ONE, variables, {"a": "tcp://x:1"}) == [], "it is on the engine's own host"
+
+
+@pytest.mark.parametrize(
+    ("packages", "changes", "words"),
+    [
+        (["docker.io"], {}, ""),
+        ([], {"dagster_docker_tls_client_cert": "x", "dagster_docker_tls_cert": "x"}, ""),
+        ([], {"dagster_docker_tls_client_cert": "x"}, "the engine of this host has no certificate"),
+        (["docker-ce"], {}, "a, c cannot reach the engine of this host: it comes from docker-ce"),
+        (["docker-ce"], {"dagster_docker_tls_client_cert": "x"}, ""),
+    ],
+)
+def test_engine_of_another_source(packages: list[str], changes: dict[str, str], words: str) -> None:
+    problems = check.foreign_engine_problems("b", TWO_HOSTS, {**VARIABLES, **changes}, packages)
+    assert len(problems) == bool(words), problems
+    assert not words or words in problems[0]
+    assert check.foreign_engine_problems("a", ONE, VARIABLES, ["docker-ce"]) == []
+
+
+LOCAL_LOGS = {"compute_logs": {"class": "LocalComputeLogManager"}}
+
+
+@pytest.mark.parametrize(
+    ("config", "groups", "shared", "refused"),
+    [
+        (LOCAL_LOGS, ONE, False, False),
+        (LOCAL_LOGS, TWO_HOSTS, False, True),
+        ({}, TWO_HOSTS, False, True),
+        (LOCAL_LOGS, TWO_HOSTS, True, False),
+        (LOCAL_LOGS, TWO_HOSTS, "yes", False),
+        ({"compute_logs": {"class": "S3ComputeLogManager"}}, TWO_HOSTS, False, False),
+    ],
+)
+def test_compute_logs(config: dict[str, Any], groups: dict[str, list[str]], shared: Any, refused: bool) -> None:
+    problems = check.compute_log_problems(groups, {**VARIABLES, "dagster_compute_logs_shared": shared}, config)
+    assert len(problems) == refused
+    if refused:
+        assert problems[0].startswith(
+            "compute logs are files on b, where runs write them, and a, c could not show them"
+        )
+        assert "dagster_compute_logs_shared" in problems[0]
+
+
+def test_names_of_other_hosts() -> None:
+    assert check.names_to_resolve("a", ADDRESSES) == ["c.example.com"]
+    assert check.names_to_resolve("c", ADDRESSES) == []
+    assert check.names_to_resolve("dagster1", {"dagster1": "dagster1"}) == []
+
+
+@pytest.mark.parametrize(
+    ("clock", "words"),
+    [
+        (1000.5, ""),
+        (1061.0, ""),
+        (940.0, ""),
+        (1302.0, "the host's clock is 300 s ahead of the controller's"),
+        (700.0, "the host's clock is 300 s behind the controller's"),
+    ],
+)
+def test_clock(clock: float, words: str) -> None:
+    problems = check.surroundings_problems({"time": clock}, 1000.0, 1002.0)
+    assert len(problems) == bool(words)
+    assert not words or problems[0].startswith(words)
+
+
+def test_name_that_a_host_does_not_know() -> None:
+    assert check.surroundings_problems({"unresolved": ["ctl1"]}, 0, 1) == [
+        "the host cannot resolve ctl1, another host of the inventory; give that one a dagster_address"
+    ]
+
+
+# Connections to the database
+
+
+@pytest.mark.parametrize(
+    ("config", "runs"),
+    [
+        ({}, 10),
+        ({"concurrency": {"runs": {"max_concurrent_runs": 3}}}, 3),
+        ({"concurrency": {"runs": {"max_concurrent_runs": "4"}}}, 4),
+        ({"run_queue": {"max_concurrent_runs": 0}}, 0),
+        ({"run_coordinator": {"class": "QueuedRunCoordinator", "config": {"max_concurrent_runs": 5}}}, 5),
+        ({"run_coordinator": {"class": "QueuedRunCoordinator"}}, 10),
+        ({"concurrency": {"runs": {"max_concurrent_runs": -1}}}, -1),
+        ({"run_coordinator": {"class": "DefaultRunCoordinator"}}, -1),
+    ],
+)
+def test_concurrent_runs(config: dict[str, Any], runs: int) -> None:
+    assert check.concurrent_runs(config) == runs
+
+
+def test_threads_of_the_daemon() -> None:
+    assert check.workers({}) == check.workers({"sensors": {"use_threads": False, "num_workers": 9}}) == 0
+    threads = {"use_threads": True, "num_workers": 4, "num_submit_workers": 2}
+    assert check.workers({"sensors": threads, "schedules": {"use_threads": True}}) == 4 + 2 + check.DEFAULT_WORKERS
+    queue = {"dequeue_use_threads": True, "dequeue_num_workers": 5}
+    assert check.workers({"run_coordinator": {"config": queue}}) == check.workers({"run_queue": queue}) == 5
+
+
+def budget(groups: dict[str, list[str]] | None = None, runs: int = 10, **variables: Any) -> dict[str, Any]:
+    config = {"concurrency": {"runs": {"max_concurrent_runs": runs}}}
+    return check.connection_budget({**ONE, **(groups or {})}, {**VARIABLES, **variables}, config)
+
+
+def test_budget_of_a_single_host() -> None:
+    found = budget()
+    assert found["parts"] == {
+        "webservers": 126,
+        "daemon": 16,
+        "guard": 2,
+        "code servers": 3,
+        "runs": 30,
+        "migration": 5,
+        "reserve": 10,
+    }
+    assert (found["need"], found["limit"], found["overflow"]) == (192, 200, 20)
+    assert check.budget_problems(found) == []
+
+
+def test_budget_grows_with_the_deployment() -> None:
+    found = budget({"webserver": ["a", "b"]}, dagster_webserver_read_only_port="3009")
+    assert found["replicas"] == 6
+    assert found["parts"]["webservers"] == 6 * 3 * 21
+    assert found["limit"] == 450 >= found["need"]
+    assert budget({"daemon": ["a", "b"]})["parts"]["daemon"] == 32
+    assert budget(runs=0, dagster_webserver_options={"db_pool_max_overflow": 0})["limit"] == 100
+
+
+def test_pools_fit_a_server_that_was_told_to_take_less() -> None:
+    found = budget(dagster_postgres_max_connections="120")
+    assert found["overflow"] == 8
+    assert found["need"] <= found["limit"] == 120
+    assert check.budget_problems(found) == []
+    assert budget(dagster_postgres_max_connections=5000)["overflow"] == 20
+    options = {"max_connections": "150"}
+    assert budget(dagster_postgres_options=options, dagster_postgres_max_connections=500)["limit"] == 150
+
+
+def test_budget_that_does_not_fit_is_refused_with_its_numbers() -> None:
+    found = budget({"webserver": ["a", "b"]}, dagster_postgres_max_connections=130)
+    (problem,) = check.budget_problems(found)
+    assert problem.startswith(
+        "the database takes 130 connections and the deployment may open 138 (webservers 4 x 3 x (1 + 5) = 72, "
+        "daemon 16, guard 2, code servers 3, runs 30, migration 5, reserve 10); raise dagster_postgres_max_connections"
+    )
+    wide = budget(dagster_postgres_max_connections=191, dagster_webserver_options={"db_pool_max_overflow": 20})
+    assert "may open 192 (webservers 2 x 3 x (1 + 20) = 126" in check.budget_problems(wide)[0]
+
+
+def test_runs_without_a_limit_fit_no_server() -> None:
+    (problem,) = check.budget_problems(budget(runs=-1))
+    assert "set concurrency.runs.max_concurrent_runs" in problem
+
+
+def test_limits_of_the_logins() -> None:
+    found = budget()
+    limits = check.connection_limits(found, VARIABLES, ["dagster_daemon_a"])
+    assert limits == {
+        "dagster": 126,
+        "dagster_guard": 2,
+        "dagster_run": 41,
+        "dagster_migration": 5,
+        "dagster_daemon_a": 16,
+    }
+    assert sum(limits.values()) + check.RESERVE_CONNECTIONS == found["limit"]
+    assert check.connection_limits(found, VARIABLES, [])["dagster"] == 142, "a daemon without a login of its own"
+    assert limits["dagster_run"] >= found["parts"]["runs"] + found["parts"]["code servers"]

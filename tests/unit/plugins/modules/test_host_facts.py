@@ -193,6 +193,12 @@ def test_facts_of_this_host() -> None:
     assert len(found["connect_errors"]) == 1
 
 
+def test_names_without_an_address() -> None:
+    assert host_facts.facts([], [], resolve=["localhost", "no.such.host.invalid"])["unresolved"] == [
+        "no.such.host.invalid"
+    ]
+
+
 def test_local_addresses_are_the_hosts_own() -> None:
     text = """Main:
   +-- 0.0.0.0/0 3 0 5

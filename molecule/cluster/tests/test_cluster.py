@@ -1,0 +1,235 @@
+"""Six hosts: one engine that only its own may ask, either way in, and changes host by host."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from deployment import Dagster, Play, identities, until
+
+HOSTS = ["ctl1", "ctl2", "db", "edge1", "edge2", "run"]
+CLIENTS = ["ctl1", "ctl2", "edge1", "edge2"]
+KEY = "/etc/dagster/docker/key.pem"
+INVENTORIES = ["inventories/cluster", "molecule/cluster/inventory"]
+
+
+@pytest.fixture(scope="session")
+def play(play: Callable[..., Play]) -> Callable[..., Play]:
+    """The shipped playbooks with the scenario's variables between the inventory and the rig's addresses."""
+    from deployment import RIG
+
+    def run(playbook: str, *arguments: str, ok: bool = True) -> Play:
+        return play(playbook, *arguments, ok=ok, inventories=[*INVENTORIES, str(RIG)])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def on(request: pytest.FixtureRequest) -> Callable[[str], Any]:
+    """A host by its name."""
+    import testinfra
+
+    inventory_path = request.config.getoption("ansible_inventory")
+    return lambda name: testinfra.get_host(f"ansible://{name}?sudo=True", ansible_inventory=inventory_path)
+
+
+@pytest.fixture(params=["edge1", "edge2"])
+def edge(request: pytest.FixtureRequest, connections: dict[str, dict[str, str]]) -> Dagster:
+    """The deployment through each proxy."""
+    return Dagster(f"http://{connections[request.param]['ansible_host']}:8080")
+
+
+@pytest.fixture
+def dagster(connections: dict[str, dict[str, str]]) -> Dagster:
+    return Dagster(f"http://{connections['edge1']['ansible_host']}:8080")
+
+
+@pytest.fixture(scope="session")
+def engine(connections: dict[str, dict[str, str]]) -> str:
+    """Where the engine listens."""
+    return f"{connections['run']['ansible_host']}:2376"
+
+
+def containers(host: Any, run_id: str) -> list[str]:
+    found: str = host.check_output("docker ps -aq --filter label=dagster/run_id=%s", run_id)
+    return found.split()
+
+
+@pytest.mark.parametrize("location", ["pipeline", "reporting"])
+def test_run_of_each_location_through_each_edge(edge: Dagster, on: Callable[[str], Any], location: str) -> None:
+    run_id = edge.launch("orders_report", location)
+    edge.wait(run_id)
+    assert len(containers(on("run"), run_id)) == 1
+    assert containers(on("ctl1"), run_id) == containers(on("ctl2"), run_id) == []
+
+
+def test_webserver_terminates_a_run_on_the_engine(dagster: Dagster, on: Callable[[str], Any]) -> None:
+    run_id = dagster.launch("sleep_job")
+    until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has started")
+    answer = dagster.query(
+        "mutation($id: String!) { terminateRun(runId: $id) { __typename ... on PythonError { message } } }", id=run_id
+    )
+    assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
+    dagster.wait(run_id, "CANCELED")
+    assert on("run").check_output("docker ps -q --filter label=dagster/run_id=%s", run_id) == ""
+
+
+# Who may ask the engine
+
+
+def test_engine_refuses_whoever_has_no_certificate(on: Callable[[str], Any], engine: str) -> None:
+    edge1 = on("edge1")
+    program = (
+        "import ssl, sys, urllib.request as u\n"
+        "c = ssl.create_default_context(cafile='/etc/dagster/docker/ca.pem')\n"
+        "if len(sys.argv) > 2: c.load_cert_chain('/etc/dagster/docker/cert.pem', '/etc/dagster/docker/key.pem')\n"
+        "print(u.urlopen(sys.argv[1], context=c if sys.argv[1].startswith('https') else None, timeout=10).status)"
+    )
+    with_key = edge1.run("python3 -c %s %s key", program, f"https://{engine}/_ping")
+    assert with_key.stdout.strip() == "200", with_key.stderr  # the control
+    assert edge1.run("python3 -c %s %s", program, f"https://{engine}/_ping").rc != 0
+    assert edge1.run("python3 -c %s %s", program, f"http://{engine}/_ping").rc != 0
+    other = edge1.run("openssl req -x509 -newkey ed25519 -nodes -subj /CN=x -keyout /tmp/x.key -out /tmp/x.pem")
+    assert other.rc == 0, other.stderr
+    assert (
+        edge1.run(
+            "python3 -c %s %s key",
+            program.replace("/etc/dagster/docker/cert", "/tmp/x").replace("/etc/dagster/docker/key.pem", "/tmp/x.key"),
+            f"https://{engine}/_ping",
+        ).rc
+        != 0
+    )
+
+
+def test_engine_listens_on_one_address(on: Callable[[str], Any], engine: str) -> None:
+    listening = on("run").check_output("ss -Hltn 'sport = 2376'").split()
+    assert listening[3] == engine
+    assert len(listening) == 5
+    for name in ("ctl1", "ctl2"):
+        assert on(name).check_output("ss -Hltn 'sport = 2376'") == ""
+
+
+def test_keys_stay_where_they_were_made(on: Callable[[str], Any]) -> None:
+    digests = {on(name).check_output("sha256sum %s", KEY).split()[0] for name in CLIENTS}
+    assert len(digests) == len(CLIENTS)
+    for name in CLIENTS:
+        assert on(name).check_output("stat -c '%U %a' %s", KEY) == "dagster 400"
+        assert not on(name).file("/etc/docker/tls").exists
+    run = on("run")
+    assert run.check_output("stat -c '%U %a' /etc/docker/tls") == "root 700"
+    assert sorted(run.check_output("ls /etc/docker/tls").split()) == ["ca-key.pem", "ca.pem", "cert.pem", "key.pem"]
+
+
+def test_services_without_an_engine_have_no_docker_group(on: Callable[[str], Any]) -> None:
+    for name, unit in (("edge1", "dagster-webserver@3000"), ("ctl1", "dagster-daemon")):
+        assert on(name).check_output("systemctl show -p SupplementaryGroups --value %s", unit) == ""
+
+
+# Certificates
+
+
+def test_renewal_restarts_the_engine_and_nothing_else(
+    play: Callable[..., Play], dagster: Dagster, on: Callable[[str], Any]
+) -> None:
+    before = {name: on(name).check_output("systemctl show -p MainPID 'dagster-*'") for name in CLIENTS}
+    ends = "openssl x509 -noout -serial -in /etc/docker/tls/cert.pem"
+    serial, running = on("run").check_output(ends), on("run").check_output("systemctl show -p MainPID docker")
+    run_id = dagster.launch("sleep_job")
+    until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has started")
+    assert play("site.yml", "-e", "dagster_docker_tls_renew_days=366").changed > 0
+    assert on("run").check_output(ends) != serial
+    assert on("run").check_output("systemctl show -p MainPID docker") != running
+    dagster.wait(run_id)
+    assert {name: on(name).check_output("systemctl show -p MainPID 'dagster-*'") for name in CLIENTS} == before
+    dagster.wait(dagster.launch("orders_report"))
+    assert play("site.yml").changed == 0
+
+
+def test_lost_authority_is_made_anew(play: Callable[..., Play], dagster: Dagster, on: Callable[[str], Any]) -> None:
+    on("run").check_output("rm /etc/docker/tls/ca-key.pem /etc/docker/tls/ca.pem")
+    assert play("site.yml").changed > 0
+    dagster.wait(dagster.launch("orders_report"))
+    assert play("site.yml").changed == 0
+
+
+# The database's connections
+
+
+def test_database_has_the_budget(on: Callable[[str], Any]) -> None:
+    """2 webservers x 3 x 21, 16 a daemon, 2 x 3 code servers, 10 x 3 runs, 5 and 10: with one daemon 193."""
+    query = "psql -U postgres -Atc %s dagster"
+    limits = (
+        "SELECT rolname, rolconnlimit FROM pg_roles WHERE rolname IN ('dagster', 'dagster_run', 'dagster_migration')"
+    )
+    found = dict(line.split("|") for line in on("db").check_output(query, limits).splitlines())
+    most = int(on("db").check_output(query, "SHOW max_connections"))
+    assert most % 50 == 0
+    assert sum(int(limit) for limit in found.values()) == most - 10
+    assert found["dagster_migration"] == "5"
+    assert "--db-pool-max-overflow 20" in on("edge1").check_output("pgrep -af dagster-webserver")
+
+
+# Host by host
+
+
+def test_live_deployment_is_changed_host_by_host(play: Callable[..., Play], on: Callable[[str], Any]) -> None:
+    before = {name: identities(on(name)) for name in HOSTS}
+    second = play("site.yml")
+    assert second.changed == 0
+    assert {name: identities(on(name)) for name in HOSTS} == before
+    assert second.output.count("PLAY [Webservers]") == second.output.count("PLAY [Load balancer]") == 2
+    assert second.output.count("PLAY [Instance]") == 1
+
+
+def test_replica_that_never_answers_leaves_the_other_host_alone(
+    play: Callable[..., Play], dagster: Dagster, on: Callable[[str], Any]
+) -> None:
+    drop_in = "/etc/systemd/system/dagster-webserver@.service.d"
+    edge1 = on("edge1")
+    kept = on("edge2").check_output("systemctl show -p MainPID dagster-webserver@3000")
+    edge1.check_output(
+        "mkdir -p %s && printf '[Service]\\nExecStartPre=/bin/false\\n' > %s/broken.conf", drop_in, drop_in
+    )
+    try:
+        failed = play(
+            "site.yml", "-e", json.dumps({"dagster_webserver_options": {"live_data_poll_rate": 5000}}), ok=False
+        )
+        assert failed.rc != 0
+        assert on("edge2").check_output("systemctl show -p MainPID dagster-webserver@3000") == kept
+        assert dagster.get("/server_info")[0] == 200, "edge1 sends its requests to edge2"
+    finally:
+        edge1.check_output("rm -r %s && systemctl daemon-reload", drop_in)
+    play("site.yml")
+
+
+# Bad input
+
+BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "local compute logs": ({"dagster_compute_logs_shared": False}, ["compute logs are files on run", "edge1, edge2"]),
+    "budget": (
+        {"dagster_postgres_max_connections": 90},
+        ["the database takes 90 connections and the deployment may open", "webservers 2 x 3 x (1 + 5) = 36"],
+    ),
+    "the hosts' own engines": (
+        {"dagster_docker_endpoint": "unix:///run/docker.sock"},
+        ["two engines for one instance"],
+    ),
+    "half of a certificate": (
+        {"dagster_docker_tls_ca": "x"},
+        ["dagster_docker_tls_client_cert, dagster_docker_tls_client_key must be set as well"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(play: Callable[..., Play], on: Callable[[str], Any], name: str) -> None:
+    variables, words = BAD[name]
+    before = {host: identities(on(host)) for host in HOSTS}
+    refused = play("site.yml", "-e", json.dumps(variables), ok=False)
+    text = " ".join(refused.output.split())
+    assert refused.rc != 0
+    assert refused.changed == 0
+    assert not [word for word in words if word not in text], refused.output
+    assert {host: identities(on(host)) for host in HOSTS} == before

@@ -1,0 +1,140 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is wrong with certificates for the Docker engine that the user brings. On the controller, in memory only."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+CA = "dagster_docker_tls_ca"
+PAIRS = {
+    "dagster_docker_tls_cert": ("dagster_docker_tls_key", ExtendedKeyUsageOID.SERVER_AUTH, "serverAuth"),
+    "dagster_docker_tls_client_cert": (
+        "dagster_docker_tls_client_key",
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+        "clientAuth",
+    ),
+}
+
+
+def load(text: str) -> list[x509.Certificate]:
+    """The certificates of a PEM text, in order. Raises ValueError."""
+    end = "-----END CERTIFICATE-----"
+    parts = [part + end for part in text.split(end)[:-1]]
+    if not parts:
+        raise ValueError("no certificate")
+    return [x509.load_pem_x509_certificate(part.strip().encode()) for part in parts]
+
+
+def ends(certificate: x509.Certificate) -> datetime.datetime:
+    """When a certificate ends; releases of the library before 42 know it without a zone only."""
+    if hasattr(certificate, "not_valid_after_utc"):
+        return certificate.not_valid_after_utc
+    naive: datetime.datetime = certificate.not_valid_after
+    return naive.replace(tzinfo=datetime.UTC)
+
+
+def issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether issuer has signed the certificate; by its name alone where the library is older than 40."""
+    if certificate.issuer != issuer.subject:
+        return False
+    if not hasattr(certificate, "verify_directly_issued_by"):
+        return True
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except Exception:  # a signature that is wrong, or of a kind that is not supported
+        return False
+    return True
+
+
+def chained(chain: list[x509.Certificate], authorities: list[x509.Certificate]) -> bool:
+    """Whether the first of a chain leads to an authority, over the others of the chain."""
+    current, rest = chain[0], chain[1:]
+    while True:
+        if any(issued(current, authority) for authority in authorities):
+            return True
+        following = next((link for link in rest if issued(current, link)), None)
+        if following is None:
+            return False
+        current, rest = following, [link for link in rest if link is not following]
+
+
+def extension(certificate: x509.Certificate, kind: Any) -> Any:
+    """The value of an extension, None when there is none."""
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def end_problem(name: str, certificate: x509.Certificate, days: int, now: datetime.datetime) -> str:
+    """A sentence when a certificate has ended or is about to, else the empty text."""
+    end = ends(certificate)
+    if end <= now:
+        return f"{name} ended on {end:%Y-%m-%d}; bring a new one"
+    left = (end - now).days
+    if left < days:
+        return (
+            f"{name} ends on {end:%Y-%m-%d}, in {left} days; bring a new one (dagster_docker_tls_renew_days is {days})"
+        )
+    return ""
+
+
+def pair_problem(name: str, chain: list[x509.Certificate], key: str, usage: Any, usage_name: str) -> str:
+    """A sentence when a certificate has another key or is for something else, else the empty text."""
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    key_name = PAIRS[name][0]
+    try:
+        public = load_pem_private_key(key.strip().encode(), None).public_key().public_bytes(*form)
+    except (ValueError, TypeError):
+        return f"{key_name} is no private key in PEM form without a passphrase"
+    if public != chain[0].public_key().public_bytes(*form):
+        return f"{key_name} does not belong to {name}"
+    usages = extension(chain[0], x509.ExtendedKeyUsage)
+    if usages is not None and usage not in usages:
+        return f"{name} is not for {usage_name} (extended key usage)"
+    return ""
+
+
+def brought_problems(values: Mapping[str, Any], address: str = "", now: datetime.datetime | None = None) -> list[str]:
+    """Sentences about the brought certificates; address is where clients reach the engine with the brought one."""
+    given = {name: str(values.get(name) or "") for name in [CA, *PAIRS, *(pair[0] for pair in PAIRS.values())]}
+    if not any(given.values()):
+        return []
+    client = ["dagster_docker_tls_ca", "dagster_docker_tls_client_cert", "dagster_docker_tls_client_key"]
+    server = ["dagster_docker_tls_cert", "dagster_docker_tls_key"]
+    needed = client + (server if any(given[name] for name in server) else [])
+    missing = [name for name in needed if not given[name]]
+    if missing:
+        return [f"{', '.join(missing)} must be set as well, because {next(filter(given.get, given))} is"]
+    now = now or datetime.datetime.now(datetime.UTC)
+    days = int(values["dagster_docker_tls_renew_days"])
+    problems, chains = [], {}
+    for name in [CA, *PAIRS]:
+        if given[name]:
+            try:
+                chains[name] = load(given[name])
+            except ValueError:
+                problems.append(f"{name} holds no certificate in PEM form")
+    for name, chain in chains.items():
+        problems.append(next(filter(None, (end_problem(name, link, days, now) for link in chain)), ""))
+        if name == CA:
+            continue
+        key_name, usage, usage_name = PAIRS[name]
+        problems.append(pair_problem(name, chain, given[key_name], usage, usage_name))
+        if CA in chains and not chained(chain, chains[CA]):
+            problems.append(f"{name} was not signed by dagster_docker_tls_ca")
+    if address and PAIRS.keys() & chains.keys() >= {"dagster_docker_tls_cert"}:
+        names = extension(chains["dagster_docker_tls_cert"][0], x509.SubjectAlternativeName) or []
+        listed = [str(name.value) for name in names]
+        if address not in listed:
+            problems.append(
+                f"dagster_docker_tls_cert is for {', '.join(listed) or 'no name'}; webservers and daemon reach "
+                f"the engine at {address} (dagster_address)"
+            )
+    return list(filter(None, problems))
