@@ -353,7 +353,7 @@ def test_budget_of_connections(action: Preflight) -> None:
     assert found["live"] is False
     (problem,) = action.refused(dagster_postgres_max_connections="90")
     assert problem.startswith("the database takes 90 connections and the deployment may open 102 (webservers 2 x 3 x")
-    external = {"dagster_database_host": "db.example.com"}
+    external = {"dagster_database_host": "db.example.com", "dagster_daemon_fencing": "lease_only"}
     action.run({"database": []}, **external)
     assert action.refused({"database": []}, dagster_postgres_max_connections=90, **external)
 
