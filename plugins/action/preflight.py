@@ -133,7 +133,7 @@ class ActionModule(ActionBase):
         topology.update({key: values[name] for key, name in check.TOPOLOGY_VARIABLES.items() if name in variables})
         connect = (
             [{"host": external, "port": int(values["dagster_database_port"])}]
-            if external and roles != ["nginx"]
+            if external and roles != list(check.ROLES["proxy"])
             else []
         )
         began = time.time()

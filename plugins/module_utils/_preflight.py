@@ -28,7 +28,7 @@ ROLES = {
     "daemon": ("instance", "daemon"),
     "code": ("docker", "code_location"),
     "run": ("docker", "code_location"),
-    "proxy": ("nginx",),
+    "proxy": ("haproxy", "nginx"),
 }
 # What the test suite runs; anything else is not called supported.
 SUPPORTED_SYSTEMS = {"debian": ("bookworm",)}
@@ -46,7 +46,7 @@ TOPOLOGY_VARIABLES = {
     "code_endpoints": "dagster_code_endpoints",
     "code_publish_address": "dagster_code_publish_address",
     "webserver_bind": "dagster_webserver_bind",
-    "webserver_addresses": "dagster_nginx_webservers",
+    "webserver_addresses": "dagster_haproxy_webservers",
     "docker_endpoint": "dagster_docker_endpoint",
     "docker_tls_address": "dagster_docker_tls_address",
     "docker_ca_host": "dagster_docker_ca_host",
@@ -563,9 +563,19 @@ def wanted_ports(
     if host in groups["database"]:
         want_variable("dagster_database_port", ["0.0.0.0"], "postgresql@")
     if host in groups["webserver"]:
-        for port in variables["dagster_webserver_ports"]:
-            want("dagster_webserver_ports", port, [bind], "dagster-webserver@")
-        want_variable("dagster_webserver_read_only_port", [bind], "dagster-webserver-read-only@")
+        offset = int(variables["dagster_webserver_agent_offset"])
+        replicas = [
+            ("dagster_webserver_ports", port, "dagster-webserver@") for port in variables["dagster_webserver_ports"]
+        ]
+        name = "dagster_webserver_read_only_port"
+        replicas += [(name, variables[name], "dagster-webserver-read-only@")] if str(variables[name]) != "0" else []
+        for variable, port, unit in replicas:
+            want(variable, port, [bind], unit)
+        for variable, port, unit in {
+            port_of(port): (variable, port_of(port), unit) for variable, port, unit in replicas
+        }.values():
+            if port:
+                want(f"{variable} + dagster_webserver_agent_offset", port + offset, [bind], unit)
     if host in groups["proxy"]:
         listen = nginx_addresses(variables)
         want_variable("dagster_nginx_port", listen, "nginx.service")

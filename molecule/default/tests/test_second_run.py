@@ -24,7 +24,7 @@ def test_check_mode_says_nothing_to_do(play: Callable[..., Play], host: Any) -> 
 
 
 def test_drift_is_shown_and_mended(play: Callable[..., Play], host: Any) -> None:
-    host.check_output("sed -i 's/max_fails=2/max_fails=9/' /etc/nginx/conf.d/dagster.conf")
+    host.check_output("sed -i 's/max_fails=0/max_fails=9/' /etc/nginx/conf.d/dagster.conf")
     host.check_output("sed -i 's/enabled: false/enabled: true/' /etc/dagster/dagster.yaml")
     host.check_output("chmod 0644 /etc/dagster/pgpass")
     host.check_output("docker update --memory 300m --memory-swap 300m dagster-code-pipeline")
@@ -37,7 +37,7 @@ def test_drift_is_shown_and_mended(play: Callable[..., Play], host: Any) -> None
 
     mended = play("site.yml")
     assert mended.changed >= 5
-    assert "max_fails=2" in host.file("/etc/nginx/conf.d/dagster.conf").content_string
+    assert "max_fails=0" in host.file("/etc/nginx/conf.d/dagster.conf").content_string
     assert "enabled: true\n" not in host.check_output("grep -A1 telemetry: /etc/dagster/dagster.yaml") + "\n"
     assert host.file("/etc/dagster/pgpass").mode == 0o600
     assert host.check_output("docker inspect -f '{{.HostConfig.Memory}}' dagster-code-pipeline") == "0"

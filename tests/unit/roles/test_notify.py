@@ -25,6 +25,7 @@ notify = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(notify)
 notify.START_PERIOD = notify.ALIVE_PERIOD = 0.05
 notify.TIMEOUT = 1.0
+notify.SETTLE_PERIOD = 0.5
 sys.exit(notify.main(sys.argv))
 """
 # A server that answers as the file named by its argument says: a status, "garbage" or "silence".
@@ -59,8 +60,9 @@ class Service:
         self.address = address
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+            self.port, agent = sorted((one.getsockname()[1], other.getsockname()[1]))
+        self.offset = agent - self.port
         self.url = f"http://127.0.0.1:{self.port}/dagster/server_info"
         self.processes: list[subprocess.Popen[str]] = []
 
@@ -72,8 +74,14 @@ class Service:
     def start(self, *command: str) -> subprocess.Popen[str]:
         command = command or (sys.executable, "-c", SERVER, str(self.port), str(self.script))
         process = subprocess.Popen(
-            [sys.executable, "-c", QUICK, str(PROGRAM), self.url, *command],
-            env={**os.environ, **SHARED, "NOTIFY_SOCKET": self.address, "http_proxy": "http://127.0.0.1:1"},
+            [sys.executable, "-c", QUICK, str(PROGRAM), self.url, "127.0.0.1", str(self.offset), *command],
+            env={
+                **os.environ,
+                **SHARED,
+                "NOTIFY_SOCKET": self.address,
+                "RUNTIME_DIRECTORY": str(self.folder),
+                "http_proxy": "http://127.0.0.1:1",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -89,6 +97,15 @@ class Service:
             return self.socket.recv(1000).decode()
         except TimeoutError:
             return ""
+
+    def asked(self) -> str:
+        """What a load balancer is told, empty when nobody answers."""
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.port + self.offset), 1) as connection,
+        ):
+            return connection.makefile().read()
+        return ""
 
     def forget(self) -> None:
         """Drops what has been sent so far."""
@@ -160,6 +177,48 @@ def test_no_watchdog_while_the_server_is_ill(service: Service, answer: str) -> N
     assert service.hears() == "WATCHDOG=1", "the watcher is still there"
 
 
+def told(service: Service, expected: str) -> bool:
+    deadline = time.monotonic() + 5
+    while service.asked() != expected:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_load_balancers_hear_when_the_server_is_ready_and_when_it_drains(service: Service) -> None:
+    service.answer("503")
+    service.start()
+    assert told(service, "drain\n")
+    service.answer("200")
+    assert told(service, "ready\n")
+    since = time.monotonic()
+    assert service.hears().startswith("READY=1")
+    assert time.monotonic() - since > 0.3, "whoever has asked gets the time to ask again"
+    (service.folder / "draining").touch()
+    assert told(service, "drain\n")
+    (service.folder / "draining").unlink()
+    assert told(service, "ready\n")
+
+
+def test_server_is_ready_at_once_when_no_load_balancer_asks(service: Service) -> None:
+    service.answer("503")
+    service.start()
+    time.sleep(1)
+    service.answer("200")
+    since = time.monotonic()
+    assert service.hears().startswith("READY=1")
+    assert time.monotonic() - since < 0.45
+
+
+def test_port_of_the_agent_that_is_taken(service: Service) -> None:
+    with socket.create_server(("127.0.0.1", service.port + service.offset)):
+        process = service.start()
+        assert service.hears().startswith("READY=1"), "the server runs all the same"
+    os.kill(process.pid, 9)
+    assert "no agent check on 127.0.0.1 port" in process.communicate(timeout=10)[0]
+
+
 def test_watcher_ends_with_the_server(service: Service) -> None:
     process = service.start()
     assert service.hears().startswith("READY=1")
@@ -189,14 +248,14 @@ def test_usage() -> None:
     argv = [sys.executable, str(PROGRAM), "http://x"]
     done = subprocess.run(argv, env={**os.environ, **SHARED}, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "notify URL COMMAND" in done.stderr
+    assert "notify URL ADDRESS OFFSET COMMAND" in done.stderr
 
 
 def test_without_systemd(tmp_path: Path) -> None:
     """By hand, where nobody listens, the server runs all the same."""
     environment = {**{name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}, **SHARED}
     done = subprocess.run(
-        [sys.executable, PROGRAM, "http://127.0.0.1:1/", sys.executable, "-c", "print('up')"],
+        [sys.executable, PROGRAM, "http://127.0.0.1:1/", "127.0.0.1", "0", sys.executable, "-c", "print('up')"],
         env=environment,
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -217,7 +276,7 @@ def test_credential_becomes_the_servers_password_file(tmp_path: Path) -> None:
         "subprocess.run(['cat', path])"
     )
     done = subprocess.run(
-        [sys.executable, PROGRAM, "http://127.0.0.1:1/", sys.executable, "-c", script],
+        [sys.executable, PROGRAM, "http://127.0.0.1:1/", "127.0.0.1", "0", sys.executable, "-c", script],
         env={**os.environ, **SHARED, "CREDENTIALS_DIRECTORY": str(tmp_path)},
         stdout=subprocess.PIPE,
         text=True,

@@ -24,6 +24,7 @@ VARIABLES: dict[str, Any] = {
     "dagster_webserver_bind": "127.0.0.1",
     "dagster_webserver_ports": [3000, 3001],
     "dagster_webserver_read_only_port": 0,
+    "dagster_webserver_agent_offset": 10000,
     "dagster_webserver_path_prefix": "",
     "dagster_nginx_listen": "127.0.0.1",
     "dagster_nginx_port": 8080,
@@ -432,12 +433,15 @@ def test_ports_of_a_host() -> None:
     assert found == {
         "dagster_database_port": 5432,
         "dagster_webserver_ports": 3001,
+        "dagster_webserver_ports + dagster_webserver_agent_offset": 13001,
         "dagster_webserver_read_only_port": 3009,
+        "dagster_webserver_read_only_port + dagster_webserver_agent_offset": 13009,
         "dagster_nginx_port": 8080,
         "dagster_nginx_read_only_port": 8081,
         "dagster_code_locations[etl].port": 4000,
     }
-    assert [entry["port"] for entry in check.wanted_ports("a", ONE, VARIABLES)] == [5432, 3000, 3001, 8080, 4000]
+    found_ports = [entry["port"] for entry in check.wanted_ports("a", ONE, VARIABLES)]
+    assert found_ports == [5432, 3000, 3001, 13000, 13001, 8080, 4000]
     assert check.wanted_ports("b", ONE, VARIABLES) == []
 
 
