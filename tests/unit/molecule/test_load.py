@@ -48,7 +48,7 @@ class Stub:
         self._loop.close()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        if request.headers.get("Upgrade", "").lower() == "websocket":
+        if request.headers.get("Upgrade", "").lower() == "websocket" and self.status == 200:
             return await self._page(request)
         self.seen += 1
         await request.read()
@@ -67,7 +67,7 @@ class Stub:
                 await socket.send_json({"type": "ka"})  # not an answer
                 await socket.send_json({"type": "connection_ack"})
                 answered += 1
-                if answered == self.most_pings:
+                if 0 < self.most_pings <= answered:
                     await socket.close(code=1012)
             else:
                 self.tasks.append(kind)
