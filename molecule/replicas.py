@@ -113,7 +113,9 @@ class Replica:
 
     def drain(self, drained: bool) -> None:
         """Leaves the rotation, or comes back, without a restart: what its unit does before it stops."""
-        path = f"/run/dagster-webserver-{self.port}/draining"
+        folder = self.edge(f"systemctl show -p RuntimeDirectory --value {self.unit}").strip()
+        assert folder, f"{self.unit} has no RuntimeDirectory, so nothing tells it to drain"
+        path = f"/run/{folder}/draining"
         self.edge(f"touch {path}" if drained else f"rm -f {path}")
 
 

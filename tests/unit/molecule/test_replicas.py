@@ -27,9 +27,11 @@ class FakeEdge(Edge):
 
     def __init__(self, answers: dict[str, str]) -> None:
         self.name, self.address, self.answers = "edge1", "10.0.0.1", answers
+        self.asked: list[str] = []
 
     def __call__(self, command: str, *words: str) -> str:
         text = " ".join((command, *words))
+        self.asked.append(text)
         return next(answer for part, answer in self.answers.items() if part in text)
 
 
@@ -58,3 +60,13 @@ def test_cpu_of_the_control_group_or_of_the_process(shown: str) -> None:
     stat = "41 (dagster web) S 1 41 41 0 -1 4194560 9 0 0 0 200 50 0 0 20 0 5 0 99\n100\n"
     edge = FakeEdge({"CPUUsageNSec": shown, "MainPID": "41", "/proc/41/stat": stat})
     assert Replica(edge, 3000).cpu == 2.5
+
+
+def test_drain_is_the_file_of_the_unit() -> None:
+    edge = FakeEdge({"RuntimeDirectory": "dagster-webserver@3000\n", "": ""})
+    Replica(edge, 3000).drain(True)
+    assert edge.asked[-1] == "touch /run/dagster-webserver@3000/draining"
+    Replica(edge, 3000).drain(False)
+    assert edge.asked[-1] == "rm -f /run/dagster-webserver@3000/draining"
+    with pytest.raises(AssertionError, match="no RuntimeDirectory"):
+        Replica(FakeEdge({"": ""}), 3000).drain(True)
