@@ -1,0 +1,285 @@
+"""Restarts and faults of the webserver replicas while clients ask both edges.
+
+No client tries anything twice (molecule/load.py), so that a failed request is one that a user would have seen.
+LOAD_REQUESTS and LOAD_LAUNCHES say how many requests a rolling restart has to carry at least, LOAD_ROUNDS how often the
+faults that take seconds are repeated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import testinfra
+from deployment import RIG, Dagster, until
+from figures import record
+from load import GETS, POSTS, Ask, Load, cost_of_replicas, deviation
+from replicas import Edge, Replica, in_rotation, leaves, requests, returns
+
+REQUESTS = int(os.environ.get("LOAD_REQUESTS", "5000"))
+LAUNCHES = int(os.environ.get("LOAD_LAUNCHES", "100"))
+ROUNDS = int(os.environ.get("LOAD_ROUNDS", "2"))
+PAGES = 4
+LONG = 600.0  # seconds that a load may take on a busy machine
+
+# HAProxy asks /server_info every 10 s, again 5 s after a failure, waits 3 s for an answer, and takes a replica out at
+# the second failure. The rest is for the look at it.
+OUT = 10 + 3 + 5 + 3 + 2
+# systemd's watchdog, fed by a probe each 30 s, kills 90 s after the last answer, and RestartSec=5 comes after it.
+WATCHDOG = 90 + 5
+START = 30.0  # seconds that a replica may take to its first answer on a busy machine
+BACK = 5.0  # seconds that an open page may be cut off
+EQUAL = 10.0  # percent that a replica's part of the requests may be away from an equal one
+CHEAPER = 1.15  # what a request may cost with all replicas, for what it costs with one
+
+
+@pytest.fixture(scope="module")
+def edges(connections: dict[str, dict[str, str]]) -> list[Edge]:
+    return [Edge(name, connections[name]["ansible_host"]) for name in ("edge1", "edge2")]
+
+
+@pytest.fixture(scope="module")
+def replicas(edges: list[Edge]) -> list[Replica]:
+    """In the order in which a play restarts them."""
+    found = [replica for edge in edges for replica in edge.replicas()]
+    assert {replica.edge.name for replica in found} == {edge.name for edge in edges}
+    return found
+
+
+@pytest.fixture(scope="module")
+def urls(edges: list[Edge]) -> list[str]:
+    return [f"http://{edge.address}:8080" for edge in edges]
+
+
+@pytest.fixture
+def dagster(urls: list[str]) -> Dagster:
+    return Dagster(urls[0])
+
+
+@pytest.fixture(autouse=True)
+def everything_serves(edges: list[Edge], replicas: list[Replica]) -> None:
+    """No test starts with what the one before has left."""
+    returns(edges, replicas)
+
+
+@contextlib.contextmanager
+def under_load(urls: list[str], **more: Any) -> Iterator[Load]:
+    """A load with all its pages open and each client at work."""
+    with Load(urls, **more) as running:
+        until(lambda: len(running.open) == running.pages, 30, "all pages are open", every=0.1)
+        running.wait(2 * len(running.clients), LONG)
+        assert not running.failures, running.summary()
+        yield running
+
+
+def rolling_restart(running: Load, replicas: list[Replica]) -> float:
+    """One after the other, as role webserver does it; seconds that it took. Each is a phase of the load."""
+    since = time.monotonic()
+    for replica in replicas:
+        running.phase = f"restart of {replica}"
+        pid = replica.pid
+        replica.systemctl("restart")
+        assert replica.pid != pid
+    took = time.monotonic() - since
+    running.phase = "after"
+    for replica in replicas:
+        assert running.sent(f"restart of {replica}") > 0, f"no request while {replica} restarted: {running.summary()}"
+    return took
+
+
+# The client notices
+
+
+def test_client_notices_that_nobody_answers(urls: list[str], edges: list[Edge], replicas: list[Replica]) -> None:
+    """The control of all that follows: requests of both kinds fail and are counted, and pages are cut off."""
+    dead = "no replica"
+    with under_load(urls, pages=PAGES) as running:
+        running.phase = "stop"
+        try:
+            for replica in replicas[:-1]:
+                replica.systemctl("stop")
+            running.phase = "stop of the last one"
+            replicas[-1].systemctl("stop")
+            running.phase = dead  # from here on nobody answers at all
+            time.sleep(1)
+            until(lambda: running.failed("GET", dead) and running.failed("POST", dead), 30, "both kinds fail")
+        finally:
+            running.phase = "start"
+            for replica in replicas:
+                replica.systemctl("start")
+        returns(edges, replicas)
+        until(lambda: len(running.open) == PAGES, 30, "all pages are back", every=0.1)
+    assert not running.failed(phase="stop"), "as long as one is left it answers for both"
+    assert len({outage.client for outage in running.outages}) == PAGES, running.summary()
+    assert running.longest_outage > 1, running.summary()
+
+
+# Restarts
+
+
+def test_rolling_restart_fails_nothing(urls: list[str], edges: list[Edge], replicas: list[Replica]) -> None:
+    with under_load(urls, pages=PAGES) as running:
+        running.phase, before, quiet = "quiet", requests(edges), running.requests
+        running.wait(quiet + 500, LONG)
+        unequal = deviation(before, requests(edges))
+        took = rolling_restart(running, replicas)
+        running.wait(REQUESTS, LONG)
+        until(lambda: len(running.open) == PAGES, 30, "all pages are back", every=0.1)
+    name = "rolling restart of all replicas"
+    record(f"{name}: failed requests", len(running.failures), bound=0, of=running.requests)
+    record(f"{name}: longest time that an open page was cut off", running.longest_outage, "s", BACK)
+    record(f"{name}: duration", took, "s")
+    record("requests of a quiet time: distance of a replica's part from an equal one", unequal, "%", EQUAL)
+    assert running.requests >= REQUESTS
+    assert not running.failures, running.summary()
+    # The control for the pages: each replica had some, and its restart did cut them off.
+    assert running.outages, "no page noticed a restart"
+    assert all(outage.back for outage in running.outages), running.summary()
+    assert running.longest_outage <= BACK, running.summary()
+
+
+def test_launches_during_a_rolling_restart(urls: list[str], dagster: Dagster, replicas: list[Replica]) -> None:
+    """Each answer is a run and each run has an answer; the daemons are stopped meanwhile, so that all stay queued."""
+    mark = f"load-{uuid.uuid4()}"
+    clients, seconds = 4, 60.0  # about as long as two restarts take
+    with daemons_stopped():
+        try:
+            asks = [[launch(mark)]] * clients
+            pause = clients * seconds / LAUNCHES
+            with under_load(urls, clients=asks, pause=pause, limit=10 * LAUNCHES) as running:
+                rolling_restart(running, replicas)
+                running.wait(LAUNCHES, LONG)
+            launched = [answer["data"]["launchRun"] for answer in running.answers]
+            answered = [one["run"]["runId"] for one in launched if one["__typename"] == "LaunchRunSuccess"]
+            created = tagged(dagster, mark)
+        finally:
+            cancel(dagster, mark)
+    unlike = len(set(created) ^ set(answered)) + len(answered) - len(set(answered))
+    name = "rolling restart with launches meanwhile"
+    record(f"{name}: answers without a run, and runs without an answer", unlike, bound=0, of=len(answered))
+    record(f"{name}: failed launches", running.requests - len(answered), bound=0, of=running.requests)
+    assert len(answered) >= LAUNCHES, running.summary()
+    assert sorted(created) == sorted(answered), running.summary()
+    assert running.requests == len(answered), [*running.failures, *(one for one in launched if "run" not in one)][:5]
+
+
+def launch(mark: str) -> Ask:
+    """The launch of a run that the count finds again."""
+    selector = {"repositoryLocationName": "pipeline", "repositoryName": "__repository__", "jobName": "orders_report"}
+    tags = {"tags": [{"key": "load", "value": mark}]}
+    query = (
+        "mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename"
+        " ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"
+    )
+    params = {"selector": selector, "runConfigData": {}, "executionMetadata": tags}
+    return Ask("POST", "/graphql", {"query": query, "variables": {"params": params}}, keep=True)
+
+
+def tagged(dagster: Dagster, mark: str, *statuses: str) -> list[str]:
+    """The runs with a mark, in any of the statuses or at all."""
+    wanted = {"tags": [{"key": "load", "value": mark}], **({"statuses": list(statuses)} if statuses else {})}
+    query = (
+        "query($filter: RunsFilter!) { runIdsOrError(filter: $filter, limit: 100000) { ... on RunIds { results } } }"
+    )
+    found: list[str] = dagster.query(query, filter=wanted)["runIdsOrError"]["results"]
+    return found
+
+
+def cancel(dagster: Dagster, mark: str) -> None:
+    """No run of the load is left for the daemon."""
+    query = "mutation($ids: [String!]!) { terminateRuns(runIds: $ids) { __typename } }"
+    queued = tagged(dagster, mark, "QUEUED")
+    for start in range(0, len(queued), 20):
+        dagster.query(query, ids=queued[start : start + 20])
+    assert tagged(dagster, mark, "QUEUED", "STARTING", "STARTED", "CANCELING") == []
+
+
+@contextlib.contextmanager
+def daemons_stopped() -> Iterator[None]:
+    hosts = [testinfra.get_host(f"ansible://{name}?ansible_inventory={RIG}", sudo=True) for name in ("ctl1", "ctl2")]
+    try:
+        for host in hosts:
+            host.check_output("systemctl stop dagster-daemon")
+        yield
+    finally:
+        for host in hosts:
+            host.check_output("systemctl start dagster-daemon")
+
+
+# Faults
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_killed_replica(urls: list[str], edges: list[Edge], replicas: list[Replica], number: int) -> None:
+    """Only a POST that was on its way fails. A GET goes on to the next replica, a POST could be done twice."""
+    victim = replicas[number % len(replicas)]
+    pid, before = victim.pid, requests(edges)
+    # The POSTs come without a pause, so that some are on their way to the victim.
+    with under_load(urls, clients=[GETS] * 4 + [POSTS] * 4, pause=0) as running:
+        had = requests(edges)[victim.address] - before[victim.address]
+        running.phase, earliest = "kill", time.monotonic()
+        victim.systemctl("kill --kill-whom=main -s KILL")
+        latest = time.monotonic()
+        until(lambda: victim.ready and victim.pid not in ("0", pid), START + 10, f"{victim} runs again", every=0.2)
+    gets, posts = running.failed("GET"), running.failed("POST")
+    name = "kill -9 of a replica"
+    record(f"{name}: failed GETs", len(gets), bound=0, of=running.sent("kill", "GET"))
+    record(f"{name}: failed POSTs, of 4 clients", len(posts), bound=4, of=running.sent("kill", "POST"))
+    assert had > 0, f"{victim} had no requests: the kill would prove nothing"
+    assert not gets, running.summary()
+    assert all(post.began <= latest and post.ended >= earliest for post in posts), running.summary()
+    assert len({post.client for post in posts}) == len(posts), running.summary()
+
+
+def test_frozen_replica(urls: list[str], edges: list[Edge], replicas: list[Replica]) -> None:
+    victim = replicas[-1]
+    pid, name = victim.pid, "SIGSTOP of a replica"
+    assert all(in_rotation(edges, victim))
+    victim.systemctl("kill --kill-whom=main -s STOP")
+    since = time.monotonic()
+    try:
+        out = leaves(edges, victim, OUT + 10)
+        record(f"{name}: out of rotation", out, "s", OUT)
+        # The control: it is still frozen, so whoever answers now is another one.
+        assert victim.edge(f"ps -o stat= -p {pid}").strip().startswith("T")
+        with Load(urls, limit=500) as running:
+            running.wait(500, LONG)
+        record(f"{name}: failed requests while it is out", len(running.failures), bound=0, of=running.requests)
+        until(lambda: victim.pid not in ("0", pid), WATCHDOG + 30, "systemd starts it again", every=0.5)
+        restarted = time.monotonic() - since
+        record(f"{name}: a new process", restarted, "s", WATCHDOG)
+        until(lambda: victim.ready, START + 30, "it answers", every=0.2)
+        answers = time.monotonic() - since
+        record(f"{name}: the new process answers", answers, "s", WATCHDOG + START)
+    finally:
+        victim.edge.host.run(f"kill -CONT {pid}")
+    record(f"{name}: back in rotation after that", returns(edges, [victim]), "s")
+    assert not running.failures, running.summary()
+    assert out <= OUT
+    assert restarted <= WATCHDOG
+    assert answers <= WATCHDOG + START
+
+
+# What a second replica costs: figures, because a busy machine is no verdict.
+
+
+def test_cost_of_a_second_replica(urls: list[str], edges: list[Edge], replicas: list[Replica]) -> None:
+    def only_one(alone: bool) -> None:
+        for replica in replicas[1:]:
+            replica.drain(alone)
+        for replica in replicas[1:]:
+            if alone:
+                leaves(edges, replica)
+        if not alone:
+            returns(edges, replicas)
+
+    found = cost_of_replicas(urls, lambda: sum(replica.cpu for replica in replicas), only_one)
+    record("CPU of a request, one replica", found["one"], "ms")
+    record(f"CPU of a request, {len(replicas)} replicas", found["all"], "ms")
+    record(f"CPU of a request, {len(replicas)} replicas against one", found["ratio"], "x", CHEAPER)
+    assert min(found.values()) > 0
