@@ -21,4 +21,7 @@ done < <(awk '$2 ~ "^/sys/fs/cgroup"' /proc/mounts)
 # Each host has its own identity, as a freshly installed machine has.
 [ -s /etc/ssh/ssh_host_ed25519_key ] || ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
 
+# As on any machine that systemd boots itself: what is mounted for one service (its credentials) shows in its namespace.
+mount --make-rshared /
+
 exec /sbin/init "$@"
