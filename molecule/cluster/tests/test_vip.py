@@ -116,25 +116,26 @@ def test_keepalived_is_killed_and_comes_back(shared: Shared, holder: str) -> Non
     shared.stays_at(shared.holders[0], 5)
 
 
-def test_somebody_holds_it_when_no_replica_is_ready(shared: Shared, holder: str) -> None:
+@pytest.mark.usefixtures("holder")
+def test_somebody_holds_it_when_no_replica_is_ready(shared: Shared) -> None:
+    """It may move once: one proxy notices up to two seconds before the other."""
     for name in PROXIES:
         shared.run(name, "systemctl stop dagster-webserver@3000")
     try:
         until(lambda: shared.answer() == 503, 15, "the edge says that nobody is ready")
-        end = time.monotonic() + 10
+        time.sleep(10)
+        end = time.monotonic() + 5
         while time.monotonic() < end:
             assert shared.answer() == 503
-            time.sleep(0.2)
-        assert shared.holders == [holder]
+            time.sleep(0.1)
+        assert len(shared.holders) == 1
     finally:
         for name in PROXIES:
             shared.run(name, "systemctl start --no-block dagster-webserver@3000")
     until(lambda: shared.answer() == 200, 90, "a replica is ready")
 
 
-def test_proxies_that_listen_on_the_shared_address_alone(
-    play: Callable[..., Play], shared: Shared, holder: str
-) -> None:
+def test_proxies_that_listen_on_the_shared_address_alone(play: Callable[..., Play], shared: Shared) -> None:
     """The one that does not hold it has nginx ready on it all the same."""
     play("site.yml", "-e", json.dumps({"dagster_nginx_listen": shared.address}))
     until(lambda: shared.answer() == 200 and len(shared.holders) == 1, 15, "one proxy holds the address")
