@@ -141,15 +141,15 @@ class Dagster:
 def identities(host: Any) -> dict[str, str]:
     """What a second run must leave alone: main processes, containers and the files that we write."""
     units = host.check_output(
-        "systemctl show -p Id,MainPID,ExecMainStartTimestampMonotonic 'dagster-*' nginx docker 'postgresql@*' "
-        "| paste -sd' '"
+        "systemctl show -p Id,MainPID,ExecMainStartTimestampMonotonic 'dagster-*' nginx keepalived docker"
+        " 'postgresql@*' | paste -sd' '"
     )
     containers = host.check_output(
         "! command -v docker >/dev/null ||"
         " docker ps -a --no-trunc --filter label=dataops.dagster.location --format '{{.ID}} {{.Names}}'"
     )
     files = host.check_output(
-        "find /etc/dagster /etc/nginx /etc/docker /etc/postgresql /etc/systemd/system /opt/dagster/current"
-        " -printf '%p %T@ %m %U %G %l\\n' | sort | sha256sum"
+        "find /etc/dagster /etc/nginx /etc/keepalived /etc/docker /etc/postgresql /etc/systemd/system "
+        "/opt/dagster/current -printf '%p %T@ %m %U %G %l\\n' | sort | sha256sum"
     )
     return {"units": units, "containers": containers, "files": files}

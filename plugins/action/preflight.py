@@ -117,6 +117,9 @@ class ActionModule(ActionBase):
         budget = check.connection_budget(groups, values, config)
         problems += check.compute_log_problems(groups, values, config)
         services = sorted({*groups["webserver"], *groups["daemon"]})
+        if host in groups["proxy"]:
+            vips = self._of_each(groups["proxy"], "dagster_nginx_vip", variables)
+            problems += check.vip_problems(groups, addresses, values, vips)
         problems += check.version_problems(self._of_each(services, "dagster_version", variables))
         endpoints = self._of_each(services, "dagster_docker_endpoint", variables)
         problems += check.engine_problems(host, groups, values, endpoints)
@@ -144,7 +147,8 @@ class ActionModule(ActionBase):
                 "paths": [
                     f"{values['dagster_install_dir']}/{values['dagster_version']}/.complete{suffix}"
                     for suffix in ("", *(f"-{name}" for name in values["dagster_libraries"]))
-                ],
+                ]
+                + [check.VIP_PROGRAM, check.KEEPALIVED_CONFIG] * (host in groups["proxy"]),
                 "certificates": topology["certificates"],
                 "resolve": check.names_to_resolve(host, addresses),
             },
@@ -160,6 +164,12 @@ class ActionModule(ActionBase):
         tls = topology["docker_tls_address"]
         wanted = check.wanted_ports(host, groups, values, bind=bind, publish=publish, tls=tls)
         problems += check.taken_port_problems(wanted, facts["listeners"])
+        if host in groups["proxy"]:
+            given = values["dagster_nginx_vip_interface"]
+            topology["nginx_vip_interface"] = given or check.interface_of(
+                topology["nginx_address"], facts.get("networks", {})
+            )
+            problems += check.vip_host_problems(topology, values, facts.get("paths", []))
         problems += check.foreign_engine_problems(host, groups, values, facts["packages"])
         problems += check.memory_problems(host, groups, values, facts["memory_mb"])
         problems += [f"dagster_database_host: {error}" for error in facts["connect_errors"]]

@@ -47,6 +47,8 @@ TOPOLOGY_VARIABLES = {
     "code_publish_address": "dagster_code_publish_address",
     "webserver_bind": "dagster_webserver_bind",
     "webserver_addresses": "dagster_haproxy_webservers",
+    "nginx_address": "dagster_nginx_address",
+    "nginx_peers": "dagster_nginx_peers",
     "docker_endpoint": "dagster_docker_endpoint",
     "docker_tls_address": "dagster_docker_tls_address",
     "docker_ca_host": "dagster_docker_ca_host",
@@ -55,6 +57,9 @@ TOPOLOGY_VARIABLES = {
 FOREIGN_ENGINES = {"docker-ce", "moby-engine"}
 CLOCK_TOLERANCE = 60  # seconds
 DEFAULT_ENDPOINT = "unix:///run/docker.sock"
+# What shows that role nginx has set keepalived up, and what anybody may have set it up with.
+VIP_PROGRAM = "/usr/local/lib/dagster/edge.sh"
+KEEPALIVED_CONFIG = "/etc/keepalived/keepalived.conf"
 # Where role docker keeps the engine's certificates.
 ENGINE_TLS = "/etc/docker/tls"
 # Connections to the database: Dagster's storages, the default pool of a webserver above its one fixed connection, and
@@ -332,6 +337,108 @@ def compute_log_problems(
     ]
 
 
+def vip_problems(
+    groups: Mapping[str, list[str]],
+    addresses: Mapping[str, str],
+    variables: Mapping[str, Any],
+    vips: Mapping[str, str],
+) -> list[str]:
+    """Sentences about the address that the proxies share; vips is the dagster_nginx_vip of each proxy."""
+    if len(set(vips.values())) > 1:
+        listed = ", ".join(f"{vip or 'none'} on {name}" for name, vip in vips.items())
+        return [f"dagster_nginx_vip differs between the proxies ({listed}); they share one"]
+    text = str(variables["dagster_nginx_vip"])
+    if not text:
+        return []
+    address = vip_address(text)
+    if not address:
+        return [
+            f"dagster_nginx_vip is {text}; it is an IPv4 address with the length of its network's prefix, for example "
+            "10.0.0.10/24"
+        ]
+    problems = [
+        f"dagster_nginx_vip is {text}, the address of {name}; it is one that no host has of its own"
+        for name, known in sorted(addresses.items())
+        if known == address
+    ]
+    proxies = {name: addresses[name] for name in groups["proxy"]}
+    if len(proxies) == 1:
+        problems.append(
+            f"dagster_nginx_vip is set, but {groups['proxy'][0]} is the only host of group dagster_proxy; an address "
+            "is shared by two or more. Leave it out"
+        )
+    for name, known in proxies.items():
+        if not is_ipv4(known):
+            problems.append(
+                f"dagster_nginx_vip needs the IPv4 address of each proxy, and {name} is known as {known}; give it a "
+                "dagster_address"
+            )
+    listen = nginx_addresses({**variables, "dagster_nginx_vip": ""})
+    if not {address, *WILDCARDS}.intersection(listen):
+        problems.append(
+            f"dagster_nginx_vip is {text}, but dagster_nginx_listen is {', '.join(listen)} and nothing would answer "
+            f"there; set dagster_nginx_listen to {address}, or to 0.0.0.0"
+        )
+    router = int(variables["dagster_nginx_vip_router_id"])
+    if not 1 <= router <= 255:
+        problems.append(f"dagster_nginx_vip_router_id is {router}; it is a number from 1 to 255")
+    return problems
+
+
+def vip_host_problems(topology: Mapping[str, Any], variables: Mapping[str, Any], paths: Iterable[str]) -> list[str]:
+    """Sentences about a proxy that cannot hold the shared address; paths are those that it has."""
+    if not variables["dagster_nginx_vip"]:
+        return []
+    problems = []
+    if not topology["nginx_vip_interface"]:
+        problems.append(
+            f"dagster_nginx_vip: no interface of the host is in a network with its address "
+            f"{topology['nginx_address']}; name one in dagster_nginx_vip_interface"
+        )
+    if KEEPALIVED_CONFIG in paths and VIP_PROGRAM not in paths:
+        problems.append(
+            f"dagster_nginx_vip: the host has a {KEEPALIVED_CONFIG} of somebody else; leave dagster_nginx_vip out and "
+            "share the address there, or remove that file"
+        )
+    return problems
+
+
+def is_ipv4(address: str) -> bool:
+    """Whether a text is an IPv4 address."""
+    try:
+        ipaddress.IPv4Address(address)
+    except ValueError:
+        return False
+    return True
+
+
+def vip_address(text: str) -> str:
+    """The address of an address with a prefix length, empty for what is none that a host could have."""
+    if not re.fullmatch(r"[0-9.]+/[0-9]{1,2}", text):
+        return ""
+    try:
+        interface = ipaddress.IPv4Interface(text)
+    except ValueError:
+        return ""
+    edges = {interface.network.network_address, interface.network.broadcast_address}
+    if interface.network.prefixlen < 31 and interface.ip in edges:
+        return ""
+    usable = not (interface.ip.is_loopback or interface.ip.is_multicast or interface.ip.is_unspecified)
+    return str(interface.ip) if usable else ""
+
+
+def interface_of(address: str, networks: Mapping[str, str]) -> str:
+    """The interface whose network holds an address, of the narrowest if several do; networks gives that of each."""
+    if not is_ipv4(address):
+        return ""
+    found = [
+        (network.prefixlen, name)
+        for network, name in ((ipaddress.IPv4Network(text), name) for text, name in networks.items())
+        if ipaddress.IPv4Address(address) in network
+    ]
+    return max(found)[1] if found else ""
+
+
 def version_problems(versions: Mapping[str, str]) -> list[str]:
     """A sentence when the services' hosts, a standby included, would not all have one Dagster. By host."""
     if len(set(versions.values())) < 2:
@@ -532,9 +639,15 @@ def port_of(value: Any) -> int:
 
 
 def nginx_addresses(variables: Mapping[str, Any]) -> list[str]:
-    """Where nginx listens; the variable is an address or a list of them."""
+    """Where nginx listens; the variable is an address or a list of them.
+
+    With a shared address loopback is one of them: whether this host is fit to hold the address is asked there.
+    """
     listen = variables["dagster_nginx_listen"]
-    return [str(address) for address in (listen if isinstance(listen, list) else [listen])]
+    addresses = [str(address) for address in (listen if isinstance(listen, list) else [listen])]
+    if variables["dagster_nginx_vip"] and not {"127.0.0.1", *WILDCARDS}.intersection(addresses):
+        addresses.append("127.0.0.1")
+    return addresses
 
 
 def wanted_ports(
@@ -766,7 +879,8 @@ def apart(server: str, groups: Mapping[str, list[str]]) -> bool:
 def edge_url(variables: Mapping[str, Any]) -> str:
     """Base URL of the UI as the proxy's own host reaches it."""
     address = nginx_addresses(variables)[0]
-    address = "127.0.0.1" if address in WILDCARDS else address
+    # At a shared address another host may answer.
+    address = "127.0.0.1" if address in WILDCARDS or variables["dagster_nginx_vip"] else address
     return f"http://{address}:{variables['dagster_nginx_port']}{variables['dagster_webserver_path_prefix']}"
 
 
@@ -878,6 +992,8 @@ def topology(
         ],
         "webserver_bind": addresses[host] if apart(host, groups) else "127.0.0.1",
         "webserver_addresses": servers,
+        "nginx_address": addresses[host] if host in groups["proxy"] else "",
+        "nginx_peers": [addresses[name] for name in groups["proxy"]],
         "url": edge_url(variables),
         "journal": journal_matches(host, groups, variables),
     }

@@ -83,6 +83,10 @@ ansible_facts:
           type: dict
           sample: {/etc/docker/tls/cert.pem: {not_after: 1827049200, names: [10.0.0.6], key_matches: true}}
         time: {description: The host's clock in seconds since 1970., type: float, sample: 1795513200.5}
+        networks:
+          description: The interface of each IPv4 network that the host is in.
+          type: dict
+          sample: {10.0.0.0/24: eth0}
         users: {description: Names of the local users., type: list, elements: str, sample: [root]}
         groups: {description: Names of the local groups., type: list, elements: str, sample: [root]}
         listeners:
@@ -204,6 +208,17 @@ def local_addresses(fib_trie: str) -> list[str]:
     return sorted(found)
 
 
+def networks(routes: str) -> dict[str, str]:
+    """The interface of each IPv4 network that is reached without a gateway, of the text of /proc/net/route."""
+    found = {}
+    for line in routes.splitlines()[1:]:
+        interface, *fields = line.split()
+        network, gateway, mask = (int(fields[number], 16) for number in (0, 1, 6))
+        if mask and not gateway:
+            found[f"{socket.inet_ntoa(struct.pack('=I', network))}/{mask.bit_count()}"] = interface
+    return found
+
+
 def connect_error(host: str, port: int) -> str:
     """Why no PostgreSQL server answers there, empty when one does. It answers the protocol's SSLRequest with S or N."""
     try:
@@ -295,6 +310,7 @@ def facts(
         "groups": [entry.gr_name for entry in grp.getgrall()],
         "listeners": listeners,
         "addresses": local_addresses(read("/proc/net/fib_trie")),
+        "networks": networks(read("/proc/net/route")),
         "paths": [path for path in paths if os.path.exists(path)],
         "certificates": {path: found for path, found in read_certificates.items() if found},
         "unresolved": [name for name in resolve or [] if not resolves(name)],

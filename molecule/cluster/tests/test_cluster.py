@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -12,27 +14,8 @@ from deployment import Dagster, Play, identities, until
 HOSTS = ["ctl1", "ctl2", "db", "edge1", "edge2", "run"]
 CLIENTS = ["ctl1", "ctl2", "edge1", "edge2"]
 KEY = "/etc/dagster/docker/key.pem"
-INVENTORIES = ["inventories/cluster", "molecule/cluster/inventory"]
-
-
-@pytest.fixture(scope="session")
-def play(play: Callable[..., Play]) -> Callable[..., Play]:
-    """The shipped playbooks with the scenario's variables between the inventory and the rig's addresses."""
-    from deployment import RIG
-
-    def run(playbook: str, *arguments: str, ok: bool = True) -> Play:
-        return play(playbook, *arguments, ok=ok, inventories=[*INVENTORIES, str(RIG)])
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def on(request: pytest.FixtureRequest) -> Callable[[str], Any]:
-    """A host by its name."""
-    import testinfra
-
-    inventory_path = request.config.getoption("ansible_inventory")
-    return lambda name: testinfra.get_host(f"ansible://{name}?sudo=True", ansible_inventory=inventory_path)
+BUCKET = "dagster-compute-logs"
+LOGIN = ("not-a-real-key-id-71c2", "not-a-real-key-e90b")
 
 
 @pytest.fixture(params=["edge1", "edge2"])
@@ -63,6 +46,62 @@ def test_run_of_each_location_through_each_edge(edge: Dagster, on: Callable[[str
     edge.wait(run_id)
     assert len(containers(on("run"), run_id)) == 1
     assert containers(on("ctl1"), run_id) == containers(on("ctl2"), run_id) == []
+
+
+# Compute logs
+
+
+@pytest.fixture(scope="module")
+def finished(connections: dict[str, dict[str, str]]) -> str:
+    """A run that has ended; one of its steps printed a report."""
+    dagster = Dagster(f"http://{connections['edge1']['ansible_host']}:8080")
+    run_id = dagster.launch("orders_report")
+    dagster.wait(run_id)
+    return run_id
+
+
+def test_output_of_a_run_is_read_through_each_edge(edge: Dagster, finished: str) -> None:
+    """The run wrote it on another host. Both edges send requests to both webservers, so some more than one ask."""
+    for _time in range(4):
+        assert re.search(r"^Revenue [0-9]+\.[0-9]{2} on [0-9]+ days$", edge.output(finished), re.MULTILINE)
+
+
+def test_output_of_a_run_is_in_the_bucket_alone(
+    on: Callable[[str], Any], connections: dict[str, dict[str, str]], finished: str
+) -> None:
+    store = f"http://{connections['db']['ansible_host']}:9000/{BUCKET}"
+    with urllib.request.urlopen(f"{store}?list-type=2&prefix=dagster/storage/{finished}/", timeout=30) as response:
+        listed = response.read().decode()
+    sizes = re.findall(r"<Key>[^<]+\.out</Key>.*?<Size>([0-9]+)</Size>", listed)
+    assert [size for size in sizes if int(size) > 0], listed
+    for name in ("run", "edge1", "edge2"):
+        assert on(name).check_output("find /var/lib/dagster -name '*.out' -path '*%s*'", finished) == ""
+
+
+def test_login_of_the_bucket_is_shown_nowhere(on: Callable[[str], Any], dagster: Dagster) -> None:
+    """A run is under way meanwhile, so that its container and its command line are looked at as well."""
+    run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 120}}}})
+    until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has started")
+    try:
+        assert len(containers(on("run"), run_id)) == 1
+        login = on("run").check_output("docker exec %s cat /run/secrets/aws", containers(on("run"), run_id)[0])
+        assert [word for word in LOGIN if word in login] == list(LOGIN), "the control: the run has it, as a file"
+        pid = on("edge1").check_output("systemctl show -p MainPID --value dagster-webserver@3000")
+        had = on("edge1").check_output("tr '\\0' '\\n' </proc/%s/environ", pid)
+        assert f"AWS_SECRET_ACCESS_KEY={LOGIN[1]}" in had, "the control: services have it, as environment"
+        for name in HOSTS:
+            shown = on(name).check_output(
+                "ps -eo args=; systemctl cat 'dagster-*' 2>/dev/null; systemctl show 'dagster-*';"
+                " find /etc/systemd/system /run/systemd/system -type f -exec cat {} +;"
+                " cat /etc/dagster/dagster.yaml /etc/dagster/workspace.yaml /etc/dagster/environment 2>/dev/null;"
+                " ! command -v docker >/dev/null || docker ps -aq | xargs -r docker inspect"
+            )
+            # This very command line has no part of the login in it.
+            assert [word for word in LOGIN if word in shown] == [], name
+        assert on("edge1").check_output("stat -c '%U %a' /etc/dagster/environment.secret") == "root 600"
+    finally:
+        dagster.query("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=run_id)
+        dagster.wait(run_id, "CANCELED")
 
 
 def test_webserver_terminates_a_run_on_the_engine(dagster: Dagster, on: Callable[[str], Any]) -> None:
@@ -207,7 +246,11 @@ def test_replica_that_never_answers_leaves_the_other_host_alone(
 # Bad input
 
 BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "local compute logs": ({"dagster_compute_logs_shared": False}, ["compute logs are files on run", "edge1, edge2"]),
+    "local compute logs": ({"dagster_config": {}}, ["compute logs are files on run", "edge1, edge2"]),
+    "shared address that nothing serves": (
+        {"dagster_nginx_listen": "127.0.0.1"},
+        ["but dagster_nginx_listen is 127.0.0.1 and nothing would answer there"],
+    ),
     "budget": (
         {"dagster_postgres_max_connections": 90},
         ["the database takes 90 connections and the deployment may open", "webservers 2 x 3 x (1 + 5) = 36"],

@@ -93,7 +93,9 @@ def test_good_deployment_gets_its_topology(action: Preflight) -> None:
     assert facts["dagster_topology"]["database_host"] == "127.0.0.1"
     assert facts["dagster_topology"]["code_endpoints"] == [{"name": "etl", "host": "127.0.0.1", "port": 4000}]
     assert [asked["connect"] for asked in action.asked] == [[]]
-    assert [path.endswith("/.complete") for path in action.asked[0]["paths"]] == [True]
+    complete, *vip = action.asked[0]["paths"]
+    assert complete.endswith("/.complete")
+    assert vip == [_preflight.VIP_PROGRAM, _preflight.KEEPALIVED_CONFIG]
 
 
 def test_addresses_of_other_hosts(action: Preflight) -> None:
@@ -101,6 +103,29 @@ def test_addresses_of_other_hosts(action: Preflight) -> None:
     assert topology["database_host"] == "10.0.0.2", "dagster_address comes before ansible_host"
     topology = action.run({"database": ["c"]})["ansible_facts"]["dagster_topology"]
     assert topology["database_host"] == "c"
+
+
+VIP = {"dagster_nginx_vip": "10.0.0.9/24", "dagster_nginx_listen": "0.0.0.0"}
+
+
+def test_shared_address_of_the_proxies(action: Preflight) -> None:
+    groups = {"proxy": ["a", "b"]}
+    action.others["b"] = VIP
+    assert action.refused(groups, **VIP) == [
+        "dagster_nginx_vip: no interface of the host is in a network with its address 10.0.0.1; name one in "
+        "dagster_nginx_vip_interface"
+    ]
+    action.facts["networks"] = {"10.0.0.0/24": "ens3"}
+    topology = action.run(groups, **VIP)["ansible_facts"]["dagster_topology"]
+    assert topology["nginx_peers"] == ["10.0.0.1", "10.0.0.2"]
+    assert topology["nginx_vip_interface"] == "ens3"
+    assert "keepalived" in topology["packages"]
+    topology = action.run(groups, **VIP, dagster_nginx_vip_interface="bond0")["ansible_facts"]["dagster_topology"]
+    assert topology["nginx_vip_interface"] == "bond0"
+    assert set(action.asked[0]["paths"]) >= {_preflight.VIP_PROGRAM, _preflight.KEEPALIVED_CONFIG}
+    action.others["b"] = {}
+    assert "differs between the proxies (10.0.0.9/24 on a, none on b)" in action.refused(groups, **VIP)[0]
+    assert "keepalived" not in action.run(groups)["ansible_facts"]["dagster_topology"]["packages"]
 
 
 def test_numbers_that_came_as_text(action: Preflight) -> None:

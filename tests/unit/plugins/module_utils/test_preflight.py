@@ -29,6 +29,8 @@ VARIABLES: dict[str, Any] = {
     "dagster_nginx_listen": "127.0.0.1",
     "dagster_nginx_port": 8080,
     "dagster_nginx_read_only_port": 0,
+    "dagster_nginx_vip": "",
+    "dagster_nginx_vip_router_id": 51,
     "dagster_code_locations": [LOCATION],
     "dagster_database_guard_user": "dagster_guard",
     "dagster_database_daemon_role": "dagster_daemon",
@@ -635,6 +637,92 @@ def test_engine_of_another_source(packages: list[str], changes: dict[str, str], 
     assert len(problems) == bool(words), problems
     assert not words or words in problems[0]
     assert check.foreign_engine_problems("a", ONE, VARIABLES, ["docker-ce"]) == []
+
+
+VIP = {"dagster_nginx_vip": "10.0.0.9/24", "dagster_nginx_listen": "0.0.0.0"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "proxies", "words"),
+    [
+        ({}, "ab", ""),
+        ({"dagster_nginx_vip": ""}, "a", ""),
+        ({"dagster_nginx_listen": "10.0.0.9"}, "ab", ""),
+        ({"dagster_nginx_listen": ["127.0.0.1", "10.0.0.9"]}, "ab", ""),
+        ({"dagster_nginx_vip": "10.0.0.9"}, "ab", "dagster_nginx_vip is 10.0.0.9; it is an IPv4 address with the"),
+        ({"dagster_nginx_vip": "10.0.0.9/33"}, "ab", "dagster_nginx_vip is 10.0.0.9/33; it is an IPv4 address with"),
+        ({"dagster_nginx_vip": "10.0.0.0/24"}, "ab", "dagster_nginx_vip is 10.0.0.0/24; it is an IPv4 address with"),
+        ({"dagster_nginx_vip": "127.0.0.9/8"}, "ab", "dagster_nginx_vip is 127.0.0.9/8; it is an IPv4 address with"),
+        ({"dagster_nginx_vip": "vip.example.com/24"}, "ab", "dagster_nginx_vip is vip.example.com/24; it is an IPv4"),
+        ({"dagster_nginx_vip": "fd00::9/64"}, "ab", "dagster_nginx_vip is fd00::9/64; it is an IPv4 address with"),
+        ({"dagster_nginx_vip": "10.0.0.2/24"}, "ab", "dagster_nginx_vip is 10.0.0.2/24, the address of b; it is one"),
+        (
+            {},
+            "a",
+            "dagster_nginx_vip is set, but a is the only host of group dagster_proxy; an address is shared",
+        ),
+        (
+            {},
+            "ac",
+            "dagster_nginx_vip needs the IPv4 address of each proxy, and c is known as c.example.com; give",
+        ),
+        (
+            {"dagster_nginx_listen": "127.0.0.1"},
+            "ab",
+            "dagster_nginx_vip is 10.0.0.9/24, but dagster_nginx_listen is 127.0.0.1 and nothing would answer there; "
+            "set dagster_nginx_listen to 10.0.0.9, or to 0.0.0.0",
+        ),
+        ({"dagster_nginx_listen": ["10.0.0.1"]}, "ab", "dagster_nginx_vip is 10.0.0.9/24, but dagster_nginx_listen is"),
+        (
+            {"dagster_nginx_vip_router_id": 256},
+            "ab",
+            "dagster_nginx_vip_router_id is 256; it is a number from 1 to 255",
+        ),
+    ],
+)
+def test_shared_address(changes: dict[str, Any], proxies: str, words: str) -> None:
+    variables = {**VARIABLES, **VIP, **changes}
+    vips = dict.fromkeys(proxies, variables["dagster_nginx_vip"])
+    problems = check.vip_problems({**ONE, "proxy": list(proxies)}, ADDRESSES, variables, vips)
+    assert len(problems) == bool(words), problems
+    assert not words or problems[0].startswith(words)
+
+
+def test_shared_address_is_one() -> None:
+    problems = check.vip_problems(ONE, ADDRESSES, {**VARIABLES, **VIP}, {"a": "10.0.0.9/24", "b": ""})
+    assert problems == ["dagster_nginx_vip differs between the proxies (10.0.0.9/24 on a, none on b); they share one"]
+
+
+def test_host_for_the_shared_address() -> None:
+    known = {"nginx_vip_interface": "eth0", "nginx_address": "10.0.0.1"}
+    variables = {**VARIABLES, **VIP}
+    ours = [check.VIP_PROGRAM, check.KEEPALIVED_CONFIG]
+    assert check.vip_host_problems(known, variables, []) == check.vip_host_problems(known, variables, ours) == []
+    assert "somebody else" in check.vip_host_problems(known, variables, ours[1:])[0]
+    lost = check.vip_host_problems({**known, "nginx_vip_interface": ""}, variables, [])
+    assert lost[0].endswith("network with its address 10.0.0.1; name one in dagster_nginx_vip_interface")
+    assert check.vip_host_problems({}, VARIABLES, ours[1:]) == [], "theirs is no concern of ours without the option"
+
+
+@pytest.mark.parametrize(
+    ("address", "interface"), [("10.0.0.1", "eth0"), ("10.0.1.1", "eth1"), ("10.1.0.1", ""), ("a.example.com", "")]
+)
+def test_interface_of_an_address(address: str, interface: str) -> None:
+    assert check.interface_of(address, {"10.0.0.0/16": "eth0", "10.0.1.0/24": "eth1"}) == interface
+
+
+def test_topology_of_a_shared_address() -> None:
+    found = topology("b", {"proxy": ["b", "a"]}, **VIP)
+    assert (found["nginx_address"], found["nginx_peers"]) == ("10.0.0.2", ["10.0.0.2", "10.0.0.1"])
+    assert topology("c", {"proxy": ["b", "a"]}, **VIP)["nginx_address"] == ""
+
+
+def test_health_is_asked_of_the_hosts_own_edge() -> None:
+    """At the shared address another host may answer."""
+    variables = {**VARIABLES, **VIP, "dagster_nginx_listen": "10.0.0.9"}
+    assert check.nginx_addresses(variables) == ["10.0.0.9", "127.0.0.1"]
+    assert check.edge_url(variables) == "http://127.0.0.1:8080"
+    assert check.nginx_addresses({**variables, "dagster_nginx_listen": "0.0.0.0"}) == ["0.0.0.0"]
 
 
 LOCAL_LOGS = {"compute_logs": {"class": "LocalComputeLogManager"}}

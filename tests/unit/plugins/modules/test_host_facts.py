@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -213,6 +214,19 @@ Local:
         /32 link BROADCAST
 """
     assert host_facts.local_addresses(text) == ["127.0.0.1", "172.30.0.1"]
+
+
+def test_interface_of_each_network() -> None:
+    text = (
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+        "eth0\t00000000\t0100D50A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+        "eth0\t0000D50A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
+        "docker0\t00001DAC\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+        "eth0\t0000010A\t0100D50A\t0003\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+    )
+    if sys.byteorder == "little":  # the kernel writes them in its own order
+        assert host_facts.networks(text) == {"10.213.0.0/16": "eth0", "172.29.0.0/24": "docker0"}
+    assert host_facts.networks("") == {}
 
 
 def test_paths_that_exist_are_named(tmp_path: Path) -> None:
