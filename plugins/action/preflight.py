@@ -12,6 +12,7 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
+from ansible.vars.hostvars import HostVars
 
 from ansible_collections.dataops.dagster.plugins.module_utils import _preflight as check
 from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import deep_merge
@@ -210,9 +211,16 @@ class ActionModule(ActionBase):
 
     def _of_each(self, hosts: list[str], name: str, variables: dict[str, Any]) -> dict[str, str]:
         """What each host has in a variable, empty for one that has none."""
-        here = str(variables["inventory_hostname"])
-        each = {host: variables if host == here else variables["hostvars"][host] for host in hosts}
-        return {host: str(self._templar.template(found.get(name)) or "") for host, found in each.items()}
+        return {host: self._of(host, name, variables) for host in hosts}
+
+    def _of(self, host: str, name: str, variables: dict[str, Any]) -> str:
+        """What a host has in a variable. Ansible's own way through hostvars knows no hostvars inside of it."""
+        every = variables["hostvars"]
+        found = every.raw_get(host) if isinstance(every, HostVars) else every[host]
+        if host == str(variables["inventory_hostname"]):
+            found = variables
+        templar = self._templar.copy_with_new_env(available_variables={**found, "hostvars": every})
+        return str(templar.template(found.get(name)) or "")
 
     @staticmethod
     def _refuse(host: str, problems: list[str]) -> None:
@@ -257,8 +265,5 @@ class ActionModule(ActionBase):
         return problems, {name: value for name, value in validated.validated_parameters.items() if name in given}
 
     def _address(self, name: str, variables: dict[str, Any]) -> str:
-        hostvars = variables["hostvars"][name]
-        for candidate in ("dagster_address", "ansible_host"):
-            if candidate in hostvars:
-                return str(hostvars[candidate])
-        return name
+        """How a host is reached by others: its dagster_address, else ansible_host, else its name."""
+        return self._of(name, "dagster_address", variables) or self._of(name, "ansible_host", variables) or name

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import testinfra
-from deployment import RIG, Play
+from clock import Clock
+from deployment import RIG, Dagster, Play
 
 INVENTORIES = ["inventories/cluster", "molecule/cluster/inventory"]
 
@@ -27,3 +28,17 @@ def on(request: pytest.FixtureRequest) -> Callable[[str], Any]:
     """A host by its name."""
     inventory_path = request.config.getoption("ansible_inventory")
     return lambda name: testinfra.get_host(f"ansible://{name}?sudo=True", ansible_inventory=inventory_path)
+
+
+@pytest.fixture
+def dagster(connections: dict[str, dict[str, str]]) -> Dagster:
+    """The deployment through the proxy of one host."""
+    return Dagster(f"http://{connections['edge1']['ansible_host']}:8080")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_clock(connections: dict[str, dict[str, str]]) -> None:
+    """No schedule fires each minute while a test does not look at it: its runs would only take the machine's time."""
+    through = Dagster(f"http://{connections['edge1']['ansible_host']}:8080")
+    for location in ("pipeline", "reporting"):
+        Clock(through, location).stop()

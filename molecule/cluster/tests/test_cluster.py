@@ -24,11 +24,6 @@ def edge(request: pytest.FixtureRequest, connections: dict[str, dict[str, str]])
     return Dagster(f"http://{connections[request.param]['ansible_host']}:8080")
 
 
-@pytest.fixture
-def dagster(connections: dict[str, dict[str, str]]) -> Dagster:
-    return Dagster(f"http://{connections['edge1']['ansible_host']}:8080")
-
-
 @pytest.fixture(scope="session")
 def engine(connections: dict[str, dict[str, str]]) -> str:
     """Where the engine listens."""

@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 import testinfra
-from deployment import NAME, RIG, Play, until
+from clock import Clock
+from deployment import NAME, RIG, Dagster, Play, until
 from figures import record
 
 ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "5"))
+QUIET = float(os.environ.get("CLUSTER_QUIET", "60"))  # seconds without a fault, on a machine that has no time
 UNIT = "dagster-daemon"
 START = 10.0  # seconds that the unit, its guard or its daemon may take to start on a busy machine
 # A frozen process counts, an ended one does not.
@@ -125,6 +127,55 @@ def takes_over(standby: Controller, seconds: float, what: str) -> float:
     return time.monotonic() - started
 
 
+@pytest.fixture(scope="module")
+def edge(connections: dict[str, dict[str, str]]) -> Dagster:
+    return Dagster(f"http://{connections['edge1']['ansible_host']}:8080")
+
+
+def raw_daemon(one: Controller) -> None:
+    """What a host without a guard does: the services' login and the plain command."""
+    one("install -o dagster -g dagster -m 0600 /etc/dagster/pgpass /run/raw.pgpass")
+    one(
+        "systemd-run --quiet --collect --unit raw-daemon -p User=dagster -p EnvironmentFile=/etc/dagster/environment"
+        " -p EnvironmentFile=/etc/dagster/environment.secret -p WorkingDirectory=/var/lib/dagster"
+        " -E PGPASSFILE=/run/raw.pgpass -E PATH=/opt/dagster/current/bin:/usr/bin:/bin"
+        " /opt/dagster/current/bin/dagster-daemon run -w /etc/dagster/workspace.yaml"
+    )
+
+
+def test_without_a_guard_two_daemons_do_all_twice(controllers: list[Controller], edge: Dagster) -> None:
+    """The control of all that follows: if this finds no minute that fired twice, the others prove nothing."""
+    clock, since = Clock(edge, "reporting"), time.time()
+    for one in controllers:
+        one(f"systemctl stop {UNIT}")
+    try:
+        for one in controllers:
+            raw_daemon(one)
+        clock.start()
+
+        def twice() -> list[str]:
+            return [minute for minute, runs in clock.runs_of_minutes(since).items() if runs > 1]
+
+        found = until(twice, 240, "a minute has fired twice")
+        record("two daemons without a guard: runs of one scheduled minute", clock.runs_of_minutes(since)[found[0]])
+    finally:
+        clock.stop()
+        for one in controllers:
+            one("systemctl stop raw-daemon; rm -f /run/raw.pgpass")
+        for one in controllers:
+            one(f"systemctl start {UNIT}")
+
+
+@pytest.fixture(scope="module")
+def clock(edge: Dagster) -> Iterator[tuple[Clock, float]]:
+    """The schedule fires each minute from here to the last test of this file."""
+    found = Clock(edge, "reporting")
+    found.start()
+    yield found, time.time()
+    found.stop()
+
+
+@pytest.mark.usefixtures("clock")
 def test_one_is_active_and_says_so(leader: Controller, standby: Controller) -> None:
     assert re.fullmatch(rf"active: daemon runs as PID \d+, {leader.name} holds the lease, epoch \d+", leader.status)
     assert [one.host.run(DAEMONS).stdout.strip() for one in (leader, standby)] == ["1", "0"]
@@ -261,3 +312,62 @@ def test_switchover(play: Callable[..., Play], leader: Controller, standby: Cont
     refused = play("daemon_switchover.yml", "-e", "dagster_daemon_target=db", ok=False)
     assert refused.rc != 0
     assert "db is not in group dagster_daemon" in refused.output
+
+
+def test_frozen_daemon(leader: Controller, standby: Controller, overlap: list[int]) -> None:
+    old, seconds = leader.daemon, leader.timings["heartbeat"] + 30
+    since = time.monotonic()
+    leader(f"kill -STOP {old}")
+    until(lambda: leader.daemon not in ("", old) or standby.active, seconds, "another daemon runs", every=0.5)
+    record("SIGSTOP of the daemon: another one runs", time.monotonic() - since, "s", seconds)
+    assert overlap[0] == 1
+
+
+@pytest.mark.parametrize("what", ["restart of the daemon", "failover of the daemon", "restart of the engine"])
+def test_run_in_progress(edge: Dagster, leader: Controller, standby: Controller, what: str) -> None:
+    engine = Controller("run")
+    run_id = edge.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 25.0}}}})
+    until(lambda: edge.status(run_id) == "STARTED", 60, "the run has started")
+    if what == "restart of the engine":
+        engine("systemctl restart docker")
+    else:
+        leader(f"systemctl {'restart' if what.startswith('restart') else 'stop'} {UNIT}")
+    assert edge.status(run_id) == "STARTED", "the control: the fault came while the run was at work"
+    edge.wait(run_id)
+    leader(f"systemctl start {UNIT}")
+    assert len(engine(f"docker ps -aq --filter label=dagster/run_id={run_id}").split()) == 1
+    events = edge.query(
+        "query($id: ID!) { logsForRun(runId: $id, limit: 1000) { ... on EventConnection { events { __typename } } } }",
+        id=run_id,
+    )["logsForRun"]["events"]
+    assert not [event for event in events if event["__typename"] in ("RunFailureEvent", "RunCancelingEvent")]
+    assert standby.status
+
+
+def test_no_false_alarm(leader: Controller, standby: Controller) -> None:
+    """Both cores are busy and nothing else is wrong."""
+    before = epoch(leader), leader.daemon, leader.guard
+    burners = [subprocess.Popen(["sh", "-c", f"timeout {QUIET:g} sh -c 'while :; do :; done'"]) for _core in range(2)]
+    time.sleep(QUIET)
+    for burner in burners:
+        burner.wait()
+    assert (epoch(leader), leader.daemon, leader.guard) == before
+    assert standby.status.startswith(f"standby: {leader.name} holds")
+
+
+def test_schedule_under_all_of_this(clock: tuple[Clock, float], leader: Controller) -> None:
+    """No minute has two runs, and no fault has cost more than one tick."""
+    found, since = clock
+    minutes = found.runs_of_minutes(since)
+    assert len(minutes) > 3, "the control: it has fired"
+    ticks = sorted({int(tick["timestamp"]) for tick in found.ticks(since)})
+    missed = (ticks[-1] - ticks[0]) // 60 + 1 - len(ticks)
+    record(
+        "all faults together, a schedule each minute: minutes with two runs",
+        sum(n > 1 for n in minutes.values()),
+        bound=0,
+        of=len(minutes),
+    )
+    record("all faults together, a schedule each minute: ticks missed", missed, bound=epoch(leader))
+    assert max(minutes.values()) == 1
+    assert missed <= epoch(leader)

@@ -56,11 +56,6 @@ def urls(edges: list[Edge]) -> list[str]:
     return [f"http://{edge.address}:8080" for edge in edges]
 
 
-@pytest.fixture
-def dagster(urls: list[str]) -> Dagster:
-    return Dagster(urls[0])
-
-
 @pytest.fixture(autouse=True)
 def everything_serves(edges: list[Edge], replicas: list[Replica]) -> None:
     """No test starts with what the one before has left."""

@@ -1,0 +1,59 @@
+"""The example's schedule, which fires each minute in this scenario: what it did, and what it did twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from deployment import Dagster
+
+SELECTOR = {"repositoryName": "__repository__", "scheduleName": "daily_orders_schedule"}
+
+
+class Clock:
+    """The schedule of one code location."""
+
+    def __init__(self, dagster: Dagster, location: str) -> None:
+        self.dagster = dagster
+        self.selector = {**SELECTOR, "repositoryLocationName": location}
+
+    def ticks(self, since: float = 0) -> list[dict[str, Any]]:
+        """The ticks from a time on (seconds since 1970): timestamp (the minute it is for), status and runIds."""
+        found = self.dagster.query(
+            "query($selector: ScheduleSelector!) { scheduleOrError(scheduleSelector: $selector) { ... on Schedule {"
+            " scheduleState { ticks(limit: 500) { timestamp status runIds } } } } }",
+            selector=self.selector,
+        )["scheduleOrError"]["scheduleState"]["ticks"]
+        return [tick for tick in found if tick["timestamp"] >= since]
+
+    def start(self) -> None:
+        answer = self.dagster.query(
+            "mutation($selector: ScheduleSelector!) { startSchedule(scheduleSelector: $selector) { __typename } }",
+            selector=self.selector,
+        )
+        assert answer["startSchedule"]["__typename"] == "ScheduleStateResult", answer
+
+    def stop(self) -> None:
+        state = self.dagster.query(
+            "query($selector: ScheduleSelector!) { scheduleOrError(scheduleSelector: $selector) { ... on Schedule {"
+            " scheduleState { id } } } }",
+            selector=self.selector,
+        )["scheduleOrError"]["scheduleState"]["id"]
+        answer = self.dagster.query("mutation($id: String!) { stopRunningSchedule(id: $id) { __typename } }", id=state)
+        assert answer["stopRunningSchedule"]["__typename"] == "ScheduleStateResult", answer
+
+    def runs_of_minutes(self, since: float) -> Counter[str]:
+        """How many runs there are for each scheduled time, from a time on."""
+        runs = self.dagster.query(
+            "query($filter: RunsFilter!) { runsOrError(filter: $filter, limit: 500) { ... on Runs { results {"
+            " tags { key value } } } } }",
+            filter={
+                "tags": [{"key": "dagster/schedule_name", "value": SELECTOR["scheduleName"]}],
+                "createdAfter": since,
+            },
+        )["runsOrError"]["results"]
+        tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs]
+        here = self.selector["repositoryLocationName"]
+        return Counter(
+            found[".dagster/scheduled_execution_time"] for found in tags if here in found.get(".dagster/repository", "")
+        )
