@@ -218,7 +218,7 @@ class ActionModule(ActionBase):
         every = variables["hostvars"]
         found = every.raw_get(host) if isinstance(every, HostVars) else every[host]
         if host == str(variables["inventory_hostname"]):
-            found = variables
+            found = {**found, **variables}
         templar = self._templar.copy_with_new_env(available_variables={**found, "hostvars": every})
         return str(templar.template(found.get(name)) or "")
 
