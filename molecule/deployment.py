@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import testinfra
+
 ROOT = Path(__file__).resolve().parent.parent
 NAME = os.environ.get("RIG_NAME", "default")
 RIG = ROOT / ".cache" / "rig" / NAME / "inventory"
@@ -45,6 +47,11 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+def machine(name: str) -> Any:
+    """A host of this scenario for testinfra, without ssh: what is asked of it often has to cost little."""
+    return testinfra.get_host(f"docker://rig-{NAME}-{name}")
 
 
 def until(check: Callable[[], Any], seconds: float, what: str, every: float = 0.5) -> Any:

@@ -7,8 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import testinfra
-from deployment import RIG, until
+from deployment import machine, until
 
 ADMIN = "/run/haproxy/admin.sock"
 BACKEND = "dagster_webserver"
@@ -42,7 +41,7 @@ class Edge:
     def __init__(self, name: str, address: str) -> None:
         self.name = name
         self.address = address
-        self.host: Any = testinfra.get_host(f"ansible://{name}?ansible_inventory={RIG}", sudo=True)
+        self.host: Any = machine(name)
 
     def __call__(self, command: str, *words: str) -> str:
         answer: str = self.host.check_output(command, *words)

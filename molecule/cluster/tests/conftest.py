@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import testinfra
 from clock import Clock
-from deployment import RIG, Dagster, Play
+from deployment import RIG, Dagster, Play, machine
 
 INVENTORIES = ["inventories/cluster", "molecule/cluster/inventory"]
 
@@ -24,10 +23,9 @@ def play(play: Callable[..., Play]) -> Callable[..., Play]:
 
 
 @pytest.fixture(scope="session")
-def on(request: pytest.FixtureRequest) -> Callable[[str], Any]:
+def on() -> Callable[[str], Any]:
     """A host by its name."""
-    inventory_path = request.config.getoption("ansible_inventory")
-    return lambda name: testinfra.get_host(f"ansible://{name}?sudo=True", ansible_inventory=inventory_path)
+    return machine
 
 
 @pytest.fixture

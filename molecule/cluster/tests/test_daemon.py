@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import testinfra
 from clock import Clock
-from deployment import NAME, RIG, Dagster, Play, until
+from deployment import NAME, Dagster, Play, machine, until
 from figures import record
 
 ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "5"))
@@ -34,7 +33,7 @@ class Controller:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.host: Any = testinfra.get_host(f"ansible://{name}?ansible_inventory={RIG}", sudo=True)
+        self.host: Any = machine(name)
 
     def __call__(self, command: str) -> str:
         answer: str = self.host.check_output(command)
@@ -153,7 +152,7 @@ def test_without_a_guard_two_daemons_do_all_twice(controllers: list[Controller],
             raw_daemon(one)
         clock.start()
 
-        def twice() -> list[str]:
+        def twice() -> list[int]:
             return [minute for minute, runs in clock.runs_of_minutes(since).items() if runs > 1]
 
         found = until(twice, 240, "a minute has fired twice")

@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import testinfra
-from deployment import RIG, Dagster, until
+from deployment import Dagster, machine, until
 from figures import record
 from load import GETS, POSTS, Ask, Load, cost_of_replicas, deviation
 from replicas import Edge, Replica, in_rotation, leaves, requests, returns
@@ -196,7 +195,7 @@ def cancel(dagster: Dagster, mark: str) -> None:
 
 @contextlib.contextmanager
 def daemons_stopped() -> Iterator[None]:
-    hosts = [testinfra.get_host(f"ansible://{name}?ansible_inventory={RIG}", sudo=True) for name in ("ctl1", "ctl2")]
+    hosts = [machine(name) for name in ("ctl1", "ctl2")]
     try:
         for host in hosts:
             host.check_output("systemctl stop dagster-daemon")

@@ -42,18 +42,9 @@ class Clock:
         answer = self.dagster.query("mutation($id: String!) { stopRunningSchedule(id: $id) { __typename } }", id=state)
         assert answer["stopRunningSchedule"]["__typename"] == "ScheduleStateResult", answer
 
-    def runs_of_minutes(self, since: float) -> Counter[str]:
-        """How many runs there are for each scheduled time, from a time on."""
-        runs = self.dagster.query(
-            "query($filter: RunsFilter!) { runsOrError(filter: $filter, limit: 500) { ... on Runs { results {"
-            " tags { key value } } } } }",
-            filter={
-                "tags": [{"key": "dagster/schedule_name", "value": SELECTOR["scheduleName"]}],
-                "createdAfter": since,
-            },
-        )["runsOrError"]["results"]
-        tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs]
-        here = self.selector["repositoryLocationName"]
-        return Counter(
-            found[".dagster/scheduled_execution_time"] for found in tags if here in found.get(".dagster/repository", "")
-        )
+    def runs_of_minutes(self, since: float) -> Counter[int]:
+        """How many runs there are for each scheduled time (seconds since 1970), from a time on."""
+        found: Counter[int] = Counter()
+        for tick in self.ticks(since):
+            found[int(tick["timestamp"])] += len(tick["runIds"])
+        return found
