@@ -29,7 +29,7 @@ LONG = 600.0  # seconds that a load may take on a busy machine
 # HAProxy asks /server_info every 10 s, again 5 s after a failure, waits 3 s for an answer, and takes a replica out at
 # the second failure. The rest is for the look at it.
 OUT = 10 + 3 + 5 + 3 + 2
-# systemd's watchdog, fed by a probe each 30 s, kills 90 s after the last answer, and RestartSec=5 comes after it.
+# systemd's watchdog, fed by a probe each 30 s, kills 90 s after the last answer, and RestartSec=2 comes after it.
 WATCHDOG = 90 + 5
 START = 30.0  # seconds that a replica may take to its first answer on a busy machine
 BACK = 5.0  # seconds that an open page may be cut off
@@ -218,6 +218,8 @@ def test_killed_replica(urls: list[str], edges: list[Edge], replicas: list[Repli
         had = requests(edges)[victim.address] - before[victim.address]
         running.phase, earliest = "kill", time.monotonic()
         victim.systemctl("kill --kill-whom=main -s KILL")
+        # Until it is gone its socket takes connections that nobody will answer.
+        until(lambda: victim.edge.host.run(f"test -e /proc/{pid}").rc != 0, 10, "the process is gone", every=0.01)
         latest = time.monotonic()
         until(lambda: victim.ready and victim.pid not in ("0", pid), START + 10, f"{victim} runs again", every=0.2)
     gets, posts = running.failed("GET"), running.failed("POST")
