@@ -58,7 +58,14 @@ class Controller:
     def docker(self, *argv: str) -> None:
         """What happens to the machine, not to a process on it."""
         container = f"rig-{NAME}-{self.name}"
-        subprocess.run(["docker", *[word.format(container) for word in argv]], check=True, capture_output=True)
+        command = ["docker", *[word.format(container) for word in argv]]
+
+        def done() -> bool:
+            answer = subprocess.run(command, check=False, capture_output=True, text=True)
+            assert answer.returncode == 0, answer.stderr
+            return True
+
+        until(done, 10, " ".join(command))  # the kernel may need a second try to freeze a busy machine
 
     @property
     def status(self) -> str:
