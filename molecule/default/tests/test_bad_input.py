@@ -34,6 +34,10 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"dagster_webserver_path_prefix": "dagster"},
         ["dagster_webserver_path_prefix is 'dagster'", "'/dagster'"],
     ),
+    "lease that is too short": (
+        {"dagster_daemon_lease_ttl": 5},
+        ["dagster_daemon_lease_ttl is 5; it is at least 12", "a standby starts before the old daemon has ended"],
+    ),
     "port that is none": ({"dagster_nginx_port": 70000}, ["dagster_nginx_port is 70000", "1 to 65535"]),
     "image that does not exist": (
         {"dagster_code_locations": [{"name": "none", "module": "x", "image": "127.0.0.1:1/no/such:image"}]},
@@ -88,6 +92,9 @@ def test_bad_variable(play: Callable[..., Play], case: str) -> None:
     assert "hunter2hunter2" not in result.output
 
 
+EXTERNAL = {"dagster_database_host": "127.0.0.1", "dagster_daemon_fencing": "lease_only"}
+
+
 def test_unreachable_external_database(play: Callable[..., Play], tmp_path: Path) -> None:
     groups: dict[str, Any] = {
         kind: {"hosts": {"dagster1": {}}} for kind in ("webserver", "daemon", "code", "run", "proxy")
@@ -96,7 +103,7 @@ def test_unreachable_external_database(play: Callable[..., Play], tmp_path: Path
     result = play(
         "site.yml",
         "-e",
-        '{"dagster_database_host": "127.0.0.1", "dagster_database_port": 5999}',
+        json.dumps({**EXTERNAL, "dagster_database_port": 5999}),
         ok=False,
         inventories=source,
     )
@@ -110,29 +117,19 @@ def test_something_else_where_the_database_should_be(play: Callable[..., Play], 
     result = play(
         "site.yml",
         "-e",
-        '{"dagster_database_host": "127.0.0.1", "dagster_database_port": 22}',
+        json.dumps({**EXTERNAL, "dagster_database_port": 22}),
         ok=False,
         inventories=hosts_file(tmp_path, groups),
     )
     refused(result, ["127.0.0.1:22 answers, but not as a PostgreSQL server"])
 
 
-@pytest.mark.parametrize(
-    ("daemons", "words"),
-    [
-        ({}, ["group dagster_daemon has no host"]),
-        ({"dagster1": {}, "dagster2": {}}, ["dagster2 cannot reach the Docker engine of dagster1"]),
-    ],
-    ids=["none", "two"],
-)
-def test_number_of_daemon_hosts(
-    play: Callable[..., Play], tmp_path: Path, daemons: dict[str, Any], words: list[str]
-) -> None:
+def test_no_daemon_host(play: Callable[..., Play], tmp_path: Path) -> None:
     groups: dict[str, Any] = {
         kind: {"hosts": {"dagster1": {}}} for kind in ("database", "webserver", "code", "run", "proxy")
     }
-    source = hosts_file(tmp_path, {**groups, "daemon": {"hosts": daemons}})
-    refused(play("site.yml", ok=False, inventories=source), words)
+    source = hosts_file(tmp_path, {**groups, "daemon": {"hosts": {}}})
+    refused(play("site.yml", ok=False, inventories=source), ["group dagster_daemon has no host"])
 
 
 def test_port_held_by_somebody_else(play: Callable[..., Play], host: Any) -> None:
