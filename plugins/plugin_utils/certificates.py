@@ -7,16 +7,21 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    HAS_CRYPTOGRAPHY = True
+except ImportError:  # ansible-core brings it for vaults, but does not need it
+    HAS_CRYPTOGRAPHY = False
 
 CA = "dagster_docker_tls_ca"
 PAIRS = {
-    "dagster_docker_tls_cert": ("dagster_docker_tls_key", ExtendedKeyUsageOID.SERVER_AUTH, "serverAuth"),
+    "dagster_docker_tls_cert": ("dagster_docker_tls_key", "SERVER_AUTH", "serverAuth"),
     "dagster_docker_tls_client_cert": (
         "dagster_docker_tls_client_key",
-        ExtendedKeyUsageOID.CLIENT_AUTH,
+        "CLIENT_AUTH",
         "clientAuth",
     ),
 }
@@ -85,7 +90,7 @@ def end_problem(name: str, certificate: x509.Certificate, days: int, now: dateti
     return ""
 
 
-def pair_problem(name: str, chain: list[x509.Certificate], key: str, usage: Any, usage_name: str) -> str:
+def pair_problem(name: str, chain: list[x509.Certificate], key: str, usage: str, usage_name: str) -> str:
     """A sentence when a certificate has another key or is for something else, else the empty text."""
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     key_name = PAIRS[name][0]
@@ -96,7 +101,7 @@ def pair_problem(name: str, chain: list[x509.Certificate], key: str, usage: Any,
     if public != chain[0].public_key().public_bytes(*form):
         return f"{key_name} does not belong to {name}"
     usages = extension(chain[0], x509.ExtendedKeyUsage)
-    if usages is not None and usage not in usages:
+    if usages is not None and getattr(ExtendedKeyUsageOID, usage) not in usages:
         return f"{name} is not for {usage_name} (extended key usage)"
     return ""
 
@@ -112,6 +117,8 @@ def brought_problems(values: Mapping[str, Any], address: str = "", now: datetime
     missing = [name for name in needed if not given[name]]
     if missing:
         return [f"{', '.join(missing)} must be set as well, because {next(filter(given.get, given))} is"]
+    if not HAS_CRYPTOGRAPHY:
+        return ["certificates were brought, and the controller's Python cannot read them; install cryptography there"]
     now = now or datetime.datetime.now(datetime.UTC)
     days = int(values["dagster_docker_tls_renew_days"])
     problems, chains = [], {}

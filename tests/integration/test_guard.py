@@ -577,7 +577,7 @@ def test_started_together(cluster: Cluster, hosts: list[Host]) -> None:
         with Overlap(hosts) as overlap:
             for host in hosts:
                 host.start()
-            until(lambda: cluster.last_writer(), START, "one runs")
+            until(cluster.last_writer, START, "one runs")
             until(lambda: sorted(host.status[:6] for host in hosts) == ["active", "standb"], START, "one waits")
             for host in hosts:
                 host.wanted = False
@@ -665,7 +665,7 @@ def test_frozen_guard(cluster: Cluster, hosts: list[Host]) -> None:
         hosts[0].signal(signal.SIGSTOP)
         assert hosts[0].daemons() == old, "the control: the daemon goes on at first"
         until(lambda: not set(old) & set(hosts[0].daemons()), TIMINGS["watchdog"] + 1, "the whole unit is dead")
-        until(lambda: cluster.last_writer(), START, "one runs again")
+        until(cluster.last_writer, START, "one runs again")
     assert (overlap.most, cluster.stale(), hosts[0].kills) == (1, 0, 1)
 
 
@@ -687,7 +687,7 @@ def test_silent_daemon(cluster: Cluster, hosts: list[Host]) -> None:
     (hosts[0].folder / "silent").touch()
     until(lambda: old not in hosts[0].daemons(), TIMINGS["heartbeat"] + 2, "it is restarted")
     (hosts[0].folder / "silent").unlink()
-    until(lambda: hosts[0].daemons(), START, "a new one runs")
+    until(hosts[0].daemons, START, "a new one runs")
     time.sleep(TIMINGS["heartbeat"] + 1)
     assert hosts[0].text().count("no heartbeat") == 1
     assert cluster.epoch() == 1
@@ -785,7 +785,7 @@ def test_database_away_for_longer(cluster: Cluster, hosts: list[Host]) -> None:
         assert [host.daemons() for host in hosts] == [[], []]
         assert "no answer from the database" in hosts[0].status
         cluster.start()
-        until(lambda: cluster.last_writer(), 5, "one runs")
+        until(cluster.last_writer, 5, "one runs")
         time.sleep(1)
     assert (overlap.most, cluster.stale(), [host.kills for host in hosts]) == (1, 0, [0, 0])
 
@@ -806,7 +806,7 @@ def test_frozen_database(cluster: Cluster, hosts: list[Host]) -> None:
             for pid in reversed(frozen):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
-        until(lambda: cluster.last_writer(), 5, "one runs")
+        until(cluster.last_writer, 5, "one runs")
     assert (overlap.most, cluster.stale(), [host.kills for host in hosts]) == (1, 0, [0, 0])
 
 
