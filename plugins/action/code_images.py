@@ -64,7 +64,7 @@ class ActionModule(ActionBase):
                 answer = self._ask(params, staged, task_vars)
             return {**answer, "images": known}
         if not (wanted or params["load"] or params["export"]):
-            return {"changed": False, "images": {}}
+            return {"changed": False, "images": {}, "missing": [], "loaded": []}
         bases = {item.base.digest: item.base for item in wanted if item.base}
         staged["bases"] = [{"digest": key, "ids": base.ids, "tags": base.tags} for key, base in bases.items()]
         staged["load"] = params["load"]
