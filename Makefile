@@ -8,7 +8,7 @@ RIG := tests/rig/rig
 CATALOGUE := plugins/plugin_utils/validator/catalogues
 CATALOGUES := $(notdir $(wildcard $(CATALOGUE)/*.json))
 
-.PHONY: help quickstart clean test test-full rig lint unit sanity importer molecule bench figures locks docs validate validator catalogue
+.PHONY: help quickstart clean test test-full rig lint unit sanity importer molecule bench bench-cluster figures locks docs validate validator catalogue
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ molecule: rig  ## one scenario on rig hosts: make molecule SCENARIO=default
 
 bench: rig  ## how fast a deployment is, as ratios in one run (tests/bench/README.md explains them)
 	@tests/bench/run
+
+bench-cluster: rig  ## what six hosts cost against one
+	@tests/bench/run cluster
 
 figures:  ## write the tables of docs/reliability.md from what the scenarios measured
 	@python3 tests/bench/reliability.py

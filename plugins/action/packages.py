@@ -11,7 +11,7 @@ from ansible.plugins.action import ActionBase
 class ActionModule(ActionBase):
     """Runs M(ansible.builtin.apt) only when a package is missing, and never in check mode.
 
-    When it runs, it brings what preflight knows that later roles of the host will ask for: each call costs seconds.
+    What it has installed it adds to C(dagster_host), so that the roles that come later need not ask again.
     """
 
     TRANSFERS_FILES = False
@@ -22,21 +22,26 @@ class ActionModule(ActionBase):
         """The result of apt, or what it would install."""
         result = super().run(tmp, task_vars)
         variables = dict(task_vars or {})
-        installed = self._templar.template(variables["dagster_host"])["packages"]
+        host = self._templar.template(variables["dagster_host"])
+        installed = host["packages"]
         missing = [str(name) for name in self._task.args["name"] if name not in installed]
-        topology = self._templar.template(variables.get("dagster_topology") or {})
-        later = [name for name in topology.get("packages", []) if name not in [*installed, *missing]]
         diff = {"before": "", "after": "".join(f"install {name}\n" for name in missing), "after_header": "packages"}
         result.update(changed=bool(missing), missing=missing)
         if missing and not self._task.check_mode:  # a bare host's apt does not know the names before its first update
             arguments = {
-                "name": missing + later,
+                "name": missing,
                 "install_recommends": False,
                 "update_cache": True,
                 "cache_valid_time": 3600,
+                # A service that starts with its package has the package's settings: nginx shows its welcome page to
+                # everybody, an engine without user namespaces keeps its images apart.
+                "policy_rc_d": 101,
             }
             answer = self._execute_module(module_name="ansible.builtin.apt", module_args=arguments, task_vars=variables)
             result.update({key: answer[key] for key in ("changed", "failed", "msg", "rc", "stderr") if key in answer})
+            if not answer.get("failed"):
+                packages = {**installed, **dict.fromkeys(missing, "")}  # nobody asks for a version
+                result["ansible_facts"] = {"dagster_host": {**host, "packages": packages}}
         if missing:
             result["diff"] = diff
         return result

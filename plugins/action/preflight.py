@@ -100,21 +100,22 @@ class ActionModule(ActionBase):
             values.update(typed)  # numbers and lists that came as text, of other hosts' roles too
             problems += [problem for problem in found if role in [*roles, "playbooks"] and problem not in problems]
         external = str(self._templar.template(variables.get("dagster_database_host")) or "")
-        if not problems:  # what follows relies on types
-            problems += check.group_problems(groups, external)
-            problems += check.value_problems(values, versions())
-            problems += check.daemon_problems(groups, values, external)
-            problems += check.environment_problems(values, self._role_vars("instance")["__dagster_own_environment"])
-            problems += check.location_problems(values["dagster_code_locations"], groups["code"])
-            problems += check.port_problems(check.wanted_ports(host, groups, values))
-            problems += self._config_problems(values)
+        self._refuse(host, problems)  # what follows relies on types
+
+        config = merged(self._role_vars("instance"), values)
+        problems += check.group_problems(groups, external)
+        problems += check.value_problems(values, versions())
+        problems += check.daemon_problems(groups, values, external)
+        problems += check.environment_problems(values, self._role_vars("instance")["__dagster_own_environment"])
+        problems += check.location_problems(values["dagster_code_locations"], groups["code"])
+        problems += check.port_problems(check.wanted_ports(host, groups, values))
+        problems += self._config_problems(config, values)
         self._refuse(host, problems)
 
         addresses = {
             name: self._address(name, variables) for name in {name for hosts in groups.values() for name in hosts}
         }
         topology = check.topology(host, groups, addresses, values)
-        config = merged(self._role_vars("instance"), values)
         budget = check.connection_budget(groups, values, config)
         problems += check.compute_log_problems(groups, values, config)
         services = sorted({*groups["webserver"], *groups["daemon"]})
@@ -190,14 +191,12 @@ class ActionModule(ActionBase):
         )
         return found
 
-    def _config_problems(self, values: dict[str, Any]) -> list[str]:
-        """Sentences about what dagster_config makes of the dagster.yaml of the services."""
-        ours = self._role_vars("instance")
-        config = merged(ours, values)
+    def _config_problems(self, config: dict[str, Any], values: dict[str, Any]) -> list[str]:
+        """Sentences about the dagster.yaml of the services."""
         version = str(values["dagster_version"])
         version = version if version in versions() else ""  # another problem says so
         env = {
-            **ours["__dagster_own_environment"],
+            **self._role_vars("instance")["__dagster_own_environment"],
             **values["dagster_environment"],
             **values["dagster_secret_environment"],
         }

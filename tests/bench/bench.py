@@ -547,14 +547,15 @@ def measure_all(options: argparse.Namespace, bench: Host, reference: Host) -> It
         yield popular_roles(reference, second, rounds)
 
 
-def report(rows: list[Row], options: argparse.Namespace, load: float) -> int:
+def report(rows: list[Row], load: float, name: str = "result", *, quick: bool = False) -> int:
+    """Prints the table, keeps all in .cache/bench/NAME.json, and returns 1 when a bound is missed."""
     print(table(rows))
     verdicts = [row.verdict for row in rows]
     failed = verdicts.count("FAIL")
     counted = f"{verdicts.count('PASS')} passed, {failed} failed, {verdicts.count('not measured')} not measured"
     print(f"\n{counted}; CPU decides. The load was {load:.1f} at the start.")
     result = {
-        "quick": options.quick,
+        "quick": quick,
         "cpus": os.cpu_count(),
         "load": load,
         "rows": [
@@ -572,7 +573,7 @@ def report(rows: list[Row], options: argparse.Namespace, load: float) -> int:
             for row in rows
         ],
     }
-    (CACHE / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    (CACHE / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 1 if failed else 0
 
 
@@ -607,7 +608,7 @@ def main() -> int:
     finally:
         for host in hosts:
             host.destroy()
-    status = report(rows, options, load)
+    status = report(rows, load, quick=options.quick)
     return 2 if broken else status
 
 

@@ -62,7 +62,7 @@ def table(figures: list[Figure]) -> str:
     found = newest(figures)
     last = max(figures, key=lambda figure: figure["session"])
     lines = [f"Measured on {last['session'][:10]} with {last['cpus']} cores for all hosts together.", ""]
-    lines += ["| fault | pass | measured | rounds |", "|---|---|---|---|"]
+    lines += ["| figure | pass | measured | rounds |", "|---|---|---|---|"]
     lines += [row(name, rounds) for name, rounds in found.items()]
     return "\n".join(lines) + "\n"
 

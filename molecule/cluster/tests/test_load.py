@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from deployment import Dagster, machine, until
 from figures import record
-from load import GETS, POSTS, Ask, Load, cost_of_replicas, deviation
+from load import GETS, POSTS, Ask, Load, deviation
 from replicas import Edge, Replica, in_rotation, leaves, requests, returns
 
 REQUESTS = int(os.environ.get("LOAD_REQUESTS", "5000"))
@@ -34,7 +34,6 @@ WATCHDOG = 90 + 5
 START = 30.0  # seconds that a replica may take to its first answer on a busy machine
 BACK = 5.0  # seconds that an open page may be cut off
 EQUAL = 10.0  # percent that a replica's part of the requests may be away from an equal one
-CHEAPER = 1.15  # what a request may cost with all replicas, for what it costs with one
 
 
 @pytest.fixture(scope="module")
@@ -259,23 +258,3 @@ def test_frozen_replica(urls: list[str], edges: list[Edge], replicas: list[Repli
     assert out <= OUT
     assert restarted <= WATCHDOG
     assert answers <= WATCHDOG + START
-
-
-# What a second replica costs: figures, because a busy machine is no verdict.
-
-
-def test_cost_of_a_second_replica(urls: list[str], edges: list[Edge], replicas: list[Replica]) -> None:
-    def only_one(alone: bool) -> None:
-        for replica in replicas[1:]:
-            replica.drain(alone)
-        for replica in replicas[1:]:
-            if alone:
-                leaves(edges, replica)
-        if not alone:
-            returns(edges, replicas)
-
-    found = cost_of_replicas(urls, lambda: sum(replica.cpu for replica in replicas), only_one)
-    record("CPU of a request, one replica", found["one"], "ms")
-    record(f"CPU of a request, {len(replicas)} replicas", found["all"], "ms")
-    record(f"CPU of a request, {len(replicas)} replicas against one", found["ratio"], "x", CHEAPER)
-    assert min(found.values()) > 0

@@ -35,18 +35,19 @@ def test_only_what_is_missing_is_installed() -> None:
     assert made._execute_module.call_args.kwargs["module_args"]["name"] == ["runc"]
 
 
-def test_what_later_roles_need_comes_along() -> None:
-    made, variables = action({"nginx": "1"}, ["runc"])
-    variables["dagster_topology"] = {"packages": ["runc", "nginx", "postgresql-15"]}
-    assert made.run(task_vars=variables)["missing"] == ["runc"]
-    assert made._execute_module.call_args.kwargs["module_args"]["name"] == ["runc", "postgresql-15"]
+def test_no_service_starts_with_its_package() -> None:
+    made, variables = action({}, ["nginx"])
+    made.run(task_vars=variables)
+    assert made._execute_module.call_args.kwargs["module_args"]["policy_rc_d"] == 101
 
 
-def test_packages_of_later_roles_alone_are_no_reason() -> None:
-    made, variables = action({"nginx": "1"}, ["nginx"])
-    variables["dagster_topology"] = {"packages": ["postgresql-15"]}
+def test_later_roles_need_not_ask_again() -> None:
+    made, variables = action({"nginx": "1"}, ["nginx", "runc"])
+    variables["dagster_host"]["memory_mb"] = 4096
+    variables.update(made.run(task_vars=variables)["ansible_facts"])
+    assert variables["dagster_host"]["memory_mb"] == 4096
     assert made.run(task_vars=variables)["changed"] is False
-    made._execute_module.assert_not_called()
+    made._execute_module.assert_called_once()
 
 
 def test_check_mode_says_so_and_asks_nothing() -> None:
@@ -54,6 +55,7 @@ def test_check_mode_says_so_and_asks_nothing() -> None:
     result = made.run(task_vars=variables)
     assert result["changed"] is True
     assert "install nginx" in result["diff"]["after"]
+    assert "ansible_facts" not in result
     made._execute_module.assert_not_called()
 
 
@@ -61,4 +63,6 @@ def test_check_mode_says_so_and_asks_nothing() -> None:
 def test_a_failure_of_apt_is_passed_on(key: str) -> None:
     made, variables = action({}, ["nginx"])
     made._execute_module.return_value = {"failed": True, "msg": "no such package", "changed": False}
-    assert made.run(task_vars=variables)[key] in (True, "no such package")
+    result = made.run(task_vars=variables)
+    assert result[key] in (True, "no such package")
+    assert "ansible_facts" not in result

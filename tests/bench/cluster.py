@@ -1,0 +1,277 @@
+"""Measures what a cluster costs against the same roles on one host. Started by tests/bench/run; see README.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from bench import CACHE, HERE, INVENTORY, ROOT, SITE, BenchError, Cost, Row, changed, report, run, say
+from cpu import used
+from deployment import NAME, machine
+from figures import record
+from load import cost_of_replicas
+from replicas import Edge, Replica, leaves, returns
+
+CLUSTER = ROOT / "inventories" / "cluster"
+SCENARIO = ROOT / "molecule" / "cluster"
+# What keeps a deployment as it should be while nothing happens.
+KEEPERS = "guard.py|notify.py|haproxy|keepalived"
+TICKS = "for p in $(pgrep -f '%s'); do cat /proc/$p/stat 2>/dev/null; done; getconf CLK_TCK"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task of a play: what each host and the controller spent from its start to that of the next task."""
+
+    play: str
+    role: str
+    task: str
+    hosts: list[str]
+    wall: float
+    cpu: dict[str, float]
+    controller: float
+
+    @property
+    def part(self) -> str:
+        """What it belongs to: a role, or a play without one."""
+        return self.role.rpartition(".")[2] or self.play
+
+    @property
+    def all_cpu(self) -> float:
+        return sum(self.cpu.values()) + self.controller
+
+
+@dataclass
+class Deployment:
+    """Hosts of the rig, with the playbook's inventories."""
+
+    name: str
+    inventories: list[Path]
+    idle: dict[str, float] = field(default_factory=dict)  # CPU seconds a second that nobody asked for
+
+    @property
+    def reached(self) -> Path:
+        return ROOT / ".cache" / "rig" / self.name / "inventory"
+
+    def ansible(self, playbook: Path, extra: dict[str, Any] | None = None, env: dict[str, str] | None = None) -> str:
+        argv = ["ansible-playbook", *(f"-i{path}" for path in [*self.inventories, self.reached])]
+        return run([*argv, "-e", json.dumps(extra or {}), str(playbook)], env={"RIG_NAME": self.name, **(env or {})})
+
+    def create(self) -> None:
+        self.destroy()
+        say(f"booting the hosts of {self.name}")
+        self.ansible(ROOT / "tests" / "rig" / "create.yml")
+
+    def destroy(self) -> None:
+        self.ansible(ROOT / "tests" / "rig" / "destroy.yml")
+
+    def hosts(self) -> list[str]:
+        found = yaml.safe_load((self.reached / "hosts.yml").read_text(encoding="utf-8"))["all"]["hosts"]
+        return sorted(str(name) for name in found)
+
+    def address(self, host: str) -> str:
+        found = yaml.safe_load((self.reached / "hosts.yml").read_text(encoding="utf-8"))["all"]["hosts"]
+        return str(found[host]["ansible_host"])
+
+    def accounts(self) -> dict[str, str]:
+        """The kernel's file that counts each host's CPU time."""
+        return {
+            host: account(run(["docker", "inspect", "-f", "{{.Id}}", f"rig-{self.name}-{host}"]).strip())
+            for host in self.hosts()
+        }
+
+    def play(self, *, unchanged: bool = False) -> list[Step]:
+        """site.yml, task by task, less what the hosts do anyway."""
+        CACHE.mkdir(parents=True, exist_ok=True)
+        path = CACHE / f"{self.name}.cpu.json"
+        env = {"BENCH_CPU": str(path), "BENCH_CPU_ACCOUNTS": json.dumps(self.accounts())}
+        output = self.ansible(SITE, env={**env, "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins")})
+        if unchanged and (tasks := changed(output)):
+            raise BenchError(f"site.yml changed something although there was nothing to do: {'; '.join(tasks)}")
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        for row in rows:
+            row["cpu"] = {host: cpu - self.idle.get(host, 0) * row["wall"] for host, cpu in row["cpu"].items()}
+        return [Step(**row) for row in rows]
+
+    def measure_idle(self, seconds: int) -> None:
+        accounts = self.accounts()
+        before = {host: used(path) for host, path in accounts.items()}
+        time.sleep(seconds)
+        self.idle = {host: (used(path) - before[host]) / seconds for host, path in accounts.items()}
+
+
+def account(container: str) -> str:
+    """The file of a container's control group that counts CPU time."""
+    root = Path("/sys/fs/cgroup")
+    for pattern in (f"cpuacct/**/*{container}*/cpuacct.usage", f"**/*{container}*/cpu.stat"):
+        if found := next(iter(sorted(root.glob(pattern), key=lambda path: len(path.parts))), None):
+            return str(found)
+    raise BenchError(f"no control group of container {container} below {root}")
+
+
+# --- what a play cost -------------------------------------------------------------------------------------------------
+
+
+def hosts_of_parts(steps: Iterable[Step]) -> dict[str, set[str]]:
+    """The hosts on which each role, or play without one, did something."""
+    found: dict[str, set[str]] = {}
+    for step in steps:
+        found.setdefault(step.part, set()).update(step.hosts)
+    return found
+
+
+def cost_of_parts(steps: Iterable[Step]) -> Counter[str]:
+    """CPU seconds of all hosts and of the controller, by role."""
+    found: Counter[str] = Counter()
+    for step in steps:
+        found[step.part] += step.all_cpu  # type: ignore[assignment]
+    return found
+
+
+def same_roles(single: list[Step], cluster: list[Step]) -> float:
+    """What the cluster would cost if each role cost on each of its hosts what it costs on the single one."""
+    hosts, costs = hosts_of_parts(cluster), cost_of_parts(single)
+    return sum(cost * max(1, len(hosts.get(part, ()))) for part, cost in costs.items())
+
+
+def chain(steps: list[Step]) -> tuple[float, float, list[str]]:
+    """CPU seconds of the longest chain when each task waits for the slowest host, as plays do; the same when a play waits
+    only at its end; and the plays that make the most of it."""
+    waited: Counter[str] = Counter()
+    own: dict[str, Counter[str]] = {}
+    for step in steps:
+        there = {host: step.cpu[host] for host in step.hosts if host in step.cpu}
+        if there:
+            waited[step.play] += max(there.values())  # type: ignore[assignment]
+            own.setdefault(step.play, Counter()).update(there)  # type: ignore[arg-type]
+    least = sum(max(hosts.values()) for hosts in own.values())
+    return sum(waited.values()), least, [f"{play} {seconds:.0f}" for play, seconds in waited.most_common(5)]
+
+
+def cost(steps: list[Step]) -> Cost:
+    return Cost(sum(step.wall for step in steps), sum(step.all_cpu for step in steps))
+
+
+def against(name: str, cluster: list[list[Step]], single: list[list[Step]], bound: float) -> Row:
+    """The cluster's medians against those of the same roles on one host."""
+    ours = Cost(
+        *(statistics.median(values) for values in zip(*((c.wall, c.cpu) for c in map(cost, cluster)), strict=True))
+    )
+    theirs = statistics.median(same_roles(steps, cluster[0]) for steps in single)
+    alone = statistics.median(cost(steps).cpu for steps in single)
+    wall = statistics.median(cost(steps).wall for steps in single)
+    parts = cost_of_parts(cluster[0]).most_common(6)
+    note = f"one host: {alone:.1f} CPU s; most: " + ", ".join(f"{part} {seconds:.0f}" for part, seconds in parts)
+    return Row(name, ours, Cost(wall, theirs), ours.cpu / theirs, None, bound, note=note)
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def deploy(single: Deployment, cluster: Deployment, rounds: int, idle_seconds: int) -> Iterator[Row]:
+    """Leaves the cluster's hosts up."""
+    single.create()
+    say("deploying one host")
+    first_single = [single.play()]
+    single.play(unchanged=True)
+    single.measure_idle(idle_seconds)
+    second_single = [single.play(unchanged=True) for _round in range(rounds)]
+    single.destroy()
+
+    cluster.create()
+    cluster.ansible(SCENARIO / "prepare.yml")
+    say("deploying the cluster")
+    first = cluster.play()
+    yield against("cluster, bare hosts to healthy", [first], first_single, 1.3)
+    waited, least, most = chain(first)
+    ratio = waited / least
+    yield Row(
+        "  longest chain of tasks",
+        Cost(0, waited),
+        Cost(0, least),
+        ratio,
+        note=f"each task waits for the slowest host, against a play that waits at its end; CPU s: {', '.join(most)}",
+    )
+    cluster.play(unchanged=True)
+    cluster.measure_idle(idle_seconds)
+    second = [cluster.play(unchanged=True) for _round in range(rounds)]
+    yield against("cluster, second run", second, second_single, 1.3)
+
+
+def keepers(cluster: Deployment, seconds: int) -> Row:
+    """The share of a core of the hosts' guards, watchers and balancers while nothing happens; the worst host counts."""
+
+    def ticks(host: str) -> float:
+        *stats, hertz = str(machine(host).check_output(TICKS % KEEPERS)).splitlines()
+        spent = (line.rpartition(")")[2].split()[11:13] for line in stats)
+        return sum(int(user) + int(system) for user, system in spent) / int(hertz)
+
+    hosts = [host for host in cluster.hosts() if host.startswith(("edge", "ctl"))]
+    before, since = {host: ticks(host) for host in hosts}, time.monotonic()
+    time.sleep(seconds)
+    took = time.monotonic() - since
+    shares = {host: (ticks(host) - before[host]) / took * 100 for host in hosts}
+    worst = max(shares.values())
+    record("guard, or watcher with HAProxy and keepalived, of the busiest host: share of a core", worst, "%", 1)
+    note = ", ".join(f"{host} {share:.2f} %" for host, share in shares.items())
+    return Row("guards, watchers and balancers, idle", by_cpu=worst, bound=1, unit="%", note=note)
+
+
+def requests(cluster: Deployment) -> Row:
+    """What a request costs with all replicas against one."""
+    edges = [Edge(name, cluster.address(name)) for name in ("edge1", "edge2")]
+    replicas: list[Replica] = [replica for edge in edges for replica in edge.replicas()]
+
+    def only_one(alone: bool) -> None:
+        for replica in replicas[1:]:
+            replica.drain(alone)
+        for replica in replicas[1:] if alone else []:
+            leaves(edges, replica)
+        if not alone:
+            returns(edges, replicas)
+
+    urls = [f"http://{edge.address}:8080" for edge in edges]
+    found = cost_of_replicas(urls, lambda: sum(replica.cpu for replica in replicas), only_one)
+    record("CPU of a request, one replica", found["one"], "ms")
+    record(f"CPU of a request, {len(replicas)} replicas", found["all"], "ms")
+    record(f"CPU of a request, {len(replicas)} replicas against one", found["ratio"], "x", 1.15)
+    note = f"{found['all']:.2f} ms with {len(replicas)}, {found['one']:.2f} ms with one"
+    return Row("a request, all replicas against one", by_cpu=found["ratio"], bound=1.15, note=note)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="second runs (3)")
+    parser.add_argument("--idle", type=int, default=60, help="seconds of looking at what hosts do by themselves (60)")
+    options = parser.parse_args()
+    load = os.getloadavg()[0]
+    single = Deployment("bench", [INVENTORY])
+    cluster = Deployment(NAME, [CLUSTER, SCENARIO / "inventory"])
+    rows: list[Row] = []
+    broken = False
+    try:
+        for row in deploy(single, cluster, options.rounds, options.idle):
+            rows.append(row)
+        rows += [keepers(cluster, options.idle), requests(cluster)]
+    except BenchError as error:
+        say(str(error))
+        broken = True
+    finally:
+        for hosts in (single, cluster):
+            hosts.destroy()
+    status = report(rows, load, "cluster")
+    return 2 if broken else status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
