@@ -8,14 +8,14 @@ import os
 import statistics
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from bench import CACHE, HERE, INVENTORY, ROOT, SITE, BenchError, Cost, Row, changed, report, run, say
+from bench import CACHE, HERE, INVENTORY, ROOT, SITE, BenchError, Cost, Row, changed, median, report, run, say
 from cpu import used
 from deployment import NAME, machine
 from figures import record
@@ -85,10 +85,8 @@ class Deployment:
 
     def accounts(self) -> dict[str, str]:
         """The kernel's file that counts each host's CPU time."""
-        return {
-            host: account(run(["docker", "inspect", "-f", "{{.Id}}", f"rig-{self.name}-{host}"]).strip())
-            for host in self.hosts()
-        }
+        inspect = ["docker", "inspect", "-f", "{{.Id}}"]
+        return {host: account(run([*inspect, f"rig-{self.name}-{host}"]).strip()) for host in self.hosts()}
 
     def play(self, *, unchanged: bool = False) -> list[Step]:
         """site.yml, task by task, less what the hosts do anyway."""
@@ -130,11 +128,11 @@ def hosts_of_parts(steps: Iterable[Step]) -> dict[str, set[str]]:
     return found
 
 
-def cost_of_parts(steps: Iterable[Step]) -> Counter[str]:
+def cost_of_parts(steps: Iterable[Step]) -> dict[str, float]:
     """CPU seconds of all hosts and of the controller, by role."""
-    found: Counter[str] = Counter()
+    found: dict[str, float] = defaultdict(float)
     for step in steps:
-        found[step.part] += step.all_cpu  # type: ignore[assignment]
+        found[step.part] += step.all_cpu
     return found
 
 
@@ -144,18 +142,24 @@ def same_roles(single: list[Step], cluster: list[Step]) -> float:
     return sum(cost * max(1, len(hosts.get(part, ()))) for part, cost in costs.items())
 
 
+def largest(costs: Mapping[str, float], number: int) -> list[tuple[str, float]]:
+    return sorted(costs.items(), key=lambda item: item[1], reverse=True)[:number]
+
+
 def chain(steps: list[Step]) -> tuple[float, float, list[str]]:
-    """CPU seconds of the longest chain when each task waits for the slowest host, as plays do; the same when a play waits
-    only at its end; and the plays that make the most of it."""
-    waited: Counter[str] = Counter()
-    own: dict[str, Counter[str]] = {}
+    """CPU seconds of the longest chain when each task waits for the slowest host, as plays do; of the longest chain when
+    only a play's end waits; and the plays that make the most of the first.
+    """
+    waited: dict[str, float] = defaultdict(float)
+    own: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for step in steps:
         there = {host: step.cpu[host] for host in step.hosts if host in step.cpu}
         if there:
-            waited[step.play] += max(there.values())  # type: ignore[assignment]
-            own.setdefault(step.play, Counter()).update(there)  # type: ignore[arg-type]
+            waited[step.play] += max(there.values())
+        for host, seconds in there.items():
+            own[step.play][host] += seconds
     least = sum(max(hosts.values()) for hosts in own.values())
-    return sum(waited.values()), least, [f"{play} {seconds:.0f}" for play, seconds in waited.most_common(5)]
+    return sum(waited.values()), least, [f"{play} {seconds:.0f}" for play, seconds in largest(waited, 5)]
 
 
 def cost(steps: list[Step]) -> Cost:
@@ -164,15 +168,11 @@ def cost(steps: list[Step]) -> Cost:
 
 def against(name: str, cluster: list[list[Step]], single: list[list[Step]], bound: float) -> Row:
     """The cluster's medians against those of the same roles on one host."""
-    ours = Cost(
-        *(statistics.median(values) for values in zip(*((c.wall, c.cpu) for c in map(cost, cluster)), strict=True))
-    )
+    ours, alone = (median([cost(steps) for steps in plays]) for plays in (cluster, single))
     theirs = statistics.median(same_roles(steps, cluster[0]) for steps in single)
-    alone = statistics.median(cost(steps).cpu for steps in single)
-    wall = statistics.median(cost(steps).wall for steps in single)
-    parts = cost_of_parts(cluster[0]).most_common(6)
-    note = f"one host: {alone:.1f} CPU s; most: " + ", ".join(f"{part} {seconds:.0f}" for part, seconds in parts)
-    return Row(name, ours, Cost(wall, theirs), ours.cpu / theirs, None, bound, note=note)
+    parts = ", ".join(f"{part} {seconds:.0f}" for part, seconds in largest(cost_of_parts(cluster[0]), 6))
+    note = f"one host: {alone.cpu:.1f} CPU s; most: {parts}"
+    return Row(name, ours, Cost(alone.wall, theirs), ours.cpu / theirs, None, bound, note=note)
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
