@@ -147,7 +147,7 @@ def largest(costs: Mapping[str, float], number: int) -> list[tuple[str, float]]:
 
 
 def chain(steps: list[Step]) -> tuple[float, float, list[str]]:
-    """CPU seconds of the longest chain when each task waits for the slowest host, as plays do; of the longest chain when
+    """CPU seconds of the longest chain when each task waits for the slowest host, as plays do; of the one when
     only a play's end waits; and the plays that make the most of the first.
     """
     waited: dict[str, float] = defaultdict(float)
