@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -14,10 +14,13 @@ INVENTORIES = ["inventories/cluster", "molecule/cluster/inventory"]
 
 @pytest.fixture(scope="session")
 def play(play: Callable[..., Play]) -> Callable[..., Play]:
-    """The shipped playbooks with the scenario's variables between the inventory and the rig's addresses."""
+    """The shipped playbooks with the scenario's variables between the inventory and the rig's addresses.
 
-    def run(playbook: str, *arguments: str, ok: bool = True) -> Play:
-        return play(playbook, *arguments, ok=ok, inventories=[*INVENTORIES, str(RIG)])
+    more: further inventories, which win.
+    """
+
+    def run(playbook: str, *arguments: str, ok: bool = True, more: Sequence[str] = ()) -> Play:
+        return play(playbook, *arguments, ok=ok, inventories=[*INVENTORIES, str(RIG), *more])
 
     return run
 

@@ -6,6 +6,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -236,34 +237,43 @@ def test_replica_that_never_answers_leaves_the_other_host_alone(
     play("site.yml")
 
 
-# Bad input
+# Bad input, by the stage of preflight that finds it: each stage says all that it has found.
 
-BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "local compute logs": ({"dagster_config": {}}, ["compute logs are files on run", "edge1, edge2"]),
-    "shared address that nothing serves": (
-        {"dagster_nginx_listen": "127.0.0.1"},
-        ["but dagster_nginx_listen is 127.0.0.1 and nothing would answer there"],
+BAD: dict[str, tuple[dict[str, Any], dict[str, dict[str, str]], list[str]]] = {
+    "deployment": (
+        {
+            "dagster_config": {},
+            "dagster_nginx_listen": "127.0.0.1",
+            "dagster_postgres_max_connections": 90,
+            "dagster_docker_endpoint": "unix:///run/docker.sock",
+            "dagster_docker_tls_ca": "x",
+        },
+        {"ctl2": {"dagster_version": "1.13.26"}},
+        [
+            "compute logs are files on run",
+            "edge1, edge2",
+            "but dagster_nginx_listen is 127.0.0.1 and nothing would answer there",
+            "the database takes 90 connections and the deployment may open",
+            "webservers 2 x 3 x (1 + 5) = 36",
+            "two engines for one instance",
+            "dagster_docker_tls_client_cert, dagster_docker_tls_client_key must be set as well",
+            "dagster_version differs between the services' hosts",
+        ],
     ),
-    "budget": (
-        {"dagster_postgres_max_connections": 90},
-        ["the database takes 90 connections and the deployment may open", "webservers 2 x 3 x (1 + 5) = 36"],
-    ),
-    "the hosts' own engines": (
-        {"dagster_docker_endpoint": "unix:///run/docker.sock"},
-        ["two engines for one instance"],
-    ),
-    "half of a certificate": (
-        {"dagster_docker_tls_ca": "x"},
-        ["dagster_docker_tls_client_cert, dagster_docker_tls_client_key must be set as well"],
+    "name": (
+        {},
+        {"edge1": {"dagster_address": "edge1.invalid"}},
+        ["the host cannot resolve edge1.invalid, another host of the inventory; give that one a dagster_address"],
     ),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input(play: Callable[..., Play], on: Callable[[str], Any], name: str) -> None:
-    variables, words = BAD[name]
+def test_bad_input(play: Callable[..., Play], on: Callable[[str], Any], tmp_path: Path, name: str) -> None:
+    variables, hosts, words = BAD[name]
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": hosts}}))
     before = {host: identities(on(host)) for host in HOSTS}
-    refused = play("site.yml", "-e", json.dumps(variables), ok=False)
+    refused = play("site.yml", "-e", json.dumps(variables), ok=False, more=[str(tmp_path / "hosts.yml")])
     text = " ".join(refused.output.split())
     assert refused.rc != 0
     assert refused.changed == 0

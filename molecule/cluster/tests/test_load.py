@@ -139,7 +139,7 @@ def test_rolling_restart_fails_nothing(urls: list[str], edges: list[Edge], repli
 def test_launches_during_a_rolling_restart(urls: list[str], dagster: Dagster, replicas: list[Replica]) -> None:
     """Each answer is a run and each run has an answer; the daemons are stopped meanwhile, so that all stay queued."""
     mark = f"load-{uuid.uuid4()}"
-    clients, seconds = 4, 60.0  # about as long as two restarts take
+    clients, seconds = 4, 40.0  # about as long as two restarts take
     with daemons_stopped():
         try:
             asks = [[launch(mark)]] * clients
