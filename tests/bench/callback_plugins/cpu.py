@@ -44,7 +44,7 @@ class CallbackModule(CallbackBase):
         self.accounts: dict[str, str] = json.loads(os.environ.get("BENCH_CPU_ACCOUNTS", "{}"))
         self.rows: list[dict[str, Any]] = []
         self.play = ""
-        self.row = {"play": "", "role": "", "task": "start of ansible-playbook", "hosts": []}
+        self.row: dict[str, Any] = {"play": "", "role": "", "task": "start of ansible-playbook", "hosts": []}
         self.since = (time.monotonic(), {name: used(path) for name, path in self.accounts.items()}, 0.0)
 
     def _next(self, row: dict[str, Any]) -> None:
