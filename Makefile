@@ -11,7 +11,7 @@ CATALOGUES := $(notdir $(wildcard $(CATALOGUE)/*.json))
 .PHONY: help quickstart clean test test-full rig lint unit sanity importer molecule bench bench-cluster figures locks docs validate validator catalogue
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
 
 quickstart:  ## a running stack on a throw-away host, from a bare Debian machine; prints its URL
 	@tests/rig/quickstart
