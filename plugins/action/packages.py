@@ -38,8 +38,9 @@ class ActionModule(ActionBase):
                 "policy_rc_d": 101,
             }
             answer = self._execute_module(module_name="ansible.builtin.apt", module_args=arguments, task_vars=variables)
-            result.update({key: answer[key] for key in ("changed", "failed", "msg", "rc", "stderr") if key in answer})
-            if not answer.get("failed"):
+            kept = ("changed", "failed", "unreachable", "msg", "rc", "stderr", "module_stderr", "exception")
+            result.update({key: answer[key] for key in kept if key in answer})
+            if not (answer.get("failed") or answer.get("unreachable")):
                 packages = {**installed, **dict.fromkeys(missing, "")}  # nobody asks for a version
                 result["ansible_facts"] = {"dagster_host": {**host, "packages": packages}}
         if missing:

@@ -76,7 +76,10 @@ class ActionModule(ActionBase):
     _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Fails with all problems at once, or returns the topology as a fact."""
+        """Fails with all problems that a stage finds, or returns the topology as a fact.
+
+        The stages: types, what one host says alone, what all say together, what the host itself says.
+        """
         result = super().run(tmp, task_vars)
         variables = dict(task_vars or {})
         host = str(variables["inventory_hostname"])

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -45,6 +45,9 @@ class BenchError(Exception):
 
 def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+HELD: list[IO[str]] = []  # an open file is a lock that is held
 
 
 # --- what a thing costs ---------------------------------------------------------------------------------------------
@@ -577,6 +580,20 @@ def report(rows: list[Row], load: float, name: str = "result", *, quick: bool = 
     return 1 if failed else 0
 
 
+def alone() -> bool:
+    """Whether no other bench runs in this checkout; none starts until this one ends, which it does in order by SIGTERM."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    lock = (CACHE / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        print("bench: another bench is running in this checkout", file=sys.stderr)
+        return False
+    HELD.append(lock)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the hosts go even then
+    return True
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the rows that a busy machine cannot spoil, few rounds")
@@ -584,14 +601,8 @@ def main() -> int:
     parser.add_argument("--deployments", type=int, default=3, help="rounds from a bare host to the first run (3)")
     options = parser.parse_args()
 
-    CACHE.mkdir(parents=True, exist_ok=True)
-    lock = (CACHE / "lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        print("bench: another bench is running in this checkout", file=sys.stderr)
+    if not alone():
         return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the hosts go even then
     load = os.getloadavg()[0]
     adopt_orphans()
     hosts = Host("bench"), Host("reference")

@@ -15,17 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from bench import CACHE, HERE, INVENTORY, ROOT, SITE, BenchError, Cost, Row, changed, median, report, run, say
+from bench import CACHE, HERE, INVENTORY, ROOT, SITE, BenchError, Cost, Row, alone, changed, median, report, run, say
+from clock import Clock
 from cpu import used
-from deployment import NAME, machine
+from deployment import NAME, Dagster, machine
 from figures import record
 from load import cost_of_replicas
 from replicas import Edge, Replica, leaves, returns
 
 CLUSTER = ROOT / "inventories" / "cluster"
 SCENARIO = ROOT / "molecule" / "cluster"
+PACKAGES = "Packages"  # a play of site.yml
 # What keeps a deployment as it should be while nothing happens.
 KEEPERS = "guard.py|notify.py|haproxy|keepalived"
+ONE_REPLICA = {"dagster_webserver_ports": [3000]}  # as each host of scenario cluster has
 TICKS = "for p in $(pgrep -f '%s'); do cat /proc/$p/stat 2>/dev/null; done; getconf CLK_TCK"
 
 
@@ -88,12 +91,11 @@ class Deployment:
         inspect = ["docker", "inspect", "-f", "{{.Id}}"]
         return {host: account(run([*inspect, f"rig-{self.name}-{host}"]).strip()) for host in self.hosts()}
 
-    def play(self, *, unchanged: bool = False) -> list[Step]:
+    def play(self, extra: dict[str, Any] | None = None, *, unchanged: bool = False) -> list[Step]:
         """site.yml, task by task, less what the hosts do anyway."""
-        CACHE.mkdir(parents=True, exist_ok=True)
         path = CACHE / f"{self.name}.cpu.json"
         env = {"BENCH_CPU": str(path), "BENCH_CPU_ACCOUNTS": json.dumps(self.accounts())}
-        output = self.ansible(SITE, env={**env, "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins")})
+        output = self.ansible(SITE, extra, env={**env, "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins")})
         if unchanged and (tasks := changed(output)):
             raise BenchError(f"site.yml changed something although there was nothing to do: {'; '.join(tasks)}")
         rows = json.loads(path.read_text(encoding="utf-8"))
@@ -129,9 +131,11 @@ def hosts_of_parts(steps: Iterable[Step]) -> dict[str, set[str]]:
 
 
 def cost_of_parts(steps: Iterable[Step]) -> dict[str, float]:
-    """CPU seconds of all hosts and of the controller, by role."""
+    """CPU seconds of all hosts and of the controller, by role; without Debian's packages, of which each has its own."""
     found: dict[str, float] = defaultdict(float)
     for step in steps:
+        if step.part == PACKAGES:
+            continue
         found[step.part] += step.all_cpu
     return found
 
@@ -163,7 +167,7 @@ def chain(steps: list[Step]) -> tuple[float, float, list[str]]:
 
 
 def cost(steps: list[Step]) -> Cost:
-    return Cost(sum(step.wall for step in steps), sum(step.all_cpu for step in steps))
+    return Cost(sum(step.wall for step in steps), sum(cost_of_parts(steps).values()))
 
 
 def against(name: str, cluster: list[list[Step]], single: list[list[Step]], bound: float) -> Row:
@@ -182,10 +186,10 @@ def deploy(single: Deployment, cluster: Deployment, rounds: int, idle_seconds: i
     """Leaves the cluster's hosts up."""
     single.create()
     say("deploying one host")
-    first_single = [single.play()]
-    single.play(unchanged=True)
+    first_single = [single.play(ONE_REPLICA)]
+    single.play(ONE_REPLICA, unchanged=True)
     single.measure_idle(idle_seconds)
-    second_single = [single.play(unchanged=True) for _round in range(rounds)]
+    second_single = [single.play(ONE_REPLICA, unchanged=True) for _round in range(rounds)]
     single.destroy()
 
     cluster.create()
@@ -193,6 +197,8 @@ def deploy(single: Deployment, cluster: Deployment, rounds: int, idle_seconds: i
     say("deploying the cluster")
     first = cluster.play()
     yield against("cluster, bare hosts to healthy", [first], first_single, 1.3)
+    for location in ("pipeline", "reporting"):  # its schedule would fire each minute
+        Clock(Dagster(f"http://{cluster.address('edge1')}:8080"), location).stop()
     waited, least, most = chain(first)
     ratio = waited / least
     yield Row(
@@ -254,16 +260,20 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="second runs (3)")
     parser.add_argument("--idle", type=int, default=60, help="seconds of looking at what hosts do by themselves (60)")
     options = parser.parse_args()
+    if not alone():
+        return 2
     load = os.getloadavg()[0]
     single = Deployment("bench", [INVENTORY])
     cluster = Deployment(NAME, [CLUSTER, SCENARIO / "inventory"])
     rows: list[Row] = []
     broken = False
     try:
+        for hosts in (single, cluster):
+            hosts.destroy()  # of a bench that was killed
         for row in deploy(single, cluster, options.rounds, options.idle):
             rows.append(row)
         rows += [keepers(cluster, options.idle), requests(cluster)]
-    except BenchError as error:
+    except (AssertionError, BenchError) as error:
         say(str(error))
         broken = True
     finally:

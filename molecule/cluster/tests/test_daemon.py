@@ -355,8 +355,8 @@ def test_database_away(controllers: list[Controller], leader: Controller, overla
         database(f"systemctl start {unit}")
     since = time.monotonic()
     until(lambda: any(one.active for one in controllers), 5 + START, "one runs")
-    record(f"database away for {AWAY:g} s: one daemon runs after its return", time.monotonic() - since, "s", 5 + START)
-    record(f"database away for {AWAY:g} s: most daemons at a time", overlap.most, bound=1)
+    record("database away: one daemon runs after its return", time.monotonic() - since, "s", 5 + START)
+    record("database away: most daemons at a time", overlap.most, bound=1)
     assert overlap.most == 1
 
 

@@ -22,6 +22,12 @@ def test_the_same_roles_count_for_each_host_that_has_them() -> None:
     assert cost(cluster).cpu == 19
 
 
+def test_packages_are_left_out() -> None:
+    packages = step("apt", play="Packages", one=30)
+    assert same_roles([packages, step("b", one=5)], [step("apt", play="Packages", x=9, y=9)]) == 5
+    assert cost([packages, step("b", one=5)]).cpu == 5
+
+
 def test_what_no_host_does_counts_once() -> None:
     assert same_roles([step("start of ansible-playbook", controller=3)], []) == 3
 
