@@ -581,7 +581,7 @@ def report(rows: list[Row], load: float, name: str = "result", *, quick: bool = 
 
 
 def alone() -> bool:
-    """Whether no other bench runs in this checkout; none starts until this one ends, which it does in order by SIGTERM."""
+    """Whether no other bench runs in this checkout. If so, none starts until this one ends; SIGTERM ends it orderly."""
     CACHE.mkdir(parents=True, exist_ok=True)
     lock = (CACHE / "lock").open("w")
     try:
