@@ -268,8 +268,8 @@ def cost_of_replicas(
     urls: Sequence[str],
     cpu: Callable[[], float],
     only_one: Callable[[bool], None],
-    requests: int = 500,
-    rounds: int = 3,
+    requests: int = 2000,
+    rounds: int = 5,
 ) -> dict[str, float]:
     """What a request costs in ms with all replicas and with one, by turns; medians, because a machine has neighbours.
 
