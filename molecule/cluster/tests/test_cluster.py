@@ -250,8 +250,7 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, dict[str, str]], list[str]]] = {
         },
         {"ctl2": {"dagster_version": "1.13.26"}},
         [
-            "compute logs are files on run",
-            "edge1, edge2",
+            "compute logs are files on run, where runs write them, and edge1, edge2 could not show them",
             "but dagster_nginx_listen is 127.0.0.1 and nothing would answer there",
             "the database takes 90 connections and the deployment may open",
             "webservers 2 x 3 x (1 + 5) = 36",

@@ -162,3 +162,4 @@ def test_without_the_option_nothing_of_it_is_left(play: Callable[..., Play], sha
         assert shared.answer(shared.own[name]) == 200
     play("site.yml")
     until(lambda: shared.answer() == 200 and len(shared.holders) == 1, 15, "one proxy holds the address again")
+    assert play("site.yml").changed == 0
