@@ -105,11 +105,12 @@ class ActionModule(ActionBase):
         external = str(self._templar.template(variables.get("dagster_database_host")) or "")
         self._refuse(host, problems)  # what follows relies on types
 
-        config = merged(self._role_vars("instance"), values)
+        instance = self._role_vars("instance")
+        config = merged(instance, values)
         problems += check.group_problems(groups, external)
         problems += check.value_problems(values, versions())
         problems += check.daemon_problems(groups, values, external)
-        problems += check.environment_problems(values, self._role_vars("instance")["__dagster_own_environment"])
+        problems += check.environment_problems(values, instance["__dagster_own_environment"])
         problems += check.location_problems(values["dagster_code_locations"], groups["code"])
         problems += check.port_problems(check.wanted_ports(host, groups, values))
         problems += self._config_problems(config, values)

@@ -17,13 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 import yaml
+from cpu import cpu_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "bench"
@@ -45,9 +46,6 @@ class BenchError(Exception):
 
 def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
-
-
-HELD: list[IO[str]] = []  # an open file is a lock that is held
 
 
 # --- what a thing costs ---------------------------------------------------------------------------------------------
@@ -144,9 +142,9 @@ class Host:
 
     def cpu(self) -> float:
         """CPU seconds that the host and all containers on it have used since it was booted."""
-        found = self.shell("cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null || cat /sys/fs/cgroup/cpu.stat")
-        usage = re.search(r"usage_usec (\d+)", found)
-        return int(usage.group(1)) / 1e6 if usage else int(found) / 1e9
+        return cpu_seconds(
+            self.shell("cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null || cat /sys/fs/cgroup/cpu.stat")
+        )
 
     def measure_idle(self, seconds: int) -> None:
         """The daemon and the code servers poll all the time; that is taken off what a play is charged for."""
@@ -580,18 +578,41 @@ def report(rows: list[Row], load: float, name: str = "result", *, quick: bool = 
     return 1 if failed else 0
 
 
-def alone() -> bool:
-    """Whether no other bench runs in this checkout. If so, none starts until this one ends; SIGTERM ends it orderly."""
+class Removable(Protocol):
+    """Hosts that a bench takes away."""
+
+    def destroy(self) -> None: ...
+
+
+def conduct(rows: Iterator[Row], hosts: Sequence[Removable], name: str = "result", *, quick: bool = False) -> int:
+    """Measures the rows and reports them: 0, 1 when a bound is missed, 2 when something could not be measured.
+
+    One bench at a time in a checkout. The hosts are removed at the end, and what a killed bench left at the start.
+    """
     CACHE.mkdir(parents=True, exist_ok=True)
-    lock = (CACHE / "lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        print("bench: another bench is running in this checkout", file=sys.stderr)
-        return False
-    HELD.append(lock)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the hosts go even then
-    return True
+    with (CACHE / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            print("bench: another bench is running in this checkout", file=sys.stderr)
+            return 2
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the hosts go even then
+        load = os.getloadavg()[0]
+        measured: list[Row] = []
+        broken = False
+        try:
+            for host in hosts:
+                host.destroy()
+            for row in rows:
+                measured.append(row)
+        except (AssertionError, BenchError) as error:
+            say(str(error))
+            broken = True
+        finally:
+            for host in hosts:
+                host.destroy()
+        status = report(measured, load, name, quick=quick)
+    return 2 if broken else status
 
 
 def main() -> int:
@@ -601,26 +622,9 @@ def main() -> int:
     parser.add_argument("--deployments", type=int, default=3, help="rounds from a bare host to the first run (3)")
     options = parser.parse_args()
 
-    if not alone():
-        return 2
-    load = os.getloadavg()[0]
     adopt_orphans()
     hosts = Host("bench"), Host("reference")
-    rows: list[Row] = []
-    broken = False
-    try:
-        for host in hosts:
-            host.destroy()  # of a bench that was killed
-        for row in measure_all(options, *hosts):
-            rows.append(row)
-    except BenchError as error:
-        say(str(error))
-        broken = True
-    finally:
-        for host in hosts:
-            host.destroy()
-    status = report(rows, load, quick=options.quick)
-    return 2 if broken else status
+    return conduct(measure_all(options, *hosts), hosts, quick=options.quick)
 
 
 if __name__ == "__main__":

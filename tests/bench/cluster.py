@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from bench import CACHE, HERE, INVENTORY, ROOT, SITE, BenchError, Cost, Row, alone, changed, median, report, run, say
+from bench import CACHE, HERE, INVENTORY, ROOT, SITE, BenchError, Cost, Row, changed, conduct, median, run, say
 from clock import Clock
 from cpu import used
 from deployment import NAME, Dagster, machine
@@ -78,18 +77,15 @@ class Deployment:
     def destroy(self) -> None:
         self.ansible(ROOT / "tests" / "rig" / "destroy.yml")
 
-    def hosts(self) -> list[str]:
-        found = yaml.safe_load((self.reached / "hosts.yml").read_text(encoding="utf-8"))["all"]["hosts"]
-        return sorted(str(name) for name in found)
-
-    def address(self, host: str) -> str:
-        found = yaml.safe_load((self.reached / "hosts.yml").read_text(encoding="utf-8"))["all"]["hosts"]
-        return str(found[host]["ansible_host"])
+    def addresses(self) -> dict[str, str]:
+        """Where each host is reached."""
+        hosts = yaml.safe_load((self.reached / "hosts.yml").read_text(encoding="utf-8"))["all"]["hosts"]
+        return {str(name): str(hosts[name]["ansible_host"]) for name in sorted(hosts)}
 
     def accounts(self) -> dict[str, str]:
         """The kernel's file that counts each host's CPU time."""
         inspect = ["docker", "inspect", "-f", "{{.Id}}"]
-        return {host: account(run([*inspect, f"rig-{self.name}-{host}"]).strip()) for host in self.hosts()}
+        return {host: account(run([*inspect, f"rig-{self.name}-{host}"]).strip()) for host in self.addresses()}
 
     def play(self, extra: dict[str, Any] | None = None, *, unchanged: bool = False) -> list[Step]:
         """site.yml, task by task, less what the hosts do anyway."""
@@ -198,14 +194,13 @@ def deploy(single: Deployment, cluster: Deployment, rounds: int, idle_seconds: i
     first = cluster.play()
     yield against("cluster, bare hosts to healthy", [first], first_single, 1.3)
     for location in ("pipeline", "reporting"):  # its schedule would fire each minute
-        Clock(Dagster(f"http://{cluster.address('edge1')}:8080"), location).stop()
+        Clock(Dagster(f"http://{cluster.addresses()['edge1']}:8080"), location).stop()
     waited, least, most = chain(first)
-    ratio = waited / least
     yield Row(
         "  longest chain of tasks",
         Cost(0, waited),
         Cost(0, least),
-        ratio,
+        waited / least,
         note=f"each task waits for the slowest host, against a play that waits at its end; CPU s: {', '.join(most)}",
     )
     cluster.play(unchanged=True)
@@ -222,7 +217,7 @@ def keepers(cluster: Deployment, seconds: int) -> Row:
         spent = (line.rpartition(")")[2].split()[11:13] for line in stats)
         return sum(int(user) + int(system) for user, system in spent) / int(hertz)
 
-    hosts = [host for host in cluster.hosts() if host.startswith(("edge", "ctl"))]
+    hosts = [host for host in cluster.addresses() if host.startswith(("edge", "ctl"))]
     before, since = {host: ticks(host) for host in hosts}, time.monotonic()
     time.sleep(seconds)
     took = time.monotonic() - since
@@ -235,7 +230,8 @@ def keepers(cluster: Deployment, seconds: int) -> Row:
 
 def requests(cluster: Deployment) -> Row:
     """What a request costs with all replicas against one."""
-    edges = [Edge(name, cluster.address(name)) for name in ("edge1", "edge2")]
+    addresses = cluster.addresses()
+    edges = [Edge(name, addresses[name]) for name in ("edge1", "edge2")]
     replicas: list[Replica] = [replica for edge in edges for replica in edge.replicas()]
 
     def only_one(alone: bool) -> None:
@@ -248,6 +244,8 @@ def requests(cluster: Deployment) -> Row:
 
     urls = [f"http://{edge.address}:8080" for edge in edges]
     found = cost_of_replicas(urls, lambda: sum(replica.cpu for replica in replicas), only_one)
+    if min(found.values()) <= 0:
+        raise BenchError(f"a request that costs nothing was not measured: {found}")
     record("CPU of a request, one replica", found["one"], "ms")
     record(f"CPU of a request, {len(replicas)} replicas", found["all"], "ms")
     record(f"CPU of a request, {len(replicas)} replicas against one", found["ratio"], "x", 1.15)
@@ -255,32 +253,20 @@ def requests(cluster: Deployment) -> Row:
     return Row("a request, all replicas against one", by_cpu=found["ratio"], bound=1.15, note=note)
 
 
+def measure_all(single: Deployment, cluster: Deployment, rounds: int, idle_seconds: int) -> Iterator[Row]:
+    yield from deploy(single, cluster, rounds, idle_seconds)
+    yield keepers(cluster, idle_seconds)
+    yield requests(cluster)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="second runs (3)")
     parser.add_argument("--idle", type=int, default=60, help="seconds of looking at what hosts do by themselves (60)")
     options = parser.parse_args()
-    if not alone():
-        return 2
-    load = os.getloadavg()[0]
     single = Deployment("bench", [INVENTORY])
     cluster = Deployment(NAME, [CLUSTER, SCENARIO / "inventory"])
-    rows: list[Row] = []
-    broken = False
-    try:
-        for hosts in (single, cluster):
-            hosts.destroy()  # of a bench that was killed
-        for row in deploy(single, cluster, options.rounds, options.idle):
-            rows.append(row)
-        rows += [keepers(cluster, options.idle), requests(cluster)]
-    except (AssertionError, BenchError) as error:
-        say(str(error))
-        broken = True
-    finally:
-        for hosts in (single, cluster):
-            hosts.destroy()
-    status = report(rows, load, "cluster")
-    return 2 if broken else status
+    return conduct(measure_all(single, cluster, options.rounds, options.idle), [single, cluster], "cluster")
 
 
 if __name__ == "__main__":

@@ -17,11 +17,15 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 
 
-def used(account: str) -> float:
-    """CPU seconds of a control group, of either version."""
-    text = Path(account).read_text(encoding="utf-8")
+def cpu_seconds(text: str) -> float:
+    """CPU seconds that the kernel's account of a control group says, of either version."""
     found = re.search(r"usage_usec (\d+)", text)
     return int(found.group(1)) / 1e6 if found else int(text) / 1e9
+
+
+def used(account: str) -> float:
+    """CPU seconds of the control group with this account."""
+    return cpu_seconds(Path(account).read_text(encoding="utf-8"))
 
 
 def own() -> float:
