@@ -19,10 +19,10 @@ quickstart:  ## a running stack on a throw-away host, from a bare Debian machine
 clean:  ## remove all that quickstart and the tests made
 	@$(RIG) down
 
-test: rig  ## the whole suite (sets up what it needs)
+test:  ## the whole suite (sets up what it needs)
 	@tests/run
 
-test-full: rig  ## the same with all rounds and the full benchmark
+test-full:  ## the same with all rounds, the plants that need hosts, and the bench
 	@tests/run --full
 
 rig:

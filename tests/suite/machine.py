@@ -1,0 +1,104 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the suite asks of the machine: the processes of a step, and CPU time."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from steps import MARK, ROOT
+
+GRACE = 10.0  # seconds that a process has for its own end
+
+
+def marked(step: str = "") -> list[int]:
+    """The processes of a step, or of every step of this checkout."""
+    mark = f"{MARK}={ROOT}:{step}".encode() + (b"\0" if step else b"")
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            environment = path.read_bytes()
+        except OSError:  # it has ended, or is somebody else's
+            continue
+        if environment.startswith(mark) or b"\0" + mark in environment:
+            found.append(int(path.parent.name))
+    return found
+
+
+def end(step: str = "") -> int:
+    """Ends the processes of a step, or of every step of this checkout; how many there were."""
+    found = marked(step)
+    for sent, seconds in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 5.0)):
+        for pid in marked(step):
+            try:
+                os.kill(pid, sent)
+            except ProcessLookupError:
+                continue
+        until = time.monotonic() + seconds
+        while any(alive(pid) for pid in marked(step)) and time.monotonic() < until:
+            time.sleep(0.1)
+    return len(found)
+
+
+def alive(pid: int) -> bool:
+    """Whether it still runs: a child of ours that nobody has waited for yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class HostTime:
+    """CPU seconds of the rig's hosts by their set, read from their control groups every few seconds."""
+
+    EVERY = 3.0
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+        self._last: dict[Path, float] = {}
+        self._next = 0.0
+
+    def look(self) -> None:
+        """Adds what the hosts have used since the last look; a host that has gone keeps what was seen."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + self.EVERY
+        listed = ["docker", "ps", "--no-trunc", "--filter", "label=dataops.dagster.rig"]
+        listed += ["--format", '{{.ID}} {{.Label "dataops.dagster.rig"}}']
+        try:
+            done = subprocess.run(listed, capture_output=True, text=True, check=False, timeout=30)
+        except (OSError, subprocess.TimeoutExpired):  # no engine yet, or a busy one
+            return
+        for line in done.stdout.splitlines():
+            container, rig = line.split()
+            if path := account(container):
+                now = cpu_seconds(path.read_text(encoding="utf-8"))
+                self.spent[rig] = self.spent.get(rig, 0.0) + now - self._last.get(path, 0.0)
+                self._last[path] = now
+
+
+def account(container: str) -> Path | None:
+    """The file of a container's control group that counts CPU time, whoever manages the groups, in either version."""
+    root = Path("/sys/fs/cgroup")
+    for group in (f"docker/{container}", f"system.slice/docker-{container}.scope"):
+        for path in (root / "cpuacct" / group / "cpuacct.usage", root / group / "cpu.stat"):
+            if path.exists():
+                return path
+    return None
+
+
+def cpu_seconds(text: str) -> float:
+    """CPU seconds that the kernel's account of a control group says, of either version."""
+    found = re.search(r"usage_usec (\d+)", text)
+    return int(found.group(1)) / 1e6 if found else int(text) / 1e9
+
+
+def machine_seconds() -> float:
+    """CPU seconds of this machine since its start, whoever used them."""
+    fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:]
+    user, nice, system, _idle, _iowait, irq, softirq = (int(field) for field in fields[:7])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,122 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the suite consists of: its steps, in order, and what each needs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+# Every process of a step has this in its environment: `<checkout>:<step>`. A step is ended whole by it, also one that a
+# killed suite has left: processes may leave their group.
+MARK = "DAGSTER_SUITE_STEP"
+# What `make test-full` does more of.
+FULL = {
+    # The lease's real timings take three times as long as those that are only long enough to tell.
+    "GUARD_TIMINGS": "default",
+    "GUARD_ROUNDS": "20",
+    "CLUSTER_TIMINGS": "default",
+    "CLUSTER_ROUNDS": "20",
+    "CLUSTER_QUIET": "600",
+    "CLUSTER_AWAY": "60",
+    "LOAD_LAUNCHES": "500",
+    "LOAD_ROUNDS": "10",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One command of the suite.
+
+    limit: seconds after which it is ended.
+    needs: steps that have to pass first.
+    alone: nothing runs beside it, because its verdict depends on time.
+    rig: the set of rig hosts that it uses; their CPU time is counted for it.
+    """
+
+    name: str
+    argv: Sequence[str]
+    limit: int
+    needs: Sequence[str] = ()
+    alone: bool = False
+    rig: str = ""
+    env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def scenario(name: str, *, alone: bool = False) -> list[Step]:
+    """A molecule scenario in its own sequence, in parts: all before its tests; the tests; those that run alone."""
+    files = (".config/molecule/config.yml", f"molecule/{name}/molecule.yml")
+    settings = [yaml.safe_load((ROOT / file).read_text(encoding="utf-8")) for file in files]
+    sequence = [found for one in settings if (found := one["scenario"].get("test_sequence"))][-1]
+    verify = sequence.index("verify")
+    before, after = sequence[:verify], sequence[verify + 1 :]
+
+    def part(step: str, limit: int, script: str, *needs: str, **more: Any) -> Step:
+        return Step(f"{name}-{step}", ("bash", "-c", script), limit, needs, rig=name, **more)
+
+    def molecule(verbs: Sequence[str]) -> str:
+        return " && ".join(f"molecule {verb} -s {name}" for verb in verbs)
+
+    # The hosts go with the last part, whether its tests pass or not.
+    last = f"{molecule(['verify'])}; result=$?; {molecule(after)}; exit $result"
+    deploy = part("deploy", 1200, molecule(before), "images")
+    if not alone:
+        return [deploy, part("tests", 1200, last, deploy.name)]
+    return [
+        deploy,
+        part("tests", 1200, molecule(["verify"]), deploy.name, env={"RIG_TESTS": "not alone"}),
+        part("alone", 1800, last, deploy.name, alone=True, env={"RIG_TESTS": "alone"}),
+    ]
+
+
+def suite(*, full: bool) -> list[Step]:
+    """In the order in which they start where nothing else decides: what others wait for comes first."""
+    pytest, rig, bench = ("pytest", "-q"), "tests/rig/rig", "tests/bench/run"
+    steps = [
+        Step("packages", (rig, "packages"), 600),
+        Step("images", (rig, "images"), 900, ["packages"]),
+        Step("venvs", (rig, "venvs"), 600),
+        Step("lint", ("tests/lint.sh",), 400, ["packages"]),
+        Step("unit", (*pytest, "tests/unit"), 900, ["packages", "venvs"]),
+        *scenario("cluster", alone=True),
+        *scenario("default", alone=True),
+        *scenario("alternative"),
+        *scenario("runner"),
+        Step("sanity", ("tests/sanity.sh",), 600, ["packages"]),
+        Step("containers", (*pytest, "tests/integration/test_code_containers.py"), 900, ["images"]),
+        Step("importer", ("tests/importer.sh",), 300),
+        Step("plants", ("tests/plants/run", "--no-host"), 900, ["packages", "venvs"]),
+        Step("guard", (*pytest, "tests/integration/test_guard.py"), 1200, ["packages", "venvs"], alone=True),
+    ]
+    if not full:
+        return [*steps, Step("validator", ("tests/validator/run",), 400, ["venvs"])]
+    slow = [dataclasses.replace(step, limit=4 * step.limit, env={**FULL, **step.env}) for step in steps]
+    return [
+        *slow,
+        Step("oracle", (rig, "oracle"), 1200, ["venvs"]),
+        Step("validator", ("tests/validator/run", "--full"), 3600, ["oracle"]),
+        Step("plants-hosts", ("tests/plants/run", "--hosts"), 3600, ["images", "venvs"], alone=True),
+        Step("bench", (bench,), 5400, ["images"], alone=True),
+        Step("bench-cluster", (bench, "cluster"), 5400, ["images"], alone=True),
+    ]
+
+
+def chosen(steps: Sequence[Step], names: Sequence[str]) -> list[Step]:
+    """The steps with these names and all that they need; every step without names."""
+    known = {step.name: step for step in steps}
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(f"no step {', '.join(unknown)}; there are {', '.join(known)}")
+    wanted: set[str] = set()
+
+    def want(name: str) -> None:
+        wanted.add(name)
+        for need in known[name].needs:
+            want(need)
+
+    for name in names or known:
+        want(name)
+    return [step for step in steps if step.name in wanted]

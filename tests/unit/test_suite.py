@@ -1,0 +1,107 @@
+"""The conductor of the suite: what runs beside what, and what becomes of a step that hangs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import conduct
+import machine
+import pytest
+import steps
+from conduct import Suite, next_step
+from steps import Step, chosen, suite
+
+FIRST, SECOND = Step("first", ("true",), 9), Step("second", ("true",), 9, ["first"])
+ALONE = Step("alone", ("true",), 9, alone=True)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout that is none, so that no step of the suite that runs this test is touched."""
+    for module in (conduct, machine, steps):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(conduct, "LOGS", tmp_path)
+    monkeypatch.setattr(machine, "GRACE", 1.0)
+    monkeypatch.setattr(machine.HostTime, "look", lambda _self: None)
+    return tmp_path
+
+
+def results(*table: Step, width: int = 2) -> dict[str, str]:
+    run = Suite(table, width)
+    run.run()
+    return {result.step.name: result.outcome for result in run.results}
+
+
+def test_order() -> None:
+    assert next_step([ALONE, SECOND, FIRST], [], set(), 2) == FIRST, "what needs nothing, before what runs alone"
+    assert next_step([ALONE, SECOND], [FIRST], set(), 2) is None, "one waits for the other, one for both"
+    assert next_step([ALONE, SECOND], [], {"first"}, 2) == SECOND
+    assert next_step([ALONE], [], {"first"}, 2) == ALONE
+    assert next_step([SECOND], [ALONE], {"first"}, 2) is None, "nothing beside it"
+    assert next_step([FIRST], [SECOND], set(), 1) is None, "no more than there is room for"
+
+
+def test_what_needs_a_failed_step_does_not_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = Step("first", ("bash", "-c", "echo the reason; false"), 9)
+    assert results(broken, SECOND, ALONE) == {"first": "failed", "second": "not run", "alone": "passed"}
+    assert "first failed; first.log ends with:\n  the reason\n" in capsys.readouterr().out
+    assert not (folder / "second.log").exists()
+
+
+def test_a_step_over_its_time_is_ended_whole(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A process that has left the group of the step, and will not end when it is asked to."""
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('hangs', flush=True); time.sleep(60)"
+    )
+    script = f'setsid {sys.executable} -c "{stubborn}" & sleep 1; echo $! > {folder}/pid; wait'
+    since = time.monotonic()
+    assert results(Step("hangs", ("bash", "-c", script), 2), FIRST) == {"first": "passed", "hangs": "over time"}
+    assert time.monotonic() - since < 25
+    assert not machine.alive(int((folder / "pid").read_text())), "it runs on"
+    shown = capsys.readouterr().out
+    assert "hangs was ended after its 2 s" in shown
+    assert "\n  hangs\n" in shown, "the end of its log"
+
+
+def test_the_next_suite_ends_what_a_killed_one_has_left(folder: Path) -> None:
+    mark = {steps.MARK: f"{folder}:default-tests"}
+    other = {steps.MARK: f"{folder}-other:default-tests"}
+    left, foreign = (subprocess.Popen(["sleep", "60"], env=env, start_new_session=True) for env in (mark, other))
+    try:
+        assert machine.end() == 1
+        assert left.wait(5) != 0
+        assert foreign.poll() is None, "the control: another checkout's goes on"
+    finally:
+        for process in (left, foreign):
+            process.kill()
+            process.wait(5)
+
+
+def test_report(folder: Path) -> None:
+    (folder / "tests.log").unlink(missing_ok=True)
+    run = Suite([Step("tests", ("bash", "-c", "echo '=== 3 passed, 1 skipped in 2.1s ==='"), 9)])
+    assert run.run()
+    table = run.report()
+    assert "3 passed, 1 skipped in 2.1s" in table
+    assert "1 passed, 0 failed, 0 over time, 0 not run" in table
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_table(full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "ROOT", Path(__file__).resolve().parents[2])
+    table = suite(full=full)
+    names = [step.name for step in table]
+    assert len(names) == len(set(names))
+    assert all(set(step.needs) <= set(names) for step in table)
+    assert all(step.limit > 0 for step in table)
+    assert {step.name for step in table if step.alone} >= {"guard", "default-alone", "cluster-alone"}
+    assert {"packages", "images", "default-deploy", "default-tests"} == {
+        step.name for step in chosen(table, ["default-tests"])
+    }
+    with pytest.raises(SystemExit, match="no step nothing; there are packages"):
+        chosen(table, ["nothing"])
+    if full:
+        assert {step.name for step in suite(full=False)} <= set(names), "the long suite has all of the short one"
