@@ -50,10 +50,12 @@ START = 4.0  # seconds that a guard or daemon may take to start here
 ROUNDS = int(os.environ.get("GUARD_ROUNDS", "5"))
 
 DAEMON = """
-import os, pathlib, signal, sys, time
+import ctypes, os, pathlib, signal, sys, time
 import psycopg2
 host, port, name, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3], pathlib.Path(sys.argv[4])
 epoch = int(os.environ.get("DAGSTER_GUARD_EPOCH", "0"))
+if (folder / "outlives").exists():
+    ctypes.CDLL(None).prctl(1, 0)  # PR_SET_PDEATHSIG: it does not end with its guard
 stopped = []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
 (folder / "pids" / str(os.getpid())).write_text(name)
@@ -114,7 +116,7 @@ class Cluster:
 
     def run(self, program: str, *arguments: str) -> None:
         argv = [f"{BIN}/{program}", *arguments]
-        done = subprocess.run(argv, check=False, capture_output=True, text=True, cwd="/", **USER)
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, cwd="/", timeout=120, **USER)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start(self) -> None:
@@ -127,8 +129,8 @@ class Cluster:
         return int((self.folder / "data/postmaster.pid").read_text().split()[0])
 
     def connect(self, database: str = "dagster", **other: Any) -> Any:
-        where = {"host": str(self.folder), "user": "postgres", **other}
-        return psycopg.connect(port=self.port, dbname=database, autocommit=True, **where)
+        where = {"host": str(self.folder), "user": "postgres", "autocommit": True, **other}
+        return psycopg.connect(port=self.port, dbname=database, **where)
 
     def query(self, text: str, database: str = "dagster") -> list[tuple[Any, ...]]:
         with self.connect(database) as connection:
@@ -527,7 +529,12 @@ def test_compare_and_set(cluster: Cluster) -> None:
     assert ask("fence(0)") is False
     assert attempt(cluster, "dagster_daemon_a") == ""
     assert "not permitted to log in" in attempt(cluster, "dagster_daemon_b")
+    before = cluster.query("SELECT epoch, generation FROM dagster_guard.lease")
+    ask("request('c')")
+    assert cluster.query("SELECT epoch, generation FROM dagster_guard.lease") == before, "a dead holder looks dead"
+    assert cluster.query("SELECT wanted FROM dagster_guard.lease") == [("c",)]
     assert ask("take('b', 'boot', 'dagster_daemon_b', 1, 2)") is True
+    assert cluster.query("SELECT wanted FROM dagster_guard.lease") == [("",)], "a request is met or over"
     assert "not permitted to log in" in attempt(cluster, "dagster_daemon_a")
     assert ask("renew('a', 'boot', 1)") is False
     assert ask("release('a', 'boot', 1)") is False
@@ -549,6 +556,42 @@ def test_fence_ends_sessions(cluster: Cluster) -> None:
         with pytest.raises(psycopg.OperationalError):
             old.execute("SELECT 1")
         assert run.execute("SELECT 1").fetchone() == (1,), "runs and webservers are not fenced"
+
+
+@pytest.mark.usefixtures("free")
+def test_renewal_ends_sessions_of_logins_that_are_shut_out(cluster: Cluster) -> None:
+    """One may have been half-way in at the fence. The holder's own sessions go on."""
+    cluster.query("ALTER ROLE dagster_daemon_a LOGIN")
+    with (
+        cluster.connect(host="127.0.0.1", user="dagster_daemon_a", password=password("dagster_daemon_a")) as late,
+        cluster.connect(host="127.0.0.1", user="dagster", password=password("dagster")) as run,
+    ):
+        assert attempt(cluster, "dagster_guard", "SELECT dagster_guard.take('b', '', 'dagster_daemon_b', 0, 0)") == ""
+        with cluster.connect(
+            host="127.0.0.1", user="dagster_daemon_b", password=password("dagster_daemon_b")
+        ) as holders:
+            assert late.execute("SELECT 1").fetchone() == (1,), "the control: it is in"
+            assert attempt(cluster, "dagster_guard", "SELECT dagster_guard.renew('b', '', 1)") == ""
+            time.sleep(0.5)
+            with pytest.raises(psycopg.OperationalError):
+                late.execute("SELECT 1")
+            assert holders.execute("SELECT 1").fetchone() == (1,)
+        assert run.execute("SELECT 1").fetchone() == (1,), "runs and webservers are not fenced"
+
+
+@pytest.mark.usefixtures("free")
+def test_nobody_takes_the_lease_during_a_fence(cluster: Cluster) -> None:
+    """Or a slow fence would end the sessions of the next holder's daemon."""
+    take = "SET lock_timeout = 500; SELECT dagster_guard.take('b', '', 'dagster_daemon_b', 1, 1)"
+    assert attempt(cluster, "dagster_guard", "SELECT dagster_guard.take('a', '', 'dagster_daemon_a', 0, 0)") == ""
+    with cluster.connect(
+        host="127.0.0.1", user="dagster_guard", password=password("dagster_guard"), autocommit=False
+    ) as fence:
+        assert fence.execute("SELECT dagster_guard.fence(1)").fetchone() == (True,)
+        assert "lock timeout" in attempt(cluster, "dagster_guard", take)
+        fence.rollback()
+    assert attempt(cluster, "dagster_guard", take) == "", "the control"
+    assert cluster.holder() == "b"
 
 
 # One daemon
@@ -597,14 +640,19 @@ def test_status(hosts: list[Host]) -> None:
     assert hosts[1].status == "standby: a holds the lease, epoch 1"
 
 
-def test_by_hand(hosts: list[Host]) -> None:
+def test_by_hand(cluster: Cluster, hosts: list[Host], tmp_path: Path) -> None:
     """A daemon started beside the guards is refused by the database on a standby."""
     lead(*hosts)
     environment = {**hosts[1].environment, "DAGSTER_POSTGRES_USER": hosts[1].daemon_login}
-    with subprocess.Popen(hosts[1].command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert "is not permitted to log in" in process.stdout.readline()
-        process.kill()
+    with (tmp_path / "by hand").open("w+b") as log:
+        process = subprocess.Popen(hosts[1].command, env=environment, stdout=log, stderr=log)
+        try:
+            said = "is not permitted to log in"
+            until(lambda: said in (tmp_path / "by hand").read_text(), START, said)
+        finally:
+            process.kill()
+            process.wait()
+    assert {row[0] for row in cluster.query("SELECT DISTINCT host FROM work")} == {"a"}
 
 
 def test_stop_hands_over(cluster: Cluster, hosts: list[Host]) -> None:
@@ -810,18 +858,41 @@ def test_frozen_database(cluster: Cluster, hosts: list[Host]) -> None:
     assert (overlap.most, cluster.stale(), [host.kills for host in hosts]) == (1, 0, [0, 0])
 
 
-def test_second_guard_on_one_host(cluster: Cluster, hosts: list[Host]) -> None:
-    """Also while the old guard is gone and its daemon is not: the daemon holds the lock too."""
+def test_second_guard_on_one_host(cluster: Cluster, hosts: list[Host], tmp_path: Path) -> None:
     lead(*hosts)
     argv = [PYTHON, str(PROGRAM), str(hosts[0].folder / "guard.json")]
-    with subprocess.Popen(argv, env=hosts[0].environment, stderr=subprocess.PIPE, text=True) as second:
-        assert second.stderr is not None
-        assert "another guard or its daemon still runs on this host" in second.stderr.readline()
-        time.sleep(1)
-        assert second.poll() is None
-        second.terminate()
-        assert second.wait(5) == 0
+    with (tmp_path / "second").open("w+b") as log:
+        second = subprocess.Popen(argv, env=hosts[0].environment, stderr=log)
+        try:
+            said = "another guard or its daemon still runs on this host"
+            until(lambda: said in (tmp_path / "second").read_text(), START, said)
+            time.sleep(1)
+            assert second.poll() is None
+            second.terminate()
+            assert second.wait(5) == 0
+        finally:
+            second.kill()
+            second.wait()
     assert cluster.epoch() == 1
+
+
+def test_second_guard_while_the_daemon_of_the_first_one_runs(cluster: Cluster, hosts: list[Host]) -> None:
+    """The old guard is gone and its daemon is not: the daemon holds the lock too, and the new guard waits for it."""
+    host = hosts[0]
+    (host.folder / "outlives").touch()
+    host.start()
+    old = until(host.daemons, START, "the daemon runs")
+    until(cluster.last_writer, START, "it writes")
+    with Overlap(hosts[:1]) as overlap:
+        host.signal(signal.SIGKILL)
+        until(lambda: host.starts == 2, 5, "systemd starts a guard again")
+        until(lambda: host.status.startswith("waiting for "), START, "it waits for the lock")
+        time.sleep(2 * TIMINGS["renew"] + 1)  # its own lease it would take at once
+        assert host.daemons() == old, "the control: this daemon did not end with its guard"
+        assert cluster.epoch() == 1
+        os.kill(old[0], signal.SIGKILL)
+        until(lambda: cluster.epoch() == 2 and host.daemons() not in ([], old), START, "a new one runs after it")
+    assert overlap.most == 1
 
 
 def test_no_false_alarms(cluster: Cluster, hosts: list[Host]) -> None:
@@ -836,6 +907,7 @@ def test_bad_configuration(tmp_path: Path) -> None:
     path = tmp_path / "guard.json"
     path.write_text("{")
     environment = {**os.environ, **SHARED}
-    done = subprocess.run([PYTHON, PROGRAM, path], env=environment, capture_output=True, text=True, check=False)
+    argv = [PYTHON, str(PROGRAM), str(path)]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert "the configuration cannot be used" in done.stderr

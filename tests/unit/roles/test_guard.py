@@ -5,6 +5,8 @@ tests/integration/test_guard.py runs it against PostgreSQL.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.util
 import itertools
 import json
@@ -12,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -129,33 +132,60 @@ def test_watch_goes_by_its_own_clock() -> None:
 
 
 class World:
-    """A guard on host a, its clock, the answers of its database, and what happened."""
+    """A guard on host a, its clock, the answers of its database, and what happened.
+
+    A call takes as long as `slow` says: half of it is the way to the database, half of it the way back.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.time = 1000.0
         self.row: list[Any] = [4, 40, "", "", "", "heartbeat 1"]
         self.answers: dict[str, bool] = {}
         self.down = False
+        self.failing: set[str] = set()  # functions that raise at once
+        self.slow: dict[str, float] = {}
         self.calls: list[str] = []
+        self.arguments: dict[str, tuple[Any, ...]] = {}
+        self.sent: dict[str, float] = {}  # when the last call that had an answer was sent
         self.limits: list[float] = []
         self.told: list[str] = []
+        self.alive: list[float] = []  # when systemd heard WATCHDOG=1
         self.done: list[str] = []
+        self.when: list[float] = []  # of each entry of done
         self.process: SimpleNamespace | None = None
         self.started = self.ended = 0.0
         self.status: int | None = None
         monkeypatch.setattr(guard, "now", lambda: self.time)
-        monkeypatch.setattr(guard, "tell", self.told.append)
+        monkeypatch.setattr(guard, "tell", self.tell)
         config = SimpleNamespace(host="a", login="dagster_daemon_a", timings=guard.Timings())
         self.guard = guard.Guard(config, self, self, "now")
 
+    # As systemd
+
+    def tell(self, text: str) -> None:
+        self.told.append(text)
+        if text == "WATCHDOG=1":
+            self.alive.append(self.time)
+
     # As the database
 
-    def call(self, function: str, *_arguments: Any, limit: float) -> tuple[Any, ...]:
+    def call(self, function: str, *arguments: Any, limit: float) -> tuple[Any, ...]:
         self.calls.append(function)
+        self.arguments[function] = arguments
         self.limits.append(limit)
-        if self.down:
+        took, sent = self.slow.get(function, 0.0), self.time
+        if self.down or took > limit:
             self.time += limit
             raise Refused("no answer in time")
+        if function in self.failing:
+            raise Refused("refused")
+        self.time += took / 2
+        answer = self.answer(function)
+        self.time += took / 2
+        self.sent[function] = sent
+        return answer
+
+    def answer(self, function: str) -> tuple[Any, ...]:
         if function == "look":
             return tuple(self.row)
         if function == "take" and self.answers.get("take", True):
@@ -166,16 +196,20 @@ class World:
 
     # As the daemon
 
+    def note(self, event: str) -> None:
+        self.done.append(event)
+        self.when.append(self.time)
+
     def start(self, epoch: int) -> None:
-        self.done.append(f"start {epoch}")
+        self.note(f"start {epoch}")
         self.process, self.started = SimpleNamespace(pid=7), self.time
 
     def signal(self, number: int) -> None:
-        self.done.append(signal.Signals(number).name)
+        self.note(signal.Signals(number).name)
 
     def kill(self) -> None:
         if self.process is not None:
-            self.done.append("kill")
+            self.note("kill")
         self.process, self.ended = None, self.time
 
     def reap(self) -> int | None:
@@ -207,8 +241,14 @@ def test_takes_fences_then_starts(world: World) -> None:
     world.go(0.1)
     assert world.calls == ["look", "take", "fence"]
     assert world.done == ["start 5"]
-    assert world.told[1] == "READY=1\nSTATUS=active: starting the daemon, a holds the lease, epoch 5"
+    alive = "WATCHDOG=1"  # before the first call, and before the third one
+    assert world.told[:3] == [alive, alive, "READY=1\nSTATUS=active: starting the daemon, a holds the lease, epoch 5"]
     assert world.told[-1] == "STATUS=active: daemon runs as PID 7, a holds the lease, epoch 5"
+    assert world.told.count("READY=1") == 0
+    assert len([text for text in world.told if "READY=1" in text]) == 1
+    # Compare-and-set: with what was seen, for this host, its boot and the login that is let in.
+    assert world.arguments["take"] == ("a", "now", "dagster_daemon_a", 4, 40)
+    assert world.arguments["fence"] == (5,)
 
 
 def test_does_not_start_before_the_fence(world: World) -> None:
@@ -217,11 +257,129 @@ def test_does_not_start_before_the_fence(world: World) -> None:
     assert world.done == []
 
 
+def test_does_not_start_while_the_fence_has_no_answer(world: World) -> None:
+    world.failing = {"fence"}
+    world.go(5)
+    assert world.calls.count("fence") > 1, "it is tried again"
+    assert world.done == []
+    world.failing = set()
+    world.go(1)
+    assert world.done == ["start 5"], "the control: only the fence was missing"
+    world.go(10)
+    assert world.calls[world.calls.index("renew") :].count("take") == 0
+
+
+def test_does_not_start_when_the_fence_answers_after_the_deadline(world: World) -> None:
+    world.failing = {"fence", "renew"}
+    world.go(5)
+    world.time = world.guard.renewed + world.guard.timings.deadline - 0.02
+    world.failing, world.slow = {"renew"}, {"fence": 0.05}
+    world.guard.lead()
+    assert world.guard.fenced, "the control: the fence did answer"
+    assert world.done == []
+
+
 def test_somebody_was_faster(world: World) -> None:
     world.answers["take"] = False
     world.go(1)
     assert world.done == []
     assert "fence" not in world.calls
+    assert world.calls[:3] == ["look", "take", "look"]
+    assert world.sent["look"] - 1000 > 0.9, "who it is shows at once, not a period later"
+
+
+def test_nothing_is_ready_before_the_database_has_answered(world: World) -> None:
+    """The unit is Type=notify: a play must see that the database cannot be reached."""
+    world.down = True
+    world.go(30)
+    assert set(world.told) == {"WATCHDOG=1"}
+    world.down = False
+    world.go(3)
+    assert any(text.startswith("READY=1") for text in world.told), "the control"
+
+
+def test_standby_says_that_the_database_is_silent(world: World) -> None:
+    world.row[2:4] = ["b", "x"]
+    world.go(1)
+    world.down = True
+    world.go(10)
+    assert world.told[-1] in ("WATCHDOG=1", "STATUS=standby: no answer from the database: no answer in time")
+    assert world.told.count("STATUS=standby: no answer from the database: no answer in time") == 1
+
+
+# With calls that take time
+
+
+@pytest.mark.parametrize("slow", [{}, {"take": 2.0}, {"fence": 2.0}, {"take": 2.0, "fence": 2.0}])
+def test_the_lease_is_counted_from_the_sending_of_take(world: World, slow: dict[str, float]) -> None:
+    """Another host may have seen the row as soon as the database has written it, long before the answer is here."""
+    world.slow = slow
+    while world.process is None:
+        world.go(0.01)
+    sent = world.sent["take"]
+    assert world.time - sent >= sum(slow.values()), "the control: the answers took their time"
+    world.slow, world.down = {}, True
+    world.go(20)
+    assert world.done == ["start 5", "kill"]
+    assert world.when[-1] - sent == pytest.approx(guard.Timings().deadline, abs=0.06)
+
+
+@pytest.mark.parametrize("took", [0.0, 1.0, 2.5])
+def test_the_lease_is_counted_from_the_sending_of_renew(world: World, took: float) -> None:
+    world.go(1)
+    world.slow = {"renew": took}
+    world.go(8)
+    sent = world.sent["renew"]
+    assert sent > 1001, "the control: it was renewed"
+    world.down = True
+    world.go(20)
+    assert world.done == ["start 5", "kill"]
+    assert world.when[-1] - sent == pytest.approx(guard.Timings().deadline, abs=0.06)
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_the_end_comes_at_the_deadline_however_the_database_fails(world: World, refuses: bool) -> None:
+    """Also between two tries: a database that refuses at once leaves the guard asleep in between."""
+    world.go(1.3)
+    sent = world.sent["take"]
+    world.failing, world.down = {"look", "renew"} if refuses else set(), not refuses
+    world.go(20)
+    assert world.when[1] - sent == pytest.approx(guard.Timings().deadline, abs=0.06)
+
+
+@pytest.mark.parametrize("took", [0.0, 2.0])
+def test_standby_counts_from_the_answer_and_takes_as_soon_as_it_may(world: World, took: float) -> None:
+    """What was read may be as young as the answer; from there it is exactly ttl, not a period of the looks later."""
+    world.row[2:4], world.slow = ["b", "x"], {"look": took}
+    world.go(0.01)
+    answered = 1000 + took
+    assert world.guard.lease.since == answered
+    while "take" not in world.calls:
+        world.go(0.01)
+    assert world.sent["look"] + took <= world.sent["take"]
+    assert answered + 15 <= world.sent["take"] <= answered + 15 + took + 0.1
+
+
+def test_slow_answers_silence_no_healthy_guard(world: World) -> None:
+    """Each answer comes within its limit, so that systemd has no reason to end anything."""
+    attempt = guard.Timings().attempt
+    world.slow = dict.fromkeys(("look", "take", "fence", "renew"), attempt - 0.1)
+    world.go(120)
+    assert world.done == ["start 5"], "neither the deadline nor a second take"
+    pauses = [after - before for before, after in itertools.pairwise([1000.0, *world.alive])]
+    assert max(pauses) > attempt, "the control: the answers took their time"
+    assert max(pauses) < guard.Timings().watchdog
+
+
+def test_holder_tries_again_sooner(world: World) -> None:
+    world.go(1)
+    world.failing = {"renew"}
+    before = world.calls.count("renew")
+    world.go(8)
+    assert world.calls.count("renew") - before >= 14
+    world.failing = set()
+    world.go(5)
+    assert world.done == ["start 5"], "answers that were lost end nothing before the deadline"
 
 
 def test_standby_waits_for_its_own_observation(world: World) -> None:
@@ -234,6 +392,7 @@ def test_standby_waits_for_its_own_observation(world: World) -> None:
     assert world.done == []
     world.go(2.1)
     assert world.done == ["start 5"]
+    assert world.arguments["take"][3:] == (4, 41), "the row that it has watched"
 
 
 def test_holder_ends_its_daemon_by_itself(world: World) -> None:
@@ -299,6 +458,16 @@ def test_daemon_without_heartbeats(world: World) -> None:
     assert len(world.done) == 3, "a new daemon has its time"
 
 
+def test_daemon_that_is_stopping_needs_no_heartbeat(world: World) -> None:
+    """It writes none while it joins its threads."""
+    world.go(100)
+    world.guard.handle(signal.SIGTERM)
+    world.go(70)
+    assert world.done == ["start 5", "SIGTERM"]
+    world.go(6)
+    assert world.done == ["start 5", "SIGTERM", "kill"], "the control: its time to stop is over"
+
+
 def test_heartbeats_that_cannot_be_read(world: World) -> None:
     world.row[5] = None
     world.go(300)
@@ -325,6 +494,46 @@ def test_stop_that_takes_too_long(world: World) -> None:
     world.go(76)
     assert world.done == ["start 5", "SIGTERM", "kill"]
     assert "release" in world.calls
+    assert world.arguments["release"] == ("a", "now", 5)
+
+
+def test_second_stop_gives_no_more_time(world: World) -> None:
+    world.go(1)
+    world.guard.handle(signal.SIGINT)
+    world.go(40)
+    world.guard.handle(signal.SIGTERM)
+    world.go(36)
+    assert world.done == ["start 5", "SIGTERM", "kill"]
+    assert world.when[2] - world.when[1] == pytest.approx(guard.Timings().stop, abs=0.2)
+
+
+def test_stop_without_a_database(world: World) -> None:
+    world.go(1)
+    world.guard.handle(signal.SIGTERM)
+    world.down, world.status = True, 0
+    world.go(1)
+    assert world.calls[-1] == "release", "it was tried"
+    assert (world.guard.epoch, world.process) == (0, None), "the guard ends all the same"
+
+
+def test_program_leaves_after_a_stop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not before the daemon has ended and the lease is given back."""
+    received = [None, SimpleNamespace(si_signo=signal.SIGTERM), None, SimpleNamespace(si_signo=signal.SIGCHLD)]
+
+    def wait(signals: set[signal.Signals], seconds: float) -> SimpleNamespace | None:
+        assert signals == {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD}
+        assert 0 <= seconds <= guard.Timings().renew
+        world.time += 0.1
+        found = received.pop(0)
+        if not received:
+            world.status = 0
+        return found
+
+    monkeypatch.setattr(signal, "sigtimedwait", wait)
+    world.guard.run()
+    assert received == []
+    assert world.done == ["start 5", "SIGTERM"]
+    assert world.calls[-1] == "release"
 
 
 def test_switchover(world: World) -> None:
@@ -361,7 +570,250 @@ def test_no_call_of_a_holder_outlasts_its_deadline(world: World) -> None:
     assert max(world.limits) <= guard.Timings().attempt
 
 
+# The daemon's process
+
+
+@pytest.fixture
+def unblocked() -> Iterator[None]:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, unblocked: None) -> Iterator[Any]:  # noqa: ARG001 - the mask is put back at the end
+    """A daemon that has not started; its command only waits. Signals are blocked as in the guard."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, guard.SIGNALS)
+    config = SimpleNamespace(daemon_user="dagster_daemon_a", command=["sleep", "60"])
+    found = guard.Daemon(config, guard.lock(str(tmp_path / "lock")), "/proc/1/fd/9")
+    yield found
+    found.kill()
+    with contextlib.suppress(OSError):
+        os.close(found.lock)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a second guard would have to wait."""
+    with path.open() as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_daemon_keeps_the_lock_of_its_host(daemon: Any, tmp_path: Path) -> None:
+    """A guard that is gone has left its daemon behind: the next one waits for that daemon's end."""
+    daemon.start(5)
+    os.close(daemon.lock)
+    assert is_locked(tmp_path / "lock")
+    daemon.kill()
+    assert not is_locked(tmp_path / "lock"), "the control: nobody else held it"
+
+
+def test_end_of_a_daemon_is_waited_for(daemon: Any) -> None:
+    """Whoever goes on after kill() has no daemon any more, not one that is just ending."""
+    daemon.start(5)
+    folder = Path(f"/proc/{daemon.process.pid}")
+    assert folder.exists()
+    before = guard.now()
+    daemon.kill()
+    assert not folder.exists()
+    assert daemon.process is None
+    assert before <= daemon.ended <= guard.now()
+
+
+def test_daemon_hears_signals(daemon: Any) -> None:
+    """The guard blocks them for itself, and a mask is inherited."""
+    daemon.start(5)
+    daemon.signal(signal.SIGTERM)
+    assert daemon.process.wait(10) == -signal.SIGTERM
+    assert daemon.reap() == -signal.SIGTERM
+    assert daemon.process is None
+
+
+def test_environment_of_the_daemon(daemon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own login, the password file, and nothing by which it could speak to systemd for the guard."""
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY", "DAGSTER_HOME"):
+        monkeypatch.setenv(name, "given")
+    daemon.config.command = ["sh", "-c", f"env > {tmp_path}/environment"]
+    daemon.start(5)
+    assert daemon.process.wait(10) == 0
+    found = dict(line.split("=", 1) for line in (tmp_path / "environment").read_text().splitlines() if "=" in line)
+    assert {name: found.get(name) for name in ("DAGSTER_POSTGRES_USER", "PGPASSFILE", "DAGSTER_GUARD_EPOCH")} == {
+        "DAGSTER_POSTGRES_USER": "dagster_daemon_a",
+        "PGPASSFILE": "/proc/1/fd/9",
+        "DAGSTER_GUARD_EPOCH": "5",
+    }
+    assert found["DAGSTER_HOME"] == "given", "the control: the rest of the unit's environment is the daemon's"
+    assert {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY"} & set(found) == set()
+
+
+def test_daemon_ends_with_the_guard(daemon: Any) -> None:
+    """The kernel sees to it, so that it is true however the guard ends."""
+    daemon.config.command = [
+        *(sys.executable, "-c"),
+        "import ctypes; n = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(n)); raise SystemExit(n.value)",
+    ]
+    daemon.start(5)
+    assert daemon.process.wait(10) == signal.SIGKILL, "PR_GET_PDEATHSIG"
+
+
+def test_daemon_of_a_guard_that_went_before_it_was_asked_for(daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    daemon.start(5)
+    assert daemon.process.wait(10) == -signal.SIGKILL
+
+
+# The lock
+
+
+def test_lock_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        descriptor = guard.lock(str(tmp_path / "lock"))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
+    assert not os.get_inheritable(descriptor), "the daemon is given it, nobody else inherits it"
+    assert is_locked(tmp_path / "lock")
+    os.close(descriptor)
+
+
+@pytest.mark.usefixtures("unblocked")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_waiting_for_the_lock_ends_with_the_unit(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, guard.SIGNALS)
+    told: list[str] = []
+    waited: list[float] = []
+
+    def wait(_signals: set[signal.Signals], seconds: float) -> SimpleNamespace | None:
+        waited.append(seconds)
+        return SimpleNamespace(si_signo=number) if len(waited) == 3 else None
+
+    monkeypatch.setattr(guard, "tell", told.append)
+    monkeypatch.setattr(signal, "sigtimedwait", wait)
+    descriptor = guard.lock(str(tmp_path / "lock"))
+    with pytest.raises(SystemExit) as end:
+        guard.lock(str(tmp_path / "lock"))
+    os.close(descriptor)
+    assert end.value.code == 0
+    assert len(waited) == 3
+    assert told == [f"STATUS=waiting for {tmp_path}/lock"], "once"
+
+
+# The connection
+
+
+class Silent:
+    """Stands for a connection whose server has accepted it and says nothing."""
+
+    def __init__(self) -> None:
+        self.ends = socket.socketpair()
+        self.closed = False
+
+    def fileno(self) -> int:
+        return self.ends[0].fileno()
+
+    def poll(self) -> int:
+        return 1  # POLL_READ
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def database() -> Any:
+    where = {"host": "db.example", "port": 5432, "name": "dagster"}
+    return guard.Database(SimpleNamespace(database=where, user="g", timings=guard.Timings()), "/passfile")
+
+
+def test_no_call_outlasts_its_limit(database: Any) -> None:
+    silent = Silent()
+    before = guard.now()
+    database.until = before + 0.2
+    with pytest.raises(Refused, match="no answer in time"):
+        database._wait(silent)
+    assert 0.2 <= guard.now() - before < 2
+    for end in silent.ends:
+        end.close()
+
+
+def test_what_a_connection_is_made_with(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server too gives up: a statement of a guard that is gone must not wait for a lock and then take the lease."""
+    made: list[dict[str, Any]] = []
+
+    def connect(**arguments: Any) -> SimpleNamespace:
+        made.append(arguments)
+        return SimpleNamespace(autocommit=False)
+
+    monkeypatch.setattr(guard.psycopg2, "connect", connect, raising=False)
+    monkeypatch.setattr(database, "_resolve", lambda host, _limit: f"address of {host}")
+    database.until = guard.now() + 1
+    assert database._connect().autocommit is True, "each call is a transaction of its own: take is over before fence"
+    limit = int(1000 * guard.Timings().attempt)
+    assert made == [
+        {
+            "host": "db.example",
+            "hostaddr": "address of db.example",
+            "port": 5432,
+            "dbname": "dagster",
+            "user": "g",
+            "passfile": "/passfile",
+            "application_name": "dagster-guard",
+            "options": f"-c statement_timeout={limit} -c lock_timeout={limit}",
+        }
+    ]
+    database.config.database["host"] = "/run/postgresql"
+    database._connect()
+    assert "hostaddr" not in made[1], "a socket has no address"
+
+
+def test_connection_that_failed_is_not_used_again(database: Any) -> None:
+    silent = Silent()
+
+    def cursor() -> None:
+        raise Refused("gone")
+
+    silent.cursor = cursor  # type: ignore[attr-defined]
+    database.connection = silent
+    with pytest.raises(Refused, match="gone"):
+        database.call("look", limit=1)
+    assert silent.closed
+    assert database.connection is None
+    for end in silent.ends:
+        end.close()
+
+
+def test_resolver_that_hangs(database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs its limit and no more, and the address that was found before is used."""
+    program = tmp_path / "getent"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    def getent(text: str) -> None:
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+
+    getent("exec sleep 30")
+    before = guard.now()
+    with pytest.raises(Refused, match=r"the name db.example cannot be resolved"):
+        database._resolve("db.example", 0.2)
+    getent("echo 192.0.2.7 STREAM $2")
+    assert database._resolve("db.example", 10) == "192.0.2.7"
+    getent("exec sleep 30")
+    assert database._resolve("db.example", 0.2) == "192.0.2.7"
+    assert guard.now() - before < 15
+
+
 # The program
+
+
+def test_clock_goes_on_in_suspend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that sleeps must not come back with a lease that its clock takes for fresh."""
+    monkeypatch.setattr(time, "clock_gettime", {time.CLOCK_BOOTTIME: 5.0, time.CLOCK_MONOTONIC: 3.0}.__getitem__)
+    assert guard.now() == 5.0
 
 
 def test_configuration(tmp_path: Path) -> None:
@@ -380,13 +832,6 @@ def test_configuration(tmp_path: Path) -> None:
     path.write_text(json.dumps({**values, "timings": {"ttl": 8}}))
     with pytest.raises(ValueError, match="timings do not hold: ttl must be at least deadline"):
         guard.Config.read(str(path))
-
-
-@pytest.fixture
-def unblocked() -> Iterator[None]:
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    yield
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @pytest.mark.usefixtures("unblocked")
@@ -431,5 +876,7 @@ def test_unit_fits_the_guard() -> None:
     unit = (ROOT / "roles/daemon/templates/etc/systemd/system/dagster-daemon.service.j2").read_text()
     assert "Type=notify\n" in unit
     assert "WatchdogSec={{ dagster_daemon_watchdog | int }}\nWatchdogSignal=SIGKILL\n" in unit
+    assert "RuntimeDirectory=dagster-daemon\n" in unit, "the folder of the lock"
+    assert "RuntimeDirectoryPreserve=yes\n" in unit, "a daemon that outlives its unit holds a lock that is still there"
     timeout = float(unit.split("TimeoutStopSec=")[1].split("\n")[0])
     assert timeout > guard.Timings().stop + guard.Timings().attempt + guard.KILL
