@@ -33,9 +33,13 @@ options:
         elements: path
         default: []
       reload:
-        description: Reload instead of restart (the files are read again without a new main process).
+        description:
+          - Reload instead of restart (the files are read again without a new main process).
+          - A reload is done when a new process has taken the work over. Without one the module fails, because the unit
+            has refused its files and the old configuration still serves.
         type: bool
         default: false
+      log: {description: A file in which the unit says why it refused a reload., type: path}
       check:
         description: A command that must succeed before a restart or reload, such as C(nginx -t).
         type: list
@@ -95,6 +99,7 @@ PROPERTIES = (
     "Id,LoadState,ActiveState,UnitFileState,MainPID,ControlGroup,FragmentPath,DropInPaths,ActiveEnterTimestampMonotonic,"
     "StatusText"
 )
+RELOAD = 20.0  # seconds that a unit may take for its new process: nginx tries for 2.5 s to bind an address
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 
 
@@ -183,6 +188,44 @@ def wanted_action(spec: dict[str, Any], now: dict[str, str]) -> tuple[str, str]:
     return ("", "") if is_enabled(now) else ("enable", f"was {now.get('UnitFileState') or 'not enabled'}")
 
 
+def size_of(path: str | None) -> int:
+    """Bytes in a file, 0 when there is none."""
+    try:
+        return os.path.getsize(path) if path else 0
+    except OSError:
+        return 0
+
+
+def gained(path: str | None, size: int) -> str:
+    """What a file has that it did not have at this size; all of it when it was made anew since."""
+    try:
+        with open(path or "", encoding="utf-8", errors="replace") as stream:
+            stream.seek(size if size <= size_of(path) else 0)
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def reload(spec: dict[str, Any], cgroup: str) -> None:
+    """Reloads a unit and waits for the process that has read the files. Raises Failed.
+
+    systemctl says ok as soon as the unit was asked. nginx and HAProxy read their files after that. When they cannot use
+    them, they go on with the processes that they have.
+    """
+    name, log = spec["name"], spec.get("log")
+    before, size, since = set(processes(cgroup)), size_of(log), int(time.time())
+    run("systemctl", "reload", name)
+    end = time.monotonic() + RELOAD
+    while not set(processes(cgroup)) - before:
+        if time.monotonic() >= end:
+            said = run("journalctl", "--no-pager", "-o", "cat", f"--since=@{since}", "-u", name) + gained(log, size)
+            raise Failed(
+                f"{name} has refused the reload: it has no new process after {RELOAD:.0f} s, so its old configuration "
+                f"still serves. It said:\n{said}"
+            )
+        time.sleep(0.1)
+
+
 def perform(specs: list[dict[str, Any]], actions: dict[str, tuple[str, str]], now: dict[str, dict[str, str]]) -> None:
     """Carries the actions out. Raises Failed."""
     by_action: dict[str, list[str]] = {}
@@ -200,9 +243,11 @@ def perform(specs: list[dict[str, Any]], actions: dict[str, tuple[str, str]], no
     if by_action.get("start"):
         run("systemctl", "reset-failed", *by_action["start"])
         run("systemctl", "start", *by_action["start"])
-    for action in ("restart", "reload"):
-        for name in by_action.get(action, []):
-            run("systemctl", action, name)
+    for name in by_action.get("restart", []):
+        run("systemctl", "restart", name)
+    for spec in specs:
+        if spec["name"] in by_action.get("reload", []):
+            reload(spec, now[spec["name"]].get("ControlGroup", ""))
 
 
 def settled(specs: list[dict[str, Any]], seconds: float) -> dict[str, dict[str, str]]:
@@ -246,6 +291,7 @@ def main() -> None:
                     "name": {"type": "str", "required": True},
                     "files": {"type": "list", "elements": "path", "default": []},
                     "reload": {"type": "bool", "default": False},
+                    "log": {"type": "path"},
                     "check": {"type": "list", "elements": "str", "default": []},
                     "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
                     "status": {"type": "str", "default": ""},

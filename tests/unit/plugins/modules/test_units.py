@@ -150,6 +150,11 @@ class Systemd:
         self.states = states
         self.calls: list[str] = []
         self.broken = ""
+        self.workers = [os.getpid(), 1]
+        self.refuses = False  # a reload, as nginx does: systemctl says ok all the same
+
+    def processes(self, cgroup: str) -> list[int]:
+        return list(self.workers) if cgroup == "/x" else []
 
     def run(self, *argv: str) -> str:
         if argv[:2] == ("systemctl", "show"):
@@ -158,6 +163,8 @@ class Systemd:
             blocks = ["\n".join(f"{key}={value}" for key, value in self.states[name].items()) for name in argv[3:]]
             return "\n\n".join(blocks) + "\n"
         self.calls.append(" ".join(argv))
+        if argv[:2] == ("systemctl", "reload") and not self.refuses:
+            self.workers.append(max(self.workers) + 1)
         if self.broken and self.calls[-1].startswith(self.broken):
             raise units.Failed(f"{self.calls[-1]} ended with 1: see the journal")
         return "died of cold\n" if argv[0] == "journalctl" else ""
@@ -169,6 +176,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(systemd: Systemd, *specs: dict[str, Any], check: bool = False, **more: Any) -> tuple[dict[str, Any], Any]:
         monkeypatch.setattr(units, "run", systemd.run)
+        monkeypatch.setattr(units, "processes", systemd.processes)
         with (
             patch_module_args({"units": list(specs), "_ansible_check_mode": check, **more}),
             contextlib.redirect_stdout(io.StringIO()) as output,
@@ -271,6 +279,83 @@ def test_second_replica_is_not_restarted_after_the_first_failed(call: Any, new: 
     assert result["msg"] == (
         "systemctl restart a@1.service ended with 1: see the journal\nLast lines of a@1.service:\ndied of cold\n"
     )
+
+
+@pytest.fixture
+def hours(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Time passes only where the module sleeps; each sleep."""
+    slept: list[float] = []
+    start = time.monotonic()
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(time, "monotonic", lambda: start + sum(slept))
+    return slept
+
+
+def test_reload_that_is_refused(call: Any, new: str, tmp_path: Path, hours: list[float]) -> None:
+    """systemctl has said ok, but no process has read the files."""
+    log = tmp_path / "error.log"
+    log.write_text("of yesterday\n")
+    systemd = Systemd({"proxy.service": UP, "b.service": UP})
+    systemd.refuses = True
+    run = systemd.run
+
+    def refuse(*argv: str) -> str:
+        if argv[1] == "reload":
+            with log.open("a") as stream:
+                stream.write("bind() to 0.0.0.0:8080 failed\n")
+        return run(*argv)
+
+    systemd.run = refuse  # type: ignore[method-assign]
+    spec = {"name": "proxy.service", "files": [new], "reload": True, "log": str(log)}
+    result, status = call(systemd, spec)
+    assert status == 1
+    assert result["msg"] == (
+        "proxy.service has refused the reload: it has no new process after 20 s, so its old configuration still "
+        "serves. It said:\ndied of cold\nbind() to 0.0.0.0:8080 failed\n"
+    )
+    assert systemd.calls[1] == "systemctl reload proxy.service"
+    assert systemd.calls[2].startswith("journalctl --no-pager -o cat --since=@")
+    assert 20 <= sum(hours) < 21
+    # The next play tries again, and says so before.
+    assert call(systemd, spec, check=True)[0]["actions"] == {
+        "proxy.service": f"reload: {new} is newer than the process"
+    }
+    assert call(systemd, spec)[1] == 1
+    systemd.refuses = False
+    result, status = call(systemd, spec)
+    assert not status
+    assert result["changed"]
+
+
+def test_reload_takes_its_time(call: Any, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new process comes after systemctl has said ok; one that ends meanwhile is none."""
+    systemd = Systemd({"proxy.service": UP})
+    systemd.refuses = True
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            systemd.workers.remove(1)
+        if len(slept) == 5:
+            systemd.workers.append(2)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    result, _status = call(systemd, {"name": "proxy.service", "files": [new], "reload": True})
+    assert result["changed"]
+    assert len(slept) == 5
+
+
+def test_what_a_log_has_gained(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert (units.size_of(None), units.size_of(str(log))) == (0, 0)
+    assert (units.gained(None, 0), units.gained(str(log), 0)) == ("", "")
+    log.write_text("old\n")
+    size = units.size_of(str(log))
+    log.write_text("old\nnew\n")
+    assert units.gained(str(log), size) == "new\n"
+    log.write_text("a\n")
+    assert units.gained(str(log), size) == "a\n", "logrotate was faster"
 
 
 def test_failed_check_changes_nothing(call: Any, new: str) -> None:
