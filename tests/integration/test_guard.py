@@ -130,7 +130,8 @@ class Cluster:
 
     def connect(self, database: str = "dagster", **other: Any) -> Any:
         where = {"host": str(self.folder), "user": "postgres", "autocommit": True, **other}
-        return psycopg.connect(port=self.port, dbname=database, **where)
+        limits = {"connect_timeout": 30, "options": "-c statement_timeout=60000"}  # a frozen server must not freeze us
+        return psycopg.connect(port=self.port, dbname=database, **limits, **where)
 
     def query(self, text: str, database: str = "dagster") -> list[tuple[Any, ...]]:
         with self.connect(database) as connection:
@@ -351,7 +352,7 @@ class Host:
 
     def close(self) -> None:
         self.wanted, self.end = False, True
-        self.thread.join()
+        self.thread.join(30)
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -602,15 +603,17 @@ def test_control_two_daemons_without_a_guard(cluster: Cluster, hosts: list[Host]
     cluster.query("ALTER ROLE dagster_daemon_a LOGIN; ALTER ROLE dagster_daemon_b LOGIN")
     started = []
     with Overlap(hosts) as overlap:
-        for number, host in enumerate(hosts):
-            environment = {**host.environment, "DAGSTER_POSTGRES_USER": host.daemon_login}
-            environment["DAGSTER_GUARD_EPOCH"] = str(number)
-            started.append(subprocess.Popen(host.command, env=environment))
-        until(lambda: len(cluster.query("SELECT DISTINCT host FROM work")) == 2, START, "both write")
-        time.sleep(0.5)
-        for process in started:
-            process.kill()
-            process.wait()
+        try:
+            for number, host in enumerate(hosts):
+                environment = {**host.environment, "DAGSTER_POSTGRES_USER": host.daemon_login}
+                environment["DAGSTER_GUARD_EPOCH"] = str(number)
+                started.append(subprocess.Popen(host.command, env=environment))
+            until(lambda: len(cluster.query("SELECT DISTINCT host FROM work")) == 2, START, "both write")
+            time.sleep(0.5)
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
     assert overlap.most == 2
     assert cluster.stale() > 0
 

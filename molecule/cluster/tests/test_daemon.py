@@ -20,6 +20,7 @@ import pytest
 from clock import Clock
 from deployment import NAME, Dagster, Play, machine, until
 from figures import record
+from processes import alive, one_process, send
 
 ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "5"))
 QUIET = float(os.environ.get("CLUSTER_QUIET", "30"))  # seconds without a fault, on a machine that has no time
@@ -62,7 +63,7 @@ class Controller:
         command = ["docker", *[word.format(container) for word in argv]]
 
         def done() -> bool:
-            answer = subprocess.run(command, check=False, capture_output=True, text=True)
+            answer = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
             assert answer.returncode == 0, answer.stderr
             return True
 
@@ -75,7 +76,8 @@ class Controller:
     @property
     def active(self) -> bool:
         # systemd keeps the last words of a unit that was killed.
-        return self.status.startswith("active: daemon") and self.host.run(f"kill -0 {self.daemon}").rc == 0
+        pid = self.daemon
+        return bool(pid) and self.status.startswith("active: daemon") and alive(self.host, pid)
 
     @property
     def daemon(self) -> str:
@@ -237,12 +239,18 @@ def test_one_is_active_and_says_so(leader: Controller, standby: Controller) -> N
 
 
 def test_by_hand_it_is_refused(controllers: list[Controller]) -> None:
-    setup = "set -a; . /etc/dagster/environment; cd /var/lib/dagster; exec timeout 20"
+    """It ends by itself, with the refusal as its own last words, and leaves nothing behind."""
+    setup = "set -a; . /etc/dagster/environment; cd /var/lib/dagster; exec timeout 180"
     command = "/opt/dagster/current/bin/dagster-daemon run -w /etc/dagster/workspace.yaml"
-    for one in controllers:
-        refused = one.host.run(f"sudo -u dagster sh -c '{setup} {command}'")
-        assert refused.rc != 0
+    by_hand = "pgrep -f '[d]agster-daemon run -w' || true"  # the unit's daemon has --workspace
+    for controller in controllers:
+        running = controller(DAEMONS)
+        refused = controller.host.run(f"sudo -u dagster sh -c '{setup} {command}'")
+        assert refused.rc == 1, f"{refused.rc} is not its own end, 124 is that of timeout: {refused.stderr[-2000:]}"
         assert "no password supplied" in refused.stderr + refused.stdout
+        assert "too many retries for DB connection" in refused.stderr.strip().splitlines()[-1]
+        assert controller(by_hand) == ""
+        assert controller(DAEMONS) == running
 
 
 def test_started_together(controllers: list[Controller], overlap: Watch) -> None:
@@ -272,7 +280,7 @@ def test_stop_of_the_leader(leader: Controller, standby: Controller, overlap: Wa
 @pytest.mark.parametrize("victim", ["guard", "daemon"])
 def test_kill(leader: Controller, standby: Controller, overlap: Watch, victim: str) -> None:
     old = leader.daemon
-    leader(f"kill -KILL {getattr(leader, victim)}")
+    send(leader.host, "KILL", getattr(leader, victim))
     since = time.monotonic()
     until(lambda: leader.daemon not in ("", old), 5, "it runs again on the same host", every=0.2)
     record(f"kill -9 of the {victim}: it runs again on the same host", time.monotonic() - since, "s", 5)
@@ -283,10 +291,10 @@ def test_kill(leader: Controller, standby: Controller, overlap: Watch, victim: s
 
 def test_frozen_guard(leader: Controller, standby: Controller, overlap: Watch) -> None:
     old = leader.daemon
-    leader(f"kill -STOP {leader.guard}")
+    send(leader.host, "STOP", leader.guard)
     since = time.monotonic()
-    assert leader.host.run(f"kill -0 {old}").rc == 0, "at first the daemon goes on"
-    until(lambda: leader.host.run(f"kill -0 {old}").rc != 0, leader.timings["watchdog"] + 1, "both are dead", every=0.2)
+    assert alive(leader.host, old), "at first the daemon goes on"
+    until(lambda: not alive(leader.host, old), leader.timings["watchdog"] + 1, "both are dead", every=0.2)
     record("SIGSTOP of the guard: both are dead", time.monotonic() - since, "s", leader.timings["watchdog"] + 1)
     since = time.monotonic()
     until(lambda: leader.active or standby.active, 30, "one runs again")
@@ -373,7 +381,7 @@ def test_switchover(play: Callable[..., Play], leader: Controller, standby: Cont
 def test_frozen_daemon(leader: Controller, standby: Controller, overlap: Watch) -> None:
     old, seconds = leader.daemon, leader.timings["heartbeat"] + 30
     since = time.monotonic()
-    leader(f"kill -STOP {old}")
+    send(leader.host, "STOP", old)
     until(lambda: leader.daemon not in ("", old) or standby.active, seconds, "another daemon runs", every=0.5)
     record("SIGSTOP of the daemon: another one runs", time.monotonic() - since, "s", seconds)
     assert overlap.most == 1
@@ -385,7 +393,7 @@ def test_run_in_progress(edge: Dagster, leader: Controller, standby: Controller)
     run_id = edge.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 40.0}}}})
     until(lambda: edge.status(run_id) == "STARTED", 60, "the run has started")
     for host, command in (
-        (leader, f"kill -KILL {leader.daemon}"),
+        (leader, f"kill -KILL {one_process(leader.daemon)}"),
         (engine, "systemctl restart docker"),
         (leader, f"systemctl stop {UNIT}"),
     ):

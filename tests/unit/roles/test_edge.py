@@ -33,8 +33,10 @@ def test_answer(status: int, rc: int) -> None:
 
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        assert ask(server.server_port) == rc
-        server.shutdown()
+        try:
+            assert ask(server.server_port) == rc
+        finally:
+            server.shutdown()
     assert asked == [("/server_info", "127.0.0.1")]
 
 

@@ -108,15 +108,17 @@ class Service:
         return ""
 
     def forget(self) -> None:
-        """Drops what has been sent so far."""
-        while self.hears(0.3):
-            pass
+        """Drops what has been sent so far. A watcher that goes on after that fails the test."""
+        end = time.monotonic() + 3
+        while said := self.hears(0.3):
+            assert time.monotonic() < end, f"it goes on saying {said!r}"
 
     def stop(self) -> None:
         for process in self.processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, 9)
-            process.communicate()
+        for process in self.processes:
+            process.communicate(timeout=10)
         self.socket.close()
 
 
@@ -140,6 +142,18 @@ def members(group: int) -> list[int]:
     return sorted(found)
 
 
+def test_forgetting_has_an_end(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watcher that never falls silent is the very fault that the tests look for."""
+
+    def hears(_seconds: float) -> str:
+        time.sleep(0.1)
+        return "WATCHDOG=1"
+
+    monkeypatch.setattr(service, "hears", hears)
+    with pytest.raises(AssertionError, match="it goes on saying 'WATCHDOG=1'"):
+        service.forget()
+
+
 def wait_until_gone(group: int) -> bool:
     deadline = time.monotonic() + 5
     while members(group):
@@ -153,7 +167,9 @@ def wait_until_gone(group: int) -> bool:
 def test_ready_and_alive(service: Service) -> None:
     service.answer("503")
     process = service.start()
+    end = time.monotonic() + 10
     while not (service.folder / "asked").exists():
+        assert time.monotonic() < end, "nobody asks the server"
         time.sleep(0.05)
     assert (service.folder / "asked").read_text() == "/dagster/server_info"
     assert service.hears(0.5) == "", "a server that answers 503 is not ready"
@@ -246,7 +262,8 @@ def test_command_that_does_not_exist(service: Service) -> None:
 
 def test_usage() -> None:
     argv = [sys.executable, str(PROGRAM), "http://x"]
-    done = subprocess.run(argv, env={**os.environ, **SHARED}, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **SHARED}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 2
     assert "notify URL ADDRESS OFFSET COMMAND" in done.stderr
 
