@@ -11,6 +11,7 @@ import contextlib
 import os
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from deployment import Dagster, machine, until
 from figures import record
 from load import GETS, POSTS, Ask, Load, deviation
+from processes import alive, one_process, send
 from replicas import Edge, Replica, in_rotation, leaves, requests, returns
 
 REQUESTS = int(os.environ.get("LOAD_REQUESTS", "5000"))
@@ -142,14 +144,14 @@ def test_launches_during_a_rolling_restart(urls: list[str], dagster: Dagster, re
     clients, seconds = 4, 40.0  # about as long as two restarts take
     with daemons_stopped():
         try:
-            asks = [[launch(mark)]] * clients
+            asks = launches(mark, clients, 10 * LAUNCHES)
             pause = clients * seconds / LAUNCHES
             with under_load(urls, clients=asks, pause=pause, limit=10 * LAUNCHES) as running:
                 rolling_restart(running, replicas)
                 running.wait(LAUNCHES, LONG)
             launched = [answer["data"]["launchRun"] for answer in running.answers]
             answered = [one["run"]["runId"] for one in launched if one["__typename"] == "LaunchRunSuccess"]
-            created = tagged(dagster, mark)
+            created, runs = tagged(dagster, mark), runs_of_launches(dagster, mark)
         finally:
             cancel(dagster, mark)
     unlike = len(set(created) ^ set(answered)) + len(answered) - len(set(answered))
@@ -158,16 +160,22 @@ def test_launches_during_a_rolling_restart(urls: list[str], dagster: Dagster, re
     record(f"{name}: failed launches", running.requests - len(answered), bound=0, of=running.requests)
     assert len(answered) >= LAUNCHES, running.summary()
     assert sorted(created) == sorted(answered), running.summary()
+    assert {number: len(ids) for number, ids in runs.items() if len(ids) > 1} == {}, "launches that were done twice"
     assert running.requests == len(answered), [*running.failures, *(one for one in launched if "run" not in one)][:5]
 
 
-def launch(mark: str) -> Ask:
-    """The launch of a run that the count finds again."""
+def launches(mark: str, clients: int, most: int) -> list[list[Ask]]:
+    """What each client sends: at most so many launches all together, none of them a second time."""
+    return [[launch(mark, f"{client}-{count}") for count in range(most)] for client in range(clients)]
+
+
+def launch(mark: str, number: str) -> Ask:
+    """The launch of a run that the count finds again; its number stands for this one request."""
     selector = {"repositoryLocationName": "pipeline", "repositoryName": "__repository__", "jobName": "orders_report"}
-    tags = {"tags": [{"key": "load", "value": mark}]}
+    tags = {"tags": [{"key": "load", "value": mark}, {"key": "launch", "value": number}]}
     query = (
         "mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename"
-        " ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"
+        " ... on LaunchRunSuccess { run { runId tags { key value } } } ... on PythonError { message } } }"
     )
     params = {"selector": selector, "runConfigData": {}, "executionMetadata": tags}
     return Ask("POST", "/graphql", {"query": query, "variables": {"params": params}}, keep=True)
@@ -180,6 +188,23 @@ def tagged(dagster: Dagster, mark: str, *statuses: str) -> list[str]:
         "query($filter: RunsFilter!) { runIdsOrError(filter: $filter, limit: 100000) { ... on RunIds { results } } }"
     )
     found: list[str] = dagster.query(query, filter=wanted)["runIdsOrError"]["results"]
+    return found
+
+
+def number_of(run: dict[str, Any]) -> str:
+    """Which launch a run comes from."""
+    return next(str(tag["value"]) for tag in run["tags"] if tag["key"] == "launch")
+
+
+def runs_of_launches(dagster: Dagster, mark: str) -> dict[str, list[str]]:
+    """The runs that each launch with a mark has made."""
+    query = (
+        "query($filter: RunsFilter!) { runsOrError(filter: $filter, limit: 100000) { ... on Runs {"
+        " results { runId tags { key value } } } } }"
+    )
+    found: dict[str, list[str]] = {}
+    for run in dagster.query(query, filter={"tags": [{"key": "load", "value": mark}]})["runsOrError"]["results"]:
+        found.setdefault(number_of(run), []).append(run["runId"])
     return found
 
 
@@ -211,7 +236,7 @@ def daemons_stopped() -> Iterator[None]:
 def test_killed_replica(urls: list[str], edges: list[Edge], replicas: list[Replica], number: int) -> None:
     """Only a POST that was on its way fails. A GET goes on to the next replica, a POST could be done twice."""
     victim = replicas[number % len(replicas)]
-    pid, before = victim.pid, requests(edges)
+    pid, before = one_process(victim.pid), requests(edges)
     # The POSTs come without a pause, so that some are on their way to the victim.
     with under_load(urls, clients=[GETS] * 4 + [POSTS] * 4, pause=0) as running:
         had = requests(edges)[victim.address] - before[victim.address]
@@ -231,11 +256,49 @@ def test_killed_replica(urls: list[str], edges: list[Edge], replicas: list[Repli
     assert len({post.client for post in posts}) == len(posts), running.summary()
 
 
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_launches_while_a_replica_is_killed(
+    urls: list[str], dagster: Dagster, replicas: list[Replica], number: int
+) -> None:
+    """No launch has two runs, although some clients do not hear what became of theirs."""
+    victim, mark = replicas[number % len(replicas)], f"load-{uuid.uuid4()}"
+    # So many that some are on their way to the victim whenever it is killed.
+    asks = launches(mark, 12, 10 * LAUNCHES)
+    with daemons_stopped():
+        try:
+            with under_load(urls, clients=asks, pause=0, limit=10 * LAUNCHES) as running:
+                pid = one_process(victim.pid)
+                running.phase, earliest = "kill", time.monotonic()
+                send(victim.edge.host, "KILL", pid)
+                until(lambda: not alive(victim.edge.host, pid), 10, "the process is gone", every=0.01)
+                latest = time.monotonic()
+                running.phase = "after"
+                running.wait(running.requests + 2 * len(asks), LONG)
+            launched = [answer["data"]["launchRun"] for answer in running.answers]
+            runs = runs_of_launches(dagster, mark)
+        finally:
+            cancel(dagster, mark)
+    answered = [(number_of(one["run"]), one["run"]["runId"]) for one in launched if "run" in one]
+    sent, made = running.requests, sum(len(ids) for ids in runs.values())
+    twice = {name: ids for name, ids in runs.items() if len(ids) > 1}
+    name = "kill -9 of a replica while launches are on their way"
+    record(f"{name}: launches with two runs", len(twice), bound=0, of=sent)
+    record(f"{name}: failed launches, of {len(asks)} clients", len(running.failures), of=sent)
+    assert running.failures, f"no launch was on its way to {victim}: the kill proves nothing; {running.summary()}"
+    assert all(one.began <= latest and one.ended >= earliest for one in running.failures), running.summary()
+    assert twice == {}, "launches that were done twice"
+    assert made <= sent, running.summary()
+    assert len(answered) == len(launched) == sent - len(running.failures), launched[:5]
+    assert Counter(answered) == Counter((name, ids[0]) for name, ids in runs.items() if name in dict(answered))
+    # A run that nobody has heard of comes from a launch that failed, not from one that was never sent.
+    assert made - len(answered) <= len(running.failures), running.summary()
+
+
 def test_frozen_replica(urls: list[str], edges: list[Edge], replicas: list[Replica]) -> None:
     victim = replicas[-1]
-    pid, name = victim.pid, "SIGSTOP of a replica"
+    pid, name = one_process(victim.pid), "SIGSTOP of a replica"
     assert all(in_rotation(edges, victim))
-    victim.systemctl("kill --kill-whom=main -s STOP")
+    send(victim.edge.host, "STOP", pid)
     since = time.monotonic()
     try:
         out = leaves(edges, victim, OUT + 10)
