@@ -28,7 +28,9 @@ options:
     suboptions:
       name: {description: Full name of the unit., type: str, required: true}
       files:
-        description: Files the process reads when it starts. Its unit file and drop-ins count by themselves.
+        description:
+          - Files the process reads when it starts. A directory stands for itself and the files in it.
+          - Its unit file and drop-ins count by themselves.
         type: list
         elements: path
         default: []
@@ -155,9 +157,10 @@ def processes(cgroup: str) -> list[int]:
 
 
 def modified_at(path: str) -> float:
-    """When a file or the link itself was changed, 0 when it is not there."""
+    """When a file, the link itself or a file in a directory was changed; 0 when the path is not there."""
     try:
-        return os.lstat(path).st_mtime
+        inside = os.listdir(path) if os.path.isdir(path) and not os.path.islink(path) else []
+        return max(os.lstat(each).st_mtime for each in [path, *(os.path.join(path, name) for name in inside)])
     except OSError:
         return 0.0
 

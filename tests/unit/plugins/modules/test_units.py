@@ -116,6 +116,20 @@ def test_link_that_was_moved_counts_itself(tmp_path: Path, old: str) -> None:
     assert units.wanted_action({**SPEC, "files": [str(link)]}, UP)[0] == "restart"
 
 
+def test_directory_stands_for_the_files_in_it(tmp_path: Path) -> None:
+    """An edit in place leaves the directory as old as it was; a file that is gone has left the directory younger."""
+    path = tmp_path / "10-own.conf"
+    path.write_text("x")
+    os.utime(path, (1, 50))
+    os.utime(tmp_path, (1, 20))
+    assert units.modified_at(str(tmp_path)) == 50
+    path.unlink()
+    os.utime(tmp_path, (1, 60))
+    assert units.modified_at(str(tmp_path)) == 60
+    path.symlink_to("/no/such/file")
+    assert units.modified_at(str(tmp_path)) > 60
+
+
 def test_timer_is_restarted_when_its_file_is_newer_than_its_start(new: str) -> None:
     timer = {**UP, "MainPID": "0", "FragmentPath": new}
     assert units.wanted_action(SPEC, {**timer, "ActiveEnterTimestampMonotonic": monotonic(60)})[0] == "restart"

@@ -1,0 +1,145 @@
+"""Each unit watches what its process reads: a file that a role writes and no unit watches would change nothing.
+
+What a process reads is taken from the unit's own template, its shared drop-in and the imports of its program.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLES = ROOT / "roles"
+PROGRAMS = "/usr/local/lib/dagster"
+# The daemon reads this one again by itself, each minute. A webserver does so only when somebody asks it to.
+REREAD = {"daemon": {"{{ dagster_home }}/workspace.yaml"}, "webserver": set()}
+# What the environment leads to: DAGSTER_HOME and PATH.
+BY_ENVIRONMENT = {"{{ dagster_home }}/dagster.yaml", "{{ dagster_install_dir }}/current"}
+
+
+def load(path: str) -> Any:
+    return yaml.safe_load((ROLES / path).read_text())
+
+
+def tasks(path: str, module: str) -> list[dict[str, Any]]:
+    """The arguments of each call of a module of ours in a file of tasks."""
+    found = []
+    for task in load(path):
+        for one in [task, *task.get("block", [])]:
+            if f"dataops.dagster.{module}" in one:
+                found.append(one[f"dataops.dagster.{module}"])
+    return found
+
+
+def watched(role: str) -> dict[str, list[str]]:
+    """The files of each unit of a role."""
+    known: dict[str, list[str]] = {}
+    for path in sorted((ROLES / role / "tasks").glob("*.yml")):
+        for call in tasks(f"{role}/tasks/{path.name}", "units"):
+            for unit in call["units"] if isinstance(call["units"], list) else []:
+                known[unit["name"]] = unit.get("files", [])
+    if role == "webserver":
+        variables = load("webserver/vars/main.yml")
+        names = set(re.findall(r"'files': (\w+)", variables["__dagster_webserver_units"]))
+        assert len(names) == 1, "both kinds of replicas watch the same"
+        known["dagster-webserver@.service"] = variables[names.pop()]
+    return known
+
+
+def reads(role: str, unit: str) -> set[str]:
+    """What a service of the instance reads when it starts."""
+    shared = (ROLES / "instance/templates/etc/systemd/system/dagster-.service.d/10-instance.conf.j2").read_text()
+    own = (ROLES / role / "templates/etc/systemd/system" / unit).read_text()
+    text = shared + own
+    found = set(re.findall(r"^EnvironmentFile=-?(.+)$", text, re.MULTILINE))
+    found |= set(re.findall(r"^LoadCredential=\w+:(.+)$", text, re.MULTILINE))
+    command = re.findall(r"^ExecStart=((?:.*\\\n)*.*)$", own, re.MULTILINE)
+    assert len(command) == 1
+    found |= set(re.findall(rf"{PROGRAMS}/\w+\.py|{{{{ dagster_home }}}}/[\w.]+", command[0]))
+    for program in [Path(path).name for path in found if path.startswith(PROGRAMS)]:
+        source = (ROLES / role / f"files{PROGRAMS}" / program).read_text()
+        for module in re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE):
+            if list(ROLES.glob(f"*/files{PROGRAMS}/{module}.py")):
+                found.add(f"{PROGRAMS}/{module}.py")
+    return (found | BY_ENVIRONMENT) - REREAD[role]
+
+
+@pytest.mark.parametrize(
+    ("role", "unit", "template", "among"),
+    [
+        ("daemon", "dagster-daemon.service", "dagster-daemon.service.j2", "{{ dagster_home }}/daemon.pgpass"),
+        ("webserver", "dagster-webserver@.service", "dagster-webserver.service.j2", "{{ dagster_home }}/pgpass"),
+    ],
+)
+def test_service_watches_what_it_reads(role: str, unit: str, template: str, among: str) -> None:
+    read = reads(role, template)
+    assert among in read, "the control: its password is found in the template"
+    assert f"{PROGRAMS}/systemd_service.py" in read, "the control: and the import in its program"
+    assert len(read) >= 7
+    assert sorted(watched(role)[unit]) == sorted(read)
+
+
+def written(role: str) -> list[str]:
+    """The files that a role writes or removes; systemd's own are watched by systemd and by the module itself."""
+    found = []
+    for path in sorted((ROLES / role / "tasks").glob("*.yml")):
+        for call in tasks(f"{role}/tasks/{path.name}", "files"):
+            for entry in call["files"] if isinstance(call["files"], list) else []:
+                if isinstance(entry, str):  # one that depends on a setting
+                    found += re.findall(r"'dest': '([^']+)'", entry)
+                elif entry.get("state") != "directory":
+                    found.append(entry["dest"])
+    # keepalived asks its program anew at each check.
+    own = ("/etc/systemd/system/", "{{ __dagster_nginx_vip_drop_in }}", "{{ __dagster_nginx_vip_program }}")
+    return [path for path in found if not path.startswith(own)]
+
+
+@pytest.mark.parametrize("role", ["daemon", "haproxy", "nginx", "postgres", "webserver"])
+def test_some_unit_watches_what_the_role_writes(role: str) -> None:
+    files = {path for paths in watched(role).values() for path in paths}
+    paths = written(role)
+    assert paths, "the control: it writes something"
+    assert [path for path in paths if path not in files and str(Path(path).parent) not in files] == []
+
+
+def test_directories_of_the_operator_are_watched() -> None:
+    assert "/etc/nginx/dagster.d" in watched("nginx")["nginx.service"]
+
+
+@pytest.mark.parametrize("role", ["haproxy", "nginx"])
+def test_a_program_that_is_reloaded_is_asked_before(role: str) -> None:
+    """And nginx says only in its own log why it refused."""
+    for path in sorted((ROLES / role / "tasks").glob("*.yml")):
+        for call in tasks(f"{role}/tasks/{path.name}", "units"):
+            for unit in call["units"]:
+                if "reload" in unit:
+                    assert unit["check"][0] == role
+                    assert ("log" in unit) == (role == "nginx")
+                    return
+    raise AssertionError("the control: there is one")
+
+
+@pytest.mark.parametrize(
+    ("held", "listen", "reload"),
+    [
+        ([], ["0.0.0.0"], True),
+        (["127.0.0.1"], ["127.0.0.1"], True),
+        (["127.0.0.1"], ["127.0.0.1", "10.0.0.1"], True),
+        (["127.0.0.1"], ["0.0.0.0"], False),
+        (["127.0.0.1"], ["*"], False),
+        (["0.0.0.0"], ["10.0.0.1"], False),
+        (["0.0.0.0"], ["0.0.0.0"], True),
+        (["0.0.0.0"], ["*"], True),
+    ],
+)
+def test_nginx_is_restarted_where_it_would_refuse_a_reload(held: list[str], listen: list[str], reload: bool) -> None:
+    """It binds the new address while it still holds the old one."""
+    text = load("nginx/vars/main.yml")["__dagster_nginx_reload"]
+    templar = Templar(DataLoader(), variables={"__dagster_nginx_held": held, "__dagster_nginx_listen": listen})
+    assert templar.template(trust_as_template(text)) is reload
