@@ -13,7 +13,6 @@ are in .cache/logs. The table at the end says where the time went: wall clock, C
 from __future__ import annotations
 
 import argparse
-import datetime
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,12 +20,6 @@ from collections.abc import Sequence
 from conduct import LOGS, Suite, log
 from machine import end
 from steps import chosen, suite
-
-NEEDS = """\
-The suite of dataops.dagster, from {now}: it takes {minutes} on 2 cores from a machine that has nothing of it yet.
-It needs Debian 12, root or the right to use Docker, 8 GiB of memory, 20 GiB of disk, a Debian mirror and PyPI.
-Steps run beside each other; one that fails shows the end of its log, the others go on. All logs: .cache/logs
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,8 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ended {left} processes that a suite of this checkout had left")
     for step in steps:
         log(step).unlink(missing_ok=True)
-    minutes = "3 to 4 hours" if options.full else "about 40 minutes"
-    print(NEEDS.format(minutes=minutes, now=f"{datetime.datetime.now():%H:%M}"))
     run = Suite(steps)
     passed = run.run()
     print(run.report())
