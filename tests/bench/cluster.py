@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from bench import CACHE, HERE, INVENTORY, ROOT, SITE, BenchError, Cost, Row, changed, conduct, median, run, say
 from clock import Clock
 from cpu import used
 from deployment import NAME, Dagster, machine
 from figures import record
 from load import cost_of_replicas
+from measure import CACHE, HERE, INVENTORY, ROOT, SITE, BenchError, Cost, Row, changed, conduct, median, run, say
 from replicas import Edge, Replica, leaves, returns
 
 CLUSTER = ROOT / "inventories" / "cluster"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cpu
 import pytest
-from bench import BenchError
 from cluster import Step, account, chain, cost, same_roles
+from measure import BenchError
 
 
 def step(task: str, role: str = "", play: str = "Play", controller: float = 0, **hosts: float) -> Step:
