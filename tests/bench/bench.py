@@ -23,7 +23,7 @@ class Setting:
     deployments: int
     idle_seconds: int
     more: int  # code locations
-    deployed: bool = False
+    deployed: bool
     unchanged: list[Cost] = field(default_factory=list)  # what a run with nothing to do cost
     facts: Json = field(default_factory=dict)
 
@@ -105,6 +105,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=0, help="rounds of what takes seconds (7; quick: 3)")
     parser.add_argument("--deployments", type=int, default=3, help="rounds from a bare host to the first run (3)")
     parser.add_argument("--host", default="bench", help="rig name of the host that is deployed (bench)")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave that host for the next call with --keep, and use it if it is there"
+    )
     options = parser.parse_args()
 
     adopt_orphans()
@@ -116,9 +119,10 @@ def main() -> int:
         deployments=options.deployments,
         idle_seconds=30 if quick else 60,
         more=5 if quick else 10,
+        deployed=options.keep and hosts[0].serves(),
     )
     rows = options.rows or (list(QUICK) if quick else list(ROWS))
-    return conduct(measure_all(rows, setting), hosts, quick=quick)
+    return conduct(measure_all(rows, setting), [] if options.keep else hosts, quick=quick)
 
 
 if __name__ == "__main__":

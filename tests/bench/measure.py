@@ -125,6 +125,11 @@ class Host:
     def shell(self, script: str) -> str:
         return run(["docker", "exec", "-i", self.container, "bash", "-euc", script])
 
+    def serves(self) -> bool:
+        """Whether the host is there and its daemon runs."""
+        argv = ["docker", "exec", self.container, "systemctl", "-q", "is-active", "dagster-daemon"]
+        return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
     def cpu(self) -> float:
         """CPU seconds that the host and all containers on it have used since it was booted."""
         return cpu_seconds(
