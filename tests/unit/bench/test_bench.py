@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import whole
 from bench import ROWS, chosen
-from measure import Cost
+from measure import HERE, Cost
 from whole import bare_to_first_run, beside_packages, webserver_command
 
 UNIT = "[Service]\nLoadCredential=pgpass:/etc/dagster/pgpass\nLoadCredential=other:/x\n"
@@ -27,7 +26,7 @@ def test_a_row_that_is_not_there() -> None:
 
 
 def test_each_row_is_in_the_readme() -> None:
-    text = (Path(whole.HERE) / "README.md").read_text()
+    text = (HERE / "README.md").read_text()
     assert [name for name in ROWS if f"`{name}`" not in text] == []
 
 

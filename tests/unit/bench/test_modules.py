@@ -10,8 +10,8 @@ from typing import Any
 import modules
 import pytest
 import yaml
-from measure import BenchError, Cost
-from modules import COMPARISONS, HERE, SIDES, Comparison, calls_of, compare, own_calls, play_changed, play_of, playbook
+from measure import HERE, ROOT, BenchError, Cost
+from modules import COMPARISONS, SIDES, Comparison, calls_of, compare, own_calls, play_changed, play_of, playbook
 
 CHANGED = "TASK [Write] ***\nchanged: [dagster1]\n"
 UNCHANGED = "TASK [Write] ***\nok: [dagster1]\n"
@@ -42,7 +42,7 @@ def test_each_standard_play_has_a_row() -> None:
 
 
 def test_each_module_of_ours_has_a_row_or_a_sentence() -> None:
-    ours = {path.stem for path in (modules.ROOT / "plugins" / "modules").iterdir() if path.suffix in (".py", ".yml")}
+    ours = {path.stem for path in (ROOT / "plugins" / "modules").iterdir() if path.suffix in (".py", ".yml")}
     compared = {module.rpartition(".")[2] for one in COMPARISONS for module in one.modules}
     sentences = (HERE / "README.md").read_text().partition("## Modules")[2].partition("## A cluster")[0]
     assert sorted(name for name in ours - compared if f"`{name}`" not in sentences) == []
