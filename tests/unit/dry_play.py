@@ -1,0 +1,422 @@
+"""Plays a playbook without hosts: what each task would be given, and each file that would be written.
+
+Inventory, variables, templates and filters are Ansible's own, and our actions on the controller are the real ones. Only
+modules do not run: each answers as on a bare host. Only what our playbooks and roles use of the language is known here;
+anything else is an error.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import yaml
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from ansible.vars.manager import VariableManager
+
+from ansible_collections.dataops.dagster.plugins.action import dagster_yaml, files, preflight, workspace_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = "dataops.dagster."
+# What a task says beside its module.
+KEYWORDS = {
+    *("name", "when", "register", "loop", "loop_control", "vars", "block", "always"),
+    *("become", "changed_when", "check_mode", "connection", "delegate_to", "environment", "no_log", "run_once"),
+}
+# Of these only the effect is seen.
+UNSEEN = {"name", "when", "register", "loop", "loop_control", "vars", "block", "always"}
+ACTIONS = {
+    "preflight": preflight.ActionModule,
+    "files": files.ActionModule,
+    "dagster_yaml": dagster_yaml.ActionModule,
+    "workspace_yaml": workspace_yaml.ActionModule,
+}
+SECRETS = {
+    "dagster_database_password": "services-password",
+    "dagster_database_run_password": "runs-password",
+    "dagster_database_migration_password": "migration-password",
+    "compute_log_key_id": "key-id",
+    "compute_log_key": "key",
+}
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Inventories, what is set beside them, and what the hosts are like."""
+
+    inventories: tuple[str, ...]
+    extra: Json = field(default_factory=dict)
+    playbooks: tuple[str, ...] = ("site.yml",)
+    problems: tuple[str, ...] = ()  # what the health gate finds
+    facts: Json = field(default_factory=dict)  # how its hosts differ from bare ones
+    contents: bool = True  # whether the content of files is shown
+
+
+def plain(value: Any) -> Any:
+    """A value of Ansible's without its tags."""
+    if isinstance(value, dict):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind.__str__(value) if kind is str else kind(value)  # type: ignore[call-arg]
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+
+@functools.cache
+def copied() -> dict[str, str]:
+    """The files that roles copy as they are, by their text without the space around it."""
+    paths = [path for path in ROOT.glob("roles/*/files/**/*") if path.is_file()]
+    return {path.read_text(encoding="utf-8").strip(): f"as {path.relative_to(ROOT)}" for path in paths}
+
+
+def shortened(value: Any) -> Any:
+    """Arguments in which the name of a copied file stands for its text."""
+    if isinstance(value, dict):
+        return {key: item if key in ("content", "secrets") else shortened(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shortened(item) for item in value]
+    return copied().get(value.strip(), value) if isinstance(value, str) else value
+
+
+@dataclass
+class Host:
+    """What is known of a host during the plays, and what it was given."""
+
+    name: str
+    variables: Json  # of the inventory
+    facts: Json = field(default_factory=dict)  # and registered results
+    given: list[Json] = field(default_factory=list)  # each play and its tasks
+    written: dict[str, str] = field(default_factory=dict)  # content of each file by its path
+
+
+class Players:
+    """The hosts of a deployment, and the plays that they take part in."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.loader = DataLoader()
+        self.loader.set_basedir(str(ROOT / "playbooks"))
+        inventory = InventoryManager(self.loader, sources=[str(ROOT / path) for path in deployment.inventories])
+        manager = VariableManager(self.loader, inventory)
+        self.groups = {name: [str(host) for host in hosts] for name, hosts in inventory.get_groups_dict().items()}
+        self.hosts = {}
+        names = sorted(host.name for host in inventory.get_hosts())
+        for number, name in enumerate(names, 1):
+            variables = manager.get_vars(host=inventory.get_host(name), include_hostvars=False)
+            variables.update(SECRETS, ansible_host=f"10.0.0.{number}", **deployment.extra)
+            self.hosts[name] = Host(name, variables)
+        for playbook in deployment.playbooks:
+            self.playbook(ROOT / "playbooks" / playbook, {})
+
+    def load(self, path: Path) -> Any:
+        return self.loader.load_from_file(str(path), trusted_as_template=True) if path.exists() else None
+
+    def playbook(self, path: Path, variables: Json) -> None:
+        for play in self.load(path):
+            own = {**variables, **(play.get("vars") or {})}
+            if "ansible.builtin.import_playbook" in play:
+                self.playbook(path.parent / play["ansible.builtin.import_playbook"], own)
+                continue
+            names = list(dict.fromkeys(name for group in play["hosts"].split(":") for name in self.groups.get(group, [])))
+            hosts = [self.hosts[name] for name in names]
+            header = plain({key: play[key] for key in play.keys() - {"name", "tasks", "roles", "vars"}})
+            for role in play.get("roles") or [None]:
+                what = {"play": dict(sorted(header.items()))}
+                if role:
+                    what["play"]["role"] = plain(role["role"])
+                for host in hosts:
+                    host.given.append(what)
+                self.role(role["role"].removeprefix(OURS) if role else "", play, own, hosts)
+
+    def role(self, role: str, play: Json, variables: Json, hosts: list[Host]) -> None:
+        folder = ROOT / "roles" / role if role else ROOT / "playbooks"
+        low = (self.load(folder / "defaults/main.yml") or {}) if role else {}
+        high = (self.load(folder / "vars/main.yml") or {}) if role else {}
+        tasks = self.load(folder / "tasks/main.yml") if role else play["tasks"]
+        scope = Scope(folder, low, variables, high, [host.name for host in hosts])
+        self.tasks(tasks, scope, {host.name: [] for host in hosts}, {})
+
+    def tasks(self, tasks: Iterable[Json], scope: Scope, conditions: dict[str, list[Any]], variables: Json) -> None:
+        """Task after task, each on all hosts."""
+        for task in tasks:
+            own = {**variables, **(task.get("vars") or {})}
+            when = task.get("when", [])
+            added = when if isinstance(when, list) else [when]
+            every = {name: [*before, *added] for name, before in conditions.items()}
+            module, *more = sorted(key for key in task if key not in KEYWORDS) or [""]
+            assert not more, f"{task.get('name')}: {module} and {more}: one of them is not known here"
+            if module in ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks"):
+                self.tasks(self.load(scope.folder / "tasks" / task[module]), scope, every, own)
+            elif "block" in task:
+                shared = {key: task[key] for key in task.keys() & {"environment"}}
+                block = [{**shared, **entry} for entry in [*task["block"], *task.get("always", [])]]
+                self.tasks(block, scope, every, own)
+            else:
+                names = scope.names[:1] if task.get("run_once") else scope.names
+                results = {name: self.task(self.hosts[name], task, module, scope, every[name], own) for name in names}
+                for name in scope.names:
+                    if "register" in task:
+                        self.hosts[name].facts[task["register"]] = results.get(name) or results[names[0]]
+
+    def variables(self, host: Host, scope: Scope, own: Json) -> Json:
+        paths = {"role_path": str(scope.folder), "ansible_search_path": [str(scope.folder)]} if scope.low else {}
+        found = {
+            **scope.low,
+            **host.variables,
+            "ansible_check_mode": False,
+            "playbook_dir": str(ROOT / "playbooks"),
+            "groups": self.groups,
+            "ansible_play_hosts": scope.names,
+            "ansible_play_hosts_all": scope.names,
+            **paths,
+            **scope.variables,
+            **scope.high,
+            **host.facts,
+            **own,
+        }
+        found["hostvars"] = {
+            name: found if name == host.name else {**other.variables, **other.facts} for name, other in self.hosts.items()
+        }
+        return found
+
+    def task(self, host: Host, task: Json, module: str, scope: Scope, conditions: list[Any], own: Json) -> Json:
+        variables = self.variables(host, scope, own)
+        templar = Templar(loader=self.loader, variables=variables)
+        results = []
+        for item in templar.template(task["loop"]) if "loop" in task else [None]:
+            each = {**variables, **({"item": item} if "loop" in task else {})}
+            templar = Templar(loader=self.loader, variables=each)
+            if all(templar.evaluate_conditional(condition) for condition in conditions):
+                results.append(self.call(host, task, module, scope, each, templar))
+        if "loop" in task:
+            return {"changed": any(result.get("changed") for result in results), "results": results}
+        return results[0] if results else {"changed": False, "skipped": True}
+
+    def call(self, host: Host, task: Json, module: str, scope: Scope, variables: Json, templar: Templar) -> Json:
+        arguments = templar.template(task[module] or {})
+        name = module.removeprefix(OURS)
+        if name in ACTIONS:
+            result, arguments = self.action(name, arguments, scope, variables, templar)
+        else:
+            result = self.answer(host, module, arguments, variables)
+        arguments = shortened(plain(arguments))
+        for entry in [arguments, *arguments.get("files", [])]:
+            path = entry.get("path") or entry.get("dest")
+            text = arguments.get("secrets", {}).pop(path, None) if entry.get("secret") else entry.get("content")
+            if entry.get("state") == "absent":
+                entry.pop("content", None)
+            elif text is not None:
+                entry["content"] = self.content(host, str(path), text)
+        if arguments.get("secrets") == {}:
+            del arguments["secrets"]
+        said = {key: plain(templar.template(task[key])) for key in sorted(task.keys() & KEYWORDS - UNSEEN)}
+        host.given.append({module: arguments, **said})
+        for key, value in (result.pop("ansible_facts", None) or {}).items():
+            host.facts[key] = value
+        return result
+
+    @staticmethod
+    def content(host: Host, path: str, text: str) -> str:
+        """Where the content of a file is to be seen; files that are copied as they are need no second copy."""
+        source = copied().get(text.strip(), "")
+        if source:
+            return source
+        host.written[path] = text
+        return "below"
+
+    def action(self, name: str, arguments: Json, scope: Scope, variables: Json, templar: Templar) -> tuple[Json, Json]:
+        """Runs the controller's side; returns its result and what the host's side was given."""
+        given: Json = {}
+
+        def execute(module_name: str, module_args: Json, task_vars: Json) -> Json:
+            assert task_vars
+            if module_name == "dataops.dagster.host_facts":
+                given.update(arguments, host_facts=module_args)
+                return {"ansible_facts": {"dagster_host": {**bare_host(), **self.deployment.facts}}}
+            given.update(module_args)
+            return {"changed": True}
+
+        task = SimpleNamespace(
+            args=arguments, async_val=0, check_mode=False, diff=False, action=OURS + name, collections=[]
+        )
+        task.get_search_path = lambda: [str(scope.folder)]
+        connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
+        action = ACTIONS[name](task, connection, SimpleNamespace(), self.loader, templar, None)
+        action._execute_module = execute
+        result: Json = action.run(task_vars=variables)
+        assert not result.get("failed"), result
+        return result, given or arguments
+
+    def answer(self, host: Host, module: str, arguments: Json, variables: Json) -> Json:
+        """What a module says on a bare host."""
+        known = variables.get("dagster_host", {})
+        changed: Json = {"changed": True}
+        daemons = self.groups["dagster_daemon"]
+        holder = "active: daemon" if host.name == daemons[0] else f"standby: {daemons[0]} holds the lease"
+        answers: dict[str, Json] = {
+            "ansible.builtin.command": {**changed, "stdout": "words"},
+            "ansible.builtin.set_fact": {"ansible_facts": arguments},
+            "ansible.builtin.slurp": {"content": "Y2E="},
+            "ansible.builtin.tempfile": {**changed, "path": "/tmp/folder"},
+            "community.crypto.openssl_csr_pipe": {**changed, "csr": f"request of {host.name}\n"},
+            "community.crypto.x509_certificate_pipe": {**changed, "certificate": f"certificate of {host.name}\n"},
+            "community.postgresql.postgresql_query": {"query_result": [{"statement": "SELECT 1"}], "rowcount": 1},
+            "dataops.dagster.code_images": {
+                **changed,
+                "images": {image["name"]: {"id": "sha256:1", "ref": f"{image['name']}:1"} for image in arguments.get("images", [])},
+                "missing": [image["ref"] for image in arguments.get("load", [])],
+            },
+            # Role docker has set the engine up: its user namespaces are there.
+            "dataops.dagster.host_facts": {
+                "ansible_facts": {"dagster_host": {**known, "container_root": self.container_root(variables)}}
+            },
+            "dataops.dagster.instance_info": {"ok": not self.deployment.problems, "problems": list(self.deployment.problems)},
+            "dataops.dagster.packages": {
+                "ansible_facts": {
+                    "dagster_host": {
+                        **known,
+                        "packages": {**known.get("packages", {}), **dict.fromkeys(arguments.get("name", []), "1")},
+                    }
+                }
+            },
+            "dataops.dagster.units": {
+                **changed,
+                "started": dict.fromkeys(units(arguments), 1000 + daemons.index(host.name) if host.name in daemons else 1),
+                "status": dict.fromkeys(units(arguments), holder),
+            },
+        }
+        return answers.get(module, changed)
+
+    @staticmethod
+    def container_root(variables: Json) -> int:
+        return 100000 if variables.get("dagster_docker_userns_remap") else 0
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the tasks of a role, or of a play, have in common."""
+
+    folder: Path
+    low: Json  # the role's defaults
+    variables: Json  # the play's
+    high: Json  # the role's vars
+    names: list[str]
+
+
+def units(arguments: Json) -> list[str]:
+    return [str(unit["name"]) for unit in arguments.get("units", [])]
+
+
+def bare_host() -> Json:
+    """What host_facts finds on a machine that was just installed."""
+    return {
+        "distribution": "debian",
+        "release": "bookworm",
+        "memory_mb": 8000,
+        "packages": {},
+        "listeners": [],
+        "connect_errors": [],
+        "certificates": {},
+        "container_root": 0,
+        "users": ["root"],
+        "groups": ["root"],
+        "paths": [],
+        "addresses": [],
+        "networks": {"10.0.0.0/24": "eth0"},
+    }
+
+
+DEPLOYMENTS = {
+    "single_host": Deployment(
+        ("inventories/single_host",),
+        extra={"dagster_canary": {"location": "pipeline", "job": "nightly", "run_config": {"ops": {}}, "timeout": 99}},
+    ),
+    "cluster": Deployment(
+        ("inventories/cluster",),
+        extra={"dagster_daemon_target": "ctl2"},
+        playbooks=("site.yml", "daemon_switchover.yml"),
+        problems=("Code location etl is still loading.",),
+    ),
+    "shared_address": Deployment(
+        ("inventories/cluster",), extra={"dagster_nginx_vip": "10.0.0.9/24", "dagster_nginx_listen": "10.0.0.9"}
+    ),
+    # The same again: what a second run asks for. The content of its files is that of the first.
+    "second_run": Deployment(
+        ("inventories/single_host",),
+        facts={
+            "packages": dict.fromkeys(
+                [
+                    *("ca-certificates", "containerd", "docker.io", "haproxy", "iptables", "nginx-light"),
+                    *("postgresql-15", "python3-docker", "python3-pip-whl", "python3-psycopg2", "runc"),
+                ],
+                "1",
+            ),
+            "listeners": [
+                {"port": port, "address": "127.0.0.1", "process": "x", "unit": unit}
+                for port, unit in (
+                    (3000, "dagster-webserver@3000.service"),
+                    (3001, "dagster-webserver@3001.service"),
+                    (5432, "postgresql@15-main.service"),
+                    (8080, "nginx.service"),
+                )
+            ],
+            "container_root": 100000,
+            "users": ["root", "dagster"],
+            "groups": ["root", "dagster"],
+            "paths": ["/opt/dagster/1.13.27/.complete"],
+            "addresses": ["10.0.0.1", "172.30.0.1"],
+        },
+        contents=False,
+    ),
+    # Every default changed.
+    "alternative": Deployment(
+        ("molecule/alternative/inventory",),
+        extra={
+            "dagster_ca_certificates": [str(ROOT / "tests/unit/rendered/site-ca.crt")],
+            "external_address": "10.0.0.2",
+            "pipeline_build_args": {},
+            "pipeline_base_archive": "",
+        },
+    ),
+}
+# Which hosts are shown: one of those that get the same.
+SHOWN = {
+    "single_host": ["dagster1"],
+    "cluster": ["db", "edge1", "ctl1", "ctl2", "run"],
+    "second_run": ["dagster1"],
+    "shared_address": ["edge1", "edge2"],
+    "alternative": ["dagster1", "dagster2"],
+}
+
+
+def without_comments(text: str) -> Iterator[str]:
+    """The lines that a program acts on."""
+    return (line for line in text.splitlines() if line.strip() and not re.match(r"\s*#|Description=", line))
+
+
+def document(host: Host, contents: bool) -> str:
+    """All that a host is given, as text: its tasks, then the content of its files if that is wanted."""
+    text = yaml.safe_dump(plain(host.given), sort_keys=False, width=1000, allow_unicode=True)
+    for path, content in sorted(host.written.items()) if contents else ():
+        text += f"\n==> {path}\n" + "".join(f"{line}\n" for line in without_comments(content))
+    # Paths of this checkout differ from one to the next.
+    return re.sub(re.escape(str(ROOT)) + r"(/inventories/\w+/\.\./\.\.)?", "ROOT", text)
+
+
+def documents(name: str) -> dict[str, str]:
+    """The document of each host that is shown of a deployment."""
+    players = Players(DEPLOYMENTS[name])
+    return {host: document(players.hosts[host], DEPLOYMENTS[name].contents) for host in SHOWN[name]}
+
