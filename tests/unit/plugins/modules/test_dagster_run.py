@@ -450,3 +450,19 @@ def test_instance_info_reports_problems_and_fails_only_when_told(server: Webserv
     result = run(server, module="instance_info", expect={}, fail_on_problems="true")
     assert result["failed"]
     assert "is not healthy: The deployment cannot be asked" in result["msg"]
+
+
+def test_instance_info_judges_by_each_of_its_expectations(monkeypatch: pytest.MonkeyPatch, server: Webserver) -> None:
+    module = importlib.import_module(BASE + "instance_info")
+    judged: list[Any] = []
+
+    def watch(_client: Any, expected: Any, wait: float, poll_interval: float) -> dict[str, Any]:
+        judged.append((expected, wait, poll_interval))
+        return {"ok": True, "problems": []}
+
+    monkeypatch.setattr(module, "watch", watch)
+    expect = {"dagster_version": "1.2.3", "locations": ["a"], "daemons_newer_than": 1000.5, "max_heartbeat_age": 33}
+    run(server, module="instance_info", expect=expect, wait=7, poll_interval=3)
+    assert judged == [(module.Expectation("1.2.3", ("a",), 1000.5, 33.0), 7.0, 3.0)]
+    run(server, module="instance_info", expect={}, wait=7)
+    assert judged[1:] == [(module.Expectation("", (), 0.0, 75.0), 7.0, 2.0)]
