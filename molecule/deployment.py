@@ -68,6 +68,18 @@ def until(check: Callable[[], Any], seconds: float, what: str, every: float = 0.
     raise AssertionError(f"not within {seconds} s: {what}; last answer: {last!r}")
 
 
+def pid_of(text: str, what: str = "it") -> str:
+    """A process that may be sent a signal: 0 would be the shell that sends it and all of its kin, 1 the host."""
+    pid = text.strip()
+    assert re.fullmatch(r"[1-9]\d*", pid) and pid != "1", f"{what} has no process of its own: {text!r}"
+    return pid
+
+
+def send(host: Any, signal: str, pid: str, what: str = "it") -> None:
+    """Sends a signal (STOP, KILL) to one process, which has to be there."""
+    host.check_output("kill -%s %s" % (signal, pid_of(pid, what)))
+
+
 def page(url: str) -> str:
     """What a browser shows of a page, as text, once its scripts have run and asked GraphQL."""
     with tempfile.TemporaryDirectory(prefix="browser-") as profile:
@@ -84,10 +96,10 @@ class Dagster:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def get(self, path: str) -> tuple[int, str]:
+    def get(self, path: str, timeout: float = 30) -> tuple[int, str]:
         """Status and text of a GET."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=30) as response:
+            with urllib.request.urlopen(self.url + path, timeout=timeout) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

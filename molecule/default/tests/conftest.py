@@ -1,0 +1,44 @@
+"""Fixtures of this scenario: what its tests wait for beside each other."""
+
+from __future__ import annotations
+
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+
+import pytest
+from deployment import Dagster, machine, send, until
+from silence import UNIT, Frozen, Request, Websocket
+
+
+@pytest.fixture(scope="session")
+def frozen(tunnel: Callable[[int], int]) -> Frozen:
+    """Freezes a replica while requests are on their way to it; systemd's watchdog restarts it 90 s after its last answer.
+
+    It leaves the rotation at once, so that the tests beside meet the other one alone.
+    """
+    host, url = machine("dagster1"), f"http://127.0.0.1:{tunnel(8080)}"
+    pid = host.check_output("systemctl show -p MainPID --value %s", UNIT)
+    send(host, "STOP", pid, UNIT)
+    since = time.monotonic()
+    answer = host.run(
+        "timeout 3 python3 -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:3001/server_info\")'"
+    )
+    assert answer.rc != 0, "a frozen replica that answers is none"
+    query = urllib.parse.quote("{ version }")
+    slow = [Request(url, f"/graphql?query={query}") for _number in range(4)]
+    health = [Request(url, "/server_info") for _number in range(4)]
+    for request in health:
+        request.thread.join(30)
+    host.check_output("touch /run/%s/draining", UNIT)
+    return Frozen(pid, since, slow, health)
+
+
+@pytest.fixture(scope="session")
+def websocket(frozen: Frozen, tunnel: Callable[[int], int]) -> Iterator[Websocket]:
+    """A websocket to the replica that is not frozen, opened as early as that."""
+    assert frozen.pid
+    until(lambda: Dagster(f"http://127.0.0.1:{tunnel(8080)}").get("/server_info")[0] == 200, 30, "the other one serves")
+    opened = Websocket(tunnel(8080))
+    yield opened
+    opened.socket.close()

@@ -1,0 +1,64 @@
+"""The services' sandbox: as systemd has it, as their processes have it, and what a program in it cannot do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sandbox
+
+UNITS = ["dagster-daemon.service", "dagster-webserver@3000.service", "dagster-webserver@3001.service"]
+# What only the kernel's filter of calls refuses, which a program that joins the namespace of mounts does not get.
+FILTERED = {
+    "become another user",
+    "change its personality",
+    "gain by exec",
+    "give a file the setuid bit",
+    "make a block device",
+    "open a netlink socket",
+    "open a packet socket",
+    "schedule in real time",
+}
+
+
+def test_units_have_every_line(host: Any) -> None:
+    assert sandbox.units(host) == UNITS
+    for unit in UNITS:
+        assert sandbox.properties(host, unit) == sandbox.PROPERTIES, unit
+    # The control: a service of Debian's has other ones.
+    assert sandbox.properties(host, "nginx.service") != sandbox.PROPERTIES
+
+
+def test_processes_have_no_rights_to_give_away(host: Any) -> None:
+    """The guard and the daemon that it starts, each replica and its watcher."""
+    found = sandbox.processes(host)
+    assert {(unit, program) for unit, program, *_rest in found} >= {
+        ("dagster-daemon.service", "python"),
+        ("dagster-daemon.service", "dagster-daemon"),
+        *((unit, program) for unit in UNITS[1:] for program in ("dagster-webserv", "python3")),
+    }
+    for unit, program, users, capabilities, no_new_privileges, filters in found:
+        assert (users, capabilities, no_new_privileges, filters) == ("dagster", "0" * 16, "1", "2"), (unit, program)
+
+
+@pytest.fixture(scope="module")
+def outside(host: Any) -> list[str]:
+    """What root can do without a sandbox: the control of all that follows."""
+    host.check_output("touch /tmp/of-the-host")
+    can = sandbox.attempts(host)["can"]
+    assert set(can) >= FILTERED - {"schedule in real time"} | {"see /tmp of the host", "see a home", "set a kernel tunable"}
+    assert {f"write {folder}" for folder in ("/", "/usr", "/etc", "/home", "/root", "/boot", "/opt", "/var/lib")} <= set(can)
+    return can
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_even_root_cannot_write_where_a_service_is(host: Any, outside: list[str], unit: str) -> None:
+    found = sandbox.attempts(host, "nsenter", "-m", "-t", sandbox.main_pid(host, unit))
+    assert set(found["can"]) <= FILTERED, f"outside: {outside}"
+    assert set(found["devices"]) <= sandbox.DEVICES
+    assert found["block"] == []
+
+
+@pytest.mark.usefixtures("outside")
+def test_program_of_a_unit_can_do_nothing_of_this(host: Any) -> None:
+    assert sandbox.attempts_as_a_unit(host, "/var/lib/dagster")["can"] == []

@@ -1,0 +1,181 @@
+"""What a service of the deployment can do to its host, asked from inside of its sandbox, and the same asked without one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from deployment import pid_of, until
+
+# What roles/instance says for all units called dagster-*, and what systemd makes of it.
+PROPERTIES = {
+    "CapabilityBoundingSet": "",
+    "AmbientCapabilities": "",
+    "NoNewPrivileges": "yes",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "PrivateTmp": "yes",
+    "PrivateDevices": "yes",
+    "ProtectKernelTunables": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectControlGroups": "yes",
+    "RestrictSUIDSGID": "yes",
+    "RestrictRealtime": "yes",
+    "LockPersonality": "yes",
+    "RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX",
+    "UMask": "0027",
+    # Not asked for, and no merge may bring them either.
+    "BindPaths": "",
+    "PAMName": "",
+    "RootDirectory": "",
+    "PermissionsStartOnly": "",
+    "SecureBits": "0",
+}
+
+# Each line is one process of a unit: program, user and what /proc/PID/status says of its rights.
+PROCESSES = r"""
+import json, os, pwd, sys
+found = []
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        cgroup = open(f"/proc/{pid}/cgroup").read()
+        status = dict(line.split(":\t", 1) for line in open(f"/proc/{pid}/status").read().splitlines() if ":\t" in line)
+    except OSError:
+        continue
+    unit = next((part for part in cgroup.replace("\n", "/").split("/") if part.startswith("dagster-")), "")
+    if unit:
+        caps = {status[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+        users = {pwd.getpwuid(int(number)).pw_name for number in status["Uid"].split()}
+        found.append([unit, status["Name"], sorted(users), sorted(caps), status["NoNewPrivs"], status["Seccomp"]])
+print(json.dumps(sorted(found)))
+"""
+
+# What a program of root can do. Each attempt that succeeds is undone.
+ATTEMPTS = r"""
+import ctypes, json, os, socket, stat, sys
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+def call(result):
+    if result == -1:
+        raise OSError(ctypes.get_errno(), "refused")
+
+def write(folder):
+    path = f"{folder}/of-the-sandbox-test"
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    os.unlink(path)
+
+def tunable(path):
+    os.close(os.open(path, os.O_WRONLY))
+
+def node():
+    os.mknod("/tmp/of-the-sandbox-test", stat.S_IFBLK | 0o600, os.makedev(7, 0))
+    os.unlink("/tmp/of-the-sandbox-test")
+
+def setuid_bit():
+    path = f"{sys.argv[1]}/of-the-sandbox-test"
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    try:
+        os.chmod(path, 0o4755)
+    finally:
+        os.unlink(path)
+
+def realtime():
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+def other_user():
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setresuid(0, 0, 0)
+            os.setresuid(65534, 65534, 65534)
+            os._exit(0)
+        except OSError:
+            os._exit(1)
+    if os.waitpid(child, 0)[1]:
+        raise OSError("refused")
+
+attempts = {f"write {folder}": (write, folder) for folder in ("/", "/usr", "/etc", "/home", "/root", "/boot", "/opt", "/var/lib")}
+attempts |= {
+    "set a kernel tunable": (tunable, "/proc/sys/kernel/hostname"),
+    "see /tmp of the host": (os.stat, "/tmp/of-the-host"),
+    "see a home": (os.stat, "/home/admin/.ssh"),
+    "make a block device": (node,),
+    "give a file the setuid bit": (setuid_bit,),
+    "schedule in real time": (realtime,),
+    "open a packet socket": (lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM).close(),),
+    "open a netlink socket": (lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).close(),),
+    "change its personality": (lambda: call(libc.personality(0x0008)) or call(libc.personality(0)),),
+    "become another user": (other_user,),
+    "gain by exec": (lambda: call(-libc.prctl(39, 0, 0, 0, 0)),),
+}
+can = []
+for name, (attempt, *arguments) in attempts.items():
+    try:
+        attempt(*arguments)
+        can.append(name)
+    except OSError:
+        pass
+raw = [name for name in os.listdir("/dev") if stat.S_ISBLK(os.lstat(f"/dev/{name}").st_mode)]
+print(json.dumps({"can": sorted(can), "devices": sorted(os.listdir("/dev")), "block": raw}))
+"""
+# What PrivateDevices= leaves.
+DEVICES = {"core", "fd", "full", "hugepages", "log", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin"}
+DEVICES |= {"stdout", "tty", "urandom", "zero", "console", "char", "initctl"}
+
+
+def units(host: Any) -> list[str]:
+    """The services of the deployment that run on a host."""
+    listed = host.check_output("systemctl list-units --type=service --state=active --plain --no-legend 'dagster-*'")
+    return sorted(line.split()[0] for line in listed.splitlines())
+
+
+def properties(host: Any, unit: str) -> dict[str, str]:
+    """The sandbox of a unit as systemd has it."""
+    shown = host.check_output(f"systemctl show -p {','.join(PROPERTIES)} %s", unit)
+    found = dict(line.split("=", 1) for line in shown.splitlines())
+    families = found.get("RestrictAddressFamilies", "")
+    return {name: found.get(name, "") for name in PROPERTIES} | {
+        "RestrictAddressFamilies": " ".join(sorted(families.split()))
+    }
+
+
+def processes(host: Any) -> list[tuple[str, str, str, str, str, str]]:
+    """Unit, program, users, capabilities, NoNewPrivs and Seccomp of each process of the deployment's services."""
+    return [
+        (unit, program, " ".join(users), " ".join(caps), new, filters)
+        for unit, program, users, caps, new, filters in json.loads(host.check_output("python3 -c %s", PROCESSES))
+    ]
+
+
+def attempts(host: Any, *before: str) -> dict[str, list[str]]:
+    """What a program of root can do; `before` puts it somewhere, such as nsenter."""
+    answer: dict[str, list[str]] = json.loads(
+        host.check_output(f"timeout 60 {' '.join(before)} python3 -c %s /var/tmp", ATTEMPTS)
+    )
+    return answer
+
+
+def attempts_as_a_unit(host: Any, state: str) -> dict[str, list[str]]:
+    """What a program can do that systemd starts as it starts the services: a unit called dagster-* has their drop-in."""
+    shown, program = "/run/of-the-sandbox-test.json", "/run/of-the-sandbox-test.py"
+    host.check_output("printf %%s %s >%s; rm -f %s", ATTEMPTS, program, shown)
+    # It stays for a moment after its answer, because the drop-in would have it started again.
+    host.check_output(
+        "systemd-run -q --collect --unit=dagster-of-the-test -p StandardOutput=file:%s"
+        " sh -c 'python3 %s %s; exec sleep 60'",
+        *(shown, program, state),
+    )
+    try:
+        answer: dict[str, list[str]] = until(
+            lambda: json.loads(host.check_output("cat %s", shown) or "null"), 50, "the program has answered"
+        )
+        return answer
+    finally:
+        host.check_output("systemctl stop dagster-of-the-test; rm -f %s %s", shown, program)
+
+
+def main_pid(host: Any, unit: str) -> str:
+    """The main process of a unit that runs."""
+    return pid_of(host.check_output("systemctl show -p MainPID --value %s", unit), unit)

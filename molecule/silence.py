@@ -1,0 +1,72 @@
+"""What is silent for longer than proxies wait by default: a request to a replica that hangs, an open page. Tests wait beside it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from deployment import Dagster
+
+SILENCE = 65.0  # seconds: longer than the 60 that nginx waits by default, and HAProxy's packaged minute
+UNIT = "dagster-webserver@3001"
+NO_REPLICA = "No Dagster webserver answers. Look at: systemctl status 'dagster-webserver@*'\n"
+NO_HAPROXY = "HAProxy does not answer. Look at: systemctl status haproxy\n"
+OPEN = (
+    b"GET /graphql HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: graphql-ws\r\n\r\n"
+)
+
+
+@dataclass
+class Request:
+    """A GET that another thread waits for."""
+
+    url: str
+    path: str
+    status: int = 0
+    text: str = ""
+    took: float = 0.0
+    thread: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.thread = threading.Thread(target=self.ask, daemon=True)
+        self.thread.start()
+
+    def ask(self) -> None:
+        since = time.monotonic()
+        try:
+            self.status, self.text = Dagster(self.url).get(self.path, timeout=200)
+        except OSError as error:
+            self.text = str(error)
+        self.took = time.monotonic() - since
+
+
+class Websocket:
+    """An open page that hears nothing: its connection is silent until it is asked for something."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), 20)
+        self.socket.sendall(OPEN)
+        assert self.socket.recv(1000).startswith(b"HTTP/1.1 101 ")
+        self.since = time.monotonic()
+
+    def asked(self, message: dict[str, Any]) -> str:
+        """The answer to a message of the client, which has to be masked."""
+        data = json.dumps(message).encode()
+        assert len(data) < 126
+        self.socket.sendall(bytes([0x81, 0x80 | len(data), 0, 0, 0, 0]) + data)
+        return self.socket.recv(1000).decode(errors="replace")
+
+
+@dataclass
+class Frozen:
+    """A replica that was stopped in the middle of its work, and what was asked of it just then."""
+
+    pid: str
+    since: float
+    slow: list[Request]
+    health: list[Request]
