@@ -1,6 +1,6 @@
-"""Deploys to a throw-away host and shows a line for each step: what happens, how long it usually takes, how long it took.
+"""Deploys to a throw-away host. A line for each step says what happens, how long it usually takes, how long it took.
 
-It is called by tests/rig/quickstart with the Python of the machine, before the tools are installed: standard library only.
+It is called by tests/rig/quickstart with the machine's Python, before the tools are installed: standard library only.
 QUICKSTART_PORT names the port of the UI on 127.0.0.1; without it the first free one from 8080 is taken.
 """
 
@@ -38,16 +38,16 @@ class Step(NamedTuple):
 
 
 RIG = {
-    "tools": Step("Tools", "install Ansible into .cache, from PyPI", 20, 1),
-    "engine": Step("Engine", "make sure that a Docker engine runs", 10, 1),
-    "images": Step("Image", "build a bare Debian, from the mirror of this machine", 70, 1),
-    "shared": Step("Network", "make the network of the host", 1, 1),
+    "tools": Step("Tools", "install Ansible from PyPI", 20, 1),
+    "engine": Step("Engine", "start a Docker engine if none runs", 10, 1),
+    "images": Step("Image", "build a bare Debian from its mirror", 70, 1),
+    "shared": Step("Network", "connect the host to this machine", 1, 1),
 }
-HOST = Step("Host", "boot the host, wait for systemd and SSH", 10, 8)
+HOST = Step("Host", "boot it, wait for systemd and SSH", 10, 8)
 SITE = (
     Step(
         "Check",
-        "check the settings and the host, change nothing",
+        "read settings and host, change nothing",
         6,
         4,
         (
@@ -55,18 +55,18 @@ SITE = (
             "Check the images of the code locations before anything is changed",
         ),
     ),
-    Step("Packages", "install PostgreSQL, Docker, HAProxy and nginx from Debian", 40, 1, ("Packages",)),
-    Step("Docker", "start the engine that runs containers", 6, 2, ("Docker engine",)),
+    Step("Packages", "PostgreSQL, Docker, nginx from Debian", 40, 1, ("Packages",)),
+    Step("Docker", "start the engine of the runs", 6, 2, ("Docker engine",)),
     Step("Database", "set up PostgreSQL and its logins", 10, 4, ("Database",)),
-    Step("Dagster", "install Dagster from PyPI, create its tables", 30, 6, ("Instance",)),
-    Step("Your code", "build the image of the example, wait until its code is loaded", 30, 4, ("Code locations",)),
-    Step("Webservers", "start two webservers, wait until they answer", 12, 2, ("Webservers",)),
-    Step("Proxy", "put HAProxy and nginx before the webservers", 6, 3, ("Load balancer",)),
-    Step("Daemon", "start the daemon, which launches runs", 6, 2, ("Daemon",)),
+    Step("Dagster", "install it from PyPI, make its tables", 40, 6, ("Instance",)),
+    Step("Code", "build its image, wait until it loads", 40, 4, ("Code locations",)),
+    Step("Webservers", "start two, wait until they answer", 12, 2, ("Webservers",)),
+    Step("Proxy", "put HAProxy and nginx in front", 6, 3, ("Load balancer",)),
+    Step("Daemon", "start it: it launches the runs", 6, 2, ("Daemon",)),
     Step(
         "Health",
-        "wait for the heartbeat of the daemon, then for one run to its end",
-        20,
+        "wait for heartbeats, then for one run",
+        25,
         12,
         ("Ask who runs the daemon", "Ask the deployment how it is", "Show the last words of the culprits"),
     ),
@@ -83,7 +83,8 @@ class Screen:
     def __init__(self, out: TextIO, again: bool) -> None:
         """`again` says that the host is deployed already, which takes less time."""
         self.out, self.again = out, again
-        self.live = out.isatty()
+        # A line that wraps could not be written again.
+        self.live = out.isatty() and shutil.get_terminal_size().columns >= 80
         self.began = time.monotonic()
         self.step: Step | None = None
         self.since = self.began
@@ -101,19 +102,15 @@ class Screen:
         self.step, self.since = step, time.monotonic()
         elapsed = int(self.since - self.began)
         about = f"about {self.usual(step)} s"
-        self.head = f"[{elapsed // 60:2d}:{elapsed % 60:02d}] {step.name:<11}{step.what:<67}{about:>11} ..."
+        self.head = f"[{elapsed // 60:2d}:{elapsed % 60:02d}] {step.name:<11}{step.what:<39}{about:>11} ..."
         self.write(self.head)
 
     def tick(self, task: str) -> None:
         """Shows a terminal that something happens."""
         if not self.live or self.step is None:
             return
-        width = shutil.get_terminal_size().columns - 1
-        seconds = int(time.monotonic() - self.since)
-        line = f"{self.head}{seconds:4d} s"
-        if len(line) > width:  # A line that wraps could not be written again: the explanation gives way.
-            line = f"{self.head[:8]}{self.step.name:<11}{seconds:4d} s of about {self.usual(self.step)}"
-        self.write("\r\033[K" + (f"{line}  {task}" if task else line)[: width + 4])
+        line = f"{self.head}{time.monotonic() - self.since:4.0f} s  {task.rsplit(' : ', 1)[-1]}"
+        self.write("\r\033[K" + line[: shutil.get_terminal_size().columns - 1])
 
     def end(self, result: str = "") -> None:
         """Ends the line of the current step with its seconds, or with `result`."""
@@ -229,9 +226,10 @@ def main() -> int:
     LOG.write_text("", encoding="utf-8")
     seconds = sum(map(screen.usual, (*RIG.values(), HOST, *SITE)))
     print(
-        f"""Dagster comes up on a throw-away Debian host: a container of this machine. `make clean` removes it again.
-Ansible deploys to it, as it would to a machine of yours: playbooks/site.yml, a step a part of the deployment.
-This takes about {-(-seconds // 60)} min; each line says what happens, how long that usually takes, and how long it took.
+        f"""Dagster comes up on a throw-away Debian host, a container of this machine.
+Ansible deploys to it with playbooks/site.yml, as it would to a machine of yours.
+This takes about {-(-seconds // 60)} min, longer on a busy machine. Each line says what happens,
+how long it usually takes, and how long it took.
 The whole log: {LOG}
 """,
         flush=True,
@@ -249,8 +247,9 @@ The whole log: {LOG}
     minutes, rest = divmod(int(time.monotonic() - screen.began), 60)
     print(
         f"""
-Dagster runs after {minutes} min {rest} s: webservers behind nginx, the daemon, a code location, PostgreSQL,
-and one run that ended in SUCCESS. There is no login yet, so the port is open on this machine's loopback only.
+Dagster runs after {minutes} min {rest} s: webservers behind nginx, the daemon,
+a code location, PostgreSQL, and one run that ended in SUCCESS.
+There is no login yet, so the port is open on this machine's loopback only.
 
   Look at the runs          {url}/runs
   Log in to the host        docker exec -it rig-quickstart-dagster1 bash

@@ -37,7 +37,7 @@ NEXT = VERSION.removesuffix(DEVELOPMENT)
 
 
 def test_version_is_the_release_or_comes_after_it() -> None:
-    """In development it is higher than each release. In the commit of a release, the changelog has it and no commit yet."""
+    """In the commit of a release the changelog has the version; in development it does not have it yet."""
     newest = max(COMMITS, key=numbers)
     assert numbers(NEXT) > numbers(newest), f"galaxy.yml says {VERSION}, and {newest} is released: set the next version"
     assert (NEXT in CHANGES) == (VERSION == NEXT), f"galaxy.yml says {VERSION}; changelog.yaml has {sorted(CHANGES)}"

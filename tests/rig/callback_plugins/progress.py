@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Tells the program that started ansible-playbook which play and task run now, and what failed.
 
-RIG_PROGRESS is the number of an open file. Each event is a JSON text on a line: `play`, or `task`, or `task`, `host` and
-`message` of a failure. A failure that a play rescues is reported too: the exit code says whether the play failed.
+RIG_PROGRESS is the number of an open file. Each event is a JSON text on a line: `play`, or `task`, or `task`, `host`
+and `message` of a failure. A failure that a play rescues is reported too: the exit code says whether the play failed.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ mount -t tmpfs none "$1/one two"
 mkdir "$1/one two/inner"
 mount -t tmpfs none "$1/one two/inner"
 mount --bind "$2" "$1/proc"
+set +e
 """
 
 
