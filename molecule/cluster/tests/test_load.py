@@ -284,9 +284,9 @@ def test_launches_while_a_replica_is_killed(
     name = "kill -9 of a replica while launches are on their way"
     record(f"{name}: launches with two runs", len(twice), bound=0, of=sent)
     record(f"{name}: failed launches, of {len(asks)} clients", len(running.failures), of=sent)
+    assert twice == {}, "launches that were done twice"
     assert running.failures, f"no launch was on its way to {victim}: the kill proves nothing; {running.summary()}"
     assert all(one.began <= latest and one.ended >= earliest for one in running.failures), running.summary()
-    assert twice == {}, "launches that were done twice"
     assert made <= sent, running.summary()
     assert len(answered) == len(launched) == sent - len(running.failures), launched[:5]
     assert Counter(answered) == Counter((name, ids[0]) for name, ids in runs.items() if name in dict(answered))
