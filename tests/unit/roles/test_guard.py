@@ -846,6 +846,45 @@ def test_what_it_cannot_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert "the configuration cannot be used" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("unblocked")
+def test_what_the_program_guards_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock comes before all else; signals are blocked by then, so that none ends it without its daemon."""
+    path = tmp_path / "guard.json"
+    values: dict[str, Any] = {
+        "host": "a",
+        "database": {},
+        "user": "g",
+        "daemon_user": "d",
+        "login": None,
+        "command": ["x"],
+    }
+    path.write_text(json.dumps({**values, "lock": "/the/lock"}))
+    done: list[Any] = []
+
+    def lock(name: str) -> int:
+        assert set(guard.SIGNALS) <= signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        done.append(f"lock {name}")
+        return 17
+
+    def passfile() -> str:
+        done.append("passfile")
+        return "/secrets"
+
+    class Found:
+        def __init__(self, config: Any, database: Any, daemon: Any, boot: str) -> None:
+            done.append((config.host, database.passfile, daemon.passfile, daemon.lock, boot))
+
+        def run(self) -> None:
+            done.append("run")
+
+    monkeypatch.setattr(guard, "lock", lock)
+    monkeypatch.setattr(guard, "passfile", passfile)
+    monkeypatch.setattr(guard, "Guard", Found)
+    assert guard.main(["guard", str(path)]) == 0
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert done == ["lock /the/lock", "passfile", ("a", "/secrets", "/secrets", 17, boot), "run"]
+
+
 def test_notification_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import systemd_service
 
