@@ -79,21 +79,30 @@ def bury_orphans(seconds: float = 10.0) -> None:
             time.sleep(0.01)
 
 
-def run(argv: list[str], *, env: dict[str, str] | None = None, data: str = "") -> str:
-    """Output of a command that succeeds."""
-    done = subprocess.run(
-        argv,
-        env={**os.environ, **(env or {})},
-        input=data,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+def run(argv: list[str], *, env: dict[str, str] | None = None, data: str = "", seconds: float = 1800) -> str:
+    """Output of a command that succeeds, within so many seconds."""
+    try:
+        done = subprocess.run(
+            argv,
+            env={**os.environ, **(env or {})},
+            input=data,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        said = error.stdout or b""
+        text = said.decode(errors="replace") if isinstance(said, bytes) else said
+        raise BenchError(f"{' '.join(argv)} did not end in {seconds:g} s:\n{last_lines(text)}") from error
     if done.returncode:
-        tail = "\n".join(done.stdout.splitlines()[-40:])
-        raise BenchError(f"{' '.join(argv)} ended with {done.returncode}:\n{tail}")
+        raise BenchError(f"{' '.join(argv)} ended with {done.returncode}:\n{last_lines(done.stdout)}")
     return done.stdout
+
+
+def last_lines(text: str) -> str:
+    return "\n".join(text.splitlines()[-40:])
 
 
 # --- hosts ----------------------------------------------------------------------------------------------------------
