@@ -8,7 +8,7 @@ RIG := tests/rig/rig
 CATALOGUE := plugins/plugin_utils/validator/catalogues
 CATALOGUES := $(notdir $(wildcard $(CATALOGUE)/*.json))
 
-.PHONY: help quickstart clean test test-full rig lint unit sanity importer molecule bench bench-cluster figures locks docs validate validator catalogue
+.PHONY: help quickstart clean test test-full rig lint unit sanity importer molecule plants bench bench-cluster figures locks docs validate validator catalogue
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ importer: rig  ## build the collection and check it as Galaxy would
 
 molecule: rig  ## one scenario on rig hosts: make molecule SCENARIO=default
 	@molecule test -s $(or $(SCENARIO),default)
+
+plants: rig  ## small breakages, each of which a test must notice (make plants ONLY=kind/name)
+	@tests/plants/run $(ONLY)
 
 bench: rig  ## how fast a deployment is, as ratios in one run (tests/bench/README.md explains them)
 	@tests/bench/run

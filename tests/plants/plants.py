@@ -1,13 +1,13 @@
 """Applies each plant (a small breakage, tests/plants/KIND/NAME.patch) to a copy of this checkout and runs its test.
 
-A plant is red when its test is green without it and fails with it. Whatever else happens is not red, and is named: a patch
-that does not apply any more, a test that is red by itself, that hangs, or that is not there.
+A plant is red when its test is green without it and fails with it. Whatever else happens is not red, and is named: a
+patch that does not apply any more, a test that is red by itself, that hangs, or that is not there.
 
     run                           every plant
     run --no-host --jobs 2        those that need no host
-    run --host default            those that need the hosts of this molecule scenario; it is converged if they do not answer
+    run --host default            those of a molecule scenario, which is converged if its hosts do not answer
     run --host default --rig dev  the same on hosts of the rig that are deployed already
-    run edge sandbox/umask        kinds and single plants
+    run edge sandbox/system       kinds and single plants
     run --list                    what there is
 """
 
@@ -188,17 +188,13 @@ class Copy:
 class Result:
     """How a process of ours ended."""
 
-    status: int = -1  # of the process; -1 for one that was ended
+    status: int = -1  # of the process
+    hung: bool = False  # whether it was ended because it took too long
     seconds: float = 0.0
     cpu: float = 0.0
     # Outcome of each test: passed, skipped, failed, or collection for one that could not be read.
     outcomes: dict[str, str] = field(default_factory=dict)
     log: Path = Path()
-
-    @property
-    def hung(self) -> bool:
-        """Whether the time limit was hit."""
-        return self.status == -1
 
     def of(self, test: str) -> set[str]:
         """What became of a test, or of all its parameters."""
@@ -267,7 +263,8 @@ class Process:
             self.done = True
             with contextlib.suppress(ProcessLookupError):  # what it left behind
                 os.killpg(self.pid, signal.SIGKILL)
-            self.result.status = -1 if late else os.waitstatus_to_exitcode(status)
+            self.result.hung = late
+            self.result.status = os.waitstatus_to_exitcode(status)
             self.result.seconds = time.monotonic() - self.started
             self.result.cpu = usage.ru_utime + usage.ru_stime
         return self.done
@@ -291,7 +288,7 @@ class Pytest(Process):
         environment: dict[str, str] | None = None,
         compiled: bool = False,
     ) -> None:
-        record = folder / "outcomes.json"
+        record = folder.parent / f"{folder.name}.json"
         record.unlink(missing_ok=True)
         self.record = record
 
@@ -324,8 +321,11 @@ def verdict(plant: Plant, result: Result) -> str:
         return ""
     if result.status == 0 and outcomes == {"passed"}:
         return "nobody noticed"
-    found = ", ".join(sorted(outcomes | {f"{name}: {of}" for name, of in result.outcomes.items() if of == "collection"}))
-    return f"its test did not run as it should: pytest ended with {result.status} ({found or 'no such test'}), {result.log}"
+    found = ", ".join(
+        sorted(outcomes | {f"{name}: {of}" for name, of in result.outcomes.items() if of == "collection"})
+    )
+    ended = f"pytest ended with {result.status} ({found or 'no such test'}), {result.log}"
+    return f"its test did not run as it should: {ended}"
 
 
 def control_problem(test: str, result: Result) -> str:
@@ -352,7 +352,9 @@ class Report:
         self.all[plant.kind] += 1
         self.red[plant.kind] += not problem
         line = f"{plant.name:38} {seconds:6.1f} s  "
-        print(f"red    {line}{plant.promise}" if not problem else f"GREEN  {line}{problem} ({plant.promise})", flush=True)
+        print(
+            f"red    {line}{plant.promise}" if not problem else f"GREEN  {line}{problem} ({plant.promise})", flush=True
+        )
 
     def end(self) -> int:
         """The sums; 1 if a plant was not red."""
@@ -488,19 +490,20 @@ def with_hosts(scenario: Scenario, plants: list[Plant], report: Report) -> None:
             problem = does_not_apply or bad[plant.test] or on_hosts(plant, scenario, copy, log, report, options)
         report.add(plant, time.monotonic() - started, problem)
     if scenario.play(ROOT, "site.yml", log).status != 0:
-        report.add(Plant("restored/" + scenario.name, log, "The hosts are as they were", ""), 0, f"site.yml failed, {log}")
+        report.add(
+            Plant("restored/" + scenario.name, log, "The hosts are as they were", ""), 0, f"site.yml failed, {log}"
+        )
 
 
-def on_hosts(
-    plant: Plant, scenario: Scenario, copy: Copy, log: Path, report: Report, options: dict[str, Any]
-) -> str:
+def on_hosts(plant: Plant, scenario: Scenario, copy: Copy, log: Path, report: Report, options: dict[str, Any]) -> str:
     """Deploy the plant and run its test; returns why it is not red."""
     if plant.apply != "none":
         played = scenario.play(copy.folder, plant.apply, log)
         if played.hung or (played.status != 0 and plant.noticed != "play"):
             kept = log.with_name(f"{plant.name.replace('/', '-')}.log")
             shutil.copy(log, kept)
-            return f"{plant.apply} {'hangs' if played.hung else 'fails'} under it, and it does not say Noticed: play, {kept}"
+            what = "hangs" if played.hung else "fails"
+            return f"{plant.apply} {what} under it, and it does not say Noticed: play, {kept}"
         if played.status != 0:
             return ""
     result = Pytest([plant.test], copy.folder, plant.limit or LIMIT[True], **options).wait()

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import jinja2
 import yaml
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
@@ -33,7 +34,7 @@ KEYWORDS = {
 }
 # Of these only the effect is seen.
 UNSEEN = {"name", "when", "register", "loop", "loop_control", "vars", "block", "always"}
-ACTIONS = {
+ACTIONS: dict[str, Any] = {
     "preflight": preflight.ActionModule,
     "files": files.ActionModule,
     "dagster_yaml": dagster_yaml.ActionModule,
@@ -71,8 +72,22 @@ def plain(value: Any) -> Any:
         return value
     for kind in (str, int, float):
         if isinstance(value, kind):
-            return kind.__str__(value) if kind is str else kind(value)  # type: ignore[call-arg]
+            return kind.__str__(value) if kind is str else kind(value)
     raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+
+JINJA_COMPILE = jinja2.Environment.compile
+CODE: dict[tuple[Any, ...], Any] = {}
+
+
+def compiled(environment: jinja2.Environment, source: Any, *arguments: Any, **more: Any) -> Any:
+    """The code of a template, made once for all hosts and tasks."""
+    if not isinstance(source, str):  # a tree already
+        return JINJA_COMPILE(environment, source, *arguments, **more)
+    key = (plain(source), environment.trim_blocks, *arguments, *more.items())
+    if key not in CODE:
+        CODE[key] = JINJA_COMPILE(environment, source, *arguments, **more)
+    return CODE[key]
 
 
 @functools.cache
@@ -118,8 +133,14 @@ class Players:
             variables = manager.get_vars(host=inventory.get_host(name), include_hostvars=False)
             variables.update(SECRETS, ansible_host=f"10.0.0.{number}", **deployment.extra)
             self.hosts[name] = Host(name, variables)
-        for playbook in deployment.playbooks:
-            self.playbook(ROOT / "playbooks" / playbook, {})
+        with (
+            patch.object(preflight, "brought_problems", return_value=[]),  # the certificates here are words
+            # Most of the time of a play without hosts went into these two.
+            patch.object(preflight, "specs", functools.cache(preflight.specs)),
+            patch.object(jinja2.Environment, "compile", compiled),
+        ):
+            for playbook in deployment.playbooks:
+                self.playbook(ROOT / "playbooks" / playbook, {})
 
     def load(self, path: Path) -> Any:
         return self.loader.load_from_file(str(path), trusted_as_template=True) if path.exists() else None
@@ -130,7 +151,9 @@ class Players:
             if "ansible.builtin.import_playbook" in play:
                 self.playbook(path.parent / play["ansible.builtin.import_playbook"], own)
                 continue
-            names = list(dict.fromkeys(name for group in play["hosts"].split(":") for name in self.groups.get(group, [])))
+            names = list(
+                dict.fromkeys(name for group in play["hosts"].split(":") for name in self.groups.get(group, []))
+            )
             hosts = [self.hosts[name] for name in names]
             header = plain({key: play[key] for key in play.keys() - {"name", "tasks", "roles", "vars"}})
             for role in play.get("roles") or [None]:
@@ -188,7 +211,8 @@ class Players:
             **own,
         }
         found["hostvars"] = {
-            name: found if name == host.name else {**other.variables, **other.facts} for name, other in self.hosts.items()
+            name: found if name == host.name else {**other.variables, **other.facts}
+            for name, other in self.hosts.items()
         }
         return found
 
@@ -256,8 +280,7 @@ class Players:
         connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
         action = ACTIONS[name](task, connection, SimpleNamespace(), self.loader, templar, None)
         action._execute_module = execute
-        with patch.object(preflight, "brought_problems", return_value=[]):  # ours are words
-            result: Json = action.run(task_vars=variables)
+        result: Json = action.run(task_vars=variables)
         assert not result.get("failed"), result
         return result, given or arguments
 
@@ -277,14 +300,20 @@ class Players:
             "community.postgresql.postgresql_query": {"query_result": [{"statement": "SELECT 1"}], "rowcount": 1},
             "dataops.dagster.code_images": {
                 **changed,
-                "images": {image["name"]: {"id": "sha256:1", "ref": f"{image['name']}:1"} for image in arguments.get("images", [])},
+                "images": {
+                    image["name"]: {"id": "sha256:1", "ref": f"{image['name']}:1"}
+                    for image in arguments.get("images", [])
+                },
                 "missing": [image["ref"] for image in arguments.get("load", [])],
             },
             # Role docker has set the engine up: its user namespaces are there.
             "dataops.dagster.host_facts": {
                 "ansible_facts": {"dagster_host": {**known, "container_root": self.container_root(variables)}}
             },
-            "dataops.dagster.instance_info": {"ok": not self.deployment.problems, "problems": list(self.deployment.problems)},
+            "dataops.dagster.instance_info": {
+                "ok": not self.deployment.problems,
+                "problems": list(self.deployment.problems),
+            },
             "dataops.dagster.packages": {
                 "ansible_facts": {
                     "dagster_host": {
@@ -295,7 +324,9 @@ class Players:
             },
             "dataops.dagster.units": {
                 **changed,
-                "started": dict.fromkeys(units(arguments), 1000 + daemons.index(host.name) if host.name in daemons else 1),
+                "started": dict.fromkeys(
+                    units(arguments), 1000 + daemons.index(host.name) if host.name in daemons else 1
+                ),
                 "status": dict.fromkeys(units(arguments), holder),
             },
         }
@@ -354,10 +385,11 @@ DEPLOYMENTS = {
     "shared_address": Deployment(
         ("inventories/cluster",), extra={"dagster_nginx_vip": "10.0.0.9/24", "dagster_nginx_listen": "10.0.0.9"}
     ),
-    # Certificates from an authority of the site.
-    "brought_certificates": Deployment(
+    # Certificates from an authority of the site, and a database that was told to take fewer connections.
+    "less_and_brought": Deployment(
         ("inventories/cluster",),
         extra={
+            "dagster_postgres_max_connections": 300,
             "dagster_docker_tls_ca": "authority",
             "dagster_docker_tls_cert": "engine's certificate",
             "dagster_docker_tls_key": "engine's key",
@@ -409,7 +441,7 @@ DEPLOYMENTS = {
 SHOWN = {
     "single_host": ["dagster1"],
     "cluster": ["db", "edge1", "ctl1", "ctl2", "run"],
-    "brought_certificates": ["ctl1", "run"],
+    "less_and_brought": ["ctl1", "edge1", "run"],
     "second_run": ["dagster1"],
     "shared_address": ["edge1", "edge2"],
     "alternative": ["dagster1", "dagster2"],
@@ -434,4 +466,3 @@ def documents(name: str) -> dict[str, str]:
     """The document of each host that is shown of a deployment."""
     players = Players(DEPLOYMENTS[name])
     return {host: document(players.hosts[host], DEPLOYMENTS[name].contents) for host in SHOWN[name]}
-

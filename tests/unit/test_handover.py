@@ -57,5 +57,11 @@ def test_hosts_of_a_live_deployment_are_changed_one_after_the_other() -> None:
     """What restarts a service; role instance restarts none, and the database is one host."""
     serial = {role: play.get("serial") for name, play in plays() if name.startswith("site") for role in roles(play)}
     one = "{{ 1 if 'dagster_live' in groups else '100%' }}"
-    assert {role for role, value in serial.items() if value == one} == {"docker", "webserver", "haproxy", "nginx", "daemon"}
+    assert {role for role, value in serial.items() if value == one} == {
+        "docker",
+        "webserver",
+        "haproxy",
+        "nginx",
+        "daemon",
+    }
     assert {role for role, value in serial.items() if value is None} == {"postgres", "instance", "code_location"}

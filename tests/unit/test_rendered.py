@@ -1,7 +1,7 @@
 """What hosts are given, compared with what was reviewed: each argument of each task, each line of each file.
 
-A number, an owner, a line of a sandbox, a file that a unit watches: whatever is lost or changed shows here, and a change
-that is meant shows in the diff of its review. After one:
+A number, an owner, a line of a sandbox, a file that a unit watches: whatever is lost or changed shows here, and a
+change that is meant shows in the diff of its review. After one:
 
     WRITE=1 pytest -q tests/unit/test_rendered.py
 """
@@ -30,4 +30,6 @@ def test_rendered(name: str, host: str) -> None:
     expected = path.read_text(encoding="utf-8")
     if found != expected:
         diff = difflib.unified_diff(expected.splitlines(), found.splitlines(), "expected", "found", lineterm="", n=2)
-        pytest.fail("\n".join(diff) + "\n\nIf this is meant: WRITE=1 pytest -q tests/unit/test_rendered.py", pytrace=False)
+        pytest.fail(
+            "\n".join(diff) + "\n\nIf this is meant: WRITE=1 pytest -q tests/unit/test_rendered.py", pytrace=False
+        )
