@@ -59,6 +59,7 @@ class Deployment:
     playbooks: tuple[str, ...] = ("site.yml",)
     problems: tuple[str, ...] = ()  # what the health gate finds
     facts: Json = field(default_factory=dict)  # how its hosts differ from bare ones
+    check: bool = False  # whether Ansible only checks
     contents: bool = True  # whether the content of files is shown
 
 
@@ -199,7 +200,7 @@ class Players:
         found = {
             **scope.low,
             **host.variables,
-            "ansible_check_mode": False,
+            "ansible_check_mode": self.deployment.check,
             "playbook_dir": str(ROOT / "playbooks"),
             "groups": self.groups,
             "ansible_play_hosts": scope.names,
@@ -314,7 +315,9 @@ class Players:
                 "ok": not self.deployment.problems,
                 "problems": list(self.deployment.problems),
             },
-            "dataops.dagster.packages": {
+            "dataops.dagster.packages": {}
+            if self.deployment.check
+            else {
                 "ansible_facts": {
                     "dagster_host": {
                         **known,
@@ -330,6 +333,11 @@ class Players:
                 "status": dict.fromkeys(units(arguments), holder),
             },
         }
+        if self.deployment.check:  # no service runs, and no certificate is there to be read
+            answers["dataops.dagster.units"] = {
+                "started": dict.fromkeys(units(arguments), 0),
+                "status": dict.fromkeys(units(arguments), ""),
+            }
         return answers.get(module, changed)
 
     @staticmethod
@@ -397,6 +405,8 @@ DEPLOYMENTS = {
             "dagster_docker_tls_client_key": "client's key",
         },
     ),
+    # What a check says to bare hosts.
+    "check": Deployment(("inventories/cluster",), check=True, contents=False),
     # The same again: what a second run asks for. The content of its files is that of the first.
     "second_run": Deployment(
         ("inventories/single_host",),
@@ -442,6 +452,7 @@ SHOWN = {
     "single_host": ["dagster1"],
     "cluster": ["db", "edge1", "ctl1", "ctl2", "run"],
     "less_and_brought": ["ctl1", "edge1", "run"],
+    "check": ["db", "edge1", "ctl1", "run"],
     "second_run": ["dagster1"],
     "shared_address": ["edge1", "edge2"],
     "alternative": ["dagster1", "dagster2"],
