@@ -13,6 +13,8 @@ import pytest
 import yaml
 from deployment import RIG, ROOT, Dagster, Play, environment, free_port, until
 
+PLAY_TIMEOUT = 900  # seconds: the longest play of the suite takes a tenth of it
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
@@ -33,11 +35,25 @@ def inventory() -> str:
 def play(inventory: str) -> Callable[..., Play]:
     """Runs a shipped playbook against the scenario's hosts: play("site.yml", "--check", inventories=[...])."""
 
-    def run(playbook: str, *arguments: str, ok: bool = True, inventories: list[str] | None = None) -> Play:
+    def run(
+        playbook: str,
+        *arguments: str,
+        ok: bool = True,
+        inventories: list[str] | None = None,
+        env: dict[str, str] | None = None,
+    ) -> Play:
         argv = ["ansible-playbook", f"playbooks/{playbook}", *arguments]
         for source in inventories or [inventory, str(RIG)]:
             argv += ["-i", source]
-        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, env=environment())
+        done = subprocess.run(
+            argv,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PLAY_TIMEOUT,
+            env={**environment(), **(env or {})},
+        )
         result = Play(done.returncode, done.stdout + done.stderr)
         assert not ok or result.rc == 0, result.output[-6000:]
         return result

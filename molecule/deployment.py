@@ -114,6 +114,14 @@ class Dagster:
         data: dict[str, Any] = answer["data"]
         return data
 
+    def healthy(self, newer_than: float = 0) -> bool:
+        """Whether each daemon that is needed says so by a heartbeat, written after a time (seconds since 1970)."""
+        daemons = self.query(
+            "{ instance { daemonHealth { allDaemonStatuses { required healthy lastHeartbeatTime } } } }"
+        )["instance"]["daemonHealth"]["allDaemonStatuses"]
+        needed = [one for one in daemons if one["required"]]
+        return bool(needed) and all(one["healthy"] and one["lastHeartbeatTime"] >= newer_than for one in needed)
+
     def launch(self, job: str, location: str = "pipeline", config: dict[str, Any] | None = None) -> str:
         """Launches a job; its run id."""
         selector = {"repositoryLocationName": location, "repositoryName": "__repository__", "jobName": job}

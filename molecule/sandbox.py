@@ -121,7 +121,21 @@ raw = [name for name in os.listdir("/dev") if stat.S_ISBLK(os.lstat(f"/dev/{name
 print(json.dumps({"can": sorted(can), "devices": sorted(os.listdir("/dev")), "block": raw}))
 """
 # What PrivateDevices= leaves.
-DEVICES = {"core", "fd", "full", "hugepages", "log", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin"}
+DEVICES = {
+    "core",
+    "fd",
+    "full",
+    "hugepages",
+    "log",
+    "mqueue",
+    "null",
+    "ptmx",
+    "pts",
+    "random",
+    "shm",
+    "stderr",
+    "stdin",
+}
 DEVICES |= {"stdout", "tty", "urandom", "zero", "console", "char", "initctl"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ import base64, grp, json, os, pwd, subprocess, sys
 
 words, also = json.loads(base64.b64decode(sys.argv[1]))
 PLACES = ["/etc", "/home", "/opt", "/root", "/run", "/srv", "/tmp", "/usr/local", "/var"]
-# The journal and the containers' configuration are asked for by their own programs; images hold no secret of a deployment.
+# The journal is asked for by its own program; images hold no secret of a deployment.
 LEFT_OUT = ["overlay2", "image", "buildkit", "apt", "journal"]
 
 def name(getter, number, field):
@@ -73,7 +74,7 @@ print(json.dumps({
 """
 
 # The folders of a Debian host, which everybody may enter and only root may change.
-DEBIAN = {folder: "root:root 755" for folder in ("/", "/etc", "/run", "/srv", "/var", "/var/lib")}
+DEBIAN = dict.fromkeys(("/", "/etc", "/run", "/run/credentials", "/srv", "/var", "/var/lib"), "root:root 755")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def escaped(word: str) -> str:
 
 def spellings(words: Mapping[str, str]) -> dict[str, list[str]]:
     """Each secret as it is, as a password file and as an environment file write it."""
-    quoted = {name: word.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") for name, word in words.items()}
+    quoted = {name: re.sub(r'([\\"`$])', r"\\\1", word) for name, word in words.items()}
     return {name: sorted({word, escaped(word), quoted[name]}) for name, word in words.items()}
 
 

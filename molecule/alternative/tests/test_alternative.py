@@ -8,11 +8,66 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+import listeners
 import pytest
+import secrets_on_host as secrets
 from deployment import ROOT, Dagster, Play, identities, page, until
 
 PREFIX = "/data/dagster"
 LOCATIONS = ["built", "loaded", "pulled"]
+
+
+# The replica's name is what the kernel keeps of it. Each replica's watcher answers HAProxy on port + 10000.
+SERVICES = """
+tcp 0.0.0.0:8088 nginx nginx.service
+tcp 0.0.0.0:8089 nginx nginx.service
+tcp 127.0.0.1:3100 dagster-webserv dagster-webserver@3100.service
+tcp 127.0.0.1:3101 dagster-webserv dagster-webserver@3101.service
+tcp 127.0.0.1:3102 dagster-webserv dagster-webserver@3102.service
+tcp 127.0.0.1:3200 dagster-webserv dagster-webserver-read-only@3200.service
+tcp 127.0.0.1:13100 python3 dagster-webserver@3100.service
+tcp 127.0.0.1:13101 python3 dagster-webserver@3101.service
+tcp 127.0.0.1:13102 python3 dagster-webserver@3102.service
+tcp 127.0.0.1:13200 python3 dagster-webserver-read-only@3200.service
+tcp 127.0.0.1:4100 docker-proxy docker.service
+tcp 127.0.0.1:4101 docker-proxy docker.service
+unix /run/haproxy-master.sock root:root 755 haproxy haproxy.service
+unix /run/haproxy/admin.sock root:haproxy 600 haproxy haproxy.service
+unix /run/haproxy/dagster_webserver.sock www-data:haproxy 600 haproxy haproxy.service
+unix /run/haproxy/dagster_read_only.sock www-data:haproxy 600 haproxy haproxy.service
+"""
+# The second host's database and registry are the site's own, and listen everywhere.
+SITE = """
+tcp $dagster2:4100 docker-proxy docker.service
+tcp 0.0.0.0:5433 postgres postgresql@15-main.service
+tcp [::]:5433 postgres postgresql@15-main.service
+tcp *:5000 docker-registry docker-registry.service
+unix /run/postgresql/.s.PGSQL.5433 postgres:postgres 777 postgres postgresql@15-main.service
+"""
+HOME = "/srv/dagster/home"
+UNITS = [
+    "dagster-daemon.service",
+    *(f"dagster-webserver@{port}.service" for port in (3100, 3101, 3102)),
+    "dagster-webserver-read-only@3200.service",
+]
+# Owner, group and mode, and who but root can open the file. Root of the containers is the host's: userns-remap is off.
+MOUNTED = {
+    f"{HOME}/containers/pgpass": ("dagster_database_run_password", "root:root 400", ""),
+    f"{HOME}/secrets/built/warehouse_login": ("warehouse_login", "root:root 400", ""),
+}
+MOUNTED_FOLDERS = {
+    "/srv/dagster": "root:root 755",
+    HOME: "root:data 750",
+    f"{HOME}/containers": "root:root 500",
+    f"{HOME}/secrets": "root:root 711",
+    f"{HOME}/secrets/built": "root:root 500",
+}
+OWN = {
+    f"{HOME}/pgpass": ("dagster_database_password", "root:root 600", ""),
+    f"{HOME}/daemon.pgpass": ("dagster_database_password", "root:root 600", ""),
+    f"{HOME}/environment.secret": ("store_password", "root:root 600", ""),
+    **{f"/run/credentials/{unit}/pgpass": ("dagster_database_password", "data:root 400", "data") for unit in UNITS},
+}
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +93,24 @@ def other(request: pytest.FixtureRequest) -> Any:
 
     inventory_path = request.config.getoption("ansible_inventory")
     return testinfra.get_host("ansible://dagster2?sudo=True", ansible_inventory=inventory_path)
+
+
+def test_nobody_else_listens(host: Any, other: Any, connections: dict[str, dict[str, str]]) -> None:
+    second = connections["dagster2"]["ansible_host"]
+    listeners.assert_only(host, listeners.table(listeners.BASE, listeners.ENGINE, SERVICES))
+    listeners.assert_only(other, listeners.table(listeners.BASE, listeners.ENGINE, SITE, dagster2=second))
+
+
+def test_secrets_are_in_their_files_for_their_readers(host: Any, other: Any, passwords: dict[str, str]) -> None:
+    words = {
+        **passwords,
+        "store_password": 'not "a" real $password\\ b7',
+        "warehouse_login": "not-a-real-login-a51f",
+        **secrets.derived(passwords["dagster_database_password"], ["dagster_guard", "dagster_daemon_dagster1"]),
+    }
+    folders = {f"/run/credentials/{unit}": "data:root 500" for unit in UNITS}
+    secrets.assert_only(secrets.look(host, words), {**MOUNTED, **OWN}, {**MOUNTED_FOLDERS, **folders})
+    secrets.assert_only(secrets.look(other, words), MOUNTED, MOUNTED_FOLDERS)
 
 
 def test_paths_with_and_without_prefix(edge: str, host: Any) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import listeners
 import pytest
+import secrets_on_host as secrets
 from deployment import Dagster, Play, identities, until
 
 HOSTS = ["ctl1", "ctl2", "db", "edge1", "edge2", "run"]
@@ -17,6 +19,76 @@ CLIENTS = ["ctl1", "ctl2", "edge1", "edge2"]
 KEY = "/etc/dagster/docker/key.pem"
 BUCKET = "dagster-compute-logs"
 LOGIN = ("not-a-real-key-id-71c2", "not-a-real-key-e90b")
+
+
+# Who listens on a host of each kind; $host is its address. keepalived speaks no TCP and no UDP.
+EDGE = """
+tcp 0.0.0.0:8080 nginx nginx.service
+tcp $host:3000 dagster-webserv dagster-webserver@3000.service
+tcp $host:13000 python3 dagster-webserver@3000.service
+unix /run/haproxy-master.sock root:root 755 haproxy haproxy.service
+unix /run/haproxy/admin.sock root:haproxy 600 haproxy haproxy.service
+unix /run/haproxy/dagster_webserver.sock www-data:haproxy 600 haproxy haproxy.service
+"""
+CONTROLLER = listeners.ENGINE + "tcp $host:4000 docker-proxy docker.service"
+RUN = listeners.ENGINE + "tcp $host:2376 dockerd docker.service"
+# The object store is the site's own.
+DATABASE = """
+tcp 127.0.0.1:5432 postgres postgresql@15-main.service
+tcp $host:5432 postgres postgresql@15-main.service
+tcp 0.0.0.0:9000 python3 s3.service
+unix /run/postgresql/.s.PGSQL.5432 postgres:postgres 777 postgres postgresql@15-main.service
+"""
+MEANT = {"ctl1": CONTROLLER, "ctl2": CONTROLLER, "db": DATABASE, "edge1": EDGE, "edge2": EDGE, "run": RUN}
+
+# Which files of a host hold which secret: owner, group and mode, and who but root can open them.
+ROOT_OF_CONTAINERS = "165536:165536"
+INSTANCE = {
+    "/etc/dagster/pgpass": ("dagster_database_password", "root:root 600", ""),
+    "/etc/dagster/environment.secret": ("key key_id", "root:root 600", ""),
+    KEY: ("", "dagster:dagster 400", "dagster"),
+}
+MOUNTED = {
+    "/etc/dagster/containers/pgpass": ("dagster_database_run_password", f"{ROOT_OF_CONTAINERS} 400", ""),
+    **{
+        f"/etc/dagster/secrets/{location}/aws": ("key key_id", f"{ROOT_OF_CONTAINERS} 400", "")
+        for location in ("pipeline", "reporting")
+    },
+}
+OWN = {"/etc/dagster": "root:dagster 750"}
+INSTANCE_FOLDERS = {**OWN, "/etc/dagster/docker": "root:dagster 750"}
+MOUNTED_FOLDERS = {
+    **OWN,
+    "/etc/dagster/containers": f"{ROOT_OF_CONTAINERS} 500",
+    "/etc/dagster/secrets": "root:root 711",
+    **{f"/etc/dagster/secrets/{location}": f"{ROOT_OF_CONTAINERS} 500" for location in ("pipeline", "reporting")},
+}
+
+
+def credential(unit: str, held: str) -> tuple[dict[str, tuple[str, str, str]], dict[str, str]]:
+    """The password file that systemd hands to a unit, and its folder."""
+    folder = f"/run/credentials/{unit}.service"
+    return {f"{folder}/pgpass": (held, "dagster:root 400", "dagster")}, {folder: "dagster:root 500"}
+
+
+def secrets_of(name: str) -> tuple[dict[str, tuple[str, str, str]], dict[str, str]]:
+    """Files and folders of one host."""
+    if name == "db":
+        return {}, {}
+    if name == "run":
+        tls = {f"/etc/docker/tls/{key}": ("", "root:root 600", "") for key in ("ca-key.pem", "key.pem")}
+        return {**MOUNTED, **tls}, {
+            **MOUNTED_FOLDERS,
+            "/etc/docker": "root:root 755",
+            "/etc/docker/tls": "root:root 700",
+        }
+    if name.startswith("edge"):
+        file, folder = credential("dagster-webserver@3000", "dagster_database_password")
+        return {**INSTANCE, **file}, {**INSTANCE_FOLDERS, **folder}
+    held = f"dagster_daemon_{name} dagster_guard"
+    file, folder = credential("dagster-daemon", held)
+    own = {"/etc/dagster/daemon.pgpass": (held, "root:root 600", "")}
+    return {**INSTANCE, **MOUNTED, **own, **file}, {**INSTANCE_FOLDERS, **MOUNTED_FOLDERS, **folder}
 
 
 @pytest.fixture(params=["edge1", "edge2"])
@@ -42,6 +114,28 @@ def test_run_of_each_location_through_each_edge(edge: Dagster, on: Callable[[str
     edge.wait(run_id)
     assert len(containers(on("run"), run_id)) == 1
     assert containers(on("ctl1"), run_id) == containers(on("ctl2"), run_id) == []
+
+
+# Who listens, and who may read a secret
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_nobody_else_listens(on: Callable[[str], Any], connections: dict[str, dict[str, str]], name: str) -> None:
+    address = connections[name]["ansible_host"]
+    listeners.assert_only(on(name), listeners.table(listeners.BASE, MEANT[name], host=address))
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_secrets_are_in_their_files_for_their_readers(
+    on: Callable[[str], Any], passwords: dict[str, str], name: str
+) -> None:
+    logins = ["dagster_guard", "dagster_daemon_ctl1", "dagster_daemon_ctl2"]
+    words = {**passwords, **secrets.derived(passwords["dagster_database_password"], logins)}
+    words |= {"key_id": LOGIN[0], "key": LOGIN[1]}
+    files, folders = secrets_of(name)
+    secrets.assert_only(
+        secrets.look(on(name), words, also=[path for path in files if path.endswith("key.pem")]), files, folders
+    )
 
 
 # Compute logs

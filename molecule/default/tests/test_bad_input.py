@@ -17,52 +17,58 @@ LOCATION = {
     "build": {"context": str(ROOT / "examples/pipeline")},
 }
 
-BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "misspelt variable": ({"dagster_nginx_prot": 80}, ["dagster_nginx_prot", "did you mean dagster_nginx_port?"]),
-    "misspelt option": ({"dagster_webserver_options": {"db_pool_recylce": 1}}, ["db_pool_recylce", "db_pool_recycle"]),
-    "missing secret": ({"dagster_database_run_password": ""}, ["dagster_database_run_password is not set"]),
-    "unsupported version": ({"dagster_version": "1.12.3"}, ["dagster_version is 1.12.3", "1.13.27, 1.13.26"]),
-    "two locations of one name": (
-        {"dagster_code_locations": [LOCATION, {**LOCATION, "port": 4001}]},
-        ["2 locations named pipeline"],
+# One play for each stage of preflight, because a stage says all that it has found: name of the input, then what is said of it.
+TYPES: dict[str, Any] = {
+    "dagster_nginx_prot": 80,
+    "dagster_webserver_options": {"db_pool_recylce": 1},
+    "dagster_database_run_password": "",
+}
+ALONE: dict[str, Any] = {
+    "dagster_version": "1.12.3",
+    "dagster_code_locations": [
+        LOCATION,
+        {**LOCATION, "port": 4001},
+        {**LOCATION, "name": "other", "env": {"API_TOKEN": "x"}},
+    ],
+    "dagster_webserver_path_prefix": "dagster",
+    "dagster_daemon_lease_ttl": 5,
+    "dagster_nginx_port": 70000,
+    "dagster_config": {"storage": {"postgres": {"postgres_db": {"password": "hunter2hunter2"}}}},
+    "dagster_database_host": "192.0.2.1",
+}
+IMAGES: dict[str, Any] = {
+    "dagster_code_locations": [{"name": "none", "module": "x", "image": "127.0.0.1:1/no/such:image"}]
+}
+CONTEXT: dict[str, Any] = {"dagster_code_locations": [{**LOCATION, "build": {"context": "/no/such/folder"}}]}
+
+BAD: dict[str, tuple[dict[str, Any], dict[str, list[str]]]] = {
+    "names and types": (
+        TYPES,
+        {
+            "misspelt variable": ["dagster_nginx_prot", "did you mean dagster_nginx_port?"],
+            "misspelt option": ["db_pool_recylce", "db_pool_recycle"],
+            "missing secret": ["dagster_database_run_password is not set"],
+        },
     ),
-    "two locations on one port": (
-        {"dagster_code_locations": [LOCATION, {**LOCATION, "name": "other"}]},
-        ["port 4000 is set 2 times", "dagster_code_locations[other].port"],
+    "values": (
+        ALONE,
+        {
+            "unsupported version": ["dagster_version is 1.12.3", "1.13.27, 1.13.26"],
+            "two locations of one name": ["2 locations named pipeline"],
+            "two locations on one port": ["port 4000 is set 2 times", "dagster_code_locations[other].port"],
+            "prefix without slash": ["dagster_webserver_path_prefix is 'dagster'", "'/dagster'"],
+            "lease that is too short": [
+                "dagster_daemon_lease_ttl is 5; it is at least 12",
+                "a standby starts before the old daemon has ended",
+            ],
+            "port that is none": ["dagster_nginx_port is 70000", "1 to 65535"],
+            "literal password": ["dagster_config.storage.postgres.postgres_db.password", "PGPASSFILE"],
+            "secret in the environment": ["API_TOKEN would show in docker inspect", "secrets"],
+            "database named twice": ["dagster_database_host names an external server"],
+        },
     ),
-    "prefix without slash": (
-        {"dagster_webserver_path_prefix": "dagster"},
-        ["dagster_webserver_path_prefix is 'dagster'", "'/dagster'"],
-    ),
-    "lease that is too short": (
-        {"dagster_daemon_lease_ttl": 5},
-        ["dagster_daemon_lease_ttl is 5; it is at least 12", "a standby starts before the old daemon has ended"],
-    ),
-    "port that is none": ({"dagster_nginx_port": 70000}, ["dagster_nginx_port is 70000", "1 to 65535"]),
-    "image that does not exist": (
-        {"dagster_code_locations": [{"name": "none", "module": "x", "image": "127.0.0.1:1/no/such:image"}]},
-        ["127.0.0.1:1/no/such:image", "dagster_code_locations"],
-    ),
-    "context that does not exist": (
-        {"dagster_code_locations": [{**LOCATION, "build": {"context": "/no/such/folder"}}]},
-        ["/no/such/folder", "dagster_code_locations"],
-    ),
-    "literal password": (
-        {"dagster_config": {"storage": {"postgres": {"postgres_db": {"password": "hunter2hunter2"}}}}},
-        ["dagster_config.storage.postgres.postgres_db.password", "PGPASSFILE"],
-    ),
-    "secret in the environment": (
-        {"dagster_code_locations": [{**LOCATION, "env": {"API_TOKEN": "x"}}]},
-        ["API_TOKEN would show in docker inspect", "secrets"],
-    ),
-    "host without memory": (
-        {"dagster_webserver_ports": list(range(20000, 20400))},
-        ["MiB of memory", "dagster_webserver_ports"],
-    ),
-    "database named twice": (
-        {"dagster_database_host": "192.0.2.1"},
-        ["dagster_database_host names an external server"],
-    ),
+    "image that does not exist": (IMAGES, {"image": ["127.0.0.1:1/no/such:image", "dagster_code_locations"]}),
+    "context that does not exist": (CONTEXT, {"context": ["/no/such/folder", "dagster_code_locations"]}),
 }
 
 
@@ -84,44 +90,45 @@ def refused(result: Play, words: list[str]) -> None:
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_bad_variable(play: Callable[..., Play], case: str) -> None:
-    variables, words = BAD[case]
+@pytest.mark.parametrize("stage", BAD)
+def test_bad_variables(play: Callable[..., Play], stage: str) -> None:
+    variables, inputs = BAD[stage]
     result = play("site.yml", "-e", json.dumps(variables), ok=False)
-    refused(result, words)
+    for words in inputs.values():
+        refused(result, words)
     assert "hunter2hunter2" not in result.output
 
 
+# The host's own stage: what is wrong with it, what it cannot reach and what is taken there.
 EXTERNAL = {"dagster_database_host": "127.0.0.1", "dagster_daemon_fencing": "lease_only"}
+KINDS = ("webserver", "daemon", "code", "run", "proxy")
 
 
-def test_unreachable_external_database(play: Callable[..., Play], tmp_path: Path) -> None:
-    groups: dict[str, Any] = {
-        kind: {"hosts": {"dagster1": {}}} for kind in ("webserver", "daemon", "code", "run", "proxy")
-    }
-    source = hosts_file(tmp_path, groups)
-    result = play(
-        "site.yml",
-        "-e",
-        json.dumps({**EXTERNAL, "dagster_database_port": 5999}),
-        ok=False,
-        inventories=source,
-    )
+def test_host_that_cannot_take_it(play: Callable[..., Play], tmp_path: Path, host: Any) -> None:
+    source = hosts_file(tmp_path, {kind: {"hosts": {"dagster1": {}}} for kind in KINDS})
+    ports = {"dagster_webserver_ports": [3055, *range(20000, 20400)]}
+    variables = {**EXTERNAL, **ports, "dagster_database_port": 5999}
+    host.check_output("systemd-run --unit=squatter -q python3 -m http.server 3055 --bind 127.0.0.1")
+    host.check_output("mount --bind /etc/hostname /etc/os-release")
+    try:
+        host.check_output("timeout 10 sh -c 'until ss -Hltn | grep -q :3055; do sleep 0.1; done'")
+        result = play("site.yml", "-e", json.dumps(variables), ok=False, inventories=source)
+    finally:
+        host.check_output("umount /etc/os-release")
+        host.check_output("systemctl stop squatter")
+    refused(result, ["supported is debian bookworm"])
+    refused(result, ["port 3055 is held by python3 of squatter.service", "dagster_webserver_ports"])
+    refused(result, ["MiB of memory", "dagster_webserver_ports"])
     refused(result, ["dagster_database_host", "127.0.0.1:5999 cannot be reached"])
 
 
 def test_something_else_where_the_database_should_be(play: Callable[..., Play], tmp_path: Path) -> None:
-    groups: dict[str, Any] = {
-        kind: {"hosts": {"dagster1": {}}} for kind in ("webserver", "daemon", "code", "run", "proxy")
-    }
-    result = play(
-        "site.yml",
-        "-e",
-        json.dumps({**EXTERNAL, "dagster_database_port": 22}),
-        ok=False,
-        inventories=hosts_file(tmp_path, groups),
+    source = hosts_file(tmp_path, {kind: {"hosts": {"dagster1": {}}} for kind in KINDS})
+    variables = json.dumps({**EXTERNAL, "dagster_database_port": 22})
+    refused(
+        play("site.yml", "-e", variables, ok=False, inventories=source),
+        ["127.0.0.1:22 answers, but not as a PostgreSQL server"],
     )
-    refused(result, ["127.0.0.1:22 answers, but not as a PostgreSQL server"])
 
 
 def test_no_daemon_host(play: Callable[..., Play], tmp_path: Path) -> None:
@@ -130,26 +137,6 @@ def test_no_daemon_host(play: Callable[..., Play], tmp_path: Path) -> None:
     }
     source = hosts_file(tmp_path, {**groups, "daemon": {"hosts": {}}})
     refused(play("site.yml", ok=False, inventories=source), ["group dagster_daemon has no host"])
-
-
-def test_port_held_by_somebody_else(play: Callable[..., Play], host: Any) -> None:
-    host.check_output("systemd-run --unit=squatter -q python3 -m http.server 3055 --bind 127.0.0.1")
-    try:
-        ports = '{"dagster_webserver_ports": [3000, 3055]}'
-        refused(
-            play("site.yml", "-e", ports, ok=False),
-            ["port 3055 is held by python3 of squatter.service", "dagster_webserver_ports"],
-        )
-    finally:
-        host.check_output("systemctl stop squatter")
-
-
-def test_unsupported_system(play: Callable[..., Play], host: Any) -> None:
-    host.check_output("mount --bind /etc/hostname /etc/os-release")
-    try:
-        refused(play("site.yml", ok=False), ["supported is debian bookworm"])
-    finally:
-        host.check_output("umount /etc/os-release")
 
 
 def hosts_file(folder: Path, groups: dict[str, Any]) -> list[str]:

@@ -43,6 +43,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
         return "nginx"
 
 path = "/run/haproxy/dagster_webserver.sock"
+os.makedirs(os.path.dirname(path), exist_ok=True)  # systemd removed it with HAProxy
 with socketserver.UnixStreamServer(path, Echo) as server:
     os.chmod(path, 0o666)
     server.serve_forever()
@@ -88,10 +89,12 @@ def test_without_haproxy_nginx_says_unavailable(dagster: Dagster, edge: http.cli
             assert dagster.get(path) == (503, NO_HAPROXY), path
         host.check_output("systemd-run -q --collect --unit=stand-in python3 -c %s", ECHO)
         until(lambda: dagster.get("/")[0] == 200, 20, "the stand-in answers", every=0.1)
-        edge.request("GET", "/some/page?x=1", headers={"Host": "dagster.example.com:8080", "X-Forwarded-For": "192.0.2.7"})
+        edge.request(
+            "GET", "/some/page?x=1", headers={"Host": "dagster.example.com:8080", "X-Forwarded-For": "192.0.2.7"}
+        )
         heard = json.loads(edge.getresponse().read())
     finally:
-        host.check_output("systemctl stop stand-in; rm -f /run/haproxy/dagster_webserver.sock; systemctl start haproxy")
+        host.check_output("systemctl stop stand-in; rm -rf /run/haproxy; systemctl start haproxy")
     assert heard["path"] == "/some/page?x=1"
     assert heard["host"] == "dagster.example.com:8080"
     assert heard["x-forwarded-for"] == "192.0.2.7, 127.0.0.1"

@@ -46,8 +46,14 @@ def outside(host: Any) -> list[str]:
     """What root can do without a sandbox: the control of all that follows."""
     host.check_output("touch /tmp/of-the-host")
     can = sandbox.attempts(host)["can"]
-    assert set(can) >= FILTERED - {"schedule in real time"} | {"see /tmp of the host", "see a home", "set a kernel tunable"}
-    assert {f"write {folder}" for folder in ("/", "/usr", "/etc", "/home", "/root", "/boot", "/opt", "/var/lib")} <= set(can)
+    assert set(can) >= FILTERED - {"schedule in real time"} | {
+        "see /tmp of the host",
+        "see a home",
+        "set a kernel tunable",
+    }
+    assert {
+        f"write {folder}" for folder in ("/", "/usr", "/etc", "/home", "/root", "/boot", "/opt", "/var/lib")
+    } <= set(can)
     return can
 
 

@@ -8,19 +8,38 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from deployment import RIG, ROOT, Play, environment, identities
+import pytest
+from deployment import NAME, RIG, ROOT, Dagster, Play, environment, identities, until
+from restarts import Checked
 
 
-def test_second_run_changes_nothing(play: Callable[..., Play], host: Any) -> None:
+@pytest.mark.usefixtures("dagster")
+def test_everything_comes_back_after_a_reboot(tunnel: Callable[[int], int], host: Any) -> None:
+    containers = "docker ps --no-trunc --filter label=dataops.dagster.location --format '{{.ID}}'"
+    before, boot = host.check_output(containers), host.check_output("stat -c %Y /proc/1")
+    # Closed by the reboot, opened again below.
+    reboot = ["docker", "restart", "--time", "60", f"rig-{NAME}-dagster1"]
+    subprocess.run(reboot, check=True, capture_output=True, timeout=180)
+    until(lambda: host.run("true").rc == 0, 60, "the host answers")
+    assert host.check_output("stat -c %Y /proc/1") != boot, "it was not rebooted"
+    up = float(host.check_output("date +%s")) - float(host.check_output("ps -o etimes= -p 1"))
+    until(lambda: Dagster(f"http://127.0.0.1:{tunnel(8080)}").healthy(up), 180, "the deployment is healthy", every=1)
+    assert host.check_output(containers) == before
+    assert host.check_output("systemctl --failed --no-legend") == ""
+    again = Dagster(f"http://127.0.0.1:{tunnel(8080)}")
+    again.wait(again.launch("orders_report"))
+
+
+def test_second_run_after_it_changes_nothing(play: Callable[..., Play], host: Any) -> None:
+    """The play ends with the health gate, which agrees as well."""
     before = identities(host)
     assert play("site.yml").changed == 0
     assert identities(host) == before
 
 
-def test_check_mode_says_nothing_to_do(play: Callable[..., Play], host: Any) -> None:
-    before = identities(host)
-    assert play("site.yml", "--check", "--diff").changed == 0
-    assert identities(host) == before
+def test_check_mode_says_nothing_to_do(checked: Checked) -> None:
+    assert checked.play.changed == 0
+    assert not checked.touched
 
 
 def test_drift_is_shown_and_mended(play: Callable[..., Play], host: Any) -> None:

@@ -27,7 +27,6 @@ FILES = {
 FOLDERS = {
     "/etc/dagster": "root:dagster 750",
     "/etc/dagster/containers": f"{CONTAINERS} 500",
-    "/run/credentials": "root:root 755",
     **{f"/run/credentials/{unit}": "dagster:root 500" for unit in UNITS},
 }
 

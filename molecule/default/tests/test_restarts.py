@@ -1,0 +1,102 @@
+"""A changed secret or file restarts exactly its readers, and all of them work with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import restarts
+from deployment import Dagster, Play
+from restarts import Checked
+
+REPLICAS = ("dagster-webserver@3000.service", "dagster-webserver@3001.service")
+DAEMON = ("dagster-daemon.service",)
+SERVICES = REPLICAS + DAEMON
+POSTGRES = ("postgresql@15-main.service",)
+
+# What a play does to whom when only this file has changed. Nobody is restarted for what is read each time it is needed.
+RESTART: dict[str, tuple[str, ...]] = {
+    "/etc/dagster/pgpass": REPLICAS,
+    "/etc/dagster/daemon.pgpass": DAEMON,
+    "/etc/dagster/environment": SERVICES,
+    "/etc/dagster/environment.secret": SERVICES,
+    "/etc/dagster/dagster.yaml": SERVICES,
+    "/etc/dagster/workspace.yaml": REPLICAS,  # the daemon reads it again by itself
+    "/etc/dagster/guard.json": DAEMON,
+    "/etc/dagster/containers/pgpass": (),
+    "/opt/dagster/current": SERVICES,
+    "/usr/local/lib/dagster/guard.py": DAEMON,
+    "/usr/local/lib/dagster/notify.py": REPLICAS,
+    "/usr/local/lib/dagster/systemd_service.py": SERVICES,
+    "/etc/systemd/system/dagster-.service.d/10-instance.conf": SERVICES,
+    "/etc/systemd/system/dagster-daemon.service": DAEMON,
+    "/etc/systemd/system/dagster-webserver@.service": REPLICAS,
+    "/etc/tmpfiles.d/dagster.conf": (),
+    "/etc/docker/daemon.json": ("docker.service",),
+    "/etc/systemd/system/prune-dagster-runs.service": ("prune-dagster-runs.timer",),
+    "/etc/systemd/system/prune-dagster-runs.timer": ("prune-dagster-runs.timer",),
+    "/etc/postgresql/15/main/conf.d/dagster.conf": POSTGRES,
+    "/etc/postgresql/15/main/dagster/pg_hba.conf": POSTGRES,
+    "/etc/postgresql/15/main/dagster/pg_ident.conf": POSTGRES,
+    "/etc/sysctl.d/60-dagster-postgres.conf": ("systemd-sysctl.service",),
+}
+RELOAD: dict[str, tuple[str, ...]] = {
+    "/etc/haproxy/haproxy.cfg": ("haproxy.service",),
+    "/etc/nginx/conf.d/dagster.conf": ("nginx.service",),
+    "/etc/nginx/dagster.d": ("nginx.service",),
+    "/etc/nginx/sites-enabled": ("nginx.service",),
+}
+
+
+def test_each_file_has_its_readers(checked: Checked, host: Any) -> None:
+    expected = {path: dict.fromkeys(units, "restart") for path, units in RESTART.items()}
+    expected |= {path: dict.fromkeys(units, "reload") for path, units in RELOAD.items()}
+    found = restarts.actions(host, restarts.units(checked.play.output), list(expected))
+    assert found.pop("") == {}, "something is to be done before any file is new"
+    assert found == expected
+
+
+def test_each_file_of_a_play_is_in_the_table(checked: Checked) -> None:
+    """Who adds a file says here who reads it."""
+    written = {
+        entry["dest"]
+        for arguments in restarts.invocations(checked.play.output, "files")
+        for entry in arguments["files"]
+        if entry.get("state") in (None, "file", "link")
+    }
+    named = {"/etc/dagster/dagster.yaml", "/etc/dagster/workspace.yaml"}  # modules of their own write these two
+    folders = {"/etc/nginx/dagster.d", "/etc/nginx/sites-enabled"}
+    assert written == (RESTART.keys() | RELOAD.keys()) - named - folders
+
+
+def processes(host: Any) -> dict[str, str]:
+    """Main process of each unit, and the workers of nginx, which a reload changes."""
+    units = [*SERVICES, *POSTGRES, "docker.service", "haproxy.service", "nginx.service", "ssh.service"]
+    pids = host.check_output(f"systemctl show -p MainPID --value {' '.join(units)} | xargs").split()
+    code = host.check_output("docker inspect -f '{{.Id}} {{.State.Pid}}' dagster-code-pipeline")
+    workers = host.check_output("pgrep -P %s | sort | xargs", pids[units.index("nginx.service")])
+    return {**dict(zip(units, pids, strict=True)), "code server": code, "workers of nginx": workers}
+
+
+def test_new_passwords_reach_their_readers(
+    play: Callable[..., Play], dagster: Dagster, passwords: dict[str, str], host: Any
+) -> None:
+    """The services' password, of which the daemon's is made, the runs' one, and beside them a line of nginx."""
+    new = {"dagster_database_password": "a-new-one:of\\services", "dagster_database_run_password": "a-new-one-of-runs"}
+    before = processes(host)
+    play("site.yml", "-e", json.dumps({**new, "dagster_nginx_max_body_size": "49m"}))
+    after = processes(host)
+    readers = {*SERVICES, "workers of nginx"}
+    assert {name for name, pid in after.items() if pid != before[name]} == readers
+    assert host.check_output("docker exec dagster-code-pipeline cat /run/dagster/pgpass").endswith(":a-new-one-of-runs")
+    dagster.wait(dagster.launch("orders_report"))
+    login = "PGPASSWORD=$(echo %s | base64 -d) psql -h 127.0.0.1 -U dagster -Atc 'SELECT 1' dagster"
+    assert host.run(login, restarts.hidden(new["dagster_database_password"])).rc == 0
+    assert host.run(login, restarts.hidden(passwords["dagster_database_password"])).rc != 0
+    # The way back has the same readers, and is the clean state that the tests after this one begin with.
+    play("site.yml")
+    last = processes(host)
+    assert {name for name, pid in last.items() if pid != after[name]} == readers
+    assert host.run(login, restarts.hidden(passwords["dagster_database_password"])).rc == 0
+    dagster.wait(dagster.launch("orders_report"))

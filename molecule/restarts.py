@@ -1,0 +1,78 @@
+"""Which units a play would restart for which file: asked of the module itself, with the arguments that the play gave it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from deployment import ROOT, Play
+
+MODULE = ROOT / "plugins/modules/units.py"
+# Runs on the host what the module decides by. Each file is made young for a moment; its times are given back.
+PROGRAM = r"""
+import base64, json, os, sys, time, types
+
+for name in ("ansible", "ansible.module_utils", "ansible.module_utils.basic"):
+    sys.modules[name] = types.ModuleType(name)
+sys.modules["ansible.module_utils.basic"].AnsibleModule = object
+source, units, files = json.loads(base64.b64decode(sys.stdin.read()))
+module = types.ModuleType("units")
+exec(compile(source, "units.py", "exec"), module.__dict__)
+
+def actions():
+    now = module.show([spec["name"] for spec in units])
+    found = {spec["name"]: module.wanted_action(spec, now[spec["name"]])[0] for spec in units}
+    return {name: action for name, action in found.items() if action}
+
+answer = {"": actions()}
+for path in files:
+    about = os.lstat(path)
+    try:
+        os.utime(path, follow_symlinks=False)
+        answer[path] = actions()
+    finally:
+        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns), follow_symlinks=False)
+print(json.dumps(answer))
+"""
+
+
+@dataclass
+class Checked:
+    """One `site.yml --check --diff -vvv` of the deployment as it is."""
+
+    play: Play
+    touched: bool
+    """Whether the host differs after it."""
+
+
+def hidden(secret: str) -> str:
+    """A secret as a command may hold it: sudo writes that to the journal."""
+    return base64.b64encode(secret.encode()).decode()
+
+
+def invocations(output: str, module: str) -> list[dict[str, Any]]:
+    """The arguments of each call of a module, of what a play printed with -vvv and results as JSON."""
+    found, decoder = [], json.JSONDecoder()
+    for start in output.split("] => {")[1:]:
+        result, _end = decoder.raw_decode("{" + start)
+        arguments = result.get("invocation", {}).get("module_args", {})
+        if module in arguments:
+            found.append(arguments)
+    assert found, f"the play shows no call with {module}:\n{output[-3000:]}"
+    return found
+
+
+def units(output: str) -> list[dict[str, Any]]:
+    """What the play asked of each unit."""
+    return [spec for arguments in invocations(output, "units") for spec in arguments["units"]]
+
+
+def actions(host: Any, specs: list[dict[str, Any]], files: list[str]) -> dict[str, dict[str, str]]:
+    """What the play would do to which unit when one of the files were new; under "" when none is."""
+    given = base64.b64encode(json.dumps([MODULE.read_text(encoding="utf-8"), specs, files]).encode()).decode()
+    answer: dict[str, dict[str, str]] = json.loads(
+        host.check_output("printf %%s %s | timeout 60 python3 -c %s", given, PROGRAM)
+    )
+    return answer
