@@ -9,6 +9,10 @@ from typing import Any
 PROGRAM = r"""
 import grp, json, os, pwd, re, subprocess
 
+def lines(options):
+    done = subprocess.run(["ss", options], capture_output=True, text=True, check=True, timeout=30)
+    return done.stdout.splitlines()
+
 def unit(pid):
     for line in open(f"/proc/{pid}/cgroup"):
         for part in reversed(line.strip().split(":", 2)[2].split("/")):
@@ -27,10 +31,10 @@ def holders(text):
     return " ".join(sorted(f"{comm} {name}" for comm, name in names)) or "nobody of this host"
 
 found = set()
-for line in subprocess.run(["ss", "-Hltnup"], capture_output=True, text=True, check=True, timeout=30).stdout.splitlines():
+for line in lines("-Hltnup"):
     kind, _state, _received, _sent, address, *_rest = line.split()
     found.add(f"{kind} {address} {holders(line)}")
-for line in subprocess.run(["ss", "-Hlxp"], capture_output=True, text=True, check=True, timeout=30).stdout.splitlines():
+for line in lines("-Hlxp"):
     kind, _state, _received, _sent, path, *_rest = line.split()
     # HAProxy binds under a name of its own and renames the file.
     path = re.sub(r"\.\d+\.tmp$", "", re.sub("^/var/run/", "/run/", path))
@@ -57,7 +61,7 @@ ENGINE = """
 tcp 127.0.0.1:* containerd containerd.service
 unix /run/docker.sock root:docker 660 dockerd docker.service
 """
-# Sockets of systemd, D-Bus and between the parts of the engine: below folders that only root enters, or made for everybody.
+# Sockets of systemd, of D-Bus, and between the parts of the engine.
 OTHERS = ("/run/systemd/", "/run/dbus/", "/run/containerd/", "/run/docker/")
 
 
@@ -72,7 +76,7 @@ def table(*texts: str, **values: str) -> set[str]:
 
 
 def known(lines: Iterable[str]) -> set[str]:
-    """The lines as a table has them: ports that are different at each start are *, and sockets of OTHERS are left out."""
+    """The lines as a table has them: a port that any start may change is *, and sockets of OTHERS are left out."""
     found = set()
     for line in lines:
         kind, address, *rest = line.split(" ")

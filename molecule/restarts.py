@@ -1,4 +1,4 @@
-"""Which units a play would restart for which file: asked of the module itself, with the arguments that the play gave it."""
+"""Which units a play would restart for which file: asked of the module, with the arguments that a play gave it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a service of the deployment can do to its host, asked from inside of its sandbox, and the same asked without one."""
+"""What a service of the deployment can do to its host, asked from inside of its sandbox and without one."""
 
 from __future__ import annotations
 
@@ -96,7 +96,8 @@ def other_user():
     if os.waitpid(child, 0)[1]:
         raise OSError("refused")
 
-attempts = {f"write {folder}": (write, folder) for folder in ("/", "/usr", "/etc", "/home", "/root", "/boot", "/opt", "/var/lib")}
+folders = ("/", "/usr", "/etc", "/home", "/root", "/boot", "/opt", "/var/lib")
+attempts = {f"write {folder}": (write, folder) for folder in folders}
 attempts |= {
     "set a kernel tunable": (tunable, "/proc/sys/kernel/hostname"),
     "see /tmp of the host": (os.stat, "/tmp/of-the-host"),
@@ -172,7 +173,7 @@ def attempts(host: Any, *before: str) -> dict[str, list[str]]:
 
 
 def attempts_as_a_unit(host: Any, state: str) -> dict[str, list[str]]:
-    """What a program can do that systemd starts as it starts the services: a unit called dagster-* has their drop-in."""
+    """What a program can do that systemd starts as the services: a unit called dagster-* has their drop-in."""
     shown, program = "/run/of-the-sandbox-test.json", "/run/of-the-sandbox-test.py"
     host.check_output("printf %%s %s >%s; rm -f %s", ATTEMPTS, program, shown)
     # It stays for a moment after its answer, because the drop-in would have it started again.

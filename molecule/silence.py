@@ -1,4 +1,4 @@
-"""What is silent for longer than proxies wait by default: a request to a replica that hangs, an open page. Tests wait beside it."""
+"""What is silent for longer than proxies wait by default: a request to a replica that hangs, and an open page."""
 
 from __future__ import annotations
 

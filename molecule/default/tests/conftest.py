@@ -14,7 +14,7 @@ from silence import UNIT, Frozen, Request, Websocket
 
 @pytest.fixture(scope="session")
 def frozen(tunnel: Callable[[int], int]) -> Frozen:
-    """Freezes a replica while requests are on their way to it; systemd's watchdog restarts it 90 s after its last answer.
+    """Freezes a replica that has requests; systemd's watchdog restarts it 90 s after its last answer.
 
     It leaves the rotation at once, so that the tests beside meet the other one alone.
     """

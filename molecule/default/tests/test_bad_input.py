@@ -17,7 +17,7 @@ LOCATION = {
     "build": {"context": str(ROOT / "examples/pipeline")},
 }
 
-# One play for each stage of preflight, because a stage says all that it has found: name of the input, then what is said of it.
+# One play for each stage of preflight, which says all that it has found: an input, and what is said of it.
 TYPES: dict[str, Any] = {
     "dagster_nginx_prot": 80,
     "dagster_webserver_options": {"db_pool_recylce": 1},

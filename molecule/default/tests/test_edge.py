@@ -114,7 +114,7 @@ def test_no_replica_is_503_and_one_is_enough(dagster: Dagster, host: Any) -> Non
 
 
 def test_frozen_replica_hides_behind_the_short_patience_of_health(frozen: Frozen, websocket: Websocket) -> None:
-    """Whoever watches this edge hears after 5 s of a request that hangs. Users' own requests wait: see test_faults.py."""
+    """Whoever watches this edge hears after 5 s of a request that hangs. Users' requests wait: see test_faults.py."""
     assert websocket.since > frozen.since
     hung = [request for request in frozen.health if request.took > 4.5]
     assert hung, "no request met the frozen replica: the test would prove nothing"

@@ -70,7 +70,7 @@ def test_stopped_daemon_fails_the_health_gate_at_once(play: Callable[..., Play],
 
 
 def test_frozen_daemon_fails_the_health_gate(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
-    """The daemon, not its guard, which restarts it after dagster_daemon_heartbeat_timeout: later than the gate notices."""
+    """The daemon, not its guard, which restarts it later than the gate notices (dagster_daemon_heartbeat_timeout)."""
     assert play("health.yml").rc == 0, "it must be healthy before"
     pid = daemon(host)
     send(host, "STOP", pid, "the daemon")

@@ -6,7 +6,7 @@ from typing import Any
 
 import listeners
 
-# dagster-webserv is what the kernel keeps of the program's name. Each replica's watcher answers HAProxy on port + 10000.
+# dagster-webserv is what the kernel keeps of the name. Each replica's watcher answers HAProxy on port + 10000.
 MEANT = """
 tcp 127.0.0.1:3000 dagster-webserv dagster-webserver@3000.service
 tcp 127.0.0.1:3001 dagster-webserv dagster-webserver@3001.service

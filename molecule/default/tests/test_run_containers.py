@@ -31,7 +31,7 @@ HOST_CONFIG = {
     "PortBindings": None,
     "PublishAllPorts": False,
 }
-CONFIG = {"User": "0:0", "StopTimeout": 30, "Tty": False, "OpenStdin": False, "Volumes": None, "ExposedPorts": None}
+CONFIG = {"User": "0:0", "Tty": False, "OpenStdin": False, "ExposedPorts": None}
 # The values that differ between deployments; the secret stands in the file that PGPASSFILE names.
 ENVIRONMENT = {
     "DAGSTER_POSTGRES_HOST": "172.30.0.1",

@@ -32,7 +32,7 @@ FOLDERS = {
 
 
 def test_secrets_are_in_their_files_for_their_readers(passwords: dict[str, str], host: Any) -> None:
-    """The migration's password is in no file. The control is a copy that is left somewhere, for the services' user too."""
+    """The migration's password is in no file. The control is a copy that the services' user may read."""
     logins = secrets.derived(passwords[SERVICES], ["dagster_guard", "dagster_daemon_dagster1"])
     copy = "/var/lib/dagster/copy"
     host.check_output("install -m 640 -g dagster /etc/dagster/pgpass %s", copy)
