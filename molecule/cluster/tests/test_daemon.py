@@ -22,6 +22,8 @@ from deployment import NAME, Dagster, Play, machine, until
 from figures import record
 from processes import alive, one_process, send
 
+pytestmark = pytest.mark.alone
+
 ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "5"))
 QUIET = float(os.environ.get("CLUSTER_QUIET", "30"))  # seconds without a fault, on a machine that has no time
 AWAY = float(os.environ.get("CLUSTER_AWAY", "20"))  # seconds without a database

@@ -22,6 +22,8 @@ from load import GETS, POSTS, Ask, Load, deviation
 from processes import alive, one_process, send
 from replicas import Edge, Replica, in_rotation, leaves, requests, returns
 
+pytestmark = pytest.mark.alone
+
 REQUESTS = int(os.environ.get("LOAD_REQUESTS", "5000"))
 LAUNCHES = int(os.environ.get("LOAD_LAUNCHES", "100"))
 ROUNDS = int(os.environ.get("LOAD_ROUNDS", "2"))

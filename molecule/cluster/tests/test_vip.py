@@ -82,6 +82,7 @@ def test_one_holds_the_address(shared: Shared, holder: str) -> None:
 
 
 # Twice: a proxy holds it that is the first of its group, and one that is not.
+@pytest.mark.alone
 @pytest.mark.parametrize("_round", [1, 2])
 def test_nginx_stops_on_the_holder(shared: Shared, holder: str, other: str, _round: int) -> None:
     shared.run(holder, "systemctl stop nginx")
@@ -95,6 +96,7 @@ def test_nginx_stops_on_the_holder(shared: Shared, holder: str, other: str, _rou
     shared.stays_at(other, 8)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("_round", [1, 2])
 def test_keepalived_stops_on_the_holder(shared: Shared, holder: str, other: str, _round: int) -> None:
     shared.run(holder, "systemctl stop keepalived")
@@ -106,6 +108,7 @@ def test_keepalived_stops_on_the_holder(shared: Shared, holder: str, other: str,
     shared.stays_at(other, 8)
 
 
+@pytest.mark.alone
 def test_keepalived_is_killed_and_comes_back(shared: Shared, holder: str) -> None:
     before = shared.run(holder, "systemctl show -p MainPID --value keepalived")
     shared.run(holder, "systemctl kill --signal=KILL keepalived")
@@ -116,6 +119,7 @@ def test_keepalived_is_killed_and_comes_back(shared: Shared, holder: str) -> Non
     shared.stays_at(shared.holders[0], 5)
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("holder")
 def test_somebody_holds_it_when_no_replica_is_ready(shared: Shared) -> None:
     """It may move once: one proxy notices up to two seconds before the other."""
@@ -135,6 +139,7 @@ def test_somebody_holds_it_when_no_replica_is_ready(shared: Shared) -> None:
     until(lambda: shared.answer() == 200, 90, "a replica is ready")
 
 
+@pytest.mark.alone
 def test_proxies_that_listen_on_the_shared_address_alone(play: Callable[..., Play], shared: Shared) -> None:
     """The one that does not hold it has nginx ready on it all the same."""
     play("site.yml", "-e", json.dumps({"dagster_nginx_listen": shared.address}))

@@ -8,6 +8,7 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from deployment import Dagster, Play, pid_of, send, until
 from silence import SILENCE, UNIT, Frozen, Websocket
 
@@ -90,6 +91,7 @@ def test_frozen_daemon_fails_the_health_gate(play: Callable[..., Play], dagster:
     assert play("health.yml").rc == 0, "the gate agrees again"
 
 
+@pytest.mark.alone
 def test_frozen_guard_takes_its_daemon_along(dagster: Dagster, host: Any) -> None:
     pid = pid_of(daemon(host), "the daemon")
     host.check_output("systemctl kill --kill-whom=main -s STOP dagster-daemon")
@@ -127,6 +129,7 @@ def healthy(dagster: Dagster, host: Any) -> None:
     until(lambda: dagster.healthy(time.time() - float(host.check_output(age, pid_of(pid)))), 120, "it is healthy again")
 
 
+@pytest.mark.alone
 def test_killed_daemon_comes_back(dagster: Dagster, host: Any) -> None:
     """The guard alone, then the daemon alone."""
     guard = "systemctl show -p MainPID --value dagster-daemon"
