@@ -613,6 +613,7 @@ def test_daemon_keeps_the_lock_of_its_host(daemon: Any, tmp_path: Path) -> None:
 
 def test_end_of_a_daemon_is_waited_for(daemon: Any) -> None:
     """Whoever goes on after kill() has no daemon any more, not one that is just ending."""
+    assert (daemon.process, daemon.started, daemon.ended) == (None, 0, 0), "none has ended yet: nothing to wait for"
     daemon.start(5)
     folder = Path(f"/proc/{daemon.process.pid}")
     assert folder.exists()
@@ -769,6 +770,46 @@ def test_what_a_connection_is_made_with(database: Any, monkeypatch: pytest.Monke
     database.config.database["host"] = "/run/postgresql"
     database._connect()
     assert "hostaddr" not in made[1], "a socket has no address"
+
+
+class Answering:
+    """Stands for a connection and its cursor."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, tuple[Any, ...]]] = []
+
+    def cursor(self) -> Answering:
+        return self
+
+    def __enter__(self) -> Answering:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def execute(self, text: str, arguments: tuple[Any, ...]) -> None:
+        self.asked.append((text, arguments))
+
+    def fetchone(self) -> tuple[int, ...]:
+        return (7,)
+
+
+def test_each_call_has_its_limit_from_its_sending(database: Any) -> None:
+    database.connection = Answering()
+    for limit in (1.0, 3.0):
+        before = guard.now()
+        assert database.call("renew", "a", "boot", 5, limit=limit) == (7,)
+        assert before + limit <= database.until <= guard.now() + limit
+    query = "SELECT * FROM dagster_guard.renew(%s, %s, %s)"
+    assert database.connection.asked == [(query, ("a", "boot", 5))] * 2
+
+
+def test_psycopg_waits_with_our_limit(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise libpq waits, for as long as it likes."""
+    made: list[Any] = []
+    monkeypatch.setattr(guard.psycopg2.extensions, "set_wait_callback", made.append)
+    fresh = guard.Database(database.config, "/passfile")
+    assert made == [fresh._wait]
 
 
 def test_connection_that_failed_is_not_used_again(database: Any) -> None:
