@@ -614,7 +614,9 @@ def test_daemon_keeps_the_lock_of_its_host(daemon: Any, tmp_path: Path) -> None:
 def test_end_of_a_daemon_is_waited_for(daemon: Any) -> None:
     """Whoever goes on after kill() has no daemon any more, not one that is just ending."""
     assert (daemon.process, daemon.started, daemon.ended) == (None, 0, 0), "none has ended yet: nothing to wait for"
+    before = guard.now()
     daemon.start(5)
+    assert before <= daemon.started <= guard.now(), "from here it has its time for a heartbeat"
     folder = Path(f"/proc/{daemon.process.pid}")
     assert folder.exists()
     before = guard.now()
