@@ -307,6 +307,16 @@ def test_standby_says_that_the_database_is_silent(world: World) -> None:
     assert world.told.count("STATUS=standby: no answer from the database: no answer in time") == 1
 
 
+def test_trouble_is_said_once_and_again_after_it_was_over(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.row[2:4] = ["b", "x"]
+    for _time in range(2):
+        world.down = True
+        world.go(10)
+        world.down = False
+        world.go(5)
+    assert capsys.readouterr().err.count("guard: database: no answer in time") == 2
+
+
 # With calls that take time
 
 
