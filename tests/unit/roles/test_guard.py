@@ -111,6 +111,7 @@ def test_the_last_sign_of_life_does_not_outlast_the_lease() -> None:
         ({"holder": "b"}, 14.9, False),
         ({"holder": "b"}, 15, True),
         ({"holder": "a", "boot": "now"}, 0, True),
+        ({"holder": "b", "boot": "now"}, 0, False),  # containers of one machine share its boot
         ({"holder": "a", "boot": "before"}, 0, False),
         ({"holder": "a", "boot": "before"}, 15, True),
     ],
