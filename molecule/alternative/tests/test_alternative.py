@@ -184,6 +184,13 @@ def test_limits_environment_and_secrets(host: Any) -> None:
         host.check_output("docker exec dagster-code-built cat /run/secrets/warehouse_login") == "not-a-real-login-a51f"
     )
     assert "not-a-real-login-a51f" not in json.dumps(described)
+    # A new secret comes as a new file, and is read without a restart: the folder is what is mounted.
+    path = "/srv/dagster/home/secrets/built/warehouse_login"
+    host.check_output("cp -p %s /root/kept && cp -p %s %s.new && printf other >%s.new && mv %s.new %s", *[path] * 6)
+    try:
+        assert host.check_output("docker exec dagster-code-built cat /run/secrets/warehouse_login") == "other"
+    finally:
+        host.check_output("mv /root/kept %s", path)
     assert host.check_output("stat -c '%U %a' /srv/dagster/home/secrets/built/warehouse_login") == "root 400"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -74,10 +75,13 @@ def test_killed_run_is_finished_by_the_next(play: Callable[..., Play], inventory
         argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment(), start_new_session=True
     ) as process:
         assert process.stdout is not None
+        limit = threading.Timer(300, os.killpg, (process.pid, signal.SIGKILL))
+        limit.start()
         for line in process.stdout:
             if "TASK [dataops.dagster.instance : Write workspace.yaml]" in line:
                 os.killpg(process.pid, signal.SIGKILL)
                 break
+        limit.cancel()
     assert "skipped: 6" in host.file("/etc/dagster/dagster.yaml").content_string
     assert host.check_output(pids) == before, "the play got further than it should have"
 
