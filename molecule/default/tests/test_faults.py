@@ -72,7 +72,7 @@ def test_stopped_daemon_fails_the_health_gate_at_once(play: Callable[..., Play],
 
 def test_frozen_daemon_fails_the_health_gate(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
     """The daemon, not its guard, which restarts it later than the gate notices (dagster_daemon_heartbeat_timeout)."""
-    assert play("health.yml").rc == 0, "it must be healthy before"
+    assert dagster.healthy(), "it must be healthy before"
     pid = daemon(host)
     send(host, "STOP", pid, "the daemon")
     since = time.monotonic()

@@ -43,30 +43,11 @@ def test_check_mode_says_nothing_to_do(checked: Checked) -> None:
     assert not checked.touched
 
 
-def test_drift_is_shown_and_mended(play: Callable[..., Play], host: Any) -> None:
-    host.check_output("sed -i 's/max_fails=0/max_fails=9/' /etc/nginx/conf.d/dagster.conf")
-    host.check_output("sed -i 's/enabled: false/enabled: true/' /etc/dagster/dagster.yaml")
-    host.check_output("chmod 0644 /etc/dagster/pgpass")
-    host.check_output("docker update --memory 300m --memory-swap 300m dagster-code-pipeline")
-    host.check_output("systemctl disable --now dagster-daemon.service")
-
-    shown = play("site.yml", "--check", "--diff")
-    for trace in ("max_fails=9", "enabled: true", "mode 0644", "memory", "dagster-daemon.service"):
-        assert trace in shown.output, f"--check --diff does not show {trace}"
-    assert "max_fails=9" in host.file("/etc/nginx/conf.d/dagster.conf").content_string, "check mode changed a file"
-
-    mended = play("site.yml")
-    assert mended.changed >= 5
-    assert "max_fails=0" in host.file("/etc/nginx/conf.d/dagster.conf").content_string
-    assert "enabled: true\n" not in host.check_output("grep -A1 telemetry: /etc/dagster/dagster.yaml") + "\n"
-    assert host.file("/etc/dagster/pgpass").mode == 0o600
-    assert host.check_output("docker inspect -f '{{.HostConfig.Memory}}' dagster-code-pipeline") == "0"
-    assert host.service("dagster-daemon").is_running
-    assert play("site.yml").changed == 0
-
-
 def test_killed_run_is_finished_by_the_next(play: Callable[..., Play], inventory: str, host: Any) -> None:
-    """The play dies between the write of dagster.yaml and the restarts that it calls for."""
+    """The play dies between the write of dagster.yaml and the restarts that it calls for.
+
+    The test after this one takes its change away, and asserts that nothing is left to do then.
+    """
     change = '{"dagster_config": {"retention": {"sensor": {"purge_after_days": {"skipped": 6}}}}}'
     argv = ["ansible-playbook", "playbooks/site.yml", "-i", inventory, "-i", str(RIG), "-e", change]
     pids = "systemctl show -p MainPID --value dagster-daemon dagster-webserver@3000 dagster-webserver@3001"
@@ -88,5 +69,26 @@ def test_killed_run_is_finished_by_the_next(play: Callable[..., Play], inventory
     play("site.yml", "-e", change)
     after = host.check_output(pids)
     assert not set(after.split()) & set(before.split()), "a process that reads dagster.yaml was not restarted"
-    play("site.yml")
+
+
+def test_drift_is_shown_and_mended(play: Callable[..., Play], host: Any) -> None:
+    host.check_output("sed -i 's/max_fails=0/max_fails=9/' /etc/nginx/conf.d/dagster.conf")
+    host.check_output("sed -i 's/enabled: false/enabled: true/' /etc/dagster/dagster.yaml")
+    host.check_output("chmod 0644 /etc/dagster/pgpass")
+    host.check_output("docker update --memory 300m --memory-swap 300m dagster-code-pipeline")
+    host.check_output("systemctl disable --now dagster-daemon.service")
+
+    shown = play("site.yml", "--check", "--diff")
+    for trace in ("max_fails=9", "enabled: true", "mode 0644", "memory", "dagster-daemon.service"):
+        assert trace in shown.output, f"--check --diff does not show {trace}"
+    assert "max_fails=9" in host.file("/etc/nginx/conf.d/dagster.conf").content_string, "check mode changed a file"
+
+    mended = play("site.yml")
+    assert mended.changed >= 5
+    assert "max_fails=0" in host.file("/etc/nginx/conf.d/dagster.conf").content_string
+    assert "enabled: true\n" not in host.check_output("grep -A1 telemetry: /etc/dagster/dagster.yaml") + "\n"
+    assert host.file("/etc/dagster/pgpass").mode == 0o600
+    assert host.check_output("docker inspect -f '{{.HostConfig.Memory}}' dagster-code-pipeline") == "0"
+    assert host.service("dagster-daemon").is_running
+    assert "skipped: 7" in host.file("/etc/dagster/dagster.yaml").content_string, "the change of the killed run is gone"
     assert play("site.yml").changed == 0

@@ -1,0 +1,52 @@
+"""The helpers of the tests on hosts: who may be sent a signal, and how what a host says is read."""
+
+from __future__ import annotations
+
+import listeners
+import pytest
+import restarts
+import secrets_on_host
+from deployment import pid_of
+
+
+@pytest.mark.parametrize("text", ["", "0", "1", "-1", "12 13", "x", "01"])
+def test_no_signal_goes_to_nobody_or_to_everybody(text: str) -> None:
+    with pytest.raises(AssertionError, match="the daemon has no process of its own"):
+        pid_of(text, "the daemon")
+
+
+@pytest.mark.parametrize("text", ["2", "10", "4711\n"])
+def test_process_of_its_own(text: str) -> None:
+    assert pid_of(text) == text.strip()
+
+
+def test_ports_that_any_start_changes_are_not_compared() -> None:
+    found = listeners.known(
+        [
+            "tcp 127.0.0.11:40123 nobody of this host",
+            "tcp 127.0.0.1:40124 containerd containerd.service",
+            "tcp 0.0.0.0:40125 containerd containerd.service",
+            "unix /run/systemd/private root:root 600 systemd init",
+            "unix /run/docker.sock root:docker 660 dockerd docker.service",
+        ]
+    )
+    assert found == {
+        "tcp 127.0.0.11:* nobody of this host",
+        "tcp 127.0.0.1:* containerd containerd.service",
+        "tcp 0.0.0.0:40125 containerd containerd.service",
+        "unix /run/docker.sock root:docker 660 dockerd docker.service",
+    }
+
+
+def test_secret_is_looked_for_as_each_file_writes_it() -> None:
+    assert secrets_on_host.spellings({"x": 'a:b\\c"$'})["x"] == sorted(['a:b\\c"$', 'a\\:b\\\\c"$', 'a:b\\\\c\\"\\$'])
+
+
+def test_arguments_of_a_play_are_read_from_its_output() -> None:
+    output = (
+        'TASK [x] ***\nok: [h] => {\n  "changed": false,\n  "invocation": {"module_args": {"units": [{"name": "a"}]}}\n}\n'
+        'ok: [h] => {"changed": false}\n'
+    )
+    assert restarts.units(output) == [{"name": "a"}]
+    with pytest.raises(AssertionError, match="the play shows no call with files"):
+        restarts.invocations(output, "files")
