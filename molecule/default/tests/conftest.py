@@ -30,7 +30,7 @@ def frozen(tunnel: Callable[[int], int]) -> Frozen:
     slow = [Request(url, f"/graphql?query={query}") for _number in range(4)]
     health = [Request(url, "/server_info") for _number in range(4)]
     for request in health:
-        request.thread.join(30)
+        request.thread.join(max(0.1, since + 30 - time.monotonic()))
     host.check_output("touch /run/%s/draining", UNIT)
     return Frozen(pid, since, slow, health)
 

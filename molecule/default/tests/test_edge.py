@@ -116,6 +116,7 @@ def test_no_replica_is_503_and_one_is_enough(dagster: Dagster, host: Any) -> Non
 def test_frozen_replica_hides_behind_the_short_patience_of_health(frozen: Frozen, websocket: Websocket) -> None:
     """Whoever watches this edge hears after 5 s of a request that hangs. Users' requests wait: see test_faults.py."""
     assert websocket.since > frozen.since
+    assert not [request for request in frozen.health if not request.took], "whoever asks for health is left to wait"
     hung = [request for request in frozen.health if request.took > 4.5]
     assert hung, "no request met the frozen replica: the test would prove nothing"
     assert {(request.status, request.text) for request in hung} == {(503, NO_HAPROXY)}
