@@ -19,6 +19,7 @@ def frozen(tunnel: Callable[[int], int]) -> Frozen:
     It leaves the rotation at once, so that the tests beside meet the other one alone.
     """
     host, url = machine("dagster1"), f"http://127.0.0.1:{tunnel(8080)}"
+    until(lambda: host.run("systemctl is-active %s", UNIT).rc == 0, 60, "the replica is up")
     pid = host.check_output("systemctl show -p MainPID --value %s", UNIT)
     send(host, "STOP", pid, UNIT)
     since = time.monotonic()
