@@ -53,10 +53,9 @@ SCRATCH = {
     for side in SIDES
 }
 DROP = (
-    "cd /; runuser -u postgres -- psql -q -c 'DROP DATABASE IF EXISTS bench_{side}_name';"
-    " runuser -u postgres -- psql -qAt"
-    " -c \"SELECT format('DROP ROLE %I', rolname) FROM pg_roles WHERE rolname LIKE 'bench\\_{side}\\_%'\""
-    " | runuser -u postgres -- psql -q"
+    'sql() {{ runuser -u postgres -- psql -qAt -v ON_ERROR_STOP=1 "$@"; }}; cd /;'
+    " sql -c 'DROP DATABASE IF EXISTS bench_{side}_name';"
+    " sql -c \"SELECT format('DROP ROLE %I;', rolname) FROM pg_roles WHERE rolname LIKE 'bench\\_{side}\\_%'\" | sql"
 )
 
 COMPARISONS = (
