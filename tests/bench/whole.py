@@ -100,7 +100,10 @@ def bare_to_first_run(bench: Host, reference: Host, rounds: int) -> Iterator[Row
 
 
 def beside_packages(whole: list[Cost], steps: dict[str, list[dict[str, float]]]) -> Row:
-    """Wall clock of the reference less what no script can do without, each round with its own."""
+    """Wall clock of the reference less what no script can do without, within each round.
+
+    Timed at another moment the steps have other caches and neighbours, and that difference would count as the script's.
+    """
     alone = [sum(found.values()) for found in steps["alone"]]
     beside = [cost.wall - packages for cost, packages in zip(whole, alone, strict=True)]
     parts = {
