@@ -47,19 +47,6 @@ def websocket(frozen: Frozen, tunnel: Callable[[int], int]) -> Iterator[Websocke
 
 
 @pytest.fixture(scope="session")
-def early(tunnel: Callable[[int], int]) -> str:
-    """A run that is terminated as soon as its container is there: before its program can have set its handlers."""
-    host, dagster = machine("dagster1"), Dagster(f"http://127.0.0.1:{tunnel(8080)}")
-    run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 300.0}}}})
-    running = f"docker ps -q --filter label=dagster/run_id={run_id}"
-    until(lambda: host.check_output(running), 60, "the run's container is up", every=0.1)
-    assert dagster.status(run_id) in ("STARTING", "QUEUED"), "it has started: the test would prove nothing"
-    answer = dagster.query("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=run_id)
-    assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess"
-    return run_id
-
-
-@pytest.fixture(scope="session")
 def checked(play: Callable[..., Play]) -> Checked:
     host = machine("dagster1")
     before = identities(host)

@@ -63,16 +63,6 @@ def test_root_of_a_run_is_nobody_on_the_host(dagster: Dagster, host: Any) -> Non
     assert host.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id) == ""
 
 
-def test_run_that_is_terminated_while_starting_ends_at_once(early: str, host: Any) -> None:
-    """A process 1 without handlers would ignore the signal until the engine kills it, stop_timeout (30 s) later.
-
-    That it is CANCELED in the end is asserted in test_run_containers.py.
-    """
-    container = host.check_output("docker ps -aq --filter label=dagster/run_id=%s", early)
-    state = json.loads(host.check_output("docker inspect -f '{{json .State}}' %s", container))
-    assert (state["Running"], state["ExitCode"]) == (False, 143), state
-
-
 def test_failing_run_makes_the_failure_sensor_act(dagster: Dagster) -> None:
     run_id = dagster.launch("failing_job")
     dagster.wait(run_id, "FAILURE")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from deployment import Dagster
+from deployment import Dagster, until
 
 HOST_CONFIG = {
     "Init": True,  # a termination that comes before the run has set its handlers is not lost
@@ -63,6 +63,19 @@ def test_container_of_a_run_is_as_expected(dagster: Dagster, host: Any) -> None:
     assert list(found["NetworkSettings"]["Networks"]) == ["dagster"]
 
 
-def test_run_that_was_terminated_while_starting_is_canceled(dagster: Dagster, early: str) -> None:
-    """Terminated in test_effects.py; run monitoring gives it its end after cancel_timeout_seconds, 180."""
-    dagster.wait(early, "CANCELED", seconds=300)
+def test_run_that_is_terminated_while_starting_ends_at_once(dagster: Dagster, host: Any) -> None:
+    """Before it has set its handlers, a process 1 of its own would go on until the engine kills it."""
+    run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 300.0}}}})
+    running = f"docker ps -q --filter label=dagster/run_id={run_id}"
+    container = until(lambda: host.check_output(running), 60, "the run's container is up", every=0.1)
+    assert dagster.status(run_id) == "STARTING", "it has started: the test would prove nothing"
+    host.check_output("docker stop --time 20 %s", container)
+    state = json.loads(host.check_output("docker inspect -f '{{json .State}}' %s", container))
+    assert state["ExitCode"] == 143, "SIGTERM has not ended it"
+    answer = dagster.query(
+        "mutation($id: String!) { terminateRun(runId: $id, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY)"
+        " { __typename } }",
+        id=run_id,
+    )
+    assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    assert dagster.status(run_id) == "CANCELED"
