@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import socket
 import threading
 import time
@@ -46,20 +47,39 @@ class Request:
 
 
 class Websocket:
-    """An open page that hears nothing: its connection is silent until it is asked for something."""
+    """An open page: nothing but the server's pings, one in 20 s, goes over it until it is asked for something."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), 20)
         self.socket.sendall(OPEN)
         assert self.socket.recv(1000).startswith(b"HTTP/1.1 101 ")
+        self.socket.settimeout(None)
         self.since = time.monotonic()
+        self.heard: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self) -> None:
+        """Answers pings as a browser does. What ends the connection is heard as such."""
+        stream = self.socket.makefile("rb")
+        try:
+            while len(head := stream.read(2)) == 2 and head[0] & 15 != 8:
+                data = stream.read(head[1] & 127)  # no frame of these is longer
+                if head[0] & 15 == 9:
+                    self.send(0x8A, data)
+                else:
+                    self.heard.put(data.decode())
+        except OSError:
+            pass
+        self.heard.put("closed")
+
+    def send(self, kind: int, data: bytes) -> None:
+        """One frame; a client has to mask it."""
+        self.socket.sendall(bytes([kind, 0x80 | len(data), 0, 0, 0, 0]) + data)
 
     def asked(self, message: dict[str, Any]) -> str:
-        """The answer to a message of the client, which has to be masked."""
-        data = json.dumps(message).encode()
-        assert len(data) < 126
-        self.socket.sendall(bytes([0x81, 0x80 | len(data), 0, 0, 0, 0]) + data)
-        return self.socket.recv(1000).decode(errors="replace")
+        """The answer to a message."""
+        self.send(0x81, json.dumps(message).encode())
+        return self.heard.get(timeout=20)
 
 
 @dataclass

@@ -38,8 +38,9 @@ def test_request_of_a_user_waits_as_long_as_it_takes(frozen: Frozen) -> None:
 
 
 def test_silent_websocket_stays_open(websocket: Websocket) -> None:
-    """It was opened in test_edge.py, and nothing has gone over it since."""
+    """It was opened in test_edge.py, and nothing but the server's pings has gone over it since."""
     time.sleep(max(0, websocket.since + SILENCE - time.monotonic()))
+    assert websocket.heard.empty(), websocket.heard.get()
     assert "connection_ack" in websocket.asked({"type": "connection_init", "payload": {}})
 
 
