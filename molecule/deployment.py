@@ -114,13 +114,19 @@ class Dagster:
         data: dict[str, Any] = answer["data"]
         return data
 
-    def healthy(self, newer_than: float = 0) -> bool:
-        """Whether each daemon that is needed says so by a heartbeat, written after a time (seconds since 1970)."""
+    def heartbeats(self) -> dict[str, tuple[bool, float]]:
+        """Of each daemon that is needed: whether Dagster calls it healthy, and its last heartbeat (since 1970)."""
         daemons = self.query(
-            "{ instance { daemonHealth { allDaemonStatuses { required healthy lastHeartbeatTime } } } }"
+            "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy lastHeartbeatTime } } } }"
         )["instance"]["daemonHealth"]["allDaemonStatuses"]
-        needed = [one for one in daemons if one["required"]]
-        return bool(needed) and all(one["healthy"] and one["lastHeartbeatTime"] >= newer_than for one in needed)
+        return {
+            one["daemonType"]: (one["healthy"], one["lastHeartbeatTime"] or 0) for one in daemons if one["required"]
+        }
+
+    def healthy(self, newer_than: float = 0) -> bool:
+        """Whether each daemon is healthy by a heartbeat that it wrote after a time (seconds since 1970)."""
+        found = self.heartbeats().values()
+        return bool(found) and all(healthy and beat >= newer_than for healthy, beat in found)
 
     def launch(self, job: str, location: str = "pipeline", config: dict[str, Any] | None = None) -> str:
         """Launches a job; its run id."""
