@@ -20,6 +20,14 @@ def frozen(tunnel: Callable[[int], int]) -> Frozen:
     """
     host, url = machine("dagster1"), f"http://127.0.0.1:{tunnel(8080)}"
     until(lambda: host.run("systemctl is-active %s", UNIT).rc == 0, 60, "the replica is up")
+    # Soon after a sign of life, which comes each 30 s: what hangs then hangs for longer than SILENCE.
+    age = "echo $(cut -d. -f1 /proc/uptime) $(systemctl show -p WatchdogTimestampMonotonic --value %s)"
+
+    def fresh() -> bool:
+        now, last = host.check_output(age, UNIT).split()
+        return int(now) - int(last) / 1e6 < 15
+
+    until(fresh, 60, "the replica has just said that it lives")
     pid = host.check_output("systemctl show -p MainPID --value %s", UNIT)
     send(host, "STOP", pid, UNIT)
     since = time.monotonic()
