@@ -50,7 +50,7 @@ class Websocket:
     """An open page: nothing but the server's pings, one in 20 s, goes over it until it is asked for something."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), 20)
+        self.socket = socket.create_connection(("127.0.0.1", port), 3)
         self.socket.sendall(OPEN)
         assert self.socket.recv(1000).startswith(b"HTTP/1.1 101 ")
         self.socket.settimeout(None)

@@ -7,7 +7,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 
 import pytest
-from deployment import Dagster, Play, identities, machine, send, until
+from deployment import Play, identities, machine, send, until
 from restarts import Checked
 from silence import UNIT, Frozen, Request, Websocket
 
@@ -48,8 +48,8 @@ def frozen(tunnel: Callable[[int], int]) -> Frozen:
 def websocket(frozen: Frozen, tunnel: Callable[[int], int]) -> Iterator[Websocket]:
     """A websocket to the replica that is not frozen, opened as early as that."""
     assert frozen.pid
-    until(lambda: Dagster(f"http://127.0.0.1:{tunnel(8080)}").get("/server_info")[0] == 200, 30, "the other one serves")
-    opened = Websocket(tunnel(8080))
+    # For a second HAProxy may still send it to the frozen one.
+    opened: Websocket = until(lambda: Websocket(tunnel(8080)), 40, "the other replica opens a websocket")
     yield opened
     opened.socket.close()
 
