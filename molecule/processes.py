@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 
-def one_process(pid: str) -> str:
-    """A PID that names one process of a unit. A unit that is down has PID 0, which kill takes for its own group."""
-    assert pid.isdigit(), f"{pid!r} is no PID, so nothing runs that could be signalled"
-    assert int(pid) > 1, f"{pid} is no process of a unit, so nothing runs that could be signalled"
-    return pid
+def one_process(pid: str, what: str = "it") -> str:
+    """A PID that may be sent a signal: 0, which a unit that is down has, would be the sender's own group, and 1 the host."""
+    found = pid.strip()
+    assert found.isdigit() and int(found) > 1 and not found.startswith("0"), (
+        f"{what} has no process of its own ({pid!r}), so nothing runs that could be signalled"
+    )
+    return found
 
 
-def send(host: Any, signal: str, pid: str) -> None:
-    """Sends a signal to one process of a host: send(host, "STOP", pid)."""
-    host.check_output(f"kill -{signal} {one_process(pid)}")
+def send(host: Any, signal: str, pid: str, what: str = "it") -> None:
+    """Sends a signal to one process of a host: send(host, "STOP", pid, "the daemon")."""
+    host.check_output(f"kill -{signal} {one_process(pid, what)}")
 
 
 def alive(host: Any, pid: str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from deployment import pid_of, until
+from deployment import until
+from processes import one_process
 
 # What roles/instance says for all units called dagster-*, and what systemd makes of it.
 PROPERTIES = {
@@ -193,4 +194,4 @@ def attempts_as_a_unit(host: Any, state: str) -> dict[str, list[str]]:
 
 def main_pid(host: Any, unit: str) -> str:
     """The main process of a unit that runs."""
-    return pid_of(host.check_output("systemctl show -p MainPID --value %s", unit), unit)
+    return one_process(host.check_output("systemctl show -p MainPID --value %s", unit), unit)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from accounts import account, used
 from clock import Clock
-from cpu import used
 from deployment import NAME, Dagster, machine
 from figures import record
 from load import cost_of_replicas
@@ -82,15 +82,18 @@ class Deployment:
         hosts = yaml.safe_load((self.reached / "hosts.yml").read_text(encoding="utf-8"))["all"]["hosts"]
         return {str(name): str(hosts[name]["ansible_host"]) for name in sorted(hosts)}
 
-    def accounts(self) -> dict[str, str]:
+    def accounts(self) -> dict[str, Path]:
         """The kernel's file that counts each host's CPU time."""
         inspect = ["docker", "inspect", "-f", "{{.Id}}"]
-        return {host: account(run([*inspect, f"rig-{self.name}-{host}"]).strip()) for host in self.addresses()}
+        try:
+            return {host: account(run([*inspect, f"rig-{self.name}-{host}"]).strip()) for host in self.addresses()}
+        except LookupError as error:
+            raise BenchError(str(error)) from error
 
     def play(self, extra: dict[str, Any] | None = None, *, unchanged: bool = False) -> list[Step]:
         """site.yml, task by task, less what the hosts do anyway."""
         path = CACHE / f"{self.name}.cpu.json"
-        env = {"BENCH_CPU": str(path), "BENCH_CPU_ACCOUNTS": json.dumps(self.accounts())}
+        env = {"BENCH_CPU": str(path), "BENCH_CPU_ACCOUNTS": json.dumps(self.accounts(), default=str)}
         output = self.ansible(SITE, extra, env={**env, "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins")})
         if unchanged and (tasks := changed(output)):
             raise BenchError(f"site.yml changed something although there was nothing to do: {'; '.join(tasks)}")
@@ -104,15 +107,6 @@ class Deployment:
         before = {host: used(path) for host, path in accounts.items()}
         time.sleep(seconds)
         self.idle = {host: (used(path) - before[host]) / seconds for host, path in accounts.items()}
-
-
-def account(container: str) -> str:
-    """The file of a container's control group that counts CPU time."""
-    root = Path("/sys/fs/cgroup")
-    for pattern in (f"cpuacct/**/*{container}*/cpuacct.usage", f"**/*{container}*/cpu.stat"):
-        if found := next(iter(sorted(root.glob(pattern), key=lambda path: len(path.parts))), None):
-            return str(found)
-    raise BenchError(f"no control group of container {container} below {root}")
 
 
 # --- what a play cost -------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
-from cpu import cpu_seconds
+from accounts import cpu_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "bench"

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+from accounts import account, used
 from steps import MARK, ROOT
 
 GRACE = 10.0  # seconds that a process has for its own end
@@ -59,7 +59,7 @@ class HostTime:
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
-        self._last: dict[Path, float] = {}
+        self._last: dict[str, float] = {}
         self._next = 0.0
 
     def look(self) -> None:
@@ -75,26 +75,12 @@ class HostTime:
             return
         for line in done.stdout.splitlines():
             container, rig = line.split()
-            if path := account(container):
-                now = cpu_seconds(path.read_text(encoding="utf-8"))
-                self.spent[rig] = self.spent.get(rig, 0.0) + now - self._last.get(path, 0.0)
-                self._last[path] = now
-
-
-def account(container: str) -> Path | None:
-    """The file of a container's control group that counts CPU time, whoever manages the groups, in either version."""
-    root = Path("/sys/fs/cgroup")
-    for group in (f"docker/{container}", f"system.slice/docker-{container}.scope"):
-        for path in (root / "cpuacct" / group / "cpuacct.usage", root / group / "cpu.stat"):
-            if path.exists():
-                return path
-    return None
-
-
-def cpu_seconds(text: str) -> float:
-    """CPU seconds that the kernel's account of a control group says, of either version."""
-    found = re.search(r"usage_usec (\d+)", text)
-    return int(found.group(1)) / 1e6 if found else int(text) / 1e9
+            try:
+                now = used(account(container))
+            except (LookupError, OSError):  # it has gone just now
+                continue
+            self.spent[rig] = self.spent.get(rig, 0.0) + now - self._last.get(container, 0.0)
+            self._last[container] = now
 
 
 def machine_seconds() -> float:

@@ -7,7 +7,8 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 
 import pytest
-from deployment import Play, identities, machine, send, until
+from deployment import Play, identities, machine, until
+from processes import send
 from restarts import Checked
 from silence import UNIT, Frozen, Request, Websocket
 

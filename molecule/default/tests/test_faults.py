@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from deployment import Dagster, Play, pid_of, send, until
+from deployment import Dagster, Play, until
+from processes import one_process, send
 from silence import SILENCE, UNIT, Frozen, Websocket
 
 from ansible_collections.dataops.dagster.plugins.module_utils._instance_info import DEFAULT_MAX_HEARTBEAT_AGE
@@ -28,7 +29,7 @@ def test_frozen_replica_is_restarted_by_the_watchdog(frozen: Frozen, host: Any) 
         "a new replica runs",
         every=2,
     )
-    pid_of(host.check_output("systemctl show -p MainPID --value %s", UNIT), UNIT)
+    one_process(host.check_output("systemctl show -p MainPID --value %s", UNIT), UNIT)
 
 
 def test_request_of_a_user_waits_as_long_as_it_takes(frozen: Frozen) -> None:
@@ -90,7 +91,7 @@ def test_frozen_daemon_fails_the_health_gate(play: Callable[..., Play], dagster:
         failed = until(lambda: (result := play("health.yml", ok=False)).rc and result, 60, "health.yml fails", every=2)
         took = time.monotonic() - since
     finally:
-        host.run("kill -CONT %s", pid_of(pid))  # gone when its guard was first
+        host.run("kill -CONT %s", one_process(pid))  # gone when its guard was first
     assert "heartbeat" in failed.output
     assert "The deployment is not healthy" in failed.output
     assert "dagster-daemon" in failed.output, "the culprit's last lines are missing"
@@ -101,7 +102,7 @@ def test_frozen_daemon_fails_the_health_gate(play: Callable[..., Play], dagster:
 
 @pytest.mark.alone
 def test_frozen_guard_takes_its_daemon_along(dagster: Dagster, host: Any) -> None:
-    pid = pid_of(daemon(host), "the daemon")
+    pid = one_process(daemon(host), "the daemon")
     host.check_output("systemctl kill --kill-whom=main -s STOP dagster-daemon")
     assert host.run("kill -0 %s", pid).rc == 0, "at first the daemon goes on"
     until(lambda: host.run("kill -0 %s", pid).rc != 0, 7, "systemd kills both", every=0.2)
@@ -134,14 +135,18 @@ def healthy(dagster: Dagster, host: Any) -> None:
     """Waits until each daemon has a heartbeat that is newer than the start of the process that runs now."""
     pid = until(lambda: daemon(host), 60, "the guard runs a daemon", every=0.5)
     age = "ps -o etimes= -p %s"
-    until(lambda: dagster.healthy(time.time() - float(host.check_output(age, pid_of(pid)))), 120, "it is healthy again")
+    until(
+        lambda: dagster.healthy(time.time() - float(host.check_output(age, one_process(pid)))),
+        120,
+        "it is healthy again",
+    )
 
 
 @pytest.mark.alone
 def test_killed_daemon_comes_back(dagster: Dagster, host: Any) -> None:
     """The guard alone, then the daemon alone."""
     guard = "systemctl show -p MainPID --value dagster-daemon"
-    before, pid = host.check_output(guard), pid_of(daemon(host), "the daemon")
+    before, pid = host.check_output(guard), one_process(daemon(host), "the daemon")
     send(host, "KILL", before, "the guard")
     until(lambda: host.run("kill -0 %s", pid).rc != 0, 1, "the daemon dies with its guard", every=0.1)
     until(lambda: daemon(host) not in ("", pid), 5, "systemd starts both again", every=0.2)

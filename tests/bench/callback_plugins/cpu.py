@@ -8,24 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import time
 from pathlib import Path
 from typing import Any
 
+from accounts import used
 from ansible.plugins.callback import CallbackBase
-
-
-def cpu_seconds(text: str) -> float:
-    """CPU seconds that the kernel's account of a control group says, of either version."""
-    found = re.search(r"usage_usec (\d+)", text)
-    return int(found.group(1)) / 1e6 if found else int(text) / 1e9
-
-
-def used(account: str) -> float:
-    """CPU seconds of the control group with this account."""
-    return cpu_seconds(Path(account).read_text(encoding="utf-8"))
 
 
 def own() -> float:
@@ -45,7 +34,8 @@ class CallbackModule(CallbackBase):
     def __init__(self) -> None:
         """Begins with what comes before the first task."""
         super().__init__()
-        self.accounts: dict[str, str] = json.loads(os.environ.get("BENCH_CPU_ACCOUNTS", "{}"))
+        accounts: dict[str, str] = json.loads(os.environ.get("BENCH_CPU_ACCOUNTS", "{}"))
+        self.accounts = {name: Path(path) for name, path in accounts.items()}
         self.rows: list[dict[str, Any]] = []
         self.play = ""
         self.row: dict[str, Any] = {"play": "", "role": "", "task": "start of ansible-playbook", "hosts": []}

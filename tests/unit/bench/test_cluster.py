@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cpu
 import pytest
-from cluster import Step, account, chain, cost, same_roles
-from measure import BenchError
+from accounts import account, used
+from cluster import Step, chain, cost, same_roles
 
 
 def step(task: str, role: str = "", play: str = "Play", controller: float = 0, **hosts: float) -> Step:
@@ -47,11 +47,11 @@ def test_chain_leaves_out_what_others_do_meanwhile() -> None:
 @pytest.mark.parametrize("text", ["2500000000\n", "usage_usec 2500000\nuser_usec 1\n"])
 def test_both_versions_of_control_groups(tmp_path: Path, text: str) -> None:
     (tmp_path / "account").write_text(text)
-    assert cpu.used(str(tmp_path / "account")) == pytest.approx(2.5)
+    assert used(tmp_path / "account") == pytest.approx(2.5)
 
 
 def test_account_of_a_container_that_is_not_there() -> None:
-    with pytest.raises(BenchError, match="no control group of container nobody"):
+    with pytest.raises(LookupError, match="no control group of container nobody"):
         account("nobody")
 
 

@@ -6,18 +6,6 @@ import listeners
 import pytest
 import restarts
 import secrets_on_host
-from deployment import pid_of
-
-
-@pytest.mark.parametrize("text", ["", "0", "1", "-1", "12 13", "x", "01"])
-def test_no_signal_goes_to_nobody_or_to_everybody(text: str) -> None:
-    with pytest.raises(AssertionError, match="the daemon has no process of its own"):
-        pid_of(text, "the daemon")
-
-
-@pytest.mark.parametrize("text", ["2", "10", "4711\n"])
-def test_process_of_its_own(text: str) -> None:
-    assert pid_of(text) == text.strip()
 
 
 def test_ports_that_any_start_changes_are_not_compared() -> None:

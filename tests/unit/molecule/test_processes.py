@@ -24,7 +24,7 @@ class Host:
         return ""
 
 
-@pytest.mark.parametrize("pid", ["", "0", "00", "1", "01", "-1", "-7", "7 8", "x", "\n"])
+@pytest.mark.parametrize("pid", ["", "0", "00", "1", "01", "-1", "-7", "7 8", "12 13", "x", "\n"])
 def test_not_one_process(pid: str) -> None:
     """kill 0 is the shell's own group, kill -1 is everything, and 1 is the host's init."""
     host = Host()
@@ -42,3 +42,13 @@ def test_one_process() -> None:
     host.rc = 1
     assert not processes.alive(host, "4711")
     assert host.commands == ["kill -STOP 4711", "kill -0 4711", "kill -0 4711"]
+
+
+def test_the_message_says_whose_it_would_have_been() -> None:
+    with pytest.raises(AssertionError, match="the daemon has no process of its own"):
+        processes.one_process("0", "the daemon")
+
+
+@pytest.mark.parametrize("text", ["2", "10", "4711\n"])
+def test_process_of_its_own(text: str) -> None:
+    assert processes.one_process(text) == text.strip()
