@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
 def one_process(pid: str, what: str = "it") -> str:
-    """A PID that may be sent a signal: 0, which a unit that is down has, would be the sender's own group, and 1 the host."""
+    """A PID that may be sent a signal. A unit that is down has 0, which kill takes for its own group; 1 is the host."""
     found = pid.strip()
-    assert found.isdigit() and int(found) > 1 and not found.startswith("0"), (
+    assert re.fullmatch(r"[1-9]\d+|[2-9]", found), (
         f"{what} has no process of its own ({pid!r}), so nothing runs that could be signalled"
     )
     return found
