@@ -380,6 +380,7 @@ def test_switchover(play: Callable[..., Play], leader: Controller, standby: Cont
     assert "db is not in group dagster_daemon" in refused.output
 
 
+@pytest.mark.usefixtures("frozen_replica")  # waits beside this, and is judged in test_load.py
 def test_frozen_daemon(leader: Controller, standby: Controller, overlap: Watch) -> None:
     old, seconds = leader.daemon, leader.timings["heartbeat"] + 30
     since = time.monotonic()

@@ -13,14 +13,16 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 from deployment import Dagster, machine, until
 from figures import record
+from frozen import FOR_ALL, OUT, START, WATCHDOG, FrozenReplica
 from load import GETS, POSTS, Ask, Load, deviation
 from processes import alive, one_process, send
-from replicas import Edge, Replica, in_rotation, leaves, requests, returns
+from replicas import Edge, Replica, requests, returns
 
 pytestmark = pytest.mark.alone
 
@@ -30,38 +32,15 @@ ROUNDS = int(os.environ.get("LOAD_ROUNDS", "2"))
 PAGES = 4
 LONG = 600.0  # seconds that a load may take on a busy machine
 
-# HAProxy asks /server_info every 10 s, again 5 s after a failure, waits 3 s for an answer, and takes a replica out at
-# the second failure. The rest is for the look at it.
-OUT = 10 + 3 + 5 + 3 + 2
-# systemd's watchdog, fed by a probe each 30 s, kills 90 s after the last answer, and RestartSec=2 comes after it.
-WATCHDOG = 90 + 5
-START = 30.0  # seconds that a replica may take to its first answer on a busy machine
 BACK = 5.0  # seconds that an open page may be cut off
 EQUAL = 10.0  # percent that a replica's part of the requests may be away from an equal one
 
 
-@pytest.fixture(scope="module")
-def edges(connections: dict[str, dict[str, str]]) -> list[Edge]:
-    return [Edge(name, connections[name]["ansible_host"]) for name in ("edge1", "edge2")]
-
-
-@pytest.fixture(scope="module")
-def replicas(edges: list[Edge]) -> list[Replica]:
-    """In the order in which a play restarts them."""
-    found = [replica for edge in edges for replica in edge.replicas()]
-    assert {replica.edge.name for replica in found} == {edge.name for edge in edges}
-    return found
-
-
-@pytest.fixture(scope="module")
-def urls(edges: list[Edge]) -> list[str]:
-    return [f"http://{edge.address}:8080" for edge in edges]
-
-
 @pytest.fixture(autouse=True)
-def everything_serves(edges: list[Edge], replicas: list[Replica]) -> None:
+def everything_serves(request: pytest.FixtureRequest, edges: list[Edge], replicas: list[Replica]) -> None:
     """No test starts with what the one before has left."""
-    returns(edges, replicas)
+    if "frozen_replica" not in request.fixturenames:
+        returns(edges, replicas)
 
 
 @contextlib.contextmanager
@@ -296,30 +275,14 @@ def test_launches_while_a_replica_is_killed(
     assert made - len(answered) <= len(running.failures), running.summary()
 
 
-def test_frozen_replica(urls: list[str], edges: list[Edge], replicas: list[Replica]) -> None:
-    victim = replicas[-1]
-    pid, name = one_process(victim.pid), "SIGSTOP of a replica"
-    assert all(in_rotation(edges, victim))
-    send(victim.edge.host, "STOP", pid)
-    since = time.monotonic()
-    try:
-        out = leaves(edges, victim, OUT + 10)
-        record(f"{name}: out of rotation", out, "s", OUT)
-        # The control: it is still frozen, so whoever answers now is another one.
-        assert victim.edge(f"ps -o stat= -p {pid}").strip().startswith("T")
-        with Load(urls, limit=500) as running:
-            running.wait(500, LONG)
-        record(f"{name}: failed requests while it is out", len(running.failures), bound=0, of=running.requests)
-        until(lambda: victim.pid not in ("0", pid), WATCHDOG + 30, "systemd starts it again", every=0.5)
-        restarted = time.monotonic() - since
-        record(f"{name}: a new process", restarted, "s", WATCHDOG)
-        until(lambda: victim.ready, START + 30, "it answers", every=0.2)
-        answers = time.monotonic() - since
-        record(f"{name}: the new process answers", answers, "s", WATCHDOG + START)
-    finally:
-        victim.edge.host.run(f"kill -CONT {pid}")
-    record(f"{name}: back in rotation after that", returns(edges, [victim]), "s")
-    assert not running.failures, running.summary()
-    assert out <= OUT
-    assert restarted <= WATCHDOG
-    assert answers <= WATCHDOG + START
+def test_frozen_replica(frozen_replica: Future[FrozenReplica]) -> None:
+    found, name = frozen_replica.result(FOR_ALL), "SIGSTOP of a replica"
+    record(f"{name}: out of rotation", found.out, "s", OUT)
+    record(f"{name}: failed requests while it is out", len(found.load.failures), bound=0, of=found.load.requests)
+    record(f"{name}: a new process", found.restarted, "s", WATCHDOG)
+    record(f"{name}: the new process answers", found.answers, "s", WATCHDOG + START)
+    record(f"{name}: back in rotation after that", found.back, "s")
+    assert not found.load.failures, found.load.summary()
+    assert found.out <= OUT
+    assert found.restarted <= WATCHDOG
+    assert found.answers <= WATCHDOG + START
