@@ -8,9 +8,9 @@ import re
 import time
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
 from ansible.vars.hostvars import HostVars
 
@@ -29,9 +29,9 @@ def specs() -> dict[str, dict[str, Any]]:
     roles = os.path.join(COLLECTION, "roles")
     for role in sorted(os.listdir(roles)):
         with open(os.path.join(roles, role, "meta", "argument_specs.yml"), encoding="utf-8") as stream:
-            found[role] = yaml.safe_load(stream)["argument_specs"]["main"]["options"]
+            found[role] = yaml_load(stream)["argument_specs"]["main"]["options"]
     with open(os.path.join(COLLECTION, "playbooks", "argument_specs.yml"), encoding="utf-8") as stream:
-        found["playbooks"] = yaml.safe_load(stream)["argument_specs"]["main"]["options"]
+        found["playbooks"] = yaml_load(stream)["argument_specs"]["main"]["options"]
     return found
 
 
