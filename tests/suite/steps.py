@@ -74,19 +74,25 @@ def scenario(name: str, *, alone: bool = False) -> list[Step]:
 
 
 def suite(*, full: bool) -> list[Step]:
-    """In the order in which they start where nothing else decides: what others wait for comes first."""
+    """In the order in which they start where nothing else decides.
+
+    What others wait for comes first. Deployed hosts take CPU time as long as they are up, so the large scenarios come late.
+    What is short comes after them: it fills what they leave.
+    """
     pytest, rig, bench = ("pytest", "-q"), "tests/rig/rig", "tests/bench/run"
+    default, cluster = scenario("default", alone=True), scenario("cluster", alone=True)
     steps = [
         Step("packages", (rig, "packages"), 600),
         Step("images", (rig, "images"), 900, ["packages"]),
         Step("venvs", (rig, "venvs"), 600),
         Step("lint", ("tests/lint.sh",), 400, ["packages"]),
         Step("unit", (*pytest, "tests/unit"), 900, ["packages", "venvs"]),
-        *scenario("cluster", alone=True),
-        *scenario("default", alone=True),
         *scenario("alternative"),
         *scenario("runner"),
         Step("sanity", ("tests/sanity.sh",), 600, ["packages"]),
+        *cluster[:1],
+        *default,
+        *cluster[1:],
         Step("containers", (*pytest, "tests/integration/test_code_containers.py"), 900, ["images"]),
         Step("importer", ("tests/importer.sh",), 300),
         Step("plants", ("tests/plants/run", "--no-host"), 900, ["packages", "venvs"]),
