@@ -48,7 +48,7 @@ class Result:
             text = log(self.step).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return ""
-        lines = re.findall(r"^(?:=+ )?(\d+ (?:passed|failed|of \d+ red)[^=\n]*?)(?: =+)?$", text, re.MULTILINE)
+        lines = re.findall(r"\b(\d+ (?:passed|failed|of \d+ red)\b[^=\n(]*)", text)
         return lines[-1].strip() if lines else ""
 
     @property
@@ -119,7 +119,9 @@ class Suite:
             self._done(Result(step, "not run"))
 
     def _start(self, step: Step) -> None:
-        environment = {**os.environ, **step.env, MARK: f"{ROOT}:{step.name}"}
+        # molecule and its tools would wrap their lines for a terminal of 80 columns, in colours.
+        plain = {"COLUMNS": "160", "NO_COLOR": "1"}
+        environment = {**os.environ, **plain, **step.env, MARK: f"{ROOT}:{step.name}"}
         with log(step).open("wb") as stream:
             process = subprocess.Popen(
                 step.argv,

@@ -79,7 +79,9 @@ class HostTime:
                 now = used(account(container))
             except (LookupError, OSError):  # it has gone just now
                 continue
-            self.spent[rig] = self.spent.get(rig, 0.0) + now - self._last.get(container, 0.0)
+            before = self._last.get(container, 0.0)
+            # Less than before: the host was rebooted, and its account began anew.
+            self.spent[rig] = self.spent.get(rig, 0.0) + (now - before if now >= before else now)
             self._last[container] = now
 
 

@@ -76,7 +76,7 @@ def scenario(name: str, *, alone: bool = False) -> list[Step]:
 def suite(*, full: bool) -> list[Step]:
     """In the order in which they start where nothing else decides.
 
-    What others wait for comes first. Deployed hosts take CPU time as long as they are up, so the large scenarios come late.
+    What others wait for comes first. Hosts take CPU time as long as they are up, so the large scenarios come late.
     What is short comes after them: it fills what they leave.
     """
     pytest, rig, bench = ("pytest", "-q"), "tests/rig/rig", "tests/bench/run"

@@ -82,7 +82,7 @@ def test_the_next_suite_ends_what_a_killed_one_has_left(folder: Path) -> None:
 
 def test_report(folder: Path) -> None:
     (folder / "tests.log").unlink(missing_ok=True)
-    run = Suite([Step("tests", ("bash", "-c", "echo '=== 3 passed, 1 skipped in 2.1s ==='"), 9)])
+    run = Suite([Step("tests", ("bash", "-c", "echo '  | ==== 3 passed, 1 skipped in 2.1s (0:00:02) ===='"), 9)])
     assert run.run()
     table = run.report()
     assert "3 passed, 1 skipped in 2.1s" in table

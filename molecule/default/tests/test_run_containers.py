@@ -38,6 +38,7 @@ ENVIRONMENT = {
     "DAGSTER_POSTGRES_USER": "dagster_run",
     "PGPASSFILE": "/run/dagster/pgpass",
     "HOME": "/tmp",
+    "DAGSTER_RUN_JOB_NAME": "orders_report",  # from the launcher
 }
 IMAGE_NAMES = {"PATH", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONUNBUFFERED"}
 LABELS = {"dagster/run_id", "dagster/job_name", "dataops.dagster.image"}
