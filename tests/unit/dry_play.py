@@ -94,7 +94,8 @@ def compiled(environment: jinja2.Environment, source: Any, *arguments: Any, **mo
 @functools.cache
 def copied() -> dict[str, str]:
     """The files that roles copy as they are, by their text without the space around it."""
-    paths = [path for path in ROOT.glob("roles/*/files/**/*") if path.is_file()]
+    # Tests that import a program of a role leave its compiled form beside it.
+    paths = [path for path in ROOT.glob("roles/*/files/**/*") if path.is_file() and path.suffix != ".pyc"]
     return {path.read_text(encoding="utf-8").strip(): f"as {path.relative_to(ROOT)}" for path in paths}
 
 
