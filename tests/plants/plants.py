@@ -484,7 +484,8 @@ def with_hosts(scenario: Scenario, plants: list[Plant], report: Report) -> None:
     options = {"arguments": scenario.verifier(copy.folder), "environment": scenario.environment(copy.folder)}
     tests = sorted({plant.test for plant in plants})
     bad = controls(tests, copy, LIMIT[True], report, **options)
-    for plant in plants:
+    # What is not deployed comes first, while the hosts have no plant.
+    for plant in sorted(plants, key=lambda plant: plant.apply != "none"):
         started = time.monotonic()
         with copy.planted(plant) as does_not_apply:
             problem = does_not_apply or bad[plant.test] or on_hosts(plant, scenario, copy, log, report, options)

@@ -13,6 +13,7 @@ are in .cache/logs. The table at the end says where the time went: wall clock, C
 from __future__ import annotations
 
 import argparse
+import fcntl
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,14 +24,21 @@ from steps import chosen, suite
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when every step passed, 1 when one did not."""
+    """0 when every step passed, 1 when one did not, 2 when nothing could be run."""
     parser = argparse.ArgumentParser(description="The whole suite, or some of its steps.")
     parser.add_argument("--full", action="store_true", help="all rounds, every Dagster minor, host plants, bench")
     parser.add_argument("steps", nargs="*", metavar="STEP", help="only these, and what they need")
     options = parser.parse_args(arguments)
     steps = chosen(suite(full=options.full), options.steps)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(143))
     LOGS.mkdir(parents=True, exist_ok=True)
+    lock = (LOGS / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("another suite runs in this checkout; wait for its end", file=sys.stderr)
+        return 2
     if left := end():
         print(f"ended {left} processes that a suite of this checkout had left")
     for step in steps:

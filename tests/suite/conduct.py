@@ -12,11 +12,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from machine import HostTime, end, machine_seconds
+from machine import HostTime, end, machine_seconds, remove_hosts
 from steps import MARK, ROOT, Step
 
 LOGS = ROOT / ".cache/logs"
-CORES = os.cpu_count() or 2
+CORES = len(os.sched_getaffinity(0))
+# A scenario takes up to 4 GB.
+WIDTH = min(CORES, max(2, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (4 * 2**30)))
 SHOWN = 100  # lines of the log of a step that failed
 
 
@@ -78,10 +80,17 @@ def next_step(waiting: Sequence[Step], running: Sequence[Step], passed: set[str]
     return ready[0] if ready and not running else None
 
 
+def stop(step: Step) -> None:
+    """Ends all that a step has started."""
+    end(step.name)
+    if step.rig:
+        remove_hosts(step.rig)
+
+
 class Suite:
     """Runs steps and keeps how they ended."""
 
-    def __init__(self, steps: Sequence[Step], width: int = CORES) -> None:
+    def __init__(self, steps: Sequence[Step], width: int = WIDTH) -> None:
         self.waiting = list(steps)
         self.width = width
         self.running: list[Running] = []
@@ -104,7 +113,7 @@ class Suite:
                 time.sleep(0.2)
         finally:
             for one in self.running:
-                end(one.step.name)
+                stop(one.step)
         return all(result.outcome == "passed" for result in self.results)
 
     @property
@@ -137,11 +146,11 @@ class Suite:
     def _collect(self) -> None:
         for one in list(self.running):
             pid, status, usage = os.wait4(one.process.pid, os.WNOHANG)
-            late = time.monotonic() - one.since > one.step.limit
+            late = not pid and time.monotonic() - one.since > one.step.limit
             if not pid and not late:
                 continue
-            if not pid:
-                end(one.step.name)
+            if late:
+                stop(one.step)
                 _pid, status, usage = os.wait4(one.process.pid, 0)
             one.process.returncode = os.waitstatus_to_exitcode(status)
             self.running.remove(one)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -33,15 +34,22 @@ def end(step: str = "") -> int:
     """Ends the processes of a step, or of every step of this checkout; how many there were."""
     found = marked(step)
     for sent, seconds in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 5.0)):
-        for pid in marked(step):
-            try:
-                os.kill(pid, sent)
-            except ProcessLookupError:
-                continue
-        until = time.monotonic() + seconds
-        while any(alive(pid) for pid in marked(step)) and time.monotonic() < until:
+        until, asked = time.monotonic() + seconds, set[int]()
+        while (left := [pid for pid in marked(step) if alive(pid)]) and time.monotonic() < until:
+            for pid in set(left) - asked:  # also those that were started meanwhile
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, sent)
+            asked |= set(left)
             time.sleep(0.1)
     return len(found)
+
+
+def remove_hosts(rig: str) -> None:
+    """Removes the hosts of a set: those of a step that was ended would take time from the steps after it."""
+    listed = ["docker", "ps", "-aq", "--filter", f"label=dataops.dagster.rig={rig}"]
+    found = subprocess.run(listed, capture_output=True, text=True, check=False, timeout=60).stdout.split()
+    if found:
+        subprocess.run(["docker", "rm", "-fv", *found], capture_output=True, check=False, timeout=300)
 
 
 def alive(pid: int) -> bool:
@@ -70,11 +78,11 @@ class HostTime:
         listed = ["docker", "ps", "--no-trunc", "--filter", "label=dataops.dagster.rig"]
         listed += ["--format", '{{.ID}} {{.Label "dataops.dagster.rig"}}']
         try:
-            done = subprocess.run(listed, capture_output=True, text=True, check=False, timeout=30)
+            done = subprocess.run(listed, capture_output=True, text=True, check=False, timeout=5)
         except (OSError, subprocess.TimeoutExpired):  # no engine yet, or a busy one
             return
         for line in done.stdout.splitlines():
-            container, rig = line.split()
+            container, _space, rig = line.partition(" ")
             try:
                 now = used(account(container))
             except (LookupError, OSError):  # it has gone just now

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-# Every process of a step has this in its environment: `<checkout>:<step>`. A step is ended whole by it, also one that a
-# killed suite has left: processes may leave their group.
+# Every process of a step has this in its environment: `<checkout>:<step>`. The mark finds all processes of a step, also
+# those that left its group or that a killed suite left behind.
 MARK = "DAGSTER_SUITE_STEP"
 # What `make test-full` does more of.
 FULL = {
@@ -61,9 +61,10 @@ def scenario(name: str, *, alone: bool = False) -> list[Step]:
     def molecule(verbs: Sequence[str]) -> str:
         return " && ".join(f"molecule {verb} -s {name}" for verb in verbs)
 
-    # The hosts go with the last part, whether its tests pass or not.
-    last = f"{molecule(['verify'])}; result=$?; {molecule(after)}; exit $result"
-    deploy = part("deploy", 1200, molecule(before), "images")
+    # The hosts go with the last part, whether its tests pass or not, and with a deployment that fails.
+    gone = molecule(after)
+    last = f"{molecule(['verify'])}; result=$?; {gone} || result=1; exit $result"
+    deploy = part("deploy", 1200, f"{molecule(before)} || {{ {gone}; exit 1; }}", "images")
     if not alone:
         return [deploy, part("tests", 1200, last, deploy.name)]
     return [
@@ -100,12 +101,13 @@ def suite(*, full: bool) -> list[Step]:
     ]
     if not full:
         return [*steps, Step("validator", ("tests/validator/run",), 400, ["venvs"])]
+    on_hosts = "tests/plants/run --host default; result=$?; molecule destroy -s default || result=1; exit $result"
     slow = [dataclasses.replace(step, limit=4 * step.limit, env={**FULL, **step.env}) for step in steps]
     return [
         *slow,
         Step("oracle", (rig, "oracle"), 1200, ["venvs"]),
         Step("validator", ("tests/validator/run", "--full"), 3600, ["oracle"]),
-        Step("plants-hosts", ("tests/plants/run", "--hosts"), 3600, ["images", "venvs"], alone=True),
+        Step("plants-hosts", ("bash", "-c", on_hosts), 10800, ["images", "venvs"], alone=True, rig="default"),
         Step("bench", (bench,), 5400, ["images"], alone=True),
         Step("bench-cluster", (bench, "cluster"), 5400, ["images"], alone=True),
     ]

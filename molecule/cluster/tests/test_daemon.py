@@ -14,15 +14,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from typing import Any
 
 import pytest
 from clock import Clock
 from deployment import NAME, Dagster, Play, machine, until
 from figures import record
+from frozen import FOR_ALL, FrozenReplica
 from processes import alive, one_process, send
-
-pytestmark = pytest.mark.alone
 
 ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "5"))
 QUIET = float(os.environ.get("CLUSTER_QUIET", "30"))  # seconds without a fault, on a machine that has no time
@@ -255,6 +255,8 @@ def test_by_hand_it_is_refused(controllers: list[Controller]) -> None:
         assert controller(DAEMONS) == running
 
 
+@pytest.mark.alone
+@pytest.mark.usefixtures("clock")
 def test_started_together(controllers: list[Controller], overlap: Watch) -> None:
     for _round in range(ROUNDS):
         for one in controllers:
@@ -270,6 +272,7 @@ def test_started_together(controllers: list[Controller], overlap: Watch) -> None
         )
 
 
+@pytest.mark.alone
 def test_stop_of_the_leader(leader: Controller, standby: Controller, overlap: Watch) -> None:
     leader(f"systemctl stop {UNIT}")
     took = takes_over(standby, 5, "the standby runs")
@@ -280,6 +283,7 @@ def test_stop_of_the_leader(leader: Controller, standby: Controller, overlap: Wa
 
 
 @pytest.mark.parametrize("victim", ["guard", "daemon"])
+@pytest.mark.alone
 def test_kill(leader: Controller, standby: Controller, overlap: Watch, victim: str) -> None:
     old = leader.daemon
     send(leader.host, "KILL", getattr(leader, victim))
@@ -291,6 +295,7 @@ def test_kill(leader: Controller, standby: Controller, overlap: Watch, victim: s
     assert not standby.active
 
 
+@pytest.mark.alone
 def test_frozen_guard(leader: Controller, standby: Controller, overlap: Watch) -> None:
     old = leader.daemon
     send(leader.host, "STOP", leader.guard)
@@ -305,6 +310,7 @@ def test_frozen_guard(leader: Controller, standby: Controller, overlap: Watch) -
     assert overlap.most == 1
 
 
+@pytest.mark.alone
 def test_network_cut(leader: Controller, standby: Controller, overlap: Watch) -> None:
     timings, before = leader.timings, epoch(leader)
     assert leader.host.run(DAEMONS).stdout.strip() == "1", "the control: there is one to end"
@@ -328,6 +334,7 @@ def test_network_cut(leader: Controller, standby: Controller, overlap: Watch) ->
     assert overlap.most == 1
 
 
+@pytest.mark.alone
 def test_paused_host(leader: Controller, standby: Controller) -> None:
     """No overlap here: the paused daemon is there when the host comes back, and the database refuses it."""
     ttl = leader.timings["ttl"]
@@ -342,6 +349,7 @@ def test_paused_host(leader: Controller, standby: Controller) -> None:
     assert leader.host.run(DAEMONS).stdout.strip() == "0"
 
 
+@pytest.mark.alone
 def test_database_restart(leader: Controller, overlap: Watch) -> None:
     before, old = epoch(leader), leader.daemon
     Controller("db")("systemctl restart 'postgresql@*'")
@@ -352,6 +360,7 @@ def test_database_restart(leader: Controller, overlap: Watch) -> None:
     assert overlap.most == 1
 
 
+@pytest.mark.alone
 def test_database_away(controllers: list[Controller], leader: Controller, overlap: Watch) -> None:
     database = Controller("db")
     unit = database("systemctl list-units --plain --no-legend 'postgresql@*' | cut -d' ' -f1").strip()
@@ -380,16 +389,21 @@ def test_switchover(play: Callable[..., Play], leader: Controller, standby: Cont
     assert "db is not in group dagster_daemon" in refused.output
 
 
-@pytest.mark.usefixtures("frozen_replica")  # waits beside this, and is judged in test_load.py
-def test_frozen_daemon(leader: Controller, standby: Controller, overlap: Watch) -> None:
+@pytest.mark.alone
+def test_frozen_daemon(
+    leader: Controller, standby: Controller, overlap: Watch, frozen_replica: Future[FrozenReplica]
+) -> None:
+    """A replica is frozen as well: both are mostly waited for. It is judged in test_load.py."""
     old, seconds = leader.daemon, leader.timings["heartbeat"] + 30
     since = time.monotonic()
     send(leader.host, "STOP", old)
     until(lambda: leader.daemon not in ("", old) or standby.active, seconds, "another daemon runs", every=0.5)
     record("SIGSTOP of the daemon: another one runs", time.monotonic() - since, "s", seconds)
     assert overlap.most == 1
+    wait([frozen_replica], FOR_ALL)
 
 
+@pytest.mark.alone
 def test_run_in_progress(edge: Dagster, leader: Controller, standby: Controller) -> None:
     """One run outlives the end of the daemon, a restart of the engine and a move of the daemon."""
     engine = Controller("run")
@@ -415,6 +429,7 @@ def test_run_in_progress(edge: Dagster, leader: Controller, standby: Controller)
     assert not [event for event in events if event["__typename"] in ("RunFailureEvent", "RunCancelingEvent")]
 
 
+@pytest.mark.alone
 def test_no_false_alarm(leader: Controller, standby: Controller) -> None:
     """Both cores are busy and nothing else is wrong."""
     before = epoch(leader), leader.daemon, leader.guard
@@ -426,6 +441,7 @@ def test_no_false_alarm(leader: Controller, standby: Controller) -> None:
     assert standby.status.startswith(f"standby: {leader.name} holds")
 
 
+@pytest.mark.alone
 def test_schedule_under_all_of_this(clock: tuple[Clock, float, int], leader: Controller) -> None:
     """No minute has two runs, and no take-over has cost more than one tick."""
     found, since, first = clock

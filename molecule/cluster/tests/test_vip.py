@@ -73,6 +73,7 @@ def other(holder: str) -> str:
     return next(name for name in PROXIES if name != holder)
 
 
+@pytest.mark.alone
 def test_one_holds_the_address(shared: Shared, holder: str) -> None:
     shared.stays_at(holder, 5)
     for name in PROXIES:
