@@ -43,9 +43,7 @@ def test_no_two_are_the_same() -> None:
 def test_it_says_what_it_breaks(plant: Any) -> None:
     assert re.fullmatch(r"\S.*\.", plant.promise), "one sentence"
     assert plant.host in {"", *SCENARIOS}
-    assert plant.host or (plant.apply, plant.noticed) == ("site.yml", ""), (
-        "Apply and Noticed are for plants with a host"
-    )
+    assert plant.host or plant.apply == "site.yml", "Apply is for plants with a host"
     assert plant.apply == "none" or (ROOT / "playbooks" / plant.apply).exists()
 
 
@@ -96,7 +94,6 @@ def planted(folder: Path, text: str) -> Any:
     [
         (GOOD.replace("Promise: It holds.\n", ""), "no line Promise"),
         (GOOD.replace("Test:", "Tset:"), "found the line 'Tset: tests"),
-        (GOOD.replace("Promise:", "Noticed: never\nPromise:"), "Noticed is never"),
         (GOOD.replace("Promise:", "Test: y\nPromise:"), "once at most"),
     ],
 )
