@@ -37,8 +37,13 @@ options:
       reload:
         description:
           - Reload instead of restart (the files are read again without a new main process).
-          - A reload is done when a new process has taken the work over. Without one the module fails, because the unit
+          - A reload is done when the unit has a new process. Without one after 20 s the module fails, because the unit
             has refused its files and the old configuration still serves.
+          - It is for units that start new processes at a reload, as nginx and HAProxy do. A unit that reads its files
+            in the processes that it has, as PostgreSQL and sshd do, always fails here. Restart it instead.
+          - Any new process counts. When a worker crashes and is started again just after a reload was refused, the
+            reload counts as done.
+          - Where the control group of the unit cannot be read, the reload is not judged and the result has a warning.
         type: bool
         default: false
       log: {description: A file in which the unit says why it refused a reload., type: path}
@@ -93,15 +98,18 @@ import os
 import re
 import subprocess
 import time
+from collections import deque
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.warnings import warn
 
 PROPERTIES = (
     "Id,LoadState,ActiveState,UnitFileState,MainPID,ControlGroup,FragmentPath,DropInPaths,ActiveEnterTimestampMonotonic,"
     "StatusText"
 )
 RELOAD = 20.0  # seconds that a unit may take for its new process: nginx tries for 2.5 s to bind an address
+LINES = 60  # of its own log that a unit that has refused a reload shows at most
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 
 
@@ -146,8 +154,8 @@ def activated_at(microseconds: str) -> float:
 
 
 def processes(cgroup: str) -> list[int]:
-    """The processes of a unit's control group."""
-    for root in CGROUPS:
+    """The processes of a unit's control group; none when it cannot be read."""
+    for root in CGROUPS if cgroup else ():
         try:
             with open(f"{root}{cgroup}/cgroup.procs", encoding="utf-8") as stream:
                 return [int(line) for line in stream]
@@ -156,13 +164,21 @@ def processes(cgroup: str) -> list[int]:
     return []
 
 
+def changed_at(path: str) -> float:
+    """When a path itself was changed; 0 when it is not there."""
+    try:
+        return os.lstat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
 def modified_at(path: str) -> float:
     """When a file, the link itself or a file in a directory was changed; 0 when the path is not there."""
     try:
         inside = os.listdir(path) if os.path.isdir(path) and not os.path.islink(path) else []
-        return max(os.lstat(each).st_mtime for each in [path, *(os.path.join(path, name) for name in inside)])
     except OSError:
-        return 0.0
+        inside = []
+    return max(changed_at(each) for each in [path, *(os.path.join(path, name) for name in inside)])
 
 
 def is_enabled(now: dict[str, str]) -> bool:
@@ -200,13 +216,35 @@ def size_of(path: str | None) -> int:
 
 
 def gained(path: str | None, size: int) -> str:
-    """What a file has that it did not have at this size; all of it when it was made anew since."""
+    """The last lines that a file did not have at this size. A file that was made anew since has only such lines."""
     try:
         with open(path or "", encoding="utf-8", errors="replace") as stream:
             stream.seek(size if size <= size_of(path) else 0)
-            return stream.read()
+            return "".join(deque(stream, LINES))
     except OSError:
         return ""
+
+
+def journal(name: str, *options: str) -> str:
+    """What a unit said. An error is told instead of raised: something has failed already, and that comes first."""
+    try:
+        return run("journalctl", "--no-pager", "-o", "cat", *options, "-u", name)
+    except (Failed, OSError) as error:
+        return f"{error}\n"
+
+
+def refusal(name: str) -> str:
+    """What became of a unit that has no new process after its reload."""
+    try:
+        state = show([name])[name].get("ActiveState", "unknown")
+    except Failed as error:
+        return f"{name} has no new process {RELOAD:.0f} s after the reload. Whether it is up is unknown: {error}."
+    if state not in ("active", "reloading"):
+        return f"{name} went down at the reload: it has no new process after {RELOAD:.0f} s and is {state}."
+    return (
+        f"{name} has refused the reload: it has no new process after {RELOAD:.0f} s, so its old configuration still "
+        "serves."
+    )
 
 
 def reload(spec: dict[str, Any], cgroup: str) -> None:
@@ -218,14 +256,17 @@ def reload(spec: dict[str, Any], cgroup: str) -> None:
     name, log = spec["name"], spec.get("log")
     before, size, since = set(processes(cgroup)), size_of(log), int(time.time())
     run("systemctl", "reload", name)
+    if not before:
+        warn(
+            f"The reload of {name} could not be verified: found no process in cgroup.procs of {cgroup or 'its group'} "
+            f"below {', '.join(CGROUPS)}, so a new process cannot be seen."
+        )
+        return
     end = time.monotonic() + RELOAD
     while not set(processes(cgroup)) - before:
         if time.monotonic() >= end:
-            said = run("journalctl", "--no-pager", "-o", "cat", f"--since=@{since}", "-u", name) + gained(log, size)
-            raise Failed(
-                f"{name} has refused the reload: it has no new process after {RELOAD:.0f} s, so its old configuration "
-                f"still serves. It said:\n{said}"
-            )
+            said = journal(name, f"--since=@{since}") + gained(log, size)
+            raise Failed(f"{refusal(name)} It said:\n{said}")
         time.sleep(0.1)
 
 
@@ -275,8 +316,7 @@ def last_words(names: list[str], lines: int) -> list[str]:
     try:
         for name, state in show(names).items():
             if state.get("ActiveState") not in ("active", "inactive"):
-                said = run("journalctl", "--no-pager", "-o", "cat", "-n", str(lines), "-u", name)
-                words.append(f"Last lines of {name}:\n{said}")
+                words.append(f"Last lines of {name}:\n{journal(name, '-n', str(lines))}")
     except Failed as error:
         words.append(str(error))
     return words

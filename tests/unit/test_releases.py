@@ -62,7 +62,7 @@ def test_commit_of_a_release(version: str, commit: str) -> None:
     assert re.fullmatch(r"[0-9a-f]{40}", commit), "a whole hash: a short one can become ambiguous"
     whole = git("rev-parse", "--is-shallow-repository").stdout.strip() == "false"
     if not whole and git("cat-file", "-e", commit).returncode:
-        return  # An archive has no history, and a shallow clone may end before the release.
+        pytest.skip("an archive has no history, and a shallow clone may end before the release")
     assert git("merge-base", "--is-ancestor", commit, "HEAD").returncode == 0, f"{commit} is not in the history"
     assert yaml.safe_load(git("show", f"{commit}:galaxy.yml").stdout)["version"] == version
     tag = git("rev-parse", "--verify", "--quiet", f"v{version}^{{commit}}")
@@ -81,7 +81,7 @@ def test_commit_of_a_release(version: str, commit: str) -> None:
 def test_first_release_names_all_that_it_brought(folder: str, kind: str, unlisted: set[str]) -> None:
     found = git("ls-tree", "--name-only", COMMITS["0.1.0"], folder)
     if found.returncode:
-        return  # see above
+        pytest.skip("an archive has no history, and a shallow clone may end before the release")
     first = CHANGES["0.1.0"]
     listed = {"role": first["objects"]["role"], "module": first["modules"], "filter": first["plugins"]["filter"]}[kind]
     assert {entry["name"] for entry in listed} == {Path(name).stem for name in found.stdout.split()} - unlisted

@@ -130,6 +130,16 @@ def test_directory_stands_for_the_files_in_it(tmp_path: Path) -> None:
     assert units.modified_at(str(tmp_path)) > 60
 
 
+def test_file_that_vanishes_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editor's temporary file is listed, and gone before it is looked at."""
+    (tmp_path / "own.conf").write_text("x")
+    os.utime(tmp_path / "own.conf", (1, 50))
+    os.utime(tmp_path, (1, 20))
+    monkeypatch.setattr(os, "listdir", lambda _path: [".own.conf.swp", "own.conf"])
+    assert units.modified_at(str(tmp_path)) == 50
+    assert units.modified_at(str(tmp_path / "no")) == 0
+
+
 def test_timer_is_restarted_when_its_file_is_newer_than_its_start(new: str) -> None:
     timer = {**UP, "MainPID": "0", "FragmentPath": new}
     assert units.wanted_action(SPEC, {**timer, "ActiveEnterTimestampMonotonic": monotonic(60)})[0] == "restart"
@@ -152,9 +162,11 @@ def test_reload_is_over_when_a_worker_is_newer(new: str, monkeypatch: pytest.Mon
 def test_processes_of_a_control_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "unit").mkdir()
     (tmp_path / "unit/cgroup.procs").write_text("12\n13\n")
+    (tmp_path / "cgroup.procs").write_text("2\n")
     monkeypatch.setattr(units, "CGROUPS", ("/no/such/folder", str(tmp_path)))
     assert units.processes("/unit") == [12, 13]
     assert units.processes("/other") == []
+    assert units.processes("") == [], "the processes of the root group are not the unit's"
 
 
 class Systemd:
@@ -360,6 +372,80 @@ def test_reload_takes_its_time(call: Any, new: str, monkeypatch: pytest.MonkeyPa
     assert len(slept) == 5
 
 
+def test_reload_that_cannot_be_verified(
+    call: Any, new: str, hours: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container may hide the control groups: then no process is seen, before the reload or after it."""
+    warnings: list[str] = []
+    monkeypatch.setattr(units, "warn", warnings.append)
+    systemd = Systemd({"proxy.service": {**UP, "ControlGroup": "/hidden"}, "seen.service": UP})
+    spec = {"name": "proxy.service", "files": [new], "reload": True}
+    call(systemd, {**spec, "name": "seen.service"})
+    assert warnings == [], "the control"
+    result, status = call(systemd, spec)
+    assert (status, result["changed"]) == (0, True)
+    assert systemd.calls[-1] == "systemctl reload proxy.service"
+    assert warnings == [
+        "The reload of proxy.service could not be verified: found no process in cgroup.procs of /hidden below "
+        "/sys/fs/cgroup, /sys/fs/cgroup/systemd, /sys/fs/cgroup/unified, so a new process cannot be seen."
+    ]
+    assert sum(hours) == 0
+
+
+@pytest.mark.parametrize("state", ["failed", "activating", "inactive"])
+def test_unit_that_went_down_at_the_reload(state: str, call: Any, new: str, hours: list[float]) -> None:
+    systemd = Systemd({"proxy.service": {**UP}})
+    systemd.refuses = True
+    run = systemd.run
+
+    def die(*argv: str) -> str:
+        if argv[1] == "reload":
+            systemd.workers.clear()
+            systemd.states["proxy.service"]["ActiveState"] = state
+        return run(*argv)
+
+    systemd.run = die  # type: ignore[method-assign]
+    result, status = call(systemd, {"name": "proxy.service", "files": [new], "reload": True})
+    assert status == 1
+    assert result["msg"].startswith(
+        f"proxy.service went down at the reload: it has no new process after 20 s and is {state}. It said:\ndied"
+    )
+    assert "still serves" not in result["msg"]
+    assert sum(hours) >= 20
+
+
+@pytest.mark.parametrize(
+    "error", [units.Failed("journalctl ended with 1: no journal"), FileNotFoundError("journalctl")]
+)
+def test_journal_that_fails_hides_no_refusal(error: Exception, call: Any, new: str, hours: list[float]) -> None:
+    systemd = Systemd({"proxy.service": UP})
+    systemd.refuses = True
+    run = systemd.run
+
+    def fail(*argv: str) -> str:
+        if argv[0] == "journalctl":
+            raise error
+        return run(*argv)
+
+    systemd.run = fail  # type: ignore[method-assign]
+    result, status = call(systemd, {"name": "proxy.service", "files": [new], "reload": True})
+    assert status == 1
+    assert result["msg"].startswith("proxy.service has refused the reload: ")
+    assert result["msg"].endswith(f"It said:\n{error}\n")
+    assert sum(hours) >= 20
+
+
+def test_refusal_when_systemd_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    systemd = Systemd({"proxy.service": UP})
+    monkeypatch.setattr(units, "run", systemd.run)
+    assert units.refusal("proxy.service").endswith("its old configuration still serves."), "the control"
+    systemd.broken = "show"
+    assert units.refusal("proxy.service") == (
+        "proxy.service has no new process 20 s after the reload. "
+        "Whether it is up is unknown: systemctl show ended with 1: no bus."
+    )
+
+
 def test_what_a_log_has_gained(tmp_path: Path) -> None:
     log = tmp_path / "log"
     assert (units.size_of(None), units.size_of(str(log))) == (0, 0)
@@ -370,6 +456,8 @@ def test_what_a_log_has_gained(tmp_path: Path) -> None:
     assert units.gained(str(log), size) == "new\n"
     log.write_text("a\n")
     assert units.gained(str(log), size) == "a\n", "logrotate was faster"
+    log.write_text("".join(f"{number}\n" for number in range(100)))
+    assert units.gained(str(log), 0).split() == [str(number) for number in range(40, 100)], "the last lines"
 
 
 def test_failed_check_changes_nothing(call: Any, new: str) -> None:
