@@ -5,6 +5,9 @@ The tests look at a deployment as its users do: over HTTP through nginx, and by 
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -23,6 +26,27 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     pytest itself would put all tests that use testinfra's `host` before those that do not.
     """
     items.sort(key=lambda item: (item.path, item.function.__code__.co_firstlineno))
+
+
+def ended(argv: list[str], env: dict[str, str], seconds: float = PLAY_TIMEOUT) -> Play:
+    """A play in a session of its own, which is ended whole when the play takes too long."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        argv, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env=env, start_new_session=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except BaseException as error:  # also when somebody interrupts the tests
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(process.pid, signal.SIGTERM)  # ansible-playbook passes it on to its workers
+                process.wait(10)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            out, err = process.communicate(timeout=10)
+            raise AssertionError(f"not ended within {seconds} s: {argv}\n{(out + err)[-6000:]}") from None
+    return Play(process.returncode, out + err)
 
 
 @pytest.fixture(scope="session")
@@ -45,16 +69,7 @@ def play(inventory: str) -> Callable[..., Play]:
         argv = ["ansible-playbook", f"playbooks/{playbook}", *arguments]
         for source in inventories or [inventory, str(RIG)]:
             argv += ["-i", source]
-        done = subprocess.run(
-            argv,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PLAY_TIMEOUT,
-            env={**environment(), **(env or {})},
-        )
-        result = Play(done.returncode, done.stdout + done.stderr)
+        result = ended(argv, {**environment(), **(env or {})})
         assert not ok or result.rc == 0, result.output[-6000:]
         return result
 

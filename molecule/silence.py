@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import queue
 import socket
@@ -41,9 +42,10 @@ class Request:
         since = time.monotonic()
         try:
             self.status, self.text = Dagster(self.url).get(self.path, timeout=200)
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             self.text = str(error)
-        self.took = time.monotonic() - since
+        finally:
+            self.took = time.monotonic() - since
 
 
 class Websocket:
@@ -88,5 +90,7 @@ class Frozen:
 
     pid: str
     since: float
+    clock: float
+    """CLOCK_MONOTONIC of the host when it was stopped, which systemd's times are taken from."""
     slow: list[Request]
     health: list[Request]

@@ -17,7 +17,7 @@ from silence import UNIT, Frozen, Request, Websocket
 def frozen(tunnel: Callable[[int], int]) -> Frozen:
     """Freezes a replica that has requests; systemd's watchdog restarts it 90 s after its last answer.
 
-    It leaves the rotation at once, so that the tests beside meet the other one alone.
+    It leaves the rotation at once, so that other tests reach only the other replica.
     """
     host, url = machine("dagster1"), f"http://127.0.0.1:{tunnel(8080)}"
     until(lambda: host.run("systemctl is-active %s", UNIT).rc == 0, 60, "the replica is up")
@@ -26,10 +26,11 @@ def frozen(tunnel: Callable[[int], int]) -> Frozen:
 
     def fresh() -> bool:
         now, last = host.check_output(age, UNIT).split()
-        return int(now) - int(last) / 1e6 < 15
+        return int(now) - int(last) / 1e6 < 5
 
     until(fresh, 60, "the replica has just said that it lives")
     pid = host.check_output("systemctl show -p MainPID --value %s", UNIT)
+    clock = float(host.check_output("python3 -c 'import time; print(time.monotonic())'"))
     send(host, "STOP", pid, UNIT)
     since = time.monotonic()
     answer = host.run(
@@ -42,7 +43,7 @@ def frozen(tunnel: Callable[[int], int]) -> Frozen:
     for request in health:
         request.thread.join(max(0.1, since + 30 - time.monotonic()))
     host.check_output("touch /run/%s/draining", UNIT)
-    return Frozen(pid, since, slow, health)
+    return Frozen(pid, since, clock, slow, health)
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,7 @@ def test_without_haproxy_nginx_says_unavailable(dagster: Dagster, edge: http.cli
     assert heard["x-forwarded-for"] == "192.0.2.7, 127.0.0.1"
     assert heard["x-forwarded-proto"] == "http"
     assert heard["connection"] == "close"
-    until(lambda: dagster.get("/server_info")[0] == 200, 15, "HAProxy answers again")
+    until(lambda: dagster.get("/server_info")[0] == 200, 60, "HAProxy answers again")
 
 
 def test_no_replica_is_503_and_one_is_enough(dagster: Dagster, host: Any) -> None:
@@ -112,18 +112,19 @@ def test_no_replica_is_503_and_one_is_enough(dagster: Dagster, host: Any) -> Non
     finally:
         host.check_output("systemctl start dagster-webserver@3001")
     try:
-        until(lambda: dagster.get("/server_info")[0] == 200, 15, "one replica answers for all")
+        until(lambda: dagster.get("/server_info")[0] == 200, 60, "one replica answers for all")
     finally:
         host.check_output("systemctl start dagster-webserver@3000")
 
 
 def test_frozen_replica_hides_behind_the_short_patience_of_health(frozen: Frozen, websocket: Websocket) -> None:
-    """Whoever watches this edge hears after 5 s of a request that hangs. Users' requests wait: see test_faults.py."""
+    """A health request that hangs is answered with 503 after 5 s. Users' requests wait: see test_faults.py."""
     assert websocket.since > frozen.since
     assert not [request for request in frozen.health if not request.took], "whoever asks for health is left to wait"
-    hung = [request for request in frozen.health if request.took > 4.5]
+    hung = [request for request in frozen.health if request.status != 200]
     assert hung, "no request met the frozen replica: the test would prove nothing"
     assert {(request.status, request.text) for request in hung} == {(503, NO_HAPROXY)}
-    assert max(request.took for request in frozen.health) < 15
-    assert [request.status for request in frozen.health if request not in hung].count(200) > 0
+    assert min(request.took for request in hung) > 4.5
+    assert max(request.took for request in frozen.health) < 30
+    assert len(hung) < len(frozen.health), "the other replica answers nobody"
     assert any(request.thread.is_alive() for request in frozen.slow), "no GET hangs in the frozen replica"

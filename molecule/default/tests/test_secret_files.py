@@ -46,6 +46,8 @@ def test_secrets_are_in_their_files_for_their_readers(passwords: dict[str, str],
 
 
 def test_secrets_show_nowhere_else(passwords: dict[str, str], host: Any) -> None:
+    expected = {SERVICES: ["/etc/dagster/pgpass"], RUNS: ["/etc/dagster/containers/pgpass"]}
+    assert expected.keys() <= passwords.keys()
     for variable, secret in passwords.items():
         # The secret itself must not stand in the command: sudo writes that to the journal.
         # A password file escapes ':' and backslash.
@@ -55,11 +57,13 @@ def test_secrets_show_nowhere_else(passwords: dict[str, str], host: Any) -> None
             for name, text in (("secret", secret), ("escaped", escaped))
         )
         places = {
+            "control": 'grep -lF -e "$secret" -e "$escaped" /etc/dagster/pgpass /etc/dagster/containers/pgpass',
             "processes": 'grep -alsF -e "$secret" -e "$escaped" /proc/[0-9]*/cmdline /proc/[0-9]*/environ',
             "containers": 'docker inspect $(docker ps -aq) | grep -F -e "$secret" -e "$escaped"',
             "journal": 'journalctl --no-pager -o export | grep -aF -e "$secret" -e "$escaped"',
         }
         found = {place: host.run(f"{setup}{command} || true").stdout.split() for place, command in places.items()}
+        assert found["control"] == expected.get(variable, []), variable
         assert found["containers"] == [], variable
         assert found["journal"] == [], variable
         # grep has the word in its own arguments for a moment; nobody else may.
