@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -315,3 +317,23 @@ def test_periods_fit_the_unit() -> None:
     }
     watchdog = float(unit.split("WatchdogSec=")[1].split("\n")[0])
     assert watchdog >= 2 * (value["ALIVE_PERIOD"] + value["TIMEOUT"])
+
+
+def test_client_that_is_gone_does_not_end_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load balancer that gives up while it is answered leaves the others their answers."""
+    monkeypatch.syspath_prepend(SHARED["PYTHONPATH"])
+    spec = importlib.util.spec_from_file_location("notify", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    notify = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(notify)
+    gone, there = MagicMock(), MagicMock()
+    gone.sendall.side_effect = BrokenPipeError
+    listener = MagicMock()
+    listener.accept.side_effect = [ConnectionAbortedError, (gone, None), (there, None), KeyboardInterrupt]
+    monkeypatch.setattr(notify.socket, "create_server", lambda *_where, **_how: listener)
+    agent = notify.Agent()
+    with pytest.raises(KeyboardInterrupt):
+        agent.serve(("127.0.0.1", 1))
+    there.sendall.assert_called_once_with(b"drain\n")
+    assert agent.asked

@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+
+from ansible_collections.dataops.dagster.plugins.action import files
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -116,6 +119,19 @@ def test_secret_is_in_no_output(project: Project) -> None:
     assert project.read("open") == "shown to all\n"
     assert (project.host / "pgpass").stat().st_mode & 0o777 == 0o600
     assert "changed=0" in output
+
+
+def test_secret_travels_in_the_option_that_no_journal_shows() -> None:
+    """Ansible writes the other options into the host's journal as one text, in which it does not find a whole value."""
+    entry = {"dest": "/pgpass", "content": "hunter2\n", "secret": True, "mode": "0600"}
+    task = MagicMock(args={"files": [entry]}, check_mode=False, async_val=0, environment=None)
+    action = files.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
+    action._execute_module = MagicMock(return_value={"changed": True})
+    action.run(task_vars={})
+    assert action._execute_module.call_args.kwargs["module_args"] == {
+        "files": [{"dest": "/pgpass", "secret": True, "mode": "0600"}],
+        "secrets": {"/pgpass": "hunter2\n"},
+    }
 
 
 def test_text_of_two_sources_is_refused(project: Project) -> None:

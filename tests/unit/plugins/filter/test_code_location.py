@@ -141,3 +141,10 @@ def test_same_location_same_container() -> None:
     one = container(env={"A": 1, "B": 2}, container_context={"x": 1, "y": 2})
     other = container(container_context={"y": 2, "x": 1}, env={"A": 1, "B": 2})
     assert one == other
+
+
+def test_environment_of_a_location_wins_over_that_of_the_instance() -> None:
+    location = {**LOCATION, "env": {"TZ": "Europe/Berlin"}}
+    (found,) = FILTERS["code_containers"]([location], IMAGES, {"TZ": "UTC", "LANG": "C"}, [], "/secrets", "127.0.0.1")
+    assert (found["env"]["TZ"], found["env"]["LANG"]) == ("Europe/Berlin", "C")
+    assert context(found)["env_vars"] == ["TZ=Europe/Berlin"]

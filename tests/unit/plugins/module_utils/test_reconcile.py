@@ -79,3 +79,11 @@ def test_what_a_location_leaves_out() -> None:
     assert given["host_config"]["port_bindings"] == {4000: ("127.0.0.1", 4000)}
     assert (given["host_config"]["mem_limit"], given["host_config"]["nano_cpus"]) == (None, None)
     assert given["stop_timeout"] == 65
+
+
+def test_anonymous_volumes_go_with_their_container() -> None:
+    """An image may declare some; nothing else would ever remove them."""
+    engine = MagicMock()
+    reconciler = _reconcile.Reconciler(engine, "dagster", [], health_command=[], health_timeout=1, check_mode=False)
+    reconciler._remove("abc")
+    engine.api.remove_container.assert_called_once_with("abc", v=True, force=True)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from ansible.module_utils import basic
@@ -348,6 +349,27 @@ def test_a_launch_whose_answer_is_lost_is_adopted_and_never_sent_again(server: W
     assert list(server.runs) == ["run-1"]
     assert server.asked.count("Launch") == 1
     assert result["launch_id"] in result["warned"][0]
+
+
+def test_run_that_appears_late_is_adopted() -> None:
+    """A webserver may need a quarter of a minute for a launch whose answer is lost."""
+    client, now = MagicMock(url="http://edge"), [0.0]
+    client.mutate.side_effect = _graphql.Unreachable("no answer", maybe_sent=True)
+    client.query.side_effect = lambda *_asked, **_how: {
+        "runsOrError": {"__typename": "Runs", "results": [{"runId": "late"}] if now[0] >= 15 else []}
+    }
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    runner = _dagster_run.Runner(client, MagicMock(), clock=lambda: now[0], sleep=sleep)
+    assert runner.launch(_dagster_run.Target("analytics", "__repository__", "report"), {}, {}, "id") == "late"
+    client.mutate.assert_called_once()
+
+
+def test_tag_of_the_launch_is_ours(server: Webserver) -> None:
+    result = run(server, tags={_dagster_run.LAUNCH_TAG: "somebody else's"})
+    assert server.runs["run-1"] == {_dagster_run.LAUNCH_TAG: result["launch_id"]}
 
 
 def test_another_run_of_the_same_job_is_not_adopted(server: Webserver) -> None:

@@ -460,10 +460,14 @@ def test_what_a_log_has_gained(tmp_path: Path) -> None:
     assert units.gained(str(log), 0).split() == [str(number) for number in range(40, 100)], "the last lines"
 
 
-def test_failed_check_changes_nothing(call: Any, new: str) -> None:
-    systemd = Systemd({"proxy.service": UP})
+@pytest.mark.parametrize(
+    ("state", "reload"), [("active", True), ("active", False), ("inactive", True)], ids=["reload", "restart", "start"]
+)
+def test_failed_check_changes_nothing(call: Any, new: str, state: str, reload: bool) -> None:
+    systemd = Systemd({"proxy.service": {**UP, "ActiveState": state}})
     systemd.broken = "nginx"
-    result, status = call(systemd, {"name": "proxy.service", "files": [new], "reload": True, "check": ["nginx", "-t"]})
+    spec = {"name": "proxy.service", "files": [new], "reload": reload, "check": ["nginx", "-t"]}
+    result, status = call(systemd, spec)
     assert status == 1
     assert result["msg"].startswith("nginx -t ended with 1")
     assert systemd.calls == ["systemctl daemon-reload", "nginx -t"]

@@ -1,0 +1,44 @@
+"""Role postgres's settings on hosts small and large, and with settings of an operator's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+
+TEMPLATE = Path(__file__).resolve().parents[3] / "roles/postgres/templates/etc/postgresql/conf.d/dagster.conf.j2"
+
+
+def settings(memory_mb: int = 1000, **options: Any) -> dict[str, str]:
+    """What the file says, with this much memory for shared buffers."""
+    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
+    environment.filters["combine"] = lambda ours, theirs: {**ours, **theirs}
+    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        __dagster_postgres_memory_mb=memory_mb,
+        __dagster_postgres_etc="/etc/postgresql/15/main",
+        dagster_postgres_listen_addresses=["127.0.0.1"],
+        dagster_database_port=5432,
+        dagster_postgres_max_connections=0,
+        dagster_postgres_options=options,
+    )
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert len({line.split(" = ")[0] for line in lines}) == len(lines), "PostgreSQL takes the last one of a name"
+    return {name: value.strip("'") for name, value in (line.split(" = ", 1) for line in lines)}
+
+
+@pytest.mark.parametrize(
+    ("memory_mb", "shared", "cached", "maintenance"),
+    [(50, "64MB", "128MB", "32MB"), (1000, "1000MB", "2000MB", "250MB"), (16384, "16384MB", "32768MB", "1024MB")],
+)
+def test_memory_has_a_floor_and_a_ceiling(memory_mb: int, shared: str, cached: str, maintenance: str) -> None:
+    found = settings(memory_mb)
+    assert (found["shared_buffers"], found["effective_cache_size"]) == (shared, cached)
+    assert found["maintenance_work_mem"] == maintenance
+
+
+def test_setting_of_ones_own_wins() -> None:
+    found = settings(max_wal_size="8GB", work_mem="16MB", search_path="it's")
+    assert (found["max_wal_size"], found["work_mem"], found["search_path"]) == ("8GB", "16MB", "it''s")
+    assert found["wal_compression"] == "on"
