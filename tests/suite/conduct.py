@@ -70,13 +70,20 @@ def log(step: Step) -> Path:
 
 
 def next_step(waiting: Sequence[Step], running: Sequence[Step], passed: set[str], width: int) -> Step | None:
-    """The step to start now, if any: in order, the ones that run alone after all others."""
-    if len(running) >= width or any(step.alone for step in running):
+    """The step to start now, if any: in order, the ones that run alone after all others.
+
+    width: how many steps run beside each other. One filler may come on top of them.
+    """
+    if any(step.alone for step in running):
         return None
     ready = [step for step in waiting if passed.issuperset(step.needs)]
-    together = [step for step in ready if not step.alone]
-    if together:
-        return together[0]
+    fillers = [step for step in ready if step.filler]
+    others = [step for step in ready if not step.filler and not step.alone]
+    at_work = [step for step in running if not step.filler]
+    if others and len(at_work) < width:
+        return others[0]
+    if fillers and (len(running) < width or (len(running) == width and len(at_work) == width)):
+        return fillers[0]
     return ready[0] if ready and not running else None
 
 
@@ -133,7 +140,7 @@ class Suite:
         environment = {**os.environ, **plain, **step.env, MARK: f"{ROOT}:{step.name}"}
         with log(step).open("wb") as stream:
             process = subprocess.Popen(
-                step.argv,
+                ["nice", "-n", "10", *step.argv] if step.filler else step.argv,
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -35,6 +35,7 @@ class Step:
     limit: seconds after which it is ended.
     needs: steps that have to pass first.
     alone: nothing runs beside it, because its verdict depends on time.
+    filler: it may run beside as many others as there is room for, at low priority, and takes what time they leave.
     rig: the set of rig hosts that it uses; their CPU time is counted for it.
     """
 
@@ -43,6 +44,7 @@ class Step:
     limit: int
     needs: Sequence[str] = ()
     alone: bool = False
+    filler: bool = False
     rig: str = ""
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -78,7 +80,6 @@ def suite(*, full: bool) -> list[Step]:
     """In the order in which they start where nothing else decides.
 
     What others wait for comes first. Hosts take CPU time as long as they are up, so the large scenarios come late.
-    What is short comes after them: it fills what they leave.
     """
     pytest, rig, bench = ("pytest", "-q"), "tests/rig/rig", "tests/bench/run"
     default, cluster = scenario("default", alone=True), scenario("cluster", alone=True)
@@ -90,17 +91,17 @@ def suite(*, full: bool) -> list[Step]:
         Step("unit", (*pytest, "tests/unit"), 900, ["packages", "venvs"]),
         *scenario("alternative"),
         *scenario("runner"),
-        Step("sanity", ("tests/sanity.sh",), 600, ["packages"]),
         *cluster[:1],
         *default,
         *cluster[1:],
-        Step("containers", (*pytest, "tests/integration/test_code_containers.py"), 900, ["images"]),
-        Step("importer", ("tests/importer.sh",), 300),
-        Step("plants", ("tests/plants/run", "--no-host"), 900, ["packages", "venvs"]),
+        Step("sanity", ("tests/sanity.sh",), 1200, ["packages"], filler=True),
+        Step("importer", ("tests/importer.sh",), 600, filler=True),
+        Step("containers", (*pytest, "tests/integration/test_code_containers.py"), 1500, ["images"], filler=True),
+        Step("plants", ("tests/plants/run", "--no-host"), 1500, ["packages", "venvs"], filler=True),
         Step("guard", (*pytest, "tests/integration/test_guard.py"), 1200, ["packages", "venvs"], alone=True),
     ]
     if not full:
-        return [*steps, Step("validator", ("tests/validator/run",), 400, ["venvs"])]
+        return [*steps, Step("validator", ("tests/validator/run",), 900, ["venvs"], filler=True)]
     on_hosts = "tests/plants/run --host default; result=$?; molecule destroy -s default || result=1; exit $result"
     slow = [dataclasses.replace(step, limit=4 * step.limit, env={**FULL, **step.env}) for step in steps]
     return [

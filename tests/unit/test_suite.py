@@ -17,6 +17,7 @@ from steps import Step, chosen, suite
 
 FIRST, SECOND = Step("first", ("true",), 9), Step("second", ("true",), 9, ["first"])
 ALONE = Step("alone", ("true",), 9, alone=True)
+FILLER = Step("filler", ("true",), 9, filler=True)
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,16 @@ def test_order() -> None:
     assert next_step([ALONE], [], {"first"}, 2) == ALONE
     assert next_step([SECOND], [ALONE], {"first"}, 2) is None, "nothing beside it"
     assert next_step([FIRST], [SECOND], set(), 1) is None, "no more than there is room for"
+
+
+def test_a_filler_takes_what_others_leave() -> None:
+    assert next_step([ALONE, FIRST, FILLER], [SECOND], set(), 1) == FILLER, "on top of the others"
+    assert next_step([FILLER], [SECOND, FIRST], set(), 1) is None, "one"
+    assert next_step([FILLER, FIRST], [FILLER, FILLER], set(), 2) == FIRST, "and no place of theirs"
+    assert next_step([FILLER], [SECOND, FILLER], set(), 2) is None
+    assert next_step([FILLER], [FILLER], set(), 2) == FILLER, "nobody else wants the place"
+    assert next_step([FILLER], [ALONE], set(), 2) is None, "but nothing beside what runs alone"
+    assert next_step([ALONE, FILLER], [], set(), 2) == FILLER, "and before it"
 
 
 def test_what_needs_a_failed_step_does_not_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
