@@ -14,9 +14,12 @@ MODULE = ROOT / "plugins/modules/units.py"
 PROGRAM = r"""
 import base64, json, os, sys, time, types
 
-for name in ("ansible", "ansible.module_utils", "ansible.module_utils.basic"):
-    sys.modules[name] = types.ModuleType(name)
-sys.modules["ansible.module_utils.basic"].AnsibleModule = object
+# The host has no Ansible: a stand-in for each name that the module imports.
+for name, has in {"basic": "AnsibleModule", "common": "", "common.warnings": "warn"}.items():
+    path = f"ansible.module_utils.{name}"
+    for package in ("ansible", "ansible.module_utils", path):
+        sys.modules.setdefault(package, types.ModuleType(package))
+    setattr(sys.modules[path], has or "nothing", object)
 source, units, files = json.loads(base64.b64decode(sys.stdin.read()))
 module = types.ModuleType("units")
 exec(compile(source, "units.py", "exec"), module.__dict__)
