@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import subprocess
+import sys
+
 import listeners
 import pytest
 import restarts
@@ -38,3 +43,12 @@ def test_arguments_of_a_play_are_read_from_its_output() -> None:
     assert restarts.units(output) == [{"name": "a"}]
     with pytest.raises(AssertionError, match="the play shows no call with files"):
         restarts.invocations(output, "files")
+
+
+def test_the_module_that_a_host_is_asked_with_needs_no_ansible() -> None:
+    given = base64.b64encode(json.dumps([restarts.MODULE.read_text(encoding="utf-8"), [], []]).encode())
+    loads = restarts.PROGRAM.partition("def actions")[0] + "print(module.wanted_action.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", loads], input=given, capture_output=True, check=True, timeout=60
+    )
+    assert done.stdout == b"wanted_action\n"
