@@ -141,13 +141,13 @@ def daemon(host: Any) -> str:
 
 def healthy(dagster: Dagster, host: Any) -> None:
     """Waits until each daemon has a heartbeat that is newer than the start of the process that runs now."""
-    pid = until(lambda: daemon(host), 60, "the guard runs a daemon", every=0.5)
-    age = "ps -o etimes= -p %s"
-    until(
-        lambda: dagster.healthy(time.time() - float(host.check_output(age, one_process(pid)))),
-        120,
-        "it is healthy again",
-    )
+
+    def newer() -> bool:
+        # Asked each time: right after a kill the unit's last words still name the process that is dead.
+        pid = one_process(daemon(host), "the daemon")
+        return dagster.healthy(time.time() - float(host.check_output("ps -o etimes= -p %s", pid)))
+
+    until(newer, 180, "it is healthy again")
 
 
 @pytest.mark.alone
