@@ -24,6 +24,9 @@ REQUEST_TIMEOUT = 30.0  # seconds until a request without an answer counts as fa
 ANSWER_TIMEOUT = 5.0  # the same for a message on a websocket
 PING = 0.25  # seconds between two messages of an open page
 RECONNECT = 0.1  # seconds between two tries of a page to come back
+# Seconds that a client rests after a failure. The kernel needs some ten milliseconds to close all sockets of a process
+# that was killed, and a client that fails then must not meet the last of them again.
+REST = 0.25
 LONGEST = 900.0  # seconds after which a load ends by itself, whatever became of the test that started it
 MOST = 50_000  # the same for its requests
 # What every page of the UI subscribes to. It is silent as long as the code servers stay as they are.
@@ -179,10 +182,11 @@ class Load:
             for ask in itertools.cycle(asks):
                 if self._done or self.requests >= self.limit:
                     return
-                await self._ask(session, url, number, ask)
-                await asyncio.sleep(self.pause)
+                answered = await self._ask(session, url, number, ask)
+                await asyncio.sleep(self.pause if answered else max(self.pause, REST))
 
-    async def _ask(self, session: aiohttp.ClientSession, url: str, number: int, ask: Ask) -> None:
+    async def _ask(self, session: aiohttp.ClientSession, url: str, number: int, ask: Ask) -> bool:
+        """Whether the answer was as it should be."""
         phase, began, error = self.phase, time.monotonic(), ""
         self.counts[phase, ask.kind] += 1
         try:
@@ -197,6 +201,7 @@ class Load:
             error = repr(problem)
         if error:
             self.failures.append(Failure(ask.kind, number, phase, began, time.monotonic(), error))
+        return not error
 
     async def _page(self, number: int) -> None:
         """A websocket that asks PING after PING; when it is lost, it comes back as soon as it can."""
