@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log(step).unlink(missing_ok=True)
     run = Suite(steps)
     passed = run.run()
+    end()  # ssh's shared connections outlive their step
     print(run.report())
     return 0 if passed else 1
 
