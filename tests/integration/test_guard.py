@@ -543,13 +543,20 @@ def test_compare_and_set(cluster: Cluster) -> None:
     assert "not permitted to log in" in attempt(cluster, "dagster_daemon_b")
 
 
-@pytest.mark.usefixtures("free")
-def test_fence_ends_sessions(cluster: Cluster) -> None:
+@contextlib.contextmanager
+def daemon_and_run(cluster: Cluster) -> Iterator[tuple[Any, Any]]:
+    """A session of daemon host a, which may log in, and one of a login that no fence is about."""
     cluster.query("ALTER ROLE dagster_daemon_a LOGIN")
     with (
-        cluster.connect(host="127.0.0.1", user="dagster_daemon_a", password=password("dagster_daemon_a")) as old,
+        cluster.connect(host="127.0.0.1", user="dagster_daemon_a", password=password("dagster_daemon_a")) as daemon,
         cluster.connect(host="127.0.0.1", user="dagster", password=password("dagster")) as run,
     ):
+        yield daemon, run
+
+
+@pytest.mark.usefixtures("free")
+def test_fence_ends_sessions(cluster: Cluster) -> None:
+    with daemon_and_run(cluster) as (old, run):
         assert attempt(cluster, "dagster_guard", "SELECT dagster_guard.take('b', '', 'dagster_daemon_b', 0, 0)") == ""
         assert old.execute("SELECT 1").fetchone() == (1,), "the control: shutting a login out ends no session"
         assert attempt(cluster, "dagster_guard", "SELECT dagster_guard.fence(1)") == ""
@@ -562,11 +569,7 @@ def test_fence_ends_sessions(cluster: Cluster) -> None:
 @pytest.mark.usefixtures("free")
 def test_renewal_ends_sessions_of_logins_that_are_shut_out(cluster: Cluster) -> None:
     """One may have been half-way in at the fence. The holder's own sessions go on."""
-    cluster.query("ALTER ROLE dagster_daemon_a LOGIN")
-    with (
-        cluster.connect(host="127.0.0.1", user="dagster_daemon_a", password=password("dagster_daemon_a")) as late,
-        cluster.connect(host="127.0.0.1", user="dagster", password=password("dagster")) as run,
-    ):
+    with daemon_and_run(cluster) as (late, run):
         assert attempt(cluster, "dagster_guard", "SELECT dagster_guard.take('b', '', 'dagster_daemon_b', 0, 0)") == ""
         with cluster.connect(
             host="127.0.0.1", user="dagster_daemon_b", password=password("dagster_daemon_b")

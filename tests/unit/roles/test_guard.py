@@ -871,20 +871,22 @@ def test_clock_goes_on_in_suspend(monkeypatch: pytest.MonkeyPatch) -> None:
     assert guard.now() == 5.0
 
 
+CONFIGURATION: dict[str, Any] = {
+    "host": "a",
+    "database": {},
+    "user": "g",
+    "daemon_user": "d",
+    "login": None,
+    "command": [],
+    "lock": "x",
+}
+
+
 def test_configuration(tmp_path: Path) -> None:
     path = tmp_path / "guard.json"
-    values: dict[str, Any] = {
-        "host": "a",
-        "database": {},
-        "user": "g",
-        "daemon_user": "d",
-        "login": None,
-        "command": [],
-        "lock": "x",
-    }
-    path.write_text(json.dumps({**values, "timings": {"renew": 1, "deadline": 4, "ttl": 6, "watchdog": 3}}))
+    path.write_text(json.dumps({**CONFIGURATION, "timings": {"renew": 1, "deadline": 4, "ttl": 6, "watchdog": 3}}))
     assert guard.Config.read(str(path)).timings.ttl == 6
-    path.write_text(json.dumps({**values, "timings": {"ttl": 8}}))
+    path.write_text(json.dumps({**CONFIGURATION, "timings": {"ttl": 8}}))
     with pytest.raises(ValueError, match="timings do not hold: ttl must be at least deadline"):
         guard.Config.read(str(path))
 
@@ -905,15 +907,7 @@ def test_what_it_cannot_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_what_the_program_guards_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock comes before all else; signals are blocked by then, so that none ends it without its daemon."""
     path = tmp_path / "guard.json"
-    values: dict[str, Any] = {
-        "host": "a",
-        "database": {},
-        "user": "g",
-        "daemon_user": "d",
-        "login": None,
-        "command": ["x"],
-    }
-    path.write_text(json.dumps({**values, "lock": "/the/lock"}))
+    path.write_text(json.dumps({**CONFIGURATION, "command": ["x"], "lock": "/the/lock"}))
     done: list[Any] = []
 
     def lock(name: str) -> int:
