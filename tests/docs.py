@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
 NOTE = "<!-- `make docs` writes this part from meta/argument_specs.yml -->"
 HEAD = ("| variable | type | default | meaning |", "|---|---|---|---|")
+DERIVED = "\n### Derived from the inventory\n\nThe plan works these out. Set one to overrule it.\n"
 MARKUP = re.compile(r"\b[A-Z]\(([^)]*)\)")
 
 
@@ -92,11 +93,16 @@ def block(root: Path, role: str) -> str:
     """What stands between the markers of a role's README."""
     expressions = load(root / "roles" / role / "defaults/main.yml")
     everywhere = {other: options(root, other) for other in roles(root) if other != role}
-    lines = [NOTE, *HEAD]
+    given: list[str] = []
+    derived: list[str] = []
     for name, option in options(root, role).items():
         shared = [other for other, known in everywhere.items() if name in known]
-        lines += rows(name, option, expressions.get(name), shared)
-    return "\n".join(lines)
+        if "dagster_plan." in str(expressions.get(name)):
+            derived += rows(name, option, None, shared)
+        else:
+            given += rows(name, option, expressions.get(name), shared)
+    more = [DERIVED, *HEAD, *derived] if derived else []
+    return "\n".join([NOTE, *HEAD, *given, *more])
 
 
 def rendered(root: Path, role: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from ansible.plugins.action import ActionBase
 class ActionModule(ActionBase):
     """Runs M(ansible.builtin.apt) only when a package is missing, and never in check mode.
 
-    What it has installed it adds to C(dagster_host), so that the roles that come later need not ask again.
+    What it returns as C(installed) is to be remembered in C(dagster_host), so that roles that come later need not ask.
     """
 
     TRANSFERS_FILES = False
@@ -41,8 +41,7 @@ class ActionModule(ActionBase):
             kept = ("changed", "failed", "unreachable", "msg", "rc", "stderr", "module_stderr", "exception")
             result.update({key: answer[key] for key in kept if key in answer})
             if not (answer.get("failed") or answer.get("unreachable")):
-                packages = {**installed, **dict.fromkeys(missing, "")}  # nobody asks for a version
-                result["ansible_facts"] = {"dagster_host": {**host, "packages": packages}}
+                result["installed"] = dict.fromkeys(missing, "")  # nobody asks for a version
         if missing:
             result["diff"] = diff
         return result

@@ -21,7 +21,6 @@ options:
       - PostgreSQL servers that this host must reach. Each is connected to and asked for TLS, which needs no login.
     type: list
     elements: dict
-    default: []
     suboptions:
       host: {description: Name or address., type: str, required: true}
       port: {description: Port., type: int, required: true}
@@ -29,18 +28,15 @@ options:
     description: Paths to look for.
     type: list
     elements: path
-    default: []
   resolve:
     description: Names of other hosts that this host must resolve.
     type: list
     elements: str
-    default: []
   certificates:
     description:
       - Certificates to read (PEM), each with the path of its key.
       - Without python3-cryptography on the host none is found.
     type: dict
-    default: {}
 """
 
 EXAMPLES = r"""
@@ -49,51 +45,45 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-ansible_facts:
-  description: Facts to be used as C(dagster_host).
+host:
+  description: What was read, to be used as C(dagster_host). The results of options that were not given are left out, so
+    that a later read can be merged into an earlier one.
   returned: always
   type: dict
   contains:
-    dagster_host:
-      description: What was read.
+    distribution: {description: ID of os-release., type: str, sample: debian}
+    release: {description: VERSION_CODENAME of os-release., type: str, sample: bookworm}
+    memory_mb: {description: Memory of the host in MiB., type: int, sample: 7951}
+    connect_errors:
+      description: A sentence for each server of O(connect) that does not answer.
+      type: list
+      elements: str
+      sample: []
+    unresolved: {description: Names of O(resolve) without an address here., type: list, elements: str, sample: []}
+    packages:
+      description: Installed Debian packages and their versions.
       type: dict
-      contains:
-        distribution: {description: ID of os-release., type: str, sample: debian}
-        release: {description: VERSION_CODENAME of os-release., type: str, sample: bookworm}
-        python: {description: Version of the Python that runs modules., type: str, sample: "3.11.2"}
-        cpus: {description: Processors., type: int, sample: 2}
-        memory_mb: {description: Memory of the host in MiB., type: int, sample: 7951}
-        memory_available_mb: {description: Memory that a new process could use in MiB., type: int, sample: 6951}
-        connect_errors:
-          description: A sentence for each server of O(connect) that does not answer.
-          type: list
-          elements: str
-          sample: []
-        unresolved: {description: Names of O(resolve) without an address here., type: list, elements: str, sample: []}
-        packages:
-          description: Installed Debian packages and their versions.
-          type: dict
-          sample: {nginx: 1.22.1-9}
-        container_root:
-          description: User number on the host of root in a container; not 0 where the engine remaps users.
-          type: int
-          sample: 100000
-        certificates:
-          description: What is in each certificate of O(certificates) that is there and can be read, by path.
-          type: dict
-          sample: {/etc/docker/tls/cert.pem: {not_after: 1827049200, names: [10.0.0.6], key_matches: true}}
-        time: {description: The host's clock in seconds since 1970., type: float, sample: 1795513200.5}
-        networks:
-          description: The interface of each IPv4 network that the host is in.
-          type: dict
-          sample: {10.0.0.0/24: eth0}
-        users: {description: Names of the local users., type: list, elements: str, sample: [root]}
-        groups: {description: Names of the local groups., type: list, elements: str, sample: [root]}
-        listeners:
-          description: TCP ports in LISTEN state.
-          type: list
-          elements: dict
-          sample: [{port: 5432, address: 127.0.0.1, process: postgres, unit: postgresql@15-main.service}]
+      sample: {nginx: 1.22.1-9}
+    container_root:
+      description: User number on the host of root in a container; not 0 where the engine remaps users.
+      type: int
+      sample: 100000
+    certificates:
+      description: What is in each certificate of O(certificates) that is there and can be read, by path.
+      type: dict
+      sample: {/etc/docker/tls/cert.pem: {not_after: 1827049200, names: [10.0.0.6], key_matches: true}}
+    time: {description: The host's clock in seconds since 1970., type: float, sample: 1795513200.5}
+    networks:
+      description: The interface of each IPv4 network that the host is in.
+      type: dict
+      sample: {10.0.0.0/24: eth0}
+    users: {description: Names of the local users., type: list, elements: str, sample: [root]}
+    groups: {description: Names of the local groups., type: list, elements: str, sample: [root]}
+    listeners:
+      description: TCP ports in LISTEN state.
+      type: list
+      elements: dict
+      sample: [{port: 5432, address: 127.0.0.1, process: postgres, unit: postgresql@15-main.service}]
 """
 
 import calendar
@@ -101,7 +91,6 @@ import contextlib
 import grp
 import json
 import os
-import platform
 import pwd
 import socket
 import struct
@@ -280,14 +269,28 @@ def resolves(name: str) -> bool:
         return False
 
 
-def facts(
-    connect: list[dict[str, Any]],
-    paths: list[str],
-    certificates: dict[str, str] | None = None,
-    resolve: list[str] | None = None,
+def asked(
+    connect: list[dict[str, Any]] | None,
+    paths: list[str] | None,
+    certificates: dict[str, str] | None,
+    resolve: list[str] | None,
 ) -> dict[str, Any]:
-    """All facts of this host."""
-    read_certificates = {path: certificate(path, key) for path, key in (certificates or {}).items()}
+    """The answers to what the options ask, without those to options that were not given."""
+    found: dict[str, Any] = {}
+    if paths is not None:
+        found["paths"] = [path for path in paths if os.path.exists(path)]
+    if certificates is not None:
+        read_certificates = {path: certificate(path, key) for path, key in certificates.items()}
+        found["certificates"] = {path: said for path, said in read_certificates.items() if said}
+    if resolve is not None:
+        found["unresolved"] = [name for name in resolve if not resolves(name)]
+    if connect is not None:
+        found["connect_errors"] = list(filter(None, (connect_error(**server) for server in connect)))
+    return found
+
+
+def facts() -> dict[str, Any]:
+    """What is read of every host."""
     release = os_release(read("/etc/os-release"))
     mem = memory(read("/proc/meminfo"))
     found = list(listening(read("/proc/net/tcp"), socket.AF_INET))
@@ -300,10 +303,7 @@ def facts(
     return {
         "distribution": release.get("ID", ""),
         "release": release.get("VERSION_CODENAME", ""),
-        "python": platform.python_version(),
-        "cpus": os.cpu_count() or 1,
         "memory_mb": mem.get("MemTotal", 0),
-        "memory_available_mb": mem.get("MemAvailable", 0),
         "packages": installed_packages(read("/var/lib/dpkg/status")),
         "container_root": container_root(read("/etc/docker/daemon.json"), read("/etc/subuid")),
         "users": [entry.pw_name for entry in pwd.getpwall()],
@@ -311,11 +311,7 @@ def facts(
         "listeners": listeners,
         "addresses": local_addresses(read("/proc/net/fib_trie")),
         "networks": networks(read("/proc/net/route")),
-        "paths": [path for path in paths if os.path.exists(path)],
-        "certificates": {path: found for path, found in read_certificates.items() if found},
-        "unresolved": [name for name in resolve or [] if not resolves(name)],
         "time": time.time(),
-        "connect_errors": list(filter(None, (connect_error(**server) for server in connect))),
     }
 
 
@@ -324,15 +320,15 @@ def main() -> None:
     server = {"host": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}
     module = AnsibleModule(
         argument_spec={
-            "connect": {"type": "list", "elements": "dict", "default": [], "options": server},
-            "paths": {"type": "list", "elements": "path", "default": []},
-            "resolve": {"type": "list", "elements": "str", "default": []},
-            "certificates": {"type": "dict", "default": {}},
+            "connect": {"type": "list", "elements": "dict", "options": server},
+            "paths": {"type": "list", "elements": "path"},
+            "resolve": {"type": "list", "elements": "str"},
+            "certificates": {"type": "dict"},
         },
         supports_check_mode=True,
     )
-    found = facts(**{name: module.params[name] for name in ("connect", "paths", "certificates", "resolve")})
-    module.exit_json(changed=False, ansible_facts={"dagster_host": found})
+    found = {**facts(), **asked(**{name: module.params[name] for name in ("connect", "paths", "certificates", "resolve")})}
+    module.exit_json(changed=False, host=found)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 
 from ansible_collections.dataops.dagster.plugins.action import dagster_yaml, files, preflight, workspace_yaml
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, spec
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "dataops.dagster."
@@ -136,9 +137,9 @@ class Players:
             variables.update(SECRETS, ansible_host=f"10.0.0.{number}", **deployment.extra)
             self.hosts[name] = Host(name, variables)
         with (
-            patch.object(preflight, "brought_problems", return_value=[]),  # the certificates here are words
+            patch.object(docker, "brought_problems", return_value=[]),  # the certificates here are words
             # Most of the time of a play without hosts went into these two.
-            patch.object(preflight, "specs", functools.cache(preflight.specs)),
+            patch.object(spec, "specs", functools.cache(spec.specs)),
             patch.object(jinja2.Environment, "compile", compiled),
         ):
             for playbook in deployment.playbooks:
@@ -153,11 +154,11 @@ class Players:
             if "ansible.builtin.import_playbook" in play:
                 self.playbook(path.parent / play["ansible.builtin.import_playbook"], own)
                 continue
-            names = list(
-                dict.fromkeys(name for group in play["hosts"].split(":") for name in self.groups.get(group, []))
-            )
+            pattern = Templar(loader=self.loader, variables=own).template(play["hosts"])
+            names = list(dict.fromkeys(name for group in pattern.split(":") for name in self.groups.get(group, [])))
             hosts = [self.hosts[name] for name in names]
             header = plain({key: play[key] for key in play.keys() - {"name", "tasks", "roles", "vars"}})
+            header["hosts"] = plain(pattern)
             for role in play.get("roles") or [None]:
                 what = {"play": dict(sorted(header.items()))}
                 if role:
@@ -249,6 +250,8 @@ class Players:
         if arguments.get("secrets") == {}:
             del arguments["secrets"]
         said = {key: plain(templar.template(task[key])) for key in sorted(task.keys() & KEYWORDS - UNSEEN)}
+        # What the host is like was said above, by the test itself.
+        arguments.pop("dagster_host", None)
         host.given.append({module: arguments, **said})
         for key, value in (result.pop("ansible_facts", None) or {}).items():
             host.facts[key] = value
@@ -271,7 +274,7 @@ class Players:
             assert task_vars
             if module_name == "dataops.dagster.host_facts":
                 given.update(arguments, host_facts=module_args)
-                return {"ansible_facts": {"dagster_host": {**bare_host(), **self.deployment.facts}}}
+                return {"host": {**bare_host(), **self.deployment.facts}}
             given.update(module_args)
             return {"changed": True}
 
@@ -288,8 +291,11 @@ class Players:
 
     def answer(self, host: Host, module: str, arguments: Json, variables: Json) -> Json:
         """What a module says on a bare host."""
-        known = variables.get("dagster_host", {})
+        known = variables.get("dagster_host", {}).get("packages", {})
+        missing = [name for name in arguments.get("name", []) if name not in known]
         changed: Json = {"changed": True}
+        if module == "ansible.builtin.group_by":
+            self.groups.setdefault(str(arguments["key"]), []).append(host.name)
         daemons = self.groups["dagster_daemon"]
         holder = "active: daemon" if host.name == daemons[0] else f"standby: {daemons[0]} holds the lease"
         answers: dict[str, Json] = {
@@ -309,23 +315,12 @@ class Players:
                 "missing": [image["ref"] for image in arguments.get("load", [])],
             },
             # Role docker has set the engine up: its user namespaces are there.
-            "dataops.dagster.host_facts": {
-                "ansible_facts": {"dagster_host": {**known, "container_root": self.container_root(variables)}}
-            },
+            "dataops.dagster.host_facts": {"host": {"container_root": self.container_root(variables)}},
             "dataops.dagster.instance_info": {
                 "ok": not self.deployment.problems,
                 "problems": list(self.deployment.problems),
             },
-            "dataops.dagster.packages": {}
-            if self.deployment.check
-            else {
-                "ansible_facts": {
-                    "dagster_host": {
-                        **known,
-                        "packages": {**known.get("packages", {}), **dict.fromkeys(arguments.get("name", []), "1")},
-                    }
-                }
-            },
+            "dataops.dagster.packages": {"changed": missing != [], "installed": dict.fromkeys(missing, "")},
             "dataops.dagster.units": {
                 **changed,
                 "started": dict.fromkeys(

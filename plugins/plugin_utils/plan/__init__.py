@@ -1,0 +1,14 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The one place that works a deployment out, on the controller and before a host is touched.
+
+    inventory.py, spec.py   the inventory as typed values
+    deployment.py           the plan of a host: what its components say together
+    component.py            what a component can say
+    postgres.py docker.py instance.py code_location.py webserver.py haproxy.py nginx.py daemon.py
+                            the components, one beside each role
+    storage.py locations.py vip.py network.py
+                            what several components need to know
+    checks.py               sums and collisions over all components
+
+A new system is one file here with a subclass of Component, named like its role.
+"""

@@ -1,0 +1,73 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Code locations on their host: the code servers there, and the images of those and of the runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
+    Location,
+    location_problems,
+    locations,
+)
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
+
+
+class CodeLocation(Component):
+    """The code servers of a host, and its share of the runs."""
+
+    @property
+    def here(self) -> list[Location]:
+        """The locations whose code server runs on this host."""
+        return [found for found in locations(self.inventory, self.values) if found.host == self.host.name]
+
+    @property
+    def runs_start_here(self) -> bool:
+        """Whether the engine of this host is that of the runs."""
+        return self.host.name in self.inventory.group("dagster_run")
+
+    @property
+    def publish_address(self) -> str:
+        """Where webservers and daemons reach the code servers of this host."""
+        asked_from_elsewhere = bool(self.here and set(self.inventory.services) - {self.host.name})
+        derived = self.host.address if asked_from_elsewhere else LOOPBACK
+        return str(self.host.chosen("dagster_code_publish_address", derived))
+
+    def ports(self) -> list[Port]:
+        return [
+            Port(found.port, f"dagster_code_locations[{found.name}].port", (self.publish_address,), "docker.service")
+            for found in self.here
+        ]
+
+    def memory(self) -> dict[str, tuple[int, int]]:
+        return {"run": (int(self.runs_start_here), 300), "code_location": (len(self.here), 120)}
+
+    def connections(self) -> dict[str, int]:
+        return {"code servers": ENGINES * len(self.here)}
+
+    def journal(self) -> list[str]:
+        return [f"CONTAINER_NAME=dagster-code-{found.name}" for found in self.here]
+
+    def servers(self) -> list[dict[str, Any]]:
+        return self.plan.storage.asked_for()
+
+    def options(self, facts: Facts) -> dict[str, Any]:
+        every = locations(self.inventory, self.values)
+        here = [found.name for found in self.here]
+        return {
+            "dagster_database_code_host": self.host.chosen(
+                "dagster_database_run_host", self.plan.storage.address(self.host.name, in_container=True)
+            ),
+            # Names only: a location may hold secrets. Runs of every location start on the run engine; another engine
+            # needs only what its own code servers run.
+            "dagster_code_images_here": [found.name for found in every] if self.runs_start_here else here,
+            "dagster_code_publish_address": self.publish_address,
+        }
+
+    def handed(self, facts: Facts) -> dict[str, Any]:
+        return {"here": [found.name for found in self.here]}
+
+    def deployment_problems(self) -> list[str]:
+        return location_problems(self.values["dagster_code_locations"], self.inventory.group("dagster_code"))

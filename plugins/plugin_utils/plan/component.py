@@ -1,0 +1,93 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What every component of the plan can say: one stands beside each role, in the file of the role's name.
+
+A component is one system on one host. What it does not say has the answer of this class, so that a small system is a
+small file. Everything that needs "all ports" or "all packages" asks the components; nobody else knows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
+
+if TYPE_CHECKING:
+    from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
+
+Facts = Mapping[str, Any]
+
+
+class Component:
+    """A system on one host: what it needs there, what its role derives from the inventory, what can be wrong."""
+
+    def __init__(self, host: Host, plan: Plan) -> None:
+        self.host = host
+        self.plan = plan
+        self.inventory = plan.inventory
+        self.values = host.values
+
+    # What it needs
+
+    def packages(self, facts: Facts) -> list[str]:
+        """Debian packages; facts are those of module host_facts."""
+        return []
+
+    def ports(self) -> list[Port]:
+        """Every port on which it listens."""
+        return []
+
+    def memory(self) -> dict[str, tuple[int, int]]:
+        """Each part that stays in memory: how many there are, and MiB of one (measured at rest)."""
+        return {}
+
+    def connections(self) -> dict[str, int]:
+        """How many connections to the database each of its parts may open at a time."""
+        return {}
+
+    def pools(self) -> int:
+        """How many pools of connections it keeps, each as wide as the database has room for."""
+        return 0
+
+    def journal(self) -> list[str]:
+        """The matches of journalctl that show what it says."""
+        return []
+
+    # What preflight asks its host
+
+    def paths(self) -> list[str]:
+        """Paths that are or are not there."""
+        return []
+
+    def certificates(self) -> dict[str, str]:
+        """Paths of certificates, each with that of its key; empty where there is none."""
+        return {}
+
+    def servers(self) -> list[dict[str, Any]]:
+        """Servers outside of the deployment (host, port) that have to be reached from here."""
+        return []
+
+    # What it hands to its role
+
+    def options(self, facts: Facts) -> dict[str, Any]:
+        """The options of the role that are derived from the inventory, by the name that overrules each."""
+        return {}
+
+    def handed(self, facts: Facts) -> dict[str, Any]:
+        """What else the role is given, as dagster_plan.ROLE; never a secret, because facts are shown and logged."""
+        return {}
+
+    # What can be wrong
+
+    def deployment_problems(self) -> list[str]:
+        """Sentences about the deployment as a whole, as this host sees it: asked on every host."""
+        return []
+
+    def problems(self) -> list[str]:
+        """Sentences about its own host, from the inventory alone."""
+        return []
+
+    def host_problems(self, facts: Facts) -> list[str]:
+        """Sentences about its host as it was found."""
+        return []

@@ -1,0 +1,116 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The plan of one host: what its components say together, and what they need to know of all other hosts. Pure."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Budget, Storage
+
+PACKAGE = __name__.rpartition(".")[0]
+
+
+@functools.cache
+def component_of(role: str) -> type[Component]:
+    """The component beside a role: the one class of the module with the role's name that is a component."""
+    module = importlib.import_module(f"{PACKAGE}.{role}")
+    (found,) = (
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Component) and kind.__module__ == module.__name__
+    )
+    return found
+
+
+class Plan:
+    """What is derived from the inventory for one host."""
+
+    def __init__(self, inventory: Inventory, host: str) -> None:
+        self.inventory = inventory
+        self.host: Host = inventory.hosts[host]
+        self.storage = Storage(self.host, inventory)
+        roles = sorted({role for found in inventory.roles.values() for role in found})
+        self.known = {role: self.component(role, host) for role in roles}  # also of roles that this host does not get
+        self.components = {role: self.known[role] for role in inventory.roles_of(host)}
+
+    def component(self, role: str, host: str) -> Component:
+        """The component of a role on a host."""
+        return component_of(role)(self.inventory.hosts[host], self)
+
+    def everywhere(self) -> Iterator[Component]:
+        """The components of all hosts."""
+        for host in self.inventory.hosts:
+            for role in self.inventory.roles_of(host):
+                yield self.component(role, host)
+
+    @functools.cached_property
+    def budget(self) -> Budget:
+        """The connections to the database."""
+        return Budget(self.host.values, self.everywhere(), self.known["instance"].concurrent_runs())
+
+    def ports(self) -> list[Port]:
+        """Every port on which this host is to listen."""
+        return [port for component in self.components.values() for port in component.ports()]
+
+    def problems(self) -> list[str]:
+        """What is wrong with the inventory, each sentence once."""
+        found = checks.group_problems(self.inventory, self.storage.external)
+        for component in self.known.values():
+            found += component.deployment_problems()
+        for component in self.components.values():
+            found += component.problems()
+        found += checks.port_problems(self.ports())
+        if self.storage.server or "dagster_postgres_max_connections" in self.host.given:
+            found += self.budget.problems()
+        return list(dict.fromkeys(found))
+
+    def questions(self) -> dict[str, Any]:
+        """What is asked of the host: the arguments of module host_facts."""
+        components = self.components.values()
+        servers = [server for component in components for server in component.servers()]
+        return {
+            "connect": [server for number, server in enumerate(servers) if server not in servers[:number]],
+            "paths": [path for component in components for path in component.paths()],
+            "certificates": self.certificates(),
+            "resolve": checks.names_to_resolve(self.inventory, self.host.name),
+        }
+
+    def certificates(self) -> dict[str, str]:
+        """The certificates of this host, each with its key."""
+        return {path: key for component in self.components.values() for path, key in component.certificates().items()}
+
+    def host_problems(self, facts: Facts, began: float, ended: float) -> list[str]:
+        """What is wrong with the host as it was found between two times (seconds since 1970)."""
+        found = checks.system_problems(facts)
+        found += checks.surroundings_problems(facts, began, ended)
+        found += checks.taken_port_problems(self.ports(), facts["listeners"])
+        for component in self.components.values():
+            found += component.host_problems(facts)
+        found += checks.memory_problems(list(self.components.values()), facts["memory_mb"])
+        found += [f"dagster_database_host: {error}" for error in facts["connect_errors"]]
+        return list(dict.fromkeys(found))
+
+    def as_fact(self, facts: Facts) -> dict[str, Any]:
+        """The fact dagster_plan: names, numbers and addresses, never a secret."""
+        components = self.components
+        options: dict[str, Any] = {}
+        for component in components.values():
+            options.update(component.options(facts))
+        handed: Mapping[str, Any] = {role: component.handed(facts) for role, component in components.items()}
+        return {
+            **{role: found for role, found in handed.items() if found},
+            "options": options,
+            "locations": [location.name for location in locations(self.inventory, self.host.values)],
+            "packages": {role: component.packages(facts) for role, component in components.items()},
+            "certificates": self.certificates(),
+            "journal": checks.journal(list(components.values())),
+            "live": checks.live(facts["listeners"]),
+        }

@@ -1,0 +1,171 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The Docker engine of a host, and how webservers and daemons on other hosts reach that of the runs."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import brought_problems
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, host_port, port_of
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
+
+# Packages of engines that are used as they are.
+FOREIGN_ENGINES = {"docker-ce", "moby-engine"}
+DEFAULT_SOCKET = "unix:///run/docker.sock"
+# Where role docker keeps the engine's certificates.
+TLS_FOLDER = "/etc/docker/tls"
+
+
+def clients(inventory: Inventory) -> list[str]:
+    """The hosts that reach the engine of the runs over the network: webservers and daemons that are not on its host."""
+    return sorted({*inventory.services} - {*inventory.group("dagster_run")})
+
+
+def endpoint(host: Host, inventory: Inventory) -> str:
+    """The engine of the runs as the services of a host reach it."""
+    if host.name in clients(inventory):
+        port = port_of(host.values["dagster_docker_tls_port"])
+        engine = next(iter(inventory.group("dagster_run")), "")
+        derived = f"tcp://{host_port(inventory.address(engine), port)}"
+    else:
+        derived = DEFAULT_SOCKET
+    return str(host.chosen("dagster_docker_endpoint", derived))
+
+
+def authority(host: Host, inventory: Inventory) -> str:
+    """The host that signs this one's certificate for the engine; nobody does when certificates are brought."""
+    signed = host.name in clients(inventory) and not host.values["dagster_docker_tls_client_cert"]
+    derived = next(iter(inventory.group("dagster_run")), "") if signed else ""
+    return str(host.chosen("dagster_docker_ca_host", derived))
+
+
+def client_certificates(host: Host, inventory: Inventory) -> dict[str, str]:
+    """The certificates with which a host asks the engine, each with its key."""
+    folder = f"{host.values['dagster_home']}/docker"
+    return {f"{folder}/ca.pem": "", f"{folder}/cert.pem": f"{folder}/key.pem"} if authority(host, inventory) else {}
+
+
+class Docker(Component):
+    """An engine, for code servers, runs, or both."""
+
+    @property
+    def tls_address(self) -> str:
+        """Where the engine listens for other hosts, empty when none asks it."""
+        asked = self.host.name in self.inventory.group("dagster_run") and clients(self.inventory)
+        return str(self.host.chosen("dagster_docker_tls_address", self.host.address if asked else ""))
+
+    @staticmethod
+    def foreign(facts: Facts) -> list[str]:
+        """The packages of an engine from another source: nothing is installed over it and its settings stay."""
+        return sorted(FOREIGN_ENGINES.intersection(facts["packages"]))
+
+    def packages(self, facts: Facts) -> list[str]:
+        foreign = self.foreign(facts)
+        engine = [] if foreign else ["docker.io", "containerd", "runc", "iptables"]
+        signs = self.tls_address and not foreign and not self.values["dagster_docker_tls_client_cert"]
+        return ["python3-docker", *engine, *(["python3-cryptography"] if signs else [])]
+
+    def ports(self) -> list[Port]:
+        if not self.tls_address:
+            return []
+        variable = "dagster_docker_tls_port"
+        return [Port(self.values[variable], variable, (self.tls_address,), "docker.service")]
+
+    def memory(self) -> dict[str, tuple[int, int]]:
+        return {"docker": (1, 125)}
+
+    def certificates(self) -> dict[str, str]:
+        if not self.tls_address:
+            return {}
+        return {f"{TLS_FOLDER}/ca.pem": f"{TLS_FOLDER}/ca-key.pem", f"{TLS_FOLDER}/cert.pem": f"{TLS_FOLDER}/key.pem"}
+
+    def options(self, facts: Facts) -> dict[str, Any]:
+        given = str(self.host.chosen("dagster_docker_endpoint", DEFAULT_SOCKET))
+        return {
+            # What sets an engine up talks to the one of its own host.
+            "dagster_docker_socket": given if given.startswith("unix://") else DEFAULT_SOCKET,
+            "dagster_docker_tls_address": self.tls_address,
+        }
+
+    def handed(self, facts: Facts) -> dict[str, Any]:
+        return {"tls_folder": TLS_FOLDER, "foreign": bool(self.foreign(facts))}
+
+    def deployment_problems(self) -> list[str]:
+        return [*self.network_problems(), *brought_problems(self.values, address=self.tls_address)]
+
+    def network_problems(self) -> list[str]:
+        """Sentences about the subnets of containers."""
+        values = self.values
+        try:
+            network = ipaddress.ip_network(str(values["dagster_docker_network_subnet"]))
+            bridge = ipaddress.ip_interface(str(values["dagster_docker_bridge_address"])).network
+        except ValueError as error:
+            return [
+                f"dagster_docker_network_subnet or dagster_docker_bridge_address: {error}; for example 172.30.0.0/24 "
+                "and 172.29.0.1/24"
+            ]
+        problems = []
+        if network.num_addresses < 8:
+            problems.append(f"dagster_docker_network_subnet {network} has no room for containers; 172.30.0.0/24 has")
+        if network.overlaps(bridge):
+            problems.append(
+                f"dagster_docker_network_subnet {network} overlaps dagster_docker_bridge_address {bridge}; they are "
+                "two networks"
+            )
+        return problems
+
+    def host_problems(self, facts: Facts) -> list[str]:
+        """A sentence when other hosts need this engine, which is not ours to set up or has half of a certificate."""
+        asking = clients(self.inventory)
+        if self.host.name not in self.inventory.group("dagster_run") or not asking:
+            return []
+        foreign = self.foreign(facts)
+        brought = bool(self.values["dagster_docker_tls_client_cert"])
+        if foreign and not brought:
+            return [
+                f"{', '.join(asking)} cannot reach the engine of this host: it comes from {foreign[0]}, "
+                "whose settings stay as they are. Let it listen with TLS, and set dagster_docker_endpoint, "
+                "dagster_docker_tls_ca, dagster_docker_tls_client_cert and dagster_docker_tls_client_key"
+            ]
+        if not foreign and brought and not self.values["dagster_docker_tls_cert"]:
+            return [
+                "dagster_docker_tls_client_cert is set, but the engine of this host has no certificate; bring "
+                "dagster_docker_tls_cert and dagster_docker_tls_key too, or none of them"
+            ]
+        return []
+
+
+def endpoint_problems(host: Host, inventory: Inventory) -> list[str]:
+    """Sentences about the way to the engine of the runs that somebody set for a host."""
+    asking = clients(inventory)
+    given = {
+        name: str(known.values["dagster_docker_endpoint"])
+        for name, known in inventory.hosts.items()
+        if name in asking and "dagster_docker_endpoint" in known.given
+    }
+    if host.name not in asking or not given:
+        return []
+    if len(set(given.values())) > 1 or len(given) < len(asking):
+        listed = by_host({name: given.get(name, "") for name in asking})
+        return [
+            f"dagster_docker_endpoint differs ({listed}); with two engines for one instance, runs of the other "
+            "are taken for lost. Set one, or leave it out"
+        ]
+    text = given[host.name]
+    if text.startswith("unix://"):
+        return [
+            f"dagster_docker_endpoint is {text}, this host's own engine, but runs start on "
+            f"{', '.join(inventory.group('dagster_run'))}: two engines for one instance. Leave it out"
+        ]
+    if not text.startswith("tcp://"):
+        return [f"dagster_docker_endpoint is {text}; an engine on another host is reached at tcp://ADDRESS:PORT"]
+    if not host.values["dagster_docker_tls_client_cert"]:
+        return [
+            f"dagster_docker_endpoint is {text}, an engine that this collection does not set up; bring "
+            "certificates for it (dagster_docker_tls_ca, dagster_docker_tls_client_cert and "
+            "dagster_docker_tls_client_key), or leave dagster_docker_endpoint out"
+        ]
+    return []

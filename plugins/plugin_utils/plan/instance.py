@@ -1,0 +1,315 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The instance on a host of webservers or daemon: its version, environment and dagster.yaml, and the way to the rest."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import deep_merge
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config_action import sentence
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, port_of
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.secret_names import holds_a_secret
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host, kind_of, nearest
+from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import validate_data
+
+# What Dagster takes where dagster.yaml says nothing: runs in progress, threads of an executor.
+DEFAULT_CONCURRENT_RUNS = 10
+DEFAULT_WORKERS = 8
+# What code servers, runs and units are given beside the environment of the services.
+CONTAINER_ENVIRONMENT = {
+    "DAGSTER_CURRENT_IMAGE",
+    "DAGSTER_CONTAINER_CONTEXT",
+    "DOCKER_CERT_PATH",
+    "DOCKER_TLS_VERIFY",
+    "PATH",
+    "PGPASSFILE",
+}
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def versions(collection: str = COLLECTION) -> list[str]:
+    """The Dagster versions with a committed lock, newest first."""
+    names = os.listdir(os.path.join(collection, "roles", "instance", "files", "locks"))
+    matches = (re.fullmatch(r"dagster-(\d+\.\d+\.\d+)\.txt", name) for name in names)
+    found = [match.group(1) for match in matches if match]
+    return sorted(found, key=lambda version: [int(part) for part in version.split(".")], reverse=True)
+
+
+class Instance(Component):
+    """What webservers and daemon of a host share."""
+
+    def packages(self, facts: Facts) -> list[str]:
+        signed = docker.authority(self.host, self.inventory)
+        return ["python3-pip-whl", "ca-certificates", *(["python3-cryptography"] if signed else [])]
+
+    def paths(self) -> list[str]:
+        venv = f"{self.values['dagster_install_dir']}/{self.values['dagster_version']}"
+        return [
+            f"{venv}/.complete{suffix}" for suffix in ("", *(f"-{name}" for name in self.values["dagster_libraries"]))
+        ]
+
+    def certificates(self) -> dict[str, str]:
+        return docker.client_certificates(self.host, self.inventory)
+
+    def servers(self) -> list[dict[str, Any]]:
+        return self.plan.storage.asked_for()
+
+    def options(self, facts: Facts) -> dict[str, Any]:
+        storage = self.plan.storage
+        return {
+            "dagster_database_host": storage.address(self.host.name, in_container=False),
+            "dagster_database_run_host": storage.run_address,
+            "dagster_database_external": not storage.server,
+            "dagster_docker_endpoint": docker.endpoint(self.host, self.inventory),
+            "dagster_docker_ca_host": docker.authority(self.host, self.inventory),
+            "dagster_code_endpoints": self.code_endpoints(),
+        }
+
+    def handed(self, facts: Facts) -> dict[str, Any]:
+        return {
+            "environment": self.environment,
+            "config": self.config,
+            "authority_folder": docker.TLS_FOLDER,
+        }
+
+    def code_endpoints(self) -> list[dict[str, Any]]:
+        """Where the services of this host reach each code server."""
+        alone = not set(self.inventory.services) - {self.host.name}  # then code servers are published on loopback
+        return [
+            {
+                "name": location.name,
+                "host": LOOPBACK if alone and location.host == self.host.name else self.inventory.address(location.host),
+                "port": port_of(location.port),
+            }
+            for location in locations(self.inventory, self.values)
+        ]
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """The environment that the collection gives webservers and daemon."""
+        values, storage = self.values, self.plan.storage
+        endpoint = docker.endpoint(self.host, self.inventory)
+        remote = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": f"{values['dagster_home']}/docker"}
+        return {
+            "DAGSTER_HOME": str(values["dagster_home"]),
+            "DAGSTER_POSTGRES_HOST": storage.address(self.host.name, in_container=False),
+            "DAGSTER_POSTGRES_USER": str(values["dagster_database_user"]),
+            "DOCKER_HOST": endpoint,
+            "DAGSTER_DAEMON_HEARTBEAT_TOLERANCE": values["dagster_heartbeat_tolerance"],
+            **(remote if endpoint.startswith("tcp://") else {}),
+        }
+
+    @property
+    def run_environment(self) -> dict[str, Any]:
+        """The environment of runs."""
+        return {
+            **self.values["dagster_environment"],
+            "DAGSTER_POSTGRES_HOST": self.plan.storage.run_address,
+            "DAGSTER_POSTGRES_USER": self.values["dagster_database_run_user"],
+            "PGPASSFILE": "/run/dagster/pgpass",
+        }
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Our part of dagster.yaml.
+
+        Services and run containers reach the database at different addresses under different logins, so both stand in
+        the environment; the password stands in neither, libpq reads it from the PGPASSFILE that a unit brings along.
+        """
+        values = self.values
+        state = str(values["dagster_state_dir"])
+        return {
+            "storage": {
+                "postgres": {
+                    "postgres_db": {
+                        "hostname": {"env": "DAGSTER_POSTGRES_HOST"},
+                        "username": {"env": "DAGSTER_POSTGRES_USER"},
+                        "db_name": str(values["dagster_database_name"]),
+                        "port": self.plan.storage.port,
+                        # Under SQLAlchemy 2.1 a plain postgresql:// means psycopg 3, which neither we nor a code image
+                        # may have.
+                        "scheme": "postgresql+psycopg2",
+                    }
+                }
+            },
+            "run_launcher": {
+                "module": "dagster_docker",
+                "class": "DockerRunLauncher",
+                "config": {
+                    "network": str(values["dagster_docker_network"]),
+                    "env_vars": [f"{name}={value}" for name, value in sorted_by_name(self.run_environment)],
+                    "container_kwargs": {
+                        "volumes": [f"{state}:{state}", f"{values['dagster_home']}/containers:/run/dagster:ro"],
+                        # As process 1 of its container a run would ignore a termination that comes before it has set
+                        # its handlers.
+                        "init": True,
+                        "stop_timeout": 30,
+                    },
+                },
+            },
+            "compute_logs": {
+                "module": "dagster._core.storage.local_compute_log_manager",
+                "class": "LocalComputeLogManager",
+                "config": {"base_dir": f"{state}/compute_logs"},
+            },
+            "local_artifact_storage": {
+                "module": "dagster._core.storage.root",
+                "class": "LocalArtifactStorage",
+                "config": {"base_dir": state},
+            },
+            "run_monitoring": {
+                "enabled": True,
+                "start_timeout_seconds": 180,
+                "cancel_timeout_seconds": 180,
+                "poll_interval_seconds": 60,
+            },
+            "retention": {
+                "schedule": {"purge_after_days": 90},
+                "sensor": {"purge_after_days": {"skipped": 7, "failure": 30, "success": 90}},
+            },
+            "telemetry": {"enabled": False},
+        }
+
+    @functools.cached_property
+    def merged(self) -> dict[str, Any]:
+        """The dagster.yaml of the services."""
+        found: dict[str, Any] = deep_merge(self.config, self.values["dagster_config"])
+        return found
+
+    def concurrent_runs(self) -> int:
+        """How many runs the queue lets in at a time, -1 for any number."""
+        return concurrent_runs(self.merged)
+
+    def deployment_problems(self) -> list[str]:
+        values = self.values
+        return [
+            *version_problems(str(values["dagster_version"] or ""), versions()),
+            *same_version_problems(self.inventory),
+            *environment_problems(values["dagster_environment"], values["dagster_secret_environment"], self.environment),
+            *self.config_problems(),
+            *compute_log_problems(self.inventory, values, self.merged),
+            *docker.endpoint_problems(self.host, self.inventory),
+        ]
+
+    def config_problems(self) -> list[str]:
+        """Sentences about the dagster.yaml of the services."""
+        values = self.values
+        version = str(values["dagster_version"])
+        report = validate_data(
+            self.merged,
+            version=version if version in versions() else "",  # another problem says so
+            env={**self.environment, **values["dagster_environment"], **values["dagster_secret_environment"]},
+            allow=values["dagster_config_allow"],
+        )
+        return [
+            f"dagster_config.{finding.path}: {sentence(finding)}"
+            + (f" (dagster_config_allow: {finding.name})" if finding.name != "error" else "")
+            for finding in [*report.errors, *report.refusals]
+        ]
+
+
+def sorted_by_name(environment: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The variables of an environment in the order of their names, capital letters as small ones."""
+    return sorted(environment.items(), key=lambda item: item[0].lower())
+
+
+def version_problems(version: str, known: list[str]) -> list[str]:
+    """A sentence when a version of Dagster has no committed lock."""
+    if not version or version in known:
+        return []
+    return [
+        f"dagster_version is {version}; supported are {', '.join(known)} (each has a committed lock)"
+        f"{nearest(version, known)}"
+    ]
+
+
+def same_version_problems(inventory: Inventory) -> list[str]:
+    """A sentence when the services' hosts, a standby included, would not all have one Dagster."""
+    found = {name: str(inventory.hosts[name].values["dagster_version"] or "") for name in inventory.services}
+    if len(set(found.values())) < 2:
+        return []
+    return [
+        f"dagster_version differs between the services' hosts ({by_host(found)}); one instance has one version"
+    ]
+
+
+def environment_problems(plain: Mapping[str, Any], secret: Mapping[str, Any], own: Iterable[str]) -> list[str]:
+    """Sentences about environment variables that cannot be set, are ours (own), or would show a secret."""
+    problems = []
+    own = CONTAINER_ENVIRONMENT.union(own)
+    for variable, values in (("dagster_environment", plain), ("dagster_secret_environment", secret)):
+        for name, value in values.items():
+            if not ENVIRONMENT_NAME.fullmatch(str(name)):
+                problems.append(
+                    f"{variable}: {name!r} is no name of an environment variable; letters, digits and '_' are"
+                )
+            elif name in own:
+                problems.append(f"{variable}: {name} is set by the collection; remove it")
+            elif not isinstance(value, str | int | float):
+                problems.append(f"{variable}: {name} is {kind_of(value)}; an environment variable is text")
+    problems += [
+        f"dagster_environment: {name} would show in docker inspect; put it in dagster_secret_environment"
+        for name in plain
+        if holds_a_secret(str(name))
+    ]
+    both = sorted(set(plain) & set(secret))
+    problems += [f"{name} is in dagster_environment and in dagster_secret_environment; keep one" for name in both]
+    return problems
+
+
+def compute_log_problems(inventory: Inventory, values: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """A sentence when runs would write their logs where a webserver cannot read them; config is dagster.yaml."""
+    manager = config.get("compute_logs") or {}
+    local = manager.get("class", "LocalComputeLogManager") == "LocalComputeLogManager"
+    run = inventory.group("dagster_run")
+    elsewhere = sorted(set(inventory.group("dagster_webserver")) - set(run))
+    if not local or not elsewhere or values["dagster_compute_logs_shared"]:
+        return []
+    return [
+        f"compute logs are files on {', '.join(run)}, where runs write them, and {', '.join(elsewhere)} "
+        "could not show them; set another manager in dagster_config.compute_logs (such as S3ComputeLogManager), or "
+        "dagster_compute_logs_shared to true when all of them mount dagster_state_dir from one place"
+    ]
+
+
+def concurrent_runs(config: Mapping[str, Any]) -> int:
+    """How many runs the queue of a merged dagster.yaml lets in at a time, -1 for any number."""
+    coordinator = config.get("run_coordinator") or {}
+    if coordinator and coordinator.get("class") != "QueuedRunCoordinator":
+        return -1
+    places = (
+        (config.get("concurrency") or {}).get("runs") or {},
+        coordinator.get("config") or {},
+        config.get("run_queue") or {},
+    )
+    for place in places:
+        value = place.get("max_concurrent_runs")
+        if isinstance(value, int) or re.fullmatch(r"-?[0-9]+", str(value)):
+            return int(str(value))
+    return DEFAULT_CONCURRENT_RUNS
+
+
+def workers(config: Mapping[str, Any]) -> int:
+    """The threads that a merged dagster.yaml gives the daemon beside its own loops."""
+    queue = (config.get("run_coordinator") or {}).get("config") or config.get("run_queue") or {}
+    wanted = [
+        (queue.get("dequeue_use_threads"), queue.get("dequeue_num_workers"), 0),
+        *(
+            (settings.get("use_threads"), settings.get("num_workers"), settings.get("num_submit_workers"))
+            for settings in (config.get(section) or {} for section in ("sensors", "schedules", "backfills"))
+        ),
+    ]
+    return sum(
+        (number if isinstance(number, int) else DEFAULT_WORKERS) + (more if isinstance(more, int) else 0)
+        for threads, number, more in wanted
+        if threads
+    )

@@ -1,0 +1,68 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The code locations of the inventory: which host serves each, and what can be wrong with an entry. Pure: no I/O."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.secret_names import holds_a_secret
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import nearest
+
+DEFAULT_PORT = 4000
+SOURCES = ("image", "build", "archive")
+TARGETS = ("module", "package", "file")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A code location: its name, the host that runs its code server, and the port there as it was written."""
+
+    name: str
+    host: str
+    port: Any
+
+
+def locations(inventory: Inventory, values: Mapping[str, Any]) -> list[Location]:
+    """The code locations that a host's variables name. The first host of the group serves those that name none."""
+    first = next(iter(inventory.group("dagster_code")), "")
+    return [
+        Location(str(entry.get("name")), str(entry.get("host") or first), entry.get("port") or DEFAULT_PORT)
+        for entry in values["dagster_code_locations"]
+    ]
+
+
+def location_problems(entries: list[dict[str, Any]], code_hosts: list[str]) -> list[str]:
+    """Sentences about entries of dagster_code_locations that cannot work."""
+    problems = []
+    for number, entry in enumerate(entries):
+        where = f"dagster_code_locations[{entry.get('name', number)}]"
+        if not NAME.fullmatch(str(entry.get("name", ""))):
+            problems.append(f"{where}: name is {entry.get('name')!r}; letters, digits, '_', '-' and '.' are allowed")
+        for kinds in (SOURCES, TARGETS):
+            given = [kind for kind in kinds if entry.get(kind)]
+            if len(given) != 1:
+                problems.append(
+                    f"{where} has {' and '.join(given) or 'none'} of {', '.join(kinds)}; exactly one is needed"
+                )
+        if entry.get("host") and entry["host"] not in code_hosts:
+            problems.append(
+                f"{where}: host {entry['host']} is not in group dagster_code{nearest(entry['host'], code_hosts)}"
+            )
+        for name in entry.get("env") or {}:
+            if holds_a_secret(name):
+                problems.append(
+                    f"{where}: env {name} would show in docker inspect; put it in secrets, it is then the file "
+                    f"/run/secrets/{name}"
+                )
+    for name, count in Counter(str(entry.get("name")) for entry in entries).items():
+        if count > 1:
+            problems.append(f"dagster_code_locations has {count} locations named {name}; each name must be unique")
+    if entries and not code_hosts:
+        problems.append("dagster_code_locations is set, but group dagster_code has no host")
+    return problems

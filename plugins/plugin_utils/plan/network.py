@@ -1,0 +1,85 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Addresses and ports, each in the form that its reader takes. Pure: no I/O."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+WILDCARDS = ("0.0.0.0", "::", "*")
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port on which a component listens."""
+
+    value: Any  # as it was written
+    variable: str  # what sets it
+    addresses: tuple[str, ...]
+    unit: str  # how the names of the units begin that may hold it already
+
+    @property
+    def number(self) -> int:
+        """The port, 0 when the value is none."""
+        return port_of(self.value)
+
+
+def port_of(value: Any) -> int:
+    """A port as number, 0 when it is none. AWX gives numbers as text."""
+    return int(value) if re.fullmatch(r"[0-9]{1,5}", str(value)) and int(value) <= 65535 else 0
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an IP address, not the name of a host."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_ipv4(text: str) -> bool:
+    """Whether a text is an IPv4 address."""
+    return is_address(text) and ipaddress.ip_address(text).version == 4
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two listening addresses exclude each other on one port."""
+    return one == other or one in WILDCARDS or other in WILDCARDS
+
+
+def host_port(address: str, port: Any) -> str:
+    """An address with a port as URLs and gRPC take it, IPv6 in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def source(address: str) -> str:
+    """An address as pg_hba.conf takes it: one host in CIDR form, or the name of a host as it is."""
+    try:
+        return str(ipaddress.ip_network(address))
+    except ValueError:
+        return address
+
+
+def gateway(subnet: Any) -> str:
+    """The first address of a subnet, where its containers reach the host; empty for what is no subnet."""
+    try:
+        return str(ipaddress.ip_network(str(subnet))[1])
+    except (ValueError, IndexError):
+        return ""
+
+
+def interface_of(address: str, networks: Mapping[str, str]) -> str:
+    """The interface whose network holds an address, of the narrowest if several do; networks gives that of each."""
+    if not is_ipv4(address):
+        return ""
+    found = [
+        (network.prefixlen, name)
+        for network, name in ((ipaddress.IPv4Network(text), name) for text, name in networks.items())
+        if ipaddress.IPv4Address(address) in network
+    ]
+    return max(found)[1] if found else ""

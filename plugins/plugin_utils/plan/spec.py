@@ -1,0 +1,128 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The documented variables: read from the argument specs of roles and playbooks, and what is wrong with given ones."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.yaml import yaml_load
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import kind_of, nearest
+
+COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+# What our plays hand on under the prefix of variables.
+OWN_NAMES = {"dagster_host", "dagster_plan"}
+Options = dict[str, dict[str, Any]]
+
+
+def specs(collection: str = COLLECTION) -> dict[str, Options]:
+    """The options of each role, and of the playbooks, by name."""
+    roles = os.path.join(collection, "roles")
+    paths = {role: os.path.join(roles, role, "meta", "argument_specs.yml") for role in sorted(os.listdir(roles))}
+    paths["playbooks"] = os.path.join(collection, "playbooks", "argument_specs.yml")
+    found = {}
+    for name, path in paths.items():
+        with open(path, encoding="utf-8") as stream:
+            found[name] = yaml_load(stream)["argument_specs"]["main"]["options"]
+    return found
+
+
+def summary(description: str | list[str]) -> str:
+    """The first sentence of an option's description, without markup."""
+    first = description if isinstance(description, str) else description[0]
+    return re.sub(r"\b[A-Z]\(([^)]*)\)", r"\1", first).rstrip(".")
+
+
+def unknown_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """A sentence for each dagster_* variable that no role knows."""
+    known = set(known) | OWN_NAMES
+    return [
+        f"{name} is no variable of this collection{nearest(name, known)}"
+        for name in sorted(names)
+        if name.startswith("dagster_") and name not in known
+    ]
+
+
+def empty_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
+    """A sentence for a variable set to nothing: a survey's blank would replace a default, or what is derived.
+
+    What is required has a sentence of its own.
+    """
+    default = option.get("default")
+    if option.get("required") or not (value is None or (value == "" and default != "")):
+        return []
+    instead = f" to get its default {default!r}" if default not in (None, "") else ""
+    return [f"{name} is empty; leave it out{instead}"]
+
+
+def text_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
+    """A sentence for each list, dictionary or password that is something else.
+
+    Ansible's own check turns text into a list or dictionary for itself alone; the roles would then get the text. A
+    password that YAML took for a number has lost its leading zeros or its spelling, quotes in AWX's form do not help.
+    """
+    if value is None:
+        return []
+    if name.endswith("_password") and not isinstance(value, str):
+        return [
+            f"{name} was read as {kind_of(value)}, which may not be what you wrote; quote it in YAML, and in "
+            "AWX choose one with letters in it"
+        ]
+    kinds: dict[str, tuple[Any, str]] = {"list": (list, "list"), "dict": (dict, "dictionary")}
+    kind, expected = kinds.get(str(option.get("type")), (object, ""))
+    if not isinstance(value, kind):
+        return [
+            f"{name} is {kind_of(value)}; expected a {expected}. Give it as JSON or YAML (in AWX among the extra "
+            "variables, on a command line -e '{...}'), because surveys and key=value can only give text"
+        ]
+    options = option.get("options") or {}
+    problems: list[str] = []
+    if kind is dict:
+        for key in sorted(options.keys() & value.keys()):
+            problems += text_problems(f"{name}.{key}", value[key], options[key])
+    elif kind is list and options:
+        for number, entry in enumerate(value):
+            problems += text_problems(f"{name}[{number}]", entry, {"type": "dict", "options": options})
+    return problems
+
+
+def missing_problems(options: Options, given: Mapping[str, Any]) -> list[str]:
+    """A sentence for each variable that has to be set and is not."""
+    return [
+        f"{name} is not set: {summary(option['description'])}"
+        for name, option in options.items()
+        if option.get("required") and given.get(name) in (None, "")
+    ]
+
+
+def typed(name: str, value: Any, option: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """A value with the type of its spec, and what the spec refuses about it."""
+    spec = {name: {key: part for key, part in option.items() if key != "required"}}
+    validated = ArgumentSpecValidator(spec).validate({name: value})
+    return validated.validated_parameters[name], [str(message) for message in validated.error_messages]
+
+
+def read(known: Mapping[str, Options], needed: Iterable[str], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The value of each documented variable for a host, and what is wrong with those that it was given.
+
+    The spec of a role that the host does not get (needed) types its variables, but refuses none. A variable that
+    cannot be typed is left out, so that one sentence about it is enough.
+    """
+    options = {name: option for spec in known.values() for name, option in spec.items()}
+    own = {name for role in needed for name in known[role]}
+    values = {name: option.get("default") for name, option in options.items()}
+    problems: list[str] = []
+    for name in sorted(options.keys() & given.keys()):
+        option, value = options[name], given[name]
+        found = empty_problems(name, value, option) or text_problems(name, value, option)
+        if not found and value is not None:
+            value, refused = typed(name, value, option)
+            found = refused if name in own else []
+            values[name] = values[name] if refused else value
+        problems += found
+    problems += missing_problems({name: options[name] for name in options if name in own}, given)
+    return values, problems

@@ -1,0 +1,156 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The database as each host sees it: where it is, who logs in from where, how many connections it has to take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, gateway
+
+# Dagster's storages, each with an engine of its own (SQLAlchemy's word): runs, events, schedules.
+ENGINES = 3
+# The default pool of a webserver above its one fixed connection, and the narrowest one that we would choose ourselves.
+POOL_OVERFLOW = 20
+SMALLEST_OVERFLOW = 5
+MIGRATION_CONNECTIONS = 5
+# A server keeps some for its superuser; backup, monitoring and an operator's shell need some.
+RESERVE_CONNECTIONS = 10
+
+
+class Storage:
+    """The database of the deployment, as one host sees it."""
+
+    def __init__(self, host: Host, inventory: Inventory) -> None:
+        self.host = host
+        self.inventory = inventory
+        self.values = host.values
+
+    @property
+    def server(self) -> str:
+        """The host that runs the database, empty for a server of the user's own."""
+        return next(iter(self.inventory.group("dagster_database")), "")
+
+    @property
+    def external(self) -> str:
+        """The address of a server of the user's own, empty when the inventory names none."""
+        return str(self.host.chosen("dagster_database_host", "") or "")
+
+    @property
+    def port(self) -> int:
+        """The port of the server."""
+        return int(self.values["dagster_database_port"])
+
+    def address(self, consumer: str, in_container: bool) -> str:
+        """The address at which a host, or a container there, reaches the database."""
+        if not self.server:
+            return self.external
+        if consumer != self.server:
+            return self.inventory.address(self.server)
+        return gateway(self.values["dagster_docker_network_subnet"]) if in_container else LOOPBACK
+
+    @property
+    def run_address(self) -> str:
+        """Where runs reach it: containers of the run engine."""
+        engine = next(iter(self.inventory.group("dagster_run")), self.host.name)
+        return str(self.host.chosen("dagster_database_run_host", self.address(engine, in_container=True)))
+
+    def asked_for(self) -> list[dict[str, Any]]:
+        """The server of the user's own that has to be reached, none when it is the deployment's."""
+        return [{"host": self.external, "port": self.port}] if self.external else []
+
+    @property
+    def clients(self) -> list[tuple[str, bool, list[str]]]:
+        """Who connects over the network: a host, whether from its containers, and the logins."""
+        values = self.values
+        found = []
+        for consumer in self.inventory.services if self.server else []:
+            if consumer == self.server:
+                continue
+            users = [values["dagster_database_user"], values["dagster_database_migration_user"]]
+            if consumer in self.inventory.group("dagster_daemon"):
+                users += filter(None, [values["dagster_database_guard_user"], daemon_login(consumer, values)])
+            found.append((consumer, False, users))
+        for consumer in self.inventory.engines if self.server else []:
+            found.append((consumer, True, [values["dagster_database_run_user"]]))
+        return found
+
+
+def daemon_login(host: str, values: Mapping[str, Any]) -> str:
+    """The database login of a host's daemon, empty when none is fenced."""
+    if values["dagster_daemon_fencing"] != "full":
+        return ""
+    plain = re.sub(r"[^a-z0-9]+", "_", host.lower()).strip("_")
+    return f"{values['dagster_database_daemon_role']}_{plain}"[:63]  # PostgreSQL cuts what is longer
+
+
+class Budget:
+    """The connections that the deployment may open at a time, and what follows for the server and the pools.
+
+    A process has three engines. Each of a webserver's has a pool of 1 + overflow connections; those of every other
+    process open a connection when they need it and close it.
+    """
+
+    def __init__(self, values: Mapping[str, Any], components: Iterable[Component], runs: int) -> None:
+        components = list(components)
+        self.values = values
+        self.unlimited_runs = runs < 0
+        self.replicas = sum(component.pools() for component in components) // ENGINES
+        self.parts: dict[str, int] = {}
+        for component in components:
+            for part, number in component.connections().items():
+                self.parts[part] = self.parts.get(part, 0) + number
+        self.parts.update(runs=ENGINES * max(runs, 0), migration=MIGRATION_CONNECTIONS, reserve=RESERVE_CONNECTIONS)
+        told = (values["dagster_postgres_options"] or {}).get("max_connections")
+        limit = int(told or values["dagster_postgres_max_connections"] or 0)
+        self.overflow = self._overflow(limit)
+        self.pools = self.replicas * ENGINES * (1 + self.overflow)
+        self.need = self.pools + sum(self.parts.values())
+        # In steps, so that one location more does not restart the server.
+        self.limit = limit or max(100, -(-self.need // 50) * 50)
+
+    def _overflow(self, limit: int) -> int:
+        told = (self.values["dagster_webserver_options"] or {}).get("db_pool_max_overflow")
+        if told is not None:
+            return int(told)
+        # As wide as Dagster's own default, narrower where the server was told to take less.
+        left = limit - sum(self.parts.values())
+        room = left // (ENGINES * max(self.replicas, 1)) - 1 if limit else POOL_OVERFLOW
+        return min(max(room, SMALLEST_OVERFLOW), POOL_OVERFLOW)
+
+    def problems(self) -> list[str]:
+        """A sentence with the numbers when they do not fit into the server's max_connections."""
+        if self.unlimited_runs:
+            return [
+                "dagster_config lets any number of runs in at a time, and each opens connections to the database; set "
+                "concurrency.runs.max_concurrent_runs"
+            ]
+        if self.need <= self.limit:
+            return []
+        pools = f"webservers {self.replicas} x {ENGINES} x (1 + {self.overflow}) = {self.pools}"
+        listed = ", ".join([pools, *(f"{name} {number}" for name, number in self.parts.items())])
+        return [
+            f"the database takes {self.limit} connections and the deployment may open {self.need} ({listed}); "
+            "raise dagster_postgres_max_connections, or lower dagster_webserver_options.db_pool_max_overflow, "
+            "dagster_webserver_ports or dagster_config.concurrency.runs.max_concurrent_runs"
+        ]
+
+    def limits(self, daemon_logins: list[str]) -> dict[str, int]:
+        """How many connections each login may have. Runs get all that is left, and cannot lock the services out.
+
+        A run counts as three, but one whose steps are processes of their own opens more.
+        """
+        values, parts = self.values, self.parts
+        daemon = parts["daemon"]
+        each = daemon // max(len(daemon_logins), 1)
+        left = self.limit - self.pools - sum(parts[part] for part in ("daemon", "guard", "migration", "reserve"))
+        return {
+            str(values["dagster_database_user"]): self.pools + (0 if daemon_logins else daemon),
+            str(values["dagster_database_guard_user"]): parts["guard"],
+            str(values["dagster_database_run_user"]): left,
+            str(values["dagster_database_migration_user"]): parts["migration"],
+            **dict.fromkeys(daemon_logins, each),
+        }

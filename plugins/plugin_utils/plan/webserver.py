@@ -1,0 +1,72 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The webserver replicas of a host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
+
+PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+
+
+def prefix_problems(values: Mapping[str, Any]) -> list[str]:
+    """A sentence about a path prefix that is none."""
+    prefix = str(values["dagster_webserver_path_prefix"])
+    if not prefix or PREFIX.fullmatch(prefix):
+        return []
+    return [
+        f"dagster_webserver_path_prefix is {prefix!r}; it starts with '/' and does not end with one, for example "
+        f"{'/' + prefix.strip('/')!r}"
+    ]
+
+
+class Webserver(Component):
+    """The replicas, and the read-only one."""
+
+    @property
+    def replicas(self) -> list[tuple[str, Any, str]]:
+        """The variable, the port and the unit of each webserver."""
+        name = "dagster_webserver_read_only_port"
+        found = [("dagster_webserver_ports", port, "dagster-webserver@") for port in self.values["dagster_webserver_ports"]]
+        return found + ([(name, self.values[name], "dagster-webserver-read-only@")] if self.values[name] else [])
+
+    @property
+    def bind(self) -> str:
+        """Where the replicas listen: on the host's own address when a proxy is elsewhere."""
+        apart = set(self.inventory.group("dagster_proxy")) - {self.host.name}
+        return str(self.host.chosen("dagster_webserver_bind", self.host.address if apart else LOOPBACK))
+
+    def ports(self) -> list[Port]:
+        offset = self.values["dagster_webserver_agent_offset"]
+        served = [Port(port, variable, (self.bind,), unit) for variable, port, unit in self.replicas]
+        agents = {
+            port.number: Port(
+                port.number + offset, f"{port.variable} + dagster_webserver_agent_offset", port.addresses, port.unit
+            )
+            for port in served
+            if port.number
+        }
+        return [*served, *agents.values()]
+
+    def memory(self) -> dict[str, tuple[int, int]]:
+        return {"webserver": (len(self.replicas), 165)}
+
+    def pools(self) -> int:
+        return ENGINES * len(self.replicas)
+
+    def journal(self) -> list[str]:
+        return [f"_SYSTEMD_UNIT={unit}{port}.service" for _variable, port, unit in self.replicas]
+
+    def options(self, facts: Facts) -> dict[str, Any]:
+        return {
+            "dagster_webserver_bind": self.bind,
+            "dagster_webserver_pool_overflow": self.plan.budget.overflow,
+        }
+
+    def deployment_problems(self) -> list[str]:
+        return prefix_problems(self.values)

@@ -1,0 +1,32 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What sentences for an operator have in common. Pure: no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.validator.report import did_you_mean
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence that names the nearest known word, empty when none is near."""
+    hint = did_you_mean(word, known)
+    return f"; {hint}" if hint else ""
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in an operator's words; the types of values from Ansible have names of their own."""
+    names = (
+        (str, "text"),
+        (bool, "true or false"),
+        ((int, float), "a number"),
+        (list, "a list"),
+        (dict, "a dictionary"),
+    )
+    return next((name for kind, name in names if isinstance(value, kind)), "a date")
+
+
+def by_host(values: dict[str, str]) -> str:
+    """What each host has, as a list for a sentence."""
+    return ", ".join(f"{value or 'none'} on {host}" for host, value in values.items())
