@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -58,32 +57,30 @@ class ActionModule(ActionBase):
         hosts = {}
         for other in sorted({host for members in groups.values() for host in members}):
             needed = {role for group, members in groups.items() if other in members for role in roles[group]}
-            given = self._given(other, documented, variables)
+            given = self._given(other, {*documented, "ansible_host"}, variables)
             values, wrong = spec.read(known, [*sorted(needed), "playbooks"], given)
             # What is wrong on another host is told there.
             problems += wrong if other == name else []
-            address = str(given.get("dagster_address") or self._of(other, "ansible_host", variables) or other)
+            address = str(given.get("dagster_address") or given.get("ansible_host") or other)
             hosts[other] = Host(other, address, values, frozenset(given))
         return Inventory(groups, roles, hosts), problems
 
     def _given(self, host: str, names: set[str], variables: dict[str, Any]) -> dict[str, Any]:
-        """The documented variables that are set for a host."""
-        found = self._raw(host, variables)
-        given = {name: self._of(host, name, variables) for name in sorted(names & found.keys())}
-        # What a template makes of no text.
-        return {name: "" if value is None and found[name] == "" else value for name, value in given.items()}
-
-    def _raw(self, host: str, variables: dict[str, Any]) -> Mapping[str, Any]:
-        """The variables of a host with their templates. Ansible's own way through hostvars knows no hostvars inside."""
+        """Those of the named variables that are set for a host."""
         every = variables["hostvars"]
-        found: Mapping[str, Any] = every.raw_get(host) if isinstance(every, HostVars) else every[host]
-        return {**found, **variables} if host == str(variables["inventory_hostname"]) else found
-
-    def _of(self, host: str, name: str, variables: dict[str, Any]) -> Any:
-        """What a host has in a variable, None when it has none."""
-        found = self._raw(host, variables)
-        templar = self._templar.copy_with_new_env(available_variables={**found, "hostvars": variables["hostvars"]})
-        return templar.template(found.get(name))
+        # Ansible's own way through hostvars knows no hostvars inside of it.
+        found: dict[str, Any] = dict(every.raw_get(host) if isinstance(every, HostVars) else every[host])
+        if host == str(variables["inventory_hostname"]):
+            found.update(variables)
+        templar = self._templar.copy_with_new_env(available_variables={**found, "hostvars": every})
+        given = {}
+        for name in sorted(names & found.keys()):
+            raw = found[name]
+            # The defaults of roles in the same play are no user's.
+            if not (isinstance(raw, str) and "dagster_plan." in raw):
+                value = templar.template(raw)
+                given[name] = "" if value is None and raw == "" else value  # what a template makes of no text
+        return given
 
     @staticmethod
     def _refuse(host: str, problems: list[str]) -> None:
