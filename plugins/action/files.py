@@ -9,7 +9,14 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible.template import trust_as_template
+
+try:
+    from ansible.template import trust_as_template
+
+    AS_TEXT: dict[str, Any] = {}
+except ImportError:  # before ansible-core 2.19 all text is trusted, and text that looks like data becomes data
+    trust_as_template = str
+    AS_TEXT = {"convert_data": False}
 
 
 class ActionModule(ActionBase):
@@ -52,10 +59,11 @@ class ActionModule(ActionBase):
 
     def _render(self, template: str, variables: dict[str, Any]) -> str:
         source = self._find_needle("templates", template)
-        text = trust_as_template(self._loader.get_text_file_contents(source))
+        with open(self._loader.get_real_file(source), encoding="utf-8") as stream:
+            text = trust_as_template(stream.read())
         search = [os.path.dirname(source)]
         for path in variables.get("ansible_search_path", []):
             search += [os.path.join(path, "templates"), path]
         templar = self._templar.copy_with_new_env(searchpath=search, available_variables=variables)
-        rendered = templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True})
+        rendered = templar.template(text, escape_backslashes=False, overrides={"trim_blocks": True}, **AS_TEXT)
         return "" if rendered is None else str(rendered)

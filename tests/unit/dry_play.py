@@ -11,6 +11,7 @@ import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ import jinja2
 import yaml
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.conditional import Conditional
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 
@@ -28,6 +30,8 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "dataops.dagster."
+# Before ansible-core 2.19 all text is trusted.
+TRUSTED = {"trusted_as_template": True} if "trusted_as_template" in signature(DataLoader.load_from_file).parameters else {}
 # What a task says beside its module.
 KEYWORDS = {
     *("name", "when", "register", "loop", "loop_control", "vars", "block", "always"),
@@ -62,6 +66,21 @@ class Deployment:
     facts: Json = field(default_factory=dict)  # how its hosts differ from bare ones
     check: bool = False  # whether Ansible only checks
     contents: bool = True  # whether the content of files is shown
+
+
+class HostVars(dict):  # type: ignore[type-arg]
+    """What a play knows of hosts. Before ansible-core 2.19 this name keeps a template from following it into itself."""
+
+    __UNSAFE__ = True
+
+
+def holds(condition: Any, templar: Templar, variables: Json) -> bool:
+    """Whether a condition of a task holds."""
+    if hasattr(templar, "evaluate_conditional"):
+        return bool(templar.evaluate_conditional(condition))
+    conditional = Conditional(loader=templar._loader)  # before ansible-core 2.19
+    conditional.when = [condition]
+    return bool(conditional.evaluate_conditional(templar, variables))
 
 
 def plain(value: Any) -> Any:
@@ -146,7 +165,7 @@ class Players:
                 self.playbook(ROOT / "playbooks" / playbook, {})
 
     def load(self, path: Path) -> Any:
-        return self.loader.load_from_file(str(path), trusted_as_template=True) if path.exists() else None
+        return self.loader.load_from_file(str(path), **TRUSTED) if path.exists() else None
 
     def playbook(self, path: Path, variables: Json) -> None:
         for play in self.load(path):
@@ -213,10 +232,10 @@ class Players:
             **host.facts,
             **own,
         }
-        found["hostvars"] = {
-            name: found if name == host.name else {**other.variables, **other.facts}
+        found["hostvars"] = HostVars(
+            (name, HostVars(found if name == host.name else {**other.variables, **other.facts}))
             for name, other in self.hosts.items()
-        }
+        )
         return found
 
     def task(self, host: Host, task: Json, module: str, scope: Scope, conditions: list[Any], own: Json) -> Json:
@@ -226,7 +245,7 @@ class Players:
         for item in templar.template(task["loop"]) if "loop" in task else [None]:
             each = {**variables, **({"item": item} if "loop" in task else {})}
             templar = Templar(loader=self.loader, variables=each)
-            if all(templar.evaluate_conditional(condition) for condition in conditions):
+            if all(holds(condition, templar, each) for condition in conditions):
                 results.append(self.call(host, task, module, scope, each, templar))
         if "loop" in task:
             return {"changed": any(result.get("changed") for result in results), "results": results}
