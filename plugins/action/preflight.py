@@ -42,7 +42,8 @@ class ActionModule(ActionBase):
         if answer.get("failed") or answer.get("unreachable"):
             return answer
         facts = answer["host"]
-        self._refuse(name, plan.host_problems(facts, began, ended))
+        played = variables.get("ansible_play_hosts_all") or inventory.hosts
+        self._refuse(name, plan.host_problems(facts, began, ended) + plan.limit_problems(facts, played))
         result.update(changed=False, plan=plan.as_fact(facts), host=facts)
         return result
 

@@ -53,11 +53,32 @@ query Instance {
 
 
 @dataclass(frozen=True)
+class DaemonHost:
+    """A host that may run the daemon, as its unit was found there."""
+
+    name: str
+    started: float = 0.0  # seconds since 1970, 0 when the unit does not run
+    status: str = ""  # what the guard says of itself
+    error: str = ""  # why the host could not be asked
+
+    @property
+    def active(self) -> bool:
+        """Whether this host runs the daemon."""
+        return self.status.startswith("active")
+
+
+@dataclass(frozen=True)
 class Expectation:
     dagster_version: str = ""
     locations: tuple[str, ...] = ()
     daemons_newer_than: float = 0.0
+    daemon_hosts: tuple[DaemonHost, ...] = ()
     max_heartbeat_age: float = DEFAULT_MAX_HEARTBEAT_AGE
+
+    @property
+    def daemon_started(self) -> float:
+        """The moment that each heartbeat has to be newer than."""
+        return max([self.daemons_newer_than, *(host.started for host in self.daemon_hosts if host.active)])
 
 
 def gather(client: GraphQLClient, clock: Callable[[], float] = time.time) -> dict[str, Any]:
@@ -129,6 +150,22 @@ def judge(seen: dict[str, Any], expected: Expectation) -> list[str]:
     ]
 
 
+def daemon_host_problems(hosts: tuple[DaemonHost, ...]) -> list[str]:
+    """Sentences about who runs the daemon: exactly one host does, and each other one stands by."""
+    problems = [f"{host.name} of group dagster_daemon cannot be asked: {host.error}" for host in hosts if host.error]
+    asked = [host for host in hosts if not host.error]
+    # A standby that is down is no trouble until it is needed, which is when it is too late to hear of it.
+    down = [host.name for host in asked if not host.started]
+    active = [host.name for host in asked if host.active]
+    problems += [f"dagster-daemon.service does not run on {name}." for name in down]
+    if len(active) > 1:
+        problems.append(f"More than one host runs a daemon: {', '.join(active)}.")
+    if hosts and not active and not problems:
+        said = "; ".join(f"{host.name} says {host.status}" for host in asked)
+        problems.append(f"No host of group dagster_daemon runs the daemon: {said}.")
+    return problems
+
+
 def _version_problems(versions: dict[str, str], expected: str) -> list[str]:
     if not expected:
         return []
@@ -149,8 +186,8 @@ def _daemon_problems(daemon: dict[str, Any], expected: Expectation) -> list[str]
             f"Daemon {name} wrote its last heartbeat {age:g} s ago, expected at most {expected.max_heartbeat_age:g} s: "
             "is dagster-daemon running and can it reach the database?"
         )
-    elif daemon["last_heartbeat"] < expected.daemons_newer_than:
-        late = expected.daemons_newer_than - daemon["last_heartbeat"]
+    elif daemon["last_heartbeat"] < expected.daemon_started:
+        late = expected.daemon_started - daemon["last_heartbeat"]
         problems.append(
             f"Daemon {name} wrote its last heartbeat {late:.1f} s before the daemon was started, expected one after "
             "it: the new process has not written any."
@@ -204,5 +241,6 @@ def watch(
         except (Unreachable, DagsterApiError) as error:
             seen, problems = {}, [f"The deployment cannot be asked: {one_line(str(error))}"]
         if not problems or clock() >= deadline:
+            problems = [*daemon_host_problems(expected.daemon_hosts), *problems]  # waiting would not change these
             return {**seen, "ok": not problems, "problems": problems}
         sleep(min(poll_interval, max(deadline - clock(), 0.05)))

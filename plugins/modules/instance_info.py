@@ -45,6 +45,19 @@ options:
             the daemon was started. V(0) asks nothing.
         type: float
         default: 0
+      daemon_hosts:
+        description:
+          - The hosts that may run the daemon, as they were found. Exactly one has to, and its heartbeats have to be newer
+            than its start; each other one has to stand by.
+          - In check mode a host whose unit does not run is left out, since it may be one that is still to be deployed.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name: {description: Name of the host., type: str, required: true}
+          started: {description: When the unit started in Unix seconds, V(0) for one that does not run., type: float, default: 0}
+          status: {description: What the unit says of itself (C(STATUS=))., type: str, default: ''}
+          error: {description: Why the host could not be asked., type: str, default: ''}
       max_heartbeat_age:
         description:
           - Seconds that the last heartbeat may be old.
@@ -201,6 +214,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._graphql import (
 )
 from ansible_collections.dataops.dagster.plugins.module_utils._instance_info import (
     DEFAULT_MAX_HEARTBEAT_AGE,
+    DaemonHost,
     Expectation,
     gather,
     watch,
@@ -220,6 +234,17 @@ def main() -> None:
                     "dagster_version": {"type": "str"},
                     "locations": {"type": "list", "elements": "str", "default": []},
                     "daemons_newer_than": {"type": "float", "default": 0},
+                    "daemon_hosts": {
+                        "type": "list",
+                        "elements": "dict",
+                        "default": [],
+                        "options": {
+                            "name": {"type": "str", "required": True},
+                            "started": {"type": "float", "default": 0},
+                            "status": {"type": "str", "default": ""},
+                            "error": {"type": "str", "default": ""},
+                        },
+                    },
                     "max_heartbeat_age": {"type": "float", "default": DEFAULT_MAX_HEARTBEAT_AGE},
                 },
             },
@@ -244,10 +269,12 @@ def main() -> None:
         )
         if expect is None:
             module.exit_json(changed=False, **gather(client))
+        hosts = [DaemonHost(**found) for found in expect["daemon_hosts"]]
         expected = Expectation(
             dagster_version=expect["dagster_version"] or "",
             locations=tuple(expect["locations"]),
             daemons_newer_than=expect["daemons_newer_than"],
+            daemon_hosts=tuple(found for found in hosts if found.started or found.error or not module.check_mode),
             max_heartbeat_age=expect["max_heartbeat_age"],
         )
         result = watch(client, expected, params["wait"], poll_interval=params["poll_interval"])

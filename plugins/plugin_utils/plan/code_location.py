@@ -50,6 +50,12 @@ class CodeLocation(Component):
     def journal(self) -> list[str]:
         return [f"CONTAINER_NAME=dagster-code-{found.name}" for found in self.here]
 
+    def mark(self) -> str:
+        return f"{self.values['dagster_home']}/containers"
+
+    def known_by(self) -> list[str]:
+        return [*self.inventory.group("dagster_database"), *(self.inventory.services if self.here else [])]
+
     def servers(self) -> list[dict[str, Any]]:
         return self.plan.storage.asked_for()
 
@@ -67,7 +73,13 @@ class CodeLocation(Component):
         }
 
     def handed(self, facts: Facts) -> dict[str, Any]:
-        return {"here": [found.name for found in self.here]}
+        every = [*self.inventory.group("dagster_code"), *self.inventory.group("dagster_run")]
+        return {
+            "here": [found.name for found in self.here],
+            # An image is made on one of the engines, the others get that very image.
+            "builder": next(iter(every), ""),
+            "engines": list(dict.fromkeys(every)),
+        }
 
     def deployment_problems(self) -> list[str]:
         return location_problems(self.values["dagster_code_locations"], self.inventory.group("dagster_code"))

@@ -54,6 +54,16 @@ class Component:
         """The matches of journalctl that show what it says."""
         return []
 
+    # How others depend on it
+
+    def mark(self) -> str:
+        """A path that its role writes: without it the host is one where the role has never run."""
+        return ""
+
+    def known_by(self) -> list[str]:
+        """The hosts that have to be changed when this host is new, for it to work."""
+        return []
+
     # What preflight asks its host
 
     def paths(self) -> list[str]:

@@ -25,6 +25,9 @@ class Daemon(Component):
         # A standby has none, but a daemon that is just being ended may hold its own for a moment.
         return {"daemon": LOOPS + workers(self.plan.known["instance"].merged), "guard": GUARD_CONNECTIONS}
 
+    def mark(self) -> str:
+        return "/etc/systemd/system/dagster-daemon.service"
+
     def journal(self) -> list[str]:
         return ["_SYSTEMD_UNIT=dagster-daemon.service"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, nginx
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
@@ -78,7 +78,7 @@ class Plan:
         servers = [server for component in components for server in component.servers()]
         return {
             "connect": [server for number, server in enumerate(servers) if server not in servers[:number]],
-            "paths": [path for component in components for path in component.paths()],
+            "paths": [path for component in components for path in filter(None, [component.mark(), *component.paths()])],
             "certificates": self.certificates(),
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
         }
@@ -86,6 +86,19 @@ class Plan:
     def certificates(self) -> dict[str, str]:
         """The certificates of this host, each with its key."""
         return {path: key for component in self.components.values() for path, key in component.certificates().items()}
+
+    def limit_problems(self, facts: Facts, played: Iterable[str]) -> list[str]:
+        """A sentence when the host is new and a play (of the hosts played) leaves out some that have to know it."""
+        played = set(played)
+        new = [part for part in self.components.values() if part.mark() and part.mark() not in facts["paths"]]
+        left_out = {host for part in new for host in part.known_by()} - {*played, self.host.name}
+        if not left_out:
+            return []
+        listed, enough = ", ".join(sorted(left_out)), ":".join(sorted({*played, *left_out}))
+        return [
+            f"--limit leaves out {listed}, but {self.host.name} is new and they have to know it; use --limit {enough}, "
+            "or none"
+        ]
 
     def host_problems(self, facts: Facts, began: float, ended: float) -> list[str]:
         """What is wrong with the host as it was found between two times (seconds since 1970)."""
@@ -98,6 +111,26 @@ class Plan:
         found += [f"dagster_database_host: {error}" for error in facts["connect_errors"]]
         return list(dict.fromkeys(found))
 
+    def health(self) -> dict[str, Any]:
+        """What the health gate asks of whom. It asks hosts that a play was not limited to as well."""
+        proxies = [(host, self.component("nginx", host)) for host in self.inventory.group("dagster_proxy")]
+        journals = {
+            host: checks.journal([self.component(role, host) for role in self.inventory.roles_of(host)])
+            for host in self.inventory.hosts
+        }
+        first = {group: next(iter(self.inventory.group(group)), self.host.name) for group in ("dagster_proxy", "dagster_daemon")}
+        asked, deployed = (self.inventory.hosts[host].values for host in first.values())
+        return {
+            "version": deployed["dagster_version"],
+            "canary": asked["dagster_canary"] or {},
+            "wait": asked["dagster_health_wait"],
+            "url_file": nginx.URL_FILE,
+            "daemons": self.inventory.group("dagster_daemon"),
+            "proxies": [{"host": host, "url": proxy.url} for host, proxy in proxies],
+            "locations": [location.name for location in locations(self.inventory, self.host.values)],
+            "journals": [{"host": host, "matches": matches} for host, matches in journals.items() if matches],
+        }
+
     def as_fact(self, facts: Facts) -> dict[str, Any]:
         """The fact dagster_plan: names, numbers and addresses, never a secret."""
         components = self.components
@@ -108,9 +141,8 @@ class Plan:
         return {
             **{role: found for role, found in handed.items() if found},
             "options": options,
-            "locations": [location.name for location in locations(self.inventory, self.host.values)],
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "certificates": self.certificates(),
-            "journal": checks.journal(list(components.values())),
+            "health": self.health(),
             "live": checks.live(facts["listeners"]),
         }

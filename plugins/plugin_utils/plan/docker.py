@@ -77,6 +77,12 @@ class Docker(Component):
     def memory(self) -> dict[str, tuple[int, int]]:
         return {"docker": (1, 125)}
 
+    def mark(self) -> str:
+        return "/etc/systemd/system/prune-dagster-runs.timer"
+
+    def known_by(self) -> list[str]:
+        return clients(self.inventory) if self.tls_address else []
+
     def certificates(self) -> dict[str, str]:
         if not self.tls_address:
             return {}

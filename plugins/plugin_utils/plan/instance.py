@@ -51,6 +51,13 @@ class Instance(Component):
         signed = docker.authority(self.host, self.inventory)
         return ["python3-pip-whl", "ca-certificates", *(["python3-cryptography"] if signed else [])]
 
+    def mark(self) -> str:
+        return "/etc/systemd/system/dagster-.service.d/10-instance.conf"
+
+    def known_by(self) -> list[str]:
+        asks = self.host.name in docker.clients(self.inventory)
+        return [*self.inventory.group("dagster_database"), *(self.inventory.group("dagster_run") if asks else [])]
+
     def paths(self) -> list[str]:
         venv = f"{self.values['dagster_install_dir']}/{self.values['dagster_version']}"
         return [

@@ -17,6 +17,10 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network impor
 )
 
 
+# Says where the deployed entry point answers: what a check asks before a change of that is made.
+URL_FILE = "/usr/local/lib/dagster/edge.url"
+
+
 def named_addresses(values: Mapping[str, Any]) -> list[str]:
     """The addresses to listen on that the inventory names: one, or a list of them."""
     listen = values["dagster_nginx_listen"]
@@ -60,6 +64,13 @@ class Nginx(Component):
         entries += ["dagster_nginx_read_only_port"] if self.values["dagster_nginx_read_only_port"] else []
         return [Port(self.values[name], name, tuple(self.addresses), "nginx.service") for name in entries]
 
+    def mark(self) -> str:
+        return "/etc/nginx/conf.d/dagster.conf"
+
+    def known_by(self) -> list[str]:
+        shared = self.inventory.group("dagster_proxy") if self.values["dagster_nginx_vip"] else []
+        return [*self.inventory.group("dagster_webserver"), *shared]
+
     def paths(self) -> list[str]:
         return [vip.PROGRAM, vip.CONFIG]
 
@@ -71,7 +82,7 @@ class Nginx(Component):
         }
 
     def handed(self, facts: Facts) -> dict[str, Any]:
-        return {"url": self.url, "vip_program": vip.PROGRAM}
+        return {"url": self.url, "url_file": URL_FILE, "vip_program": vip.PROGRAM}
 
     def problems(self) -> list[str]:
         return vip.problems(self.host, self.inventory, named_addresses(self.values))

@@ -25,6 +25,12 @@ class Postgres(Component):
     def memory(self) -> dict[str, tuple[int, int]]:
         return {"postgres": (1, 200)}
 
+    def mark(self) -> str:
+        return "/etc/sysctl.d/60-dagster-postgres.conf"
+
+    def known_by(self) -> list[str]:
+        return [*self.inventory.services, *self.inventory.engines]
+
     def handed(self, facts: Facts) -> dict[str, Any]:
         return {"version": VERSIONS[facts["release"]]}
 

@@ -15,7 +15,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import 
 
 COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 # What our plays hand on under the prefix of variables.
-OWN_NAMES = {"dagster_host", "dagster_plan"}
+OWN_NAMES = {"dagster_host", "dagster_plan", "dagster_daemon_units"}
 Options = dict[str, dict[str, Any]]
 
 

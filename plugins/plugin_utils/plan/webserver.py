@@ -62,6 +62,12 @@ class Webserver(Component):
     def journal(self) -> list[str]:
         return [f"_SYSTEMD_UNIT={unit}{port}.service" for _variable, port, unit in self.replicas]
 
+    def mark(self) -> str:
+        return "/etc/systemd/system/dagster-webserver@.service"
+
+    def known_by(self) -> list[str]:
+        return self.inventory.group("dagster_proxy")
+
     def options(self, facts: Facts) -> dict[str, Any]:
         return {
             "dagster_webserver_bind": self.bind,

@@ -1,0 +1,57 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Filter: what module units found on each daemon host, as module instance_info takes it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: daemon_hosts
+short_description: The daemon's hosts as they were found
+version_added: 0.2.0
+author: dataops (@dataops)
+description: Makes the option O(dataops.dagster.instance_info#module:expect.daemon_hosts) of the results of
+  M(dataops.dagster.units) in a loop over the hosts.
+options:
+  _input: {description: The results; C(item) is the name of the host., type: list, elements: dict, required: true}
+"""
+
+EXAMPLES = r"""
+- ansible.builtin.debug:
+    msg: "{{ asked.results | dataops.dagster.daemon_hosts }}"
+"""
+
+RETURN = r"""
+_value:
+  description: Name, start and status of each host, or why it could not be asked.
+  type: list
+  elements: dict
+  sample: [{name: ctl1, started: 1795513200, status: "active: daemon runs", error: ""}]
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+UNIT = "dagster-daemon.service"
+
+
+def daemon_hosts(results: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The daemon's hosts as they were found."""
+    found = []
+    for result in results:
+        failed = result.get("unreachable") or result.get("failed")
+        found.append(
+            {
+                "name": str(result["item"]),
+                "started": 0 if failed else result["started"][UNIT],
+                "status": "" if failed else result["status"][UNIT],
+                "error": " ".join(str(result.get("msg", "no answer")).split()) if failed else "",
+            }
+        )
+    return found
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """The filters of this file by name."""
+        return {"daemon_hosts": daemon_hosts}
