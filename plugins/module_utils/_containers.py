@@ -13,6 +13,8 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from ._secrets import looks_secret
+
 LOCATION_LABEL = "dataops.dagster.location"
 CONFIG_LABEL = "dataops.dagster.config"
 NAME_PREFIX = "dagster-code-"
@@ -31,8 +33,6 @@ START = "start"
 _NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*$", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
-_SECRET_NAME = re.compile(r"pass|pwd|secret|token|key|credential|private|dsn", re.IGNORECASE)
-_NOT_SECRET_NAME = re.compile(r"(file|path|dir|folder|name)$", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)([^@/\s]+)(@)")
 _HIDDEN = "********"
 # What the engine means by an empty HostIp.
@@ -67,19 +67,15 @@ def format_size(value: int) -> str:
     return str(value)
 
 
-def is_secret(name: str) -> bool:
-    return bool(_SECRET_NAME.search(name)) and not _NOT_SECRET_NAME.search(name)
-
-
 def secret_values(env: t.Mapping[str, str]) -> set[str]:
     """The values that must not show up in any output. Very short ones would black out unrelated text."""
-    found = {value for name, value in env.items() if is_secret(name)}
+    found = {value for name, value in env.items() if looks_secret(name)}
     found.update(match.group(2) for value in env.values() for match in _URL_PASSWORD.finditer(value))
     return {value for value in found if len(value) >= 4}
 
 
 def mask(name: str, value: str) -> str:
-    if is_secret(name):
+    if looks_secret(name):
         return _HIDDEN
     return _URL_PASSWORD.sub(rf"\g<1>{_HIDDEN}\g<3>", value)
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:  # the validator starts a process for each file: what it does 
 
 REMOVED = "VALUE_REMOVED_BY_DATAOPS_DAGSTER"
 
+# Whole words, so that TOKENIZERS_PARALLELISM is none; the ID of an access key is no secret, that of a Vault role is.
 _NAME = (
-    r"passw(or)?d|passphrase|(^|_)(pass|pwd|pw)$|secret|token|credential|connection_?string"
-    r"|(api|access|account|private|customer|shared|encryption)_?key"
+    r"passw(or)?d|passphrase|(^|_)(pass|pwd|pw)$|(secret|token|credential)s?(_|$)|connection_?string"
+    r"|(access|account|api|customer|encryption|master|private|secret|shared|signing|ssh)_?keys?(?!_?id)(_|$)"
 )
 # A secret must not be hidden by being written as a number, but max_tokens: 100 is not one.
 _NUMBER_NAME = r"passw(or)?d$|passphrase$|secret$"

@@ -36,7 +36,8 @@ TRUSTED = {"trusted_as_template": True} if "trusted_as_template" in signature(Da
 # What a task says beside its module.
 KEYWORDS = {
     *("name", "when", "register", "loop", "loop_control", "vars", "block", "always"),
-    *("become", "changed_when", "check_mode", "connection", "delegate_to", "environment", "no_log", "run_once"),
+    *("become", "changed_when", "check_mode", "connection", "delegate_to", "environment", "failed_when"),
+    *("ignore_unreachable", "no_log", "run_once"),
 }
 # Of these only the effect is seen.
 UNSEEN = {"name", "when", "register", "loop", "loop_control", "vars", "block", "always"}
@@ -243,11 +244,13 @@ class Players:
         variables = self.variables(host, scope, own)
         templar = Templar(loader=self.loader, variables=variables)
         results = []
-        for item in templar.template(task["loop"]) if "loop" in task else [None]:
-            each = {**variables, **({"item": item} if "loop" in task else {})}
+        index = str((task.get("loop_control") or {}).get("index_var", "ansible_index"))
+        for number, item in enumerate(templar.template(task["loop"]) if "loop" in task else [None]):
+            each = {**variables, **({"item": item, index: number} if "loop" in task else {})}
             templar = Templar(loader=self.loader, variables=each)
             if all(holds(condition, templar, each) for condition in conditions):
-                results.append(self.call(host, task, module, scope, each, templar))
+                result = self.call(host, task, module, scope, each, templar)
+                results.append({**result, "item": item} if "loop" in task else result)
         if "loop" in task:
             return {"changed": any(result.get("changed") for result in results), "results": results}
         return results[0] if results else {"changed": False, "skipped": True}
@@ -258,7 +261,8 @@ class Players:
         if name in ACTIONS:
             result, arguments = self.action(name, arguments, scope, variables, templar)
         else:
-            result = self.answer(host, module, arguments, variables)
+            asked = templar.template(task["delegate_to"]) if "delegate_to" in task else host.name
+            result = self.answer(self.hosts.get(asked, host), module, arguments, variables)
         arguments = shortened(plain(arguments))
         for entry in [arguments, *arguments.get("files", [])]:
             path = entry.get("path") or entry.get("dest")

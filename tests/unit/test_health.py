@@ -1,43 +1,28 @@
-"""What playbook health_gate calls unhealthy, of what each daemon host has said."""
+"""What is called unhealthy, of what each daemon host has said."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
 
-PLAYBOOK = Path(__file__).resolve().parents[2] / "playbooks/health_gate.yml"
+from ansible_collections.dataops.dagster.plugins.filter.daemon_hosts import daemon_hosts
+from ansible_collections.dataops.dagster.plugins.module_utils._instance_info import (
+    DaemonHost,
+    Expectation,
+    daemon_host_problems,
+)
 
-
-def problems(daemons: dict[str, tuple[int, str]], asked: tuple[str, ...] = (), check: bool = False) -> list[str]:
-    """What is found of these daemon hosts (start and status of each), and of the answers over the API."""
-    loader = DataLoader()
-    plays = loader.load_from_file(str(PLAYBOOK), trusted_as_template=True)
-    (play,) = (play for play in plays if play["name"] == "Show the last words of the culprits")
-    hosts: dict[str, dict[str, Any]] = {
-        name: {"inventory_hostname": name, "__dagster_daemon_started": started, "__dagster_daemon_status": status}
-        for name, (started, status) in daemons.items()
-    }
-    hosts["edge"] = {"inventory_hostname": "edge", "__dagster_health": {"problems": list(asked)}}
-    variables = {
-        **play["vars"],
-        "groups": {"dagster_daemon": list(daemons), "dagster_proxy": ["edge"]},
-        "hostvars": hosts,
-        "ansible_check_mode": check,
-    }
-    found: list[str] = Templar(loader=loader, variables=variables).template(variables["__dagster_problems"])
-    return found
+UNIT = "dagster-daemon.service"
+ACTIVE, STANDBY, DOWN = (99, "active: daemon runs"), (98, "standby: a holds the lease"), (0, "")
 
 
-ACTIVE, STANDBY, DOWN = (99, "active: daemon runs"), (98, "standby: a holds the lease"), (0, "it does not run")
+def hosts(**daemons: tuple[int, str]) -> tuple[DaemonHost, ...]:
+    """Daemon hosts, by the start and the status of each."""
+    return tuple(DaemonHost(name, started, status) for name, (started, status) in daemons.items())
 
 
 def test_one_daemon_and_its_standby_are_healthy() -> None:
-    assert problems({"a": ACTIVE}) == problems({"a": ACTIVE, "b": STANDBY}) == []
-    assert problems({"a": DOWN}, check=True) == []
+    assert daemon_host_problems(hosts(a=ACTIVE)) == daemon_host_problems(hosts(a=ACTIVE, b=STANDBY)) == []
+    assert daemon_host_problems(()) == [], "nobody was asked for"
 
 
 @pytest.mark.parametrize(
@@ -48,15 +33,41 @@ def test_one_daemon_and_its_standby_are_healthy() -> None:
     ],
 )
 def test_second_host_has_its_part(second: tuple[int, str], sentence: str) -> None:
-    assert problems({"a": ACTIVE, "b": second}) == [sentence]
+    assert daemon_host_problems(hosts(a=ACTIVE, b=second)) == [sentence]
 
 
 def test_somebody_runs_the_daemon() -> None:
-    assert problems({"a": STANDBY, "b": STANDBY}) == [
+    assert daemon_host_problems(hosts(a=STANDBY, b=STANDBY)) == [
         "No host of group dagster_daemon runs the daemon: a says standby: a holds the lease; "
         "b says standby: a holds the lease."
     ]
 
 
-def test_what_the_api_says_counts() -> None:
-    assert problems({"a": ACTIVE}, ("Code location etl is not loaded.",)) == ["Code location etl is not loaded."]
+def test_host_that_cannot_be_asked() -> None:
+    lost = DaemonHost("b", error="no route to host")
+    assert daemon_host_problems((*hosts(a=ACTIVE), lost)) == [
+        "b of group dagster_daemon cannot be asked: no route to host"
+    ]
+
+
+def test_heartbeats_are_newer_than_the_daemon_that_runs() -> None:
+    """A standby that was started later writes none."""
+    expected = Expectation(daemon_hosts=hosts(a=(50, "active: daemon runs"), b=(70, "standby: a holds the lease")))
+    assert expected.daemon_started == 50
+    assert Expectation(daemons_newer_than=60, daemon_hosts=expected.daemon_hosts).daemon_started == 60
+    assert Expectation().daemon_started == 0
+
+
+def test_results_of_a_loop() -> None:
+    found = daemon_hosts(
+        [
+            {"item": "a", "started": {UNIT: 7}, "status": {UNIT: "active: daemon runs"}},
+            {"item": "b", "unreachable": True, "msg": "Data could not be sent.\n  No route."},
+            {"item": "c", "failed": True, "msg": "no systemd"},
+        ]
+    )
+    assert found == [
+        {"name": "a", "started": 7, "status": "active: daemon runs", "error": ""},
+        {"name": "b", "started": 0, "status": "", "error": "Data could not be sent. No route."},
+        {"name": "c", "started": 0, "status": "", "error": "no systemd"},
+    ]

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import deep_merge
+from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config_action import sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, port_of
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.secret_names import holds_a_secret
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host, kind_of, nearest
 from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import validate_data
@@ -266,7 +266,7 @@ def environment_problems(plain: Mapping[str, Any], secret: Mapping[str, Any], ow
     problems += [
         f"dagster_environment: {name} would show in docker inspect; put it in dagster_secret_environment"
         for name in plain
-        if holds_a_secret(str(name))
+        if looks_secret(str(name))
     ]
     both = sorted(set(plain) & set(secret))
     problems += [f"{name} is in dagster_environment and in dagster_secret_environment; keep one" for name in both]

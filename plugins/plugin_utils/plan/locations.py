@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.secret_names import holds_a_secret
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import nearest
 
 DEFAULT_PORT = 4000
@@ -55,7 +55,7 @@ def location_problems(entries: list[dict[str, Any]], code_hosts: list[str]) -> l
                 f"{where}: host {entry['host']} is not in group dagster_code{nearest(entry['host'], code_hosts)}"
             )
         for name in entry.get("env") or {}:
-            if holds_a_secret(name):
+            if looks_secret(name):
                 problems.append(
                     f"{where}: env {name} would show in docker inspect; put it in secrets, it is then the file "
                     f"/run/secrets/{name}"
