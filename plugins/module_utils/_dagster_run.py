@@ -249,10 +249,11 @@ class Runner:
                 f"is left alone: see {self.run_url(run_id)}",
                 {"run_id": run_id, "run_url": self.run_url(run_id), "status": status},
             )
+        facts = {**self.summary(run_id), **self.failure_details(run_id)}
         raise RunProblem(
             f"run {run_id} is {status} after {timeout:g} s, expected an end within `timeout`. {STUCK.get(status, '')} "
-            f"It is left as it is: see {self.run_url(run_id)}",
-            self.summary(run_id),
+            f"{reasons(facts)}It is left as it is: see {self.run_url(run_id)}",
+            facts,
         )
 
     def terminate(self, run_id: str) -> None:
@@ -419,7 +420,12 @@ def seconds_between(start: float | None, end: float | None) -> float | None:
 
 def errors_of(events: list[dict[str, Any]]) -> list[dict[str, str]]:
     found: list[dict[str, str]] = []
+    # What the launcher or the daemon could not do, such as a network that the engine does not have. The run's own event
+    # only says that it failed from outside.
+    outside: list[dict[str, str]] = []
     for event in events:
+        if event.get("__typename") == "EngineEvent" and event.get("error"):
+            outside.append({"step": "", "error": error_text(event["error"])})
         # A retried step's error is not the reason of the run's end, so only final failures count.
         if event.get("__typename") in ("ExecutionStepFailureEvent", "RunFailureEvent", "ResourceInitFailureEvent"):
             error = event.get("error")
@@ -427,18 +433,21 @@ def errors_of(events: list[dict[str, Any]]) -> list[dict[str, str]]:
             found.append({"step": event.get("stepKey") or "", "error": text})
     by_step = [item for item in found if item["step"]]
     # The run's own failure event repeats "Steps failed: [...]", of use only if no step says why.
-    return by_step or [item for item in found if item["error"]]
+    return by_step or [*outside, *(item for item in found if item["error"])]
 
 
 def unexpected_end(facts: dict[str, Any], expected: str) -> str:
     """One line; the whole errors, the events and the output are returned beside it."""
-    reasons = [
-        f"{item['step'] or 'run'}: {' '.join(item['error'].split())[:500]}" for item in facts.get("errors", [])[:3]
-    ]
     return (
         f"run {facts['run_id']} of {facts['job']} ended with {facts['status']}, expected {expected}. "
-        f"{'; '.join([*reasons, ''])}see {facts['run_url']}"
+        f"{reasons(facts)}see {facts['run_url']}"
     )
+
+
+def reasons(facts: dict[str, Any]) -> str:
+    """The first errors of a run, ready for more text behind them."""
+    found = facts.get("errors", [])[:3]
+    return "".join(f"{item['step'] or 'run'}: {' '.join(item['error'].split())[:500]}; " for item in found)
 
 
 def log_files_of(events: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:

@@ -72,8 +72,8 @@ class Expectation:
     dagster_version: str = ""
     locations: tuple[str, ...] = ()
     daemons_newer_than: float = 0.0
-    daemon_hosts: tuple[DaemonHost, ...] = ()
     max_heartbeat_age: float = DEFAULT_MAX_HEARTBEAT_AGE
+    daemon_hosts: tuple[DaemonHost, ...] = ()
 
     @property
     def daemon_started(self) -> float:

@@ -126,6 +126,7 @@ class Plan:
             "wait": asked["dagster_health_wait"],
             "url_file": nginx.URL_FILE,
             "daemons": self.inventory.group("dagster_daemon"),
+            "run_host": next(iter(self.inventory.group("dagster_run")), ""),
             "proxies": [{"host": host, "url": proxy.url} for host, proxy in proxies],
             "locations": [location.name for location in locations(self.inventory, self.host.values)],
             "journals": [{"host": host, "matches": matches} for host, matches in journals.items() if matches],

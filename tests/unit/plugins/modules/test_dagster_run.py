@@ -488,3 +488,37 @@ def test_instance_info_judges_by_each_of_its_expectations(monkeypatch: pytest.Mo
     assert judged == [(module.Expectation("1.2.3", ("a",), 1000.5, 33.0), 7.0, 3.0)]
     run(server, module="instance_info", expect={}, wait=7)
     assert judged[1:] == [(module.Expectation("", (), 0.0, 75.0), 7.0, 2.0)]
+
+
+def test_instance_info_is_given_the_hosts_of_the_daemon(monkeypatch: pytest.MonkeyPatch, server: Webserver) -> None:
+    """In check mode one that does not run may be new, one that cannot be asked is not."""
+    module = importlib.import_module(BASE + "instance_info")
+    judged: list[Any] = []
+
+    def watch(_client: Any, expected: Any, _wait: float, poll_interval: float) -> dict[str, Any]:
+        assert poll_interval
+        judged.append([host.name for host in expected.daemon_hosts])
+        return {"ok": True, "problems": []}
+
+    monkeypatch.setattr(module, "watch", watch)
+    hosts = [
+        {"name": "a", "started": 7, "status": "active: daemon runs"},
+        {"name": "b"},
+        {"name": "c", "error": "no route"},
+    ]
+    for check in (False, True):
+        run(server, check=check, module="instance_info", expect={"daemon_hosts": hosts})
+    assert judged == [["a", "b", "c"], ["a", "c"]]
+
+
+def test_what_the_launcher_could_not_do_is_the_reason() -> None:
+    """The run's own event only says that it failed from outside."""
+    outside = {"__typename": "EngineEvent", "error": {"message": "network dagster not found", "causes": []}}
+    said = {"__typename": "EngineEvent", "error": None}
+    own = {"__typename": "RunFailureEvent", "error": None, "message": "marked as failed from outside"}
+    found = _dagster_run.errors_of([said, outside, own])
+    assert [item["error"] for item in found] == ["network dagster not found", "marked as failed from outside"]
+    step = {"__typename": "ExecutionStepFailureEvent", "stepKey": "boom", "error": ERROR}
+    assert [item["step"] for item in _dagster_run.errors_of([outside, step, own])] == ["boom"]
+    facts = {"run_id": "r", "job": "j", "status": "FAILURE", "run_url": "u", "errors": found}
+    assert "run: network dagster not found; run: marked" in _dagster_run.unexpected_end(facts, "SUCCESS")
