@@ -78,6 +78,7 @@ def locks() -> Iterator[Lock]:
         return Lock(source, (ROOT / source).read_text(encoding="utf-8"), target)
 
     yield plain(INPUTS / "tools.in", INPUTS / "tools.lock")
+    yield plain(INPUTS / "oldest.in", INPUTS / "oldest.lock")
     yield plain(INPUTS / "s3.in", INPUTS / "s3.lock")
     yield plain(INPUTS / "uv.in", HOST_LOCKS / "uv.txt")
     for name in ("requirements", "build-requirements"):

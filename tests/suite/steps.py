@@ -89,6 +89,7 @@ def suite(*, full: bool) -> list[Step]:
         Step("venvs", (rig, "venvs"), 600),
         Step("lint", ("tests/lint.sh",), 400, ["packages"]),
         Step("unit", (*pytest, "tests/unit"), 900, ["packages", "venvs"]),
+        Step("oldest", (".cache/oldest/bin/pytest", "-q", "tests/unit/test_rendered.py"), 600, ["venvs"], filler=True),
         *scenario("alternative"),
         *scenario("runner"),
         *cluster[:1],
