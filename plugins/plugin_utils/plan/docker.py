@@ -57,6 +57,13 @@ class Docker(Component):
         asked = self.host.name in self.inventory.group("dagster_run") and clients(self.inventory)
         return str(self.host.chosen("dagster_docker_tls_address", self.host.address if asked else ""))
 
+    @property
+    def socket(self) -> str:
+        """The host's own engine: what sets it up talks to it there, wherever the services reach that of the runs."""
+        given = str(self.host.chosen("dagster_docker_endpoint", DEFAULT_SOCKET))
+        derived = given if given.startswith("unix://") else DEFAULT_SOCKET
+        return str(self.host.chosen("dagster_docker_socket", derived))
+
     @staticmethod
     def foreign(facts: Facts) -> list[str]:
         """The packages of an engine from another source: nothing is installed over it and its settings stay."""
@@ -89,10 +96,8 @@ class Docker(Component):
         return {f"{TLS_FOLDER}/ca.pem": f"{TLS_FOLDER}/ca-key.pem", f"{TLS_FOLDER}/cert.pem": f"{TLS_FOLDER}/key.pem"}
 
     def options(self, facts: Facts) -> dict[str, Any]:
-        given = str(self.host.chosen("dagster_docker_endpoint", DEFAULT_SOCKET))
         return {
-            # What sets an engine up talks to the one of its own host.
-            "dagster_docker_socket": given if given.startswith("unix://") else DEFAULT_SOCKET,
+            "dagster_docker_socket": self.socket,
             "dagster_docker_tls_address": self.tls_address,
         }
 
