@@ -128,9 +128,14 @@ class Plan:
             "daemons": self.inventory.group("dagster_daemon"),
             "run_host": next(iter(self.inventory.group("dagster_run")), ""),
             "proxies": [{"host": host, "url": proxy.url} for host, proxy in proxies],
-            "locations": [location.name for location in locations(self.inventory, self.host.values)],
+            "locations": self.location_names(),
             "journals": [{"host": host, "matches": matches} for host, matches in journals.items() if matches],
         }
+
+    def location_names(self) -> list[str]:
+        """The code locations that the services know: those of the endpoints where the inventory sets these."""
+        derived = [{"name": location.name} for location in locations(self.inventory, self.host.values)]
+        return [str(endpoint["name"]) for endpoint in self.host.chosen("dagster_code_endpoints", derived)]
 
     def as_fact(self, facts: Facts) -> dict[str, Any]:
         """The fact dagster_plan: names, numbers and addresses, never a secret."""
