@@ -100,9 +100,11 @@ class Budget:
         self.unlimited_runs = runs < 0
         self.replicas = sum(component.pools() for component in components) // ENGINES
         self.parts: dict[str, int] = {}
+        self.largest: dict[str, int] = {}  # of the components with such a part
         for component in components:
             for part, number in component.connections().items():
                 self.parts[part] = self.parts.get(part, 0) + number
+                self.largest[part] = max(self.largest.get(part, 0), number)
         self.parts.update(runs=ENGINES * max(runs, 0), migration=MIGRATION_CONNECTIONS, reserve=RESERVE_CONNECTIONS)
         told = (values["dagster_postgres_options"] or {}).get("max_connections")
         limit = int(told or values["dagster_postgres_max_connections"] or 0)
@@ -144,13 +146,11 @@ class Budget:
         A run counts as three, but one whose steps are processes of their own opens more.
         """
         values, parts = self.values, self.parts
-        daemon = parts["daemon"]
-        each = daemon // max(len(daemon_logins), 1)
         left = self.limit - self.pools - sum(parts[part] for part in ("daemon", "guard", "migration", "reserve"))
         return {
-            str(values["dagster_database_user"]): self.pools + (0 if daemon_logins else daemon),
+            str(values["dagster_database_user"]): self.pools + (0 if daemon_logins else parts["daemon"]),
             str(values["dagster_database_guard_user"]): parts["guard"],
             str(values["dagster_database_run_user"]): left,
             str(values["dagster_database_migration_user"]): parts["migration"],
-            **dict.fromkeys(daemon_logins, each),
+            **dict.fromkeys(daemon_logins, self.largest["daemon"]),
         }
