@@ -1,0 +1,92 @@
+"""The plan of a host: what its components say together, and what it gives to plays and roles."""
+
+from __future__ import annotations
+
+from plans import FACTS, LOCATION, ROLES, component, fact, groups, plan
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import component_of
+
+
+def test_a_component_stands_beside_each_role() -> None:
+    for role in {role for roles in ROLES.values() for role in roles}:
+        assert issubclass(component_of(role), Component)
+        assert component_of(role).__name__ == role.title().replace("_", "")
+
+
+def test_single_host_stays_on_loopback() -> None:
+    found = fact()
+    options = found["options"]
+    assert options["dagster_database_host"] == "127.0.0.1"
+    assert options["dagster_database_run_host"] == options["dagster_database_code_host"] == "172.30.0.1"
+    assert options["dagster_postgres_listen_addresses"] == ["127.0.0.1", "172.30.0.1"]
+    assert options["dagster_postgres_clients"] == [{"address": "172.30.0.0/24", "users": ["dagster_run"]}]
+    assert options["dagster_code_endpoints"] == [{"name": "etl", "host": "127.0.0.1", "port": 4000}]
+    assert options["dagster_code_publish_address"] == options["dagster_webserver_bind"] == "127.0.0.1"
+    assert options["dagster_haproxy_webservers"] == ["127.0.0.1"]
+    assert found["code_location"]["here"] == ["etl"]
+    assert found["nginx"]["url"] == "http://127.0.0.1:8080"
+
+
+def test_good_deployment_has_no_problems() -> None:
+    assert plan().problems() == []
+    assert plan().host_problems(FACTS, 0, 1) == []
+    assert plan("b", groups(proxy=["b"])).problems() == []
+
+
+def test_each_problem_is_told_once() -> None:
+    """Several components need the database's server, and each host asks all components about the deployment."""
+    found = plan("a", groups(database=[])).problems()
+    assert len(found) == len(set(found)) == 1
+    assert found[0].startswith("there is no database")
+
+
+def test_plan_is_a_fact_and_holds_no_secret() -> None:
+    """Facts are shown, logged and cached."""
+    location = {**LOCATION, "secrets": {"token": "hunter2"}, "env": {"A": "correct-horse"}}
+    found = plan(dagster_code_locations=[location], dagster_secret_environment={"API_TOKEN": "battery-staple"})
+    text = str(found.as_fact(FACTS))
+    assert "hunter2" not in text
+    assert "correct-horse" not in text
+    assert "battery-staple" not in text
+    assert "-secret" not in text, "a password"
+
+
+def test_fact_has_what_the_roles_of_the_host_need_and_no_more() -> None:
+    found = plan("b", groups(proxy=["b"]))
+    said = found.as_fact(FACTS)
+    assert list(found.components) == list(said["packages"]) == ["haproxy", "nginx"]
+    wanted = {**component("haproxy", "b", groups(proxy=["b"])).options(FACTS), **found.known["nginx"].options(FACTS)}
+    assert said["options"] == wanted
+    assert "instance" not in said
+    assert said["locations"] == ["etl"], "for the health gate, which asks here"
+
+
+def test_journal_of_a_host() -> None:
+    services = [
+        "_SYSTEMD_UNIT=dagster-daemon.service",
+        "_SYSTEMD_UNIT=dagster-webserver@3000.service",
+        "_SYSTEMD_UNIT=dagster-webserver@3001.service",
+    ]
+    assert fact()["journal"] == ["CONTAINER_NAME=dagster-code-etl", "+", *services]
+    read_only = "_SYSTEMD_UNIT=dagster-webserver-read-only@3009.service"
+    code_elsewhere = groups(code=["b"])
+    found = fact("a", code_elsewhere, dagster_webserver_read_only_port=3009)["journal"]
+    assert found == [*services, read_only]
+    assert fact("b", code_elsewhere)["journal"] == ["CONTAINER_NAME=dagster-code-etl"]
+
+
+def test_ports_of_a_host() -> None:
+    variables = {"dagster_webserver_read_only_port": "3009", "dagster_nginx_read_only_port": 8081}
+    assert {port.variable: port.number for port in plan(**variables).ports()} == {
+        "dagster_database_port": 5432,
+        "dagster_webserver_ports": 3001,
+        "dagster_webserver_ports + dagster_webserver_agent_offset": 13001,
+        "dagster_webserver_read_only_port": 3009,
+        "dagster_webserver_read_only_port + dagster_webserver_agent_offset": 13009,
+        "dagster_nginx_port": 8080,
+        "dagster_nginx_read_only_port": 8081,
+        "dagster_code_locations[etl].port": 4000,
+    }
+    assert [port.number for port in plan().ports()] == [4000, 8080, 5432, 3000, 3001, 13000, 13001]
+    assert plan("b", groups(code=["a", "b"])).ports() == [], "the code server is on the other host"

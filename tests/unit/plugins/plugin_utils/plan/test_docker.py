@@ -1,0 +1,137 @@
+"""The engine of the runs: where the services of each host reach it, and by whose certificates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from plans import FACTS, component, groups, inventory, options, plan
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker
+
+SOCKET = "unix:///run/docker.sock"
+
+
+def test_engine_on_a_host_of_its_own() -> None:
+    hosts = groups(run=["b"])
+    stack, engine = plan("a", hosts), plan("b", hosts)
+    of_stack, of_engine = options("a", hosts), options("b", hosts)
+    assert of_stack["dagster_docker_endpoint"] == "tcp://10.0.0.2:2376"
+    assert (of_stack["dagster_docker_ca_host"], of_stack["dagster_docker_tls_address"]) == ("b", "")
+    assert docker.endpoint(engine.host, engine.inventory) == SOCKET
+    assert docker.authority(engine.host, engine.inventory) == ""
+    assert of_engine["dagster_docker_tls_address"] == "10.0.0.2"
+    assert of_stack["dagster_docker_socket"] == of_engine["dagster_docker_socket"] == SOCKET
+    client = {"/etc/dagster/docker/ca.pem": "", "/etc/dagster/docker/cert.pem": "/etc/dagster/docker/key.pem"}
+    assert stack.certificates() == client
+    assert "/etc/docker/tls/ca.pem" in engine.certificates()
+    assert [(port.number, port.addresses, port.unit) for port in engine.ports()] == [
+        (2376, ("10.0.0.2",), "docker.service")
+    ]
+
+
+def test_engine_of_a_single_host_is_reached_at_its_socket() -> None:
+    found = options()
+    assert found["dagster_docker_endpoint"] == found["dagster_docker_socket"] == SOCKET
+    assert found["dagster_docker_ca_host"] == found["dagster_docker_tls_address"] == ""
+    assert plan().certificates() == {}
+    assert options("a", groups(proxy=["b"], database=["b"], code=["b"]))["dagster_docker_tls_address"] == ""
+
+
+def test_certificates_that_are_brought_are_signed_by_nobody() -> None:
+    found = options("a", groups(run=["b"]), dagster_docker_tls_client_cert="x")
+    assert (found["dagster_docker_endpoint"], found["dagster_docker_ca_host"]) == ("tcp://10.0.0.2:2376", "")
+    remote = options("a", groups(run=["b"]), dagster_docker_endpoint="tcp://c:1")
+    assert remote["dagster_docker_socket"] == SOCKET
+
+
+def test_socket_that_is_set_is_that_of_the_hosts_own_engine() -> None:
+    assert options(dagster_docker_endpoint="unix:///x.sock")["dagster_docker_socket"] == "unix:///x.sock"
+    assert options(dagster_docker_socket="unix:///y.sock")["dagster_docker_socket"] == "unix:///y.sock"
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "endpoint"),
+    [("fd00::1", 2376, "tcp://[fd00::1]:2376"), ("run.example.com", "2377", "tcp://run.example.com:2377")],
+)
+def test_endpoint_of_an_address(address: str, port: Any, endpoint: str) -> None:
+    each = {"b": {"dagster_address": address}}
+    found = options("a", groups(run=["b"]), each, dagster_docker_tls_port=port)
+    assert found["dagster_docker_endpoint"] == endpoint
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, []),
+        ({"dagster_docker_network_subnet": "10.1.0.0/24"}, []),
+        ({"dagster_docker_network_subnet": "172.30.0.1/24"}, ["has host bits set; for example 172.30.0.0/24"]),
+        ({"dagster_docker_network_subnet": "172.30.0.0/31"}, ["172.30.0.0/31 has no room for containers"]),
+        ({"dagster_docker_bridge_address": "docker0"}, ["dagster_docker_bridge_address: 'docker0' does not appear"]),
+        (
+            {"dagster_docker_bridge_address": "172.30.0.1/16"},
+            ["dagster_docker_network_subnet 172.30.0.0/24 overlaps dagster_docker_bridge_address 172.30.0.0/16"],
+        ),
+    ],
+)
+def test_networks_of_containers(changes: dict[str, Any], words: list[str]) -> None:
+    problems = component("docker", **changes).network_problems()
+    assert len(problems) == (1 if words else 0), problems
+    assert all(word in problems[0] for word in words), problems
+    assert plan(**changes).problems() == problems
+
+
+TWO_HOSTS = groups(daemon=["a"], webserver=["a", "c"], run=["b"])
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "brought", "words"),
+    [
+        ({}, "", ""),
+        ({"a": "tcp://x:2376", "c": "tcp://x:2376"}, "PEM", ""),
+        ({"a": "tcp://x:2376", "c": "tcp://x:2376"}, "", "an engine that this collection does not set up; bring"),
+        ({"a": "tcp://x:2376", "c": "tcp://y:2376"}, "PEM", "differs (tcp://x:2376 on a, tcp://y:2376 on c); with two"),
+        ({"a": "tcp://x:2376"}, "PEM", "differs (tcp://x:2376 on a, none on c)"),
+        (dict.fromkeys("ac", "unix:///run/docker.sock"), "", "but runs start on b: two engines for one instance"),
+        (dict.fromkeys("ac", "ssh://x"), "PEM", "is reached at tcp://ADDRESS:PORT"),
+    ],
+)
+def test_engine(endpoints: dict[str, str], brought: str, words: str) -> None:
+    each = {host: {"dagster_docker_endpoint": endpoint} for host, endpoint in endpoints.items()}
+    found = inventory(TWO_HOSTS, each, dagster_docker_tls_client_cert=brought)
+    problems = docker.endpoint_problems(found.hosts["a"], found)
+    assert len(problems) == bool(words), problems
+    assert not words or words in problems[0]
+    assert docker.endpoint_problems(found.hosts["b"], found) == []
+    one = inventory(None, {"a": {"dagster_docker_endpoint": "tcp://x:1"}})
+    assert docker.endpoint_problems(one.hosts["a"], one) == [], "it is on the engine's own host"
+
+
+@pytest.mark.parametrize(
+    ("packages", "changes", "words"),
+    [
+        (["docker.io"], {}, ""),
+        ([], {"dagster_docker_tls_client_cert": "x", "dagster_docker_tls_cert": "x"}, ""),
+        ([], {"dagster_docker_tls_client_cert": "x"}, "the engine of this host has no certificate"),
+        (["docker-ce"], {}, "a, c cannot reach the engine of this host: it comes from docker-ce"),
+        (["docker-ce"], {"dagster_docker_tls_client_cert": "x"}, ""),
+    ],
+)
+def test_engine_of_another_source(packages: list[str], changes: dict[str, str], words: str) -> None:
+    facts = {**FACTS, "packages": dict.fromkeys(packages, "1")}
+    problems = component("docker", "b", TWO_HOSTS, **changes).host_problems(facts)
+    assert len(problems) == bool(words), problems
+    assert not words or words in problems[0]
+    assert component("docker").host_problems({**FACTS, "packages": {"docker-ce": "1"}}) == []
+
+
+def test_packages_of_an_engine() -> None:
+    """Nothing is installed over one from another source, and only who signs needs the library for it."""
+    engine = ["python3-docker", "docker.io", "containerd", "runc", "iptables"]
+    hosts = groups(run=["b"])
+    assert component("docker").packages(FACTS) == engine
+    assert component("docker", "b", hosts).packages(FACTS) == [*engine, "python3-cryptography"]
+    assert component("docker", "b", hosts, dagster_docker_tls_client_cert="x").packages(FACTS) == engine
+    foreign = {**FACTS, "packages": {"moby-engine": "1"}}
+    assert component("docker", "b", hosts).packages(foreign) == ["python3-docker"]
+    assert component("docker").handed(foreign)["foreign"] is True

@@ -1,0 +1,163 @@
+"""The instance: its version, its environment, its dagster.yaml, and where compute logs can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plans import FACTS, Groups, component, groups, inventory, options, plan
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import instance
+
+
+def test_versions_are_sorted_as_versions(tmp_path: Path) -> None:
+    folder = tmp_path / "roles/instance/files/locks"
+    folder.mkdir(parents=True)
+    for name in ("dagster-1.9.0.txt", "dagster-1.13.27.txt", "dagster-1.13.5.txt", "uv.txt", "dagster-1.txt"):
+        (folder / name).touch()
+    assert instance.versions(str(tmp_path)) == ["1.13.27", "1.13.5", "1.9.0"]
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("1.13.27", []),
+        ("", []),  # that it is required, the spec says
+        ("1.13.72", ["dagster_version is 1.13.72; supported are 1.13.27, 1.13.26", "did you mean"]),
+    ],
+)
+def test_version(version: str, words: list[str]) -> None:
+    problems = instance.version_problems(version, ["1.13.27", "1.13.26"])
+    assert len(problems) == (1 if words else 0), problems
+    assert all(word in problems[0] for word in words), problems
+
+
+def test_one_version_for_all_hosts() -> None:
+    hosts = groups(daemon=["a", "b"])
+    assert instance.same_version_problems(inventory(hosts)) == []
+    found = plan("b", hosts, {"a": {"dagster_version": "1.13.26"}}, dagster_version="1.13.27")
+    problems = instance.same_version_problems(found.inventory)
+    assert problems == [
+        "dagster_version differs between the services' hosts (1.13.26 on a, 1.13.27 on b); one instance has one version"
+    ]
+    assert found.problems() == problems
+
+
+@pytest.mark.parametrize(
+    ("plain", "secret", "problems"),
+    [
+        ({}, {}, []),
+        ({"AWS_REGION": "eu-central-1", "N": 1}, {"STORE_PASSWORD": "x"}, []),
+        (
+            {"A-B": "x"},
+            {},
+            ["dagster_environment: 'A-B' is no name of an environment variable; letters, digits and '_' are"],
+        ),
+        ({}, {"PGPASSFILE": "x"}, ["dagster_secret_environment: PGPASSFILE is set by the collection; remove it"]),
+        ({"A": ["x"]}, {}, ["dagster_environment: A is a list; an environment variable is text"]),
+        (
+            {"STORE_PASSWORD": "x"},
+            {},
+            ["dagster_environment: STORE_PASSWORD would show in docker inspect; put it in dagster_secret_environment"],
+        ),
+        ({"A": "x"}, {"A": "y"}, ["A is in dagster_environment and in dagster_secret_environment; keep one"]),
+    ],
+)
+def test_environment(plain: dict[str, Any], secret: dict[str, Any], problems: list[str]) -> None:
+    assert instance.environment_problems(plain, secret, []) == problems
+    told = plan(dagster_environment=plain, dagster_secret_environment=secret).problems()
+    # Runs get it in dagster.yaml, where a secret is told for a second time.
+    again = "dagster_config.run_launcher.config.env_vars"
+    assert [problem for problem in told if not problem.startswith(again)] == problems
+
+
+def test_environment_of_our_own_is_not_the_users() -> None:
+    assert plan(dagster_environment={"DAGSTER_HOME": "/x"}).problems() == [
+        "dagster_environment: DAGSTER_HOME is set by the collection; remove it"
+    ]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_environment_of_the_services(remote: bool) -> None:
+    """Beside the endpoint of an engine stands where its certificates are."""
+    found = component("instance", "a", groups(run=["b"]) if remote else groups()).environment
+    endpoint = "tcp://10.0.0.2:2376" if remote else "unix:///run/docker.sock"
+    assert (found["DOCKER_HOST"], found["DAGSTER_POSTGRES_HOST"]) == (endpoint, "127.0.0.1")
+    tls = {name: value for name, value in found.items() if name.startswith("DOCKER_") and name != "DOCKER_HOST"}
+    wanted = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/etc/dagster/docker"}
+    assert tls == (wanted if remote else {})
+
+
+def test_environment_of_runs_is_theirs_whatever_the_user_sets_beside_it() -> None:
+    found = component("instance", dagster_environment={"b": "1", "A": 2, "C": "3"})
+    launcher = found.config["run_launcher"]["config"]
+    assert launcher["env_vars"] == [
+        *("A=2", "b=1", "C=3", "DAGSTER_POSTGRES_HOST=172.30.0.1", "DAGSTER_POSTGRES_USER=dagster_run"),
+        "PGPASSFILE=/run/dagster/pgpass",
+    ]
+
+
+LOCAL_LOGS = {"compute_logs": {"class": "LocalComputeLogManager"}}
+TWO_HOSTS = groups(daemon=["a"], webserver=["a", "c"], run=["b"])
+
+
+@pytest.mark.parametrize(
+    ("config", "hosts", "shared", "refused"),
+    [
+        (LOCAL_LOGS, groups(), False, False),
+        (LOCAL_LOGS, TWO_HOSTS, False, True),
+        ({}, TWO_HOSTS, False, True),
+        (LOCAL_LOGS, TWO_HOSTS, True, False),
+        (LOCAL_LOGS, TWO_HOSTS, "yes", False),
+        ({"compute_logs": {"class": "S3ComputeLogManager"}}, TWO_HOSTS, False, False),
+    ],
+)
+def test_compute_logs(config: dict[str, Any], hosts: Groups, shared: Any, refused: bool) -> None:
+    found = inventory(hosts, dagster_compute_logs_shared=shared)
+    problems = instance.compute_log_problems(found, found.hosts["a"].values, config)
+    assert len(problems) == refused
+    if refused:
+        assert problems[0].startswith(
+            "compute logs are files on b, where runs write them, and a, c could not show them"
+        )
+        assert "dagster_compute_logs_shared" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "runs"),
+    [
+        ({}, 10),
+        ({"concurrency": {"runs": {"max_concurrent_runs": 3}}}, 3),
+        ({"concurrency": {"runs": {"max_concurrent_runs": "4"}}}, 4),
+        ({"run_queue": {"max_concurrent_runs": 0}}, 0),
+        ({"run_coordinator": {"class": "QueuedRunCoordinator", "config": {"max_concurrent_runs": 5}}}, 5),
+        ({"run_coordinator": {"class": "QueuedRunCoordinator"}}, 10),
+        ({"concurrency": {"runs": {"max_concurrent_runs": -1}}}, -1),
+        ({"run_coordinator": {"class": "DefaultRunCoordinator"}}, -1),
+    ],
+)
+def test_concurrent_runs(config: dict[str, Any], runs: int) -> None:
+    assert instance.concurrent_runs(config) == runs
+    assert component("instance", dagster_config=config).concurrent_runs() == runs
+
+
+def test_threads_of_the_daemon() -> None:
+    workers = instance.workers
+    assert workers({}) == workers({"sensors": {"use_threads": False, "num_workers": 9}}) == 0
+    threads = {"use_threads": True, "num_workers": 4, "num_submit_workers": 2}
+    assert workers({"sensors": threads, "schedules": {"use_threads": True}}) == 4 + 2 + instance.DEFAULT_WORKERS
+    queue = {"dequeue_use_threads": True, "dequeue_num_workers": 5}
+    assert workers({"run_coordinator": {"config": queue}}) == workers({"run_queue": queue}) == 5
+
+
+def test_marks_of_a_complete_installation() -> None:
+    found = component("instance", dagster_libraries=["aws"]).paths()
+    assert found == ["/opt/dagster/1.13.27/.complete", "/opt/dagster/1.13.27/.complete-aws"]
+
+
+def test_who_needs_a_certificate_reads_it() -> None:
+    alone = ["python3-pip-whl", "ca-certificates"]
+    assert component("instance").packages(FACTS) == alone
+    assert component("instance", "a", groups(run=["b"])).packages(FACTS) == [*alone, "python3-cryptography"]
+    assert options("a", groups(run=["b"]))["dagster_docker_ca_host"] == "b"

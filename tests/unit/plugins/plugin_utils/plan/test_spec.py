@@ -1,0 +1,64 @@
+"""The documented variables: where they are read from, and what is wrong with given ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from plans import ROOT, VARIABLES, specs
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import spec
+
+
+def test_specs_are_those_of_the_roles() -> None:
+    found = spec.specs()
+    roles = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
+    assert set(found) == roles | {"playbooks"}
+    nginx = yaml.safe_load((ROOT / "roles/nginx/meta/argument_specs.yml").read_text(encoding="utf-8"))
+    assert found["nginx"] == nginx["argument_specs"]["main"]["options"]
+
+
+@pytest.mark.parametrize(
+    ("description", "sentence"),
+    [("One.", "One"), (["Login (O(dagster_user)).", "More."], "Login (dagster_user)"), ("V(0) is none.", "0 is none")],
+)
+def test_summary(description: Any, sentence: str) -> None:
+    assert spec.summary(description) == sentence
+
+
+def test_unknown_names() -> None:
+    known = ["dagster_version", "dagster_nginx_port"]
+    given = ["dagster_version", "dagster_host", "dagster_plan", "ansible_host", "my_dagster_x", "__dagster_private"]
+    assert spec.unknown_names(given, known) == []
+    assert spec.unknown_names(["dagster_ngnix_port", "dagster_zzz_qqq"], known) == [
+        "dagster_ngnix_port is no variable of this collection; did you mean dagster_nginx_port?",
+        "dagster_zzz_qqq is no variable of this collection",
+    ]
+
+
+def test_values_have_the_types_of_the_spec() -> None:
+    """AWX gives a survey's answers as text."""
+    given = {
+        **VARIABLES,
+        "dagster_webserver_ports": ["3000", "3001"],
+        "dagster_nginx_port": "8081",
+        "dagster_compute_logs_shared": "yes",
+    }
+    values, problems = spec.read(specs(), ["webserver", "playbooks"], given)
+    assert problems == []
+    assert values["dagster_webserver_ports"] == [3000, 3001]
+    assert (values["dagster_nginx_port"], values["dagster_compute_logs_shared"]) == (8081, True)
+    assert values["dagster_database_port"] == 5432, "a default"
+    assert values["dagster_webserver_bind"] is None, "a derived one has none"
+
+
+def test_spec_of_a_role_that_the_host_does_not_get_refuses_nothing() -> None:
+    given = {**VARIABLES, "dagster_nginx_port": "eighty", "dagster_database_password": ""}
+    values, problems = spec.read(specs(), ["code_location"], given)
+    assert problems == []
+    assert values["dagster_nginx_port"] == 8080, "what cannot be typed is left out"
+    _values, problems = spec.read(specs(), ["nginx", "instance"], given)
+    assert len(problems) == 2
+    assert "dagster_nginx_port" in problems[0]
+    assert problems[1].startswith("dagster_database_password is not set: ")

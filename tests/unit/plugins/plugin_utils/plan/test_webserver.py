@@ -1,0 +1,40 @@
+"""The replicas of a host: where they listen, and at which path they serve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from plans import groups, options, plan
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.webserver import prefix_problems
+
+
+def test_two_webserver_hosts() -> None:
+    found = groups(webserver=["a", "b"], run=["a"])
+    said = options("a", found)
+    assert said["dagster_haproxy_webservers"] == ["127.0.0.1", "10.0.0.2"]
+    assert said["dagster_code_publish_address"] == "10.0.0.1", (
+        "the second host's webserver reaches the code server there"
+    )
+    assert said["dagster_code_endpoints"][0]["host"] == "10.0.0.1"
+    users = ["dagster", "dagster_migration"]
+    assert {"address": "10.0.0.2/32", "users": users} in said["dagster_postgres_clients"]
+    assert options("b", found)["dagster_webserver_bind"] == "10.0.0.2"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "words"),
+    [
+        ("", []),
+        ("/a/b-c", []),
+        ("/a/", ["dagster_webserver_path_prefix is '/a/'", "for example '/a'"]),
+        ("a", ["dagster_webserver_path_prefix is 'a'", "for example '/a'"]),
+    ],
+)
+def test_path_prefix(prefix: str, words: list[str]) -> None:
+    variables: dict[str, Any] = {"dagster_webserver_path_prefix": prefix}
+    problems = prefix_problems(variables)
+    assert len(problems) == (1 if words else 0), problems
+    assert all(word in problems[0] for word in words), problems
+    assert plan(**variables).problems() == problems
