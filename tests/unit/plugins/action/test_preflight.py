@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from plans import FACTS, LOCATION, PASSWORDS, ROLES, VARIABLES, Groups, groups, specs
 
 from ansible_collections.dataops.dagster.plugins.action import preflight
-from ansible_collections.dataops.dagster.plugins.module_utils import _preflight
-
-ROOT = Path(__file__).resolve().parents[4]
-KINDS = ("database", "webserver", "daemon", "code", "run", "proxy")
-ONE = {kind: ["a"] for kind in KINDS}
-PASSWORDS = {
-    "dagster_database_password": "one-secret",
-    "dagster_database_run_password": "two-secret",
-    "dagster_database_migration_password": "three-secret",
-}
-LOCATION = {"name": "etl", "module": "etl.definitions", "image": "etl:1"}
-VARIABLES = {"dagster_version": "1.13.27", "dagster_code_locations": [LOCATION], **PASSWORDS}
-FACTS = {
-    "distribution": "debian",
-    "release": "bookworm",
-    "memory_mb": 4000,
-    "packages": {},
-    "listeners": [],
-    "connect_errors": [],
-}
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import vip
 
 
 class Preflight:
@@ -44,17 +24,16 @@ class Preflight:
         self.others: dict[str, dict[str, Any]] = {}
         self.asked: list[dict[str, Any]] = []
 
-    def run(self, groups: dict[str, list[str]] | None = None, host: str = "a", **variables: Any) -> dict[str, Any]:
+    def run(self, hosts: Groups | None = None, host: str = "a", **variables: Any) -> dict[str, Any]:
         addresses = {
             "a": {"ansible_host": "10.0.0.1"},
             "b": {"ansible_host": "x", "dagster_address": "10.0.0.2"},
             "c": {},
         }
         addresses = {name: {**known, **self.others.get(name, {})} for name, known in addresses.items()}
-        given = {**VARIABLES, **variables, "inventory_hostname": host, "hostvars": addresses}
-        task = SimpleNamespace(
-            args={"groups": {**ONE, **(groups or {})}}, async_val=0, check_mode=False, diff=False, action="preflight"
-        )
+        magic = {"inventory_hostname": host, "hostvars": addresses, "groups": hosts or groups()}
+        given = {**VARIABLES, **variables, **magic}
+        task = SimpleNamespace(args={"groups": ROLES}, async_val=0, check_mode=False, diff=False, action="preflight")
         templar = Templar(loader=DataLoader(), variables=given)
         shell = SimpleNamespace(tmpdir=None)
         action = preflight.ActionModule(
@@ -68,7 +47,18 @@ class Preflight:
         assert module_name == "dataops.dagster.host_facts"
         assert task_vars["inventory_hostname"]
         self.asked.append(module_args)
-        return self.answer or {"ansible_facts": {"dagster_host": self.facts}}
+        return self.answer or {"host": self.facts}
+
+    def plan(self, *args: Any, **variables: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self.run(*args, **variables)["plan"]
+        return found
+
+    def options(self, *args: Any, **variables: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self.plan(*args, **variables)["options"]
+        return found
+
+    def packages(self, *args: Any, **variables: Any) -> list[str]:
+        return [name for names in self.plan(*args, **variables)["packages"].values() for name in names]
 
     def refused(self, *args: Any, **variables: Any) -> list[str]:
         with pytest.raises(AnsibleActionFail) as error:
@@ -85,47 +75,48 @@ def action() -> Preflight:
     return Preflight()
 
 
-def test_good_deployment_gets_its_topology(action: Preflight) -> None:
+def test_good_deployment_gets_its_plan(action: Preflight) -> None:
     result = action.run()
     assert result["changed"] is False
-    facts = result["ansible_facts"]
-    assert facts["dagster_host"] == FACTS
-    assert facts["dagster_topology"]["database_host"] == "127.0.0.1"
-    assert facts["dagster_topology"]["code_endpoints"] == [{"name": "etl", "host": "127.0.0.1", "port": 4000}]
+    assert result["host"] == FACTS
+    assert "ansible_facts" not in result, "they would stay in a fact cache"
+    options = result["plan"]["options"]
+    assert options["dagster_database_host"] == "127.0.0.1"
+    assert options["dagster_code_endpoints"] == [{"name": "etl", "host": "127.0.0.1", "port": 4000}]
     assert [asked["connect"] for asked in action.asked] == [[]]
-    complete, *vip = action.asked[0]["paths"]
+    complete, *keepalived = action.asked[0]["paths"]
     assert complete.endswith("/.complete")
-    assert vip == [_preflight.VIP_PROGRAM, _preflight.KEEPALIVED_CONFIG]
+    assert keepalived == [vip.PROGRAM, vip.CONFIG]
 
 
 def test_addresses_of_other_hosts(action: Preflight) -> None:
-    topology = action.run({"database": ["b"]})["ansible_facts"]["dagster_topology"]
-    assert topology["database_host"] == "10.0.0.2", "dagster_address comes before ansible_host"
-    topology = action.run({"database": ["c"]})["ansible_facts"]["dagster_topology"]
-    assert topology["database_host"] == "c"
+    found = action.options(groups(database=["b"]))
+    assert found["dagster_database_host"] == "10.0.0.2", "dagster_address comes before ansible_host"
+    found = action.options(groups(database=["c"]))
+    assert found["dagster_database_host"] == "c"
 
 
 VIP = {"dagster_nginx_vip": "10.0.0.9/24", "dagster_nginx_listen": "0.0.0.0"}
 
 
 def test_shared_address_of_the_proxies(action: Preflight) -> None:
-    groups = {"proxy": ["a", "b"]}
+    hosts = groups(proxy=["a", "b"])
     action.others["b"] = VIP
-    assert action.refused(groups, **VIP) == [
+    assert action.refused(hosts, **VIP) == [
         "dagster_nginx_vip: no interface of the host is in a network with its address 10.0.0.1; name one in "
         "dagster_nginx_vip_interface"
     ]
     action.facts["networks"] = {"10.0.0.0/24": "ens3"}
-    topology = action.run(groups, **VIP)["ansible_facts"]["dagster_topology"]
-    assert topology["nginx_peers"] == ["10.0.0.1", "10.0.0.2"]
-    assert topology["nginx_vip_interface"] == "ens3"
-    assert "keepalived" in topology["packages"]
-    topology = action.run(groups, **VIP, dagster_nginx_vip_interface="bond0")["ansible_facts"]["dagster_topology"]
-    assert topology["nginx_vip_interface"] == "bond0"
-    assert set(action.asked[0]["paths"]) >= {_preflight.VIP_PROGRAM, _preflight.KEEPALIVED_CONFIG}
+    found = action.options(hosts, **VIP)
+    assert found["dagster_nginx_peers"] == ["10.0.0.1", "10.0.0.2"]
+    assert found["dagster_nginx_vip_interface"] == "ens3"
+    assert "keepalived" in action.packages(hosts, **VIP)
+    found = action.options(hosts, **VIP, dagster_nginx_vip_interface="bond0")
+    assert found["dagster_nginx_vip_interface"] == "bond0"
+    assert set(action.asked[0]["paths"]) >= {vip.PROGRAM, vip.CONFIG}
     action.others["b"] = {}
-    assert "differs between the proxies (10.0.0.9/24 on a, none on b)" in action.refused(groups, **VIP)[0]
-    assert "keepalived" not in action.run(groups)["ansible_facts"]["dagster_topology"]["packages"]
+    assert "differs between the proxies (10.0.0.9/24 on a, none on b)" in action.refused(hosts, **VIP)[0]
+    assert "keepalived" not in action.packages(hosts)
 
 
 def test_numbers_that_came_as_text(action: Preflight) -> None:
@@ -137,24 +128,23 @@ def test_numbers_that_came_as_text(action: Preflight) -> None:
         "dagster_database_port": "5433",
         "dagster_code_locations": [{**LOCATION, "port": "4001"}],
     }
-    for host, groups in (("a", {}), ("b", {"proxy": ["b"]})):
-        topology = action.run(groups, host=host, **texts)["ansible_facts"]["dagster_topology"]
-        assert topology["url"] == "http://127.0.0.1:8080"
-        assert topology["code_endpoints"][0]["port"] == 4001
+    stack = action.plan(**texts)
+    assert stack["nginx"]["url"] == "http://127.0.0.1:8080"
+    assert stack["options"]["dagster_code_endpoints"][0]["port"] == 4001
+    assert stack["instance"]["config"]["storage"]["postgres"]["postgres_db"]["port"] == 5433
+    edge = action.plan(groups(proxy=["b"]), host="b", **texts)
+    assert edge["nginx"]["url"] == "http://127.0.0.1:8080"
+    assert edge["locations"] == ["etl"]
 
 
 def test_packages_of_the_roles_of_a_host(action: Preflight) -> None:
-    """The lists are the roles' own."""
-    groups = {"database": ["b"]}
-    assert action.run(groups, host="b")["ansible_facts"]["dagster_topology"]["packages"] == [
-        "postgresql-15",
-        "python3-psycopg2",
-    ]
-    here = action.run(groups)["ansible_facts"]["dagster_topology"]["packages"]
+    hosts = groups(database=["b"])
+    assert action.plan(hosts, host="b")["packages"] == {"postgres": ["postgresql-15", "python3-psycopg2"]}
+    here = action.packages(hosts)
     assert {"docker.io", "python3-pip-whl", "nginx-light", "haproxy"} <= set(here)
     assert not [name for name in here if "postgresql" in name]
     action.facts["packages"] = {"docker-ce": "27"}
-    assert "docker.io" not in action.run(groups)["ansible_facts"]["dagster_topology"]["packages"]
+    assert "docker.io" not in action.packages(hosts)
 
 
 @pytest.mark.parametrize(
@@ -171,23 +161,27 @@ def test_taken_port_where_it_will_be_listened_on(
 ) -> None:
     """Beside a proxy or services on another host, webservers and code servers listen on the host's own address."""
     action.facts["listeners"] = [{"port": port, "address": address, "process": "x", "unit": "x.service"}]
-    groups = {"proxy": ["b"], "code": ["b"]}
+    hosts = groups(proxy=["b"], code=["b"])
     held = f"port {port} is held by x of x.service on {address}; stop it or change {variable}"
     if variable:
-        assert action.refused(groups, host) == [held]
+        assert action.refused(hosts, host) == [held]
     else:
-        action.run(groups, host)
+        action.run(hosts, host)
 
 
 def test_what_the_user_sets_comes_before_what_is_worked_out(action: Preflight) -> None:
-    topology = action.run(dagster_webserver_bind="10.9.9.9", dagster_database_run_host="10.8.8.8")
-    found = topology["ansible_facts"]["dagster_topology"]
-    assert found["webserver_bind"] == "10.9.9.9"
-    assert found["database_run_host"] == found["database_code_host"] == "10.8.8.8"
-    assert found["database_host"] == "127.0.0.1"
-    named = {name for options in preflight.specs().values() for name in options}
-    assert set(_preflight.TOPOLOGY_VARIABLES.values()) <= named
-    assert set(_preflight.TOPOLOGY_VARIABLES) <= set(found)
+    found = action.options(dagster_webserver_bind="10.9.9.9", dagster_database_run_host="10.8.8.8")
+    assert found["dagster_webserver_bind"] == "10.9.9.9"
+    assert found["dagster_database_run_host"] == found["dagster_database_code_host"] == "10.8.8.8"
+    assert found["dagster_database_host"] == "127.0.0.1"
+    assert set(found) <= {name for options in specs().values() for name in options}
+
+
+def test_defaults_of_roles_are_no_users(action: Preflight) -> None:
+    """Ansible gives them to a task of a play that has the roles too; they read the plan that is only being made."""
+    derived = trust_as_template("{{ dagster_plan.options.dagster_webserver_bind }}")
+    assert action.options(dagster_webserver_bind=derived)["dagster_webserver_bind"] == "127.0.0.1"
+    assert action.options(groups(proxy=["b"]), dagster_webserver_bind=derived)["dagster_webserver_bind"] == "10.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -257,8 +251,7 @@ def test_text_that_may_be_empty(action: Preflight) -> None:
 
 def test_variables_are_templates(action: Preflight) -> None:
     port = trust_as_template("{{ base + 80 }}")
-    topology = action.run(base=8000, dagster_nginx_port=port)["ansible_facts"]["dagster_topology"]
-    assert topology["url"] == "http://127.0.0.1:8080"
+    assert action.plan(base=8000, dagster_nginx_port=port)["nginx"]["url"] == "http://127.0.0.1:8080"
 
 
 def test_all_problems_of_the_variables_at_once(action: Preflight) -> None:
@@ -282,28 +275,28 @@ def test_all_problems_of_the_variables_at_once(action: Preflight) -> None:
 
 
 def test_secret_that_only_another_hosts_role_needs(action: Preflight) -> None:
-    action.run({"proxy": ["b"]}, host="b", dagster_database_password="", dagster_database_migration_password="")
+    action.run(groups(proxy=["b"]), host="b", dagster_database_password="", dagster_database_migration_password="")
 
 
 @pytest.mark.parametrize(
-    ("groups", "variables", "words"),
+    ("hosts", "variables", "words"),
     [
-        ({"daemon": []}, {}, "group dagster_daemon has no host"),
+        (groups(daemon=[]), {}, "group dagster_daemon has no host"),
         (
-            {},
+            groups(),
             {"dagster_database_host": "db.example.com", "dagster_daemon_fencing": "lease_only"},
             "dagster_database_host names an external server",
         ),
-        ({"database": []}, {"dagster_database_host": "db.example.com"}, "dagster_daemon_fencing is full"),
-        ({}, {"dagster_daemon_lease_ttl": "8"}, "dagster_daemon_lease_ttl is 8; it is at least 12"),
-        ({}, {"dagster_version": "1.12.3"}, "dagster_version is 1.12.3; supported are 1.13.27, 1.13.26"),
-        ({}, {"dagster_code_locations": [LOCATION, {**LOCATION, "port": 4001}]}, "2 locations named etl"),
-        ({}, {"dagster_nginx_port": 3000}, "port 3000 is set 2 times"),
-        ({}, {"dagster_config": {"no_such_section": {}}}, "dagster_config.no_such_section"),
+        (groups(database=[]), {"dagster_database_host": "db.example.com"}, "dagster_daemon_fencing is full"),
+        (groups(), {"dagster_daemon_lease_ttl": "8"}, "dagster_daemon_lease_ttl is 8; it is at least 12"),
+        (groups(), {"dagster_version": "1.12.3"}, "dagster_version is 1.12.3; supported are 1.13.27, 1.13.26"),
+        (groups(), {"dagster_code_locations": [LOCATION, {**LOCATION, "port": 4001}]}, "2 locations named etl"),
+        (groups(), {"dagster_nginx_port": 3000}, "port 3000 is set 2 times"),
+        (groups(), {"dagster_config": {"no_such_section": {}}}, "dagster_config.no_such_section"),
     ],
 )
-def test_one_problem(action: Preflight, groups: dict[str, list[str]], variables: dict[str, Any], words: str) -> None:
-    problems = action.refused(groups, **variables)
+def test_one_problem(action: Preflight, hosts: Groups, variables: dict[str, Any], words: str) -> None:
+    problems = action.refused(hosts, **variables)
     assert len(problems) == 1, problems
     assert words in problems[0]
     assert action.asked == []
@@ -330,90 +323,67 @@ def test_problem_of_the_host(action: Preflight, facts: dict[str, Any], words: st
 def test_external_database_is_asked_for_by_hosts_that_use_it(action: Preflight) -> None:
     variables = {"dagster_database_host": "db.example.com", "dagster_database_port": "5433"}
     variables["dagster_daemon_fencing"] = "lease_only"
-    groups = {"database": [], "proxy": ["b"]}
-    action.run(groups, **variables)
-    action.run(groups, host="b", **variables)
+    hosts = groups(database=[], proxy=["b"])
+    action.run(hosts, **variables)
+    action.run(hosts, host="b", **variables)
     assert [asked["connect"] for asked in action.asked] == [[{"host": "db.example.com", "port": 5433}], []]
     action.facts["connect_errors"] = ["db.example.com:5433 cannot be reached from a: x"]
-    assert action.refused(groups, **variables) == [
+    assert action.refused(hosts, **variables) == [
         "dagster_database_host: db.example.com:5433 cannot be reached from a: x"
     ]
 
 
 def test_standby_of_another_version(action: Preflight) -> None:
-    groups = {"daemon": ["a", "b"], "run": ["a"]}
+    hosts = groups(daemon=["a", "b"], run=["a"])
     action.others = {"b": {"dagster_version": "1.13.26"}}
-    problems = action.refused(groups)
+    problems = action.refused(hosts)
     assert "dagster_version differs between the services' hosts (1.13.27 on a, 1.13.26 on b)" in problems[-1]
     action.others = {"b": {"dagster_version": "1.13.27"}}
-    action.run(groups)
+    action.run(hosts)
 
 
 def test_engine_on_another_host(action: Preflight) -> None:
     """The way to it is worked out, logs must not stay there, and nobody has another engine or version."""
-    groups: dict[str, list[str]] = {"run": ["b"]}
+    hosts = groups(run=["b"])
     shared: dict[str, Any] = {"dagster_compute_logs_shared": True}
-    found = action.run(groups, **shared)["ansible_facts"]["dagster_topology"]
-    assert (found["docker_endpoint"], found["docker_ca_host"]) == ("tcp://10.0.0.2:2376", "b")
-    assert "python3-cryptography" in found["packages"]
+    found = action.plan(hosts, **shared)
+    way = {"dagster_docker_endpoint": "tcp://10.0.0.2:2376", "dagster_docker_ca_host": "b"}
+    assert found["options"].items() >= way.items()
+    assert "python3-cryptography" in found["packages"]["instance"]
     assert action.asked[0]["certificates"] == found["certificates"] != {}
-    engine = action.run(groups, host="b", **shared)["ansible_facts"]["dagster_topology"]
-    assert engine["docker_tls_address"] == "10.0.0.2"
-    assert "python3-cryptography" in engine["packages"]
-    assert "python3-cryptography" not in action.run()["ansible_facts"]["dagster_topology"]["packages"]
-    assert action.refused(groups)[0].startswith("compute logs are files on b")
-    (problem,) = action.refused(groups, dagster_docker_endpoint="unix:///x.sock", **shared)
+    engine = action.plan(hosts, host="b", **shared)
+    assert engine["options"]["dagster_docker_tls_address"] == "10.0.0.2"
+    assert "python3-cryptography" in engine["packages"]["docker"]
+    assert "python3-cryptography" not in action.packages()
+    assert action.refused(hosts)[0].startswith("compute logs are files on b")
+    (problem,) = action.refused(hosts, dagster_docker_endpoint="unix:///x.sock", **shared)
     assert "two engines for one instance" in problem
-    (problem,) = action.refused(groups, dagster_docker_tls_ca="x", **shared)
+    (problem,) = action.refused(hosts, dagster_docker_tls_ca="x", **shared)
     assert "dagster_docker_tls_client_cert, dagster_docker_tls_client_key must be set as well" in problem
     action.facts["packages"] = {"docker-ce": "27"}
-    (problem,) = action.refused(groups, "b", **shared)
+    (problem,) = action.refused(hosts, "b", **shared)
     assert "it comes from docker-ce" in problem
 
 
 def test_budget_of_connections(action: Preflight) -> None:
-    found = action.run()["ansible_facts"]["dagster_topology"]
-    assert (found["postgres_max_connections"], found["webserver_pool_overflow"]) == (200, 20)
-    assert found["postgres_connection_limits"]["dagster"] == 126
+    found = action.plan()
+    options = found["options"]
+    assert (options["dagster_postgres_max_connections"], options["dagster_webserver_pool_overflow"]) == (200, 20)
+    assert options["dagster_postgres_connection_limits"]["dagster"] == 126
     assert found["live"] is False
     (problem,) = action.refused(dagster_postgres_max_connections="90")
     assert problem.startswith("the database takes 90 connections and the deployment may open 102 (webservers 2 x 3 x")
     external = {"dagster_database_host": "db.example.com", "dagster_daemon_fencing": "lease_only"}
-    action.run({"database": []}, **external)
-    assert action.refused({"database": []}, dagster_postgres_max_connections=90, **external)
+    action.run(groups(database=[]), **external)
+    assert action.refused(groups(database=[]), dagster_postgres_max_connections=90, **external)
 
 
 def test_host_that_serves_is_live(action: Preflight) -> None:
     unit = {"port": 3000, "address": "127.0.0.1", "process": "python3", "unit": "dagster-webserver@3000.service"}
     action.facts["listeners"] = [unit]
-    assert action.run()["ansible_facts"]["dagster_topology"]["live"] is True
+    assert action.plan()["live"] is True
 
 
 def test_host_that_cannot_be_read(action: Preflight) -> None:
     action.answer = {"failed": True, "msg": "no python"}
     assert action.run() == {"failed": True, "msg": "no python"}
-
-
-def test_specs_are_those_of_the_roles() -> None:
-    found = preflight.specs()
-    roles = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
-    assert set(found) == roles | {"playbooks"}
-    spec = yaml.safe_load((ROOT / "roles/nginx/meta/argument_specs.yml").read_text(encoding="utf-8"))
-    assert found["nginx"] == spec["argument_specs"]["main"]["options"]
-
-
-def test_versions_are_sorted_as_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "roles/instance/files/locks"
-    folder.mkdir(parents=True)
-    for name in ("dagster-1.9.0.txt", "dagster-1.13.27.txt", "dagster-1.13.5.txt", "uv.txt", "dagster-1.txt"):
-        (folder / name).touch()
-    monkeypatch.setattr(preflight, "COLLECTION", str(tmp_path))
-    assert preflight.versions() == ["1.13.27", "1.13.5", "1.9.0"]
-
-
-@pytest.mark.parametrize(
-    ("description", "sentence"),
-    [("One.", "One"), (["Login (O(dagster_user)).", "More."], "Login (dagster_user)"), ("V(0) is none.", "0 is none")],
-)
-def test_summary(description: Any, sentence: str) -> None:
-    assert preflight.summary(description) == sentence

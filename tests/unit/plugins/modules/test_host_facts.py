@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -86,7 +88,7 @@ def test_listeners() -> None:
 def test_a_real_listener_and_its_owner() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        found = [entry for entry in host_facts.facts([], [])["listeners"] if entry["port"] == port]
+        found = [entry for entry in host_facts.facts()["listeners"] if entry["port"] == port]
     with open("/proc/self/comm", encoding="utf-8") as stream:
         name = stream.read().strip()
     assert [(entry["address"], entry["process"]) for entry in found] == [("127.0.0.1", name)]
@@ -183,21 +185,39 @@ def test_name_that_does_not_exist() -> None:
     assert "no-such-host.invalid:5432 cannot be reached from" in host_facts.connect_error("no-such-host.invalid", 5432)
 
 
+# What is in the result only when it was asked for.
+ANSWERS = {"paths", "certificates", "unresolved", "connect_errors"}
+
+
+def asked(**options: Any) -> dict[str, Any]:
+    """The answers to these options; the others were not given."""
+    return host_facts.asked(**{"connect": None, "paths": None, "certificates": None, "resolve": None, **options})
+
+
 def test_facts_of_this_host() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    found = host_facts.facts([{"host": "127.0.0.1", "port": port}], [])
-    assert found["memory_mb"] >= found["memory_available_mb"] > 0
-    assert found["cpus"] > 0
+    found = host_facts.facts()
+    assert found["memory_mb"] > 0
     assert "root" in found["users"]
     assert "root" in found["groups"]
-    assert len(found["connect_errors"]) == 1
+    assert not ANSWERS & found.keys()
+
+
+def test_server_that_does_not_answer_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert len(asked(connect=[{"host": "127.0.0.1", "port": port}])["connect_errors"]) == 1
+
+
+def test_only_what_was_asked_for_is_answered() -> None:
+    """A later read is merged into the first: it must not empty what it does not ask for."""
+    assert asked() == {}
+    nothing = asked(connect=[], paths=[], certificates={}, resolve=[])
+    assert nothing == {"connect_errors": [], "paths": [], "certificates": {}, "unresolved": []}
+    assert nothing.keys() == ANSWERS
 
 
 def test_names_without_an_address() -> None:
-    assert host_facts.facts([], [], resolve=["localhost", "no.such.host.invalid"])["unresolved"] == [
-        "no.such.host.invalid"
-    ]
+    assert asked(resolve=["localhost", "no.such.host.invalid"]) == {"unresolved": ["no.such.host.invalid"]}
 
 
 def test_local_addresses_are_the_hosts_own() -> None:
@@ -230,4 +250,15 @@ def test_interface_of_each_network() -> None:
 
 
 def test_paths_that_exist_are_named(tmp_path: Path) -> None:
-    assert host_facts.facts([], [str(tmp_path), str(tmp_path / "none")])["paths"] == [str(tmp_path)]
+    assert asked(paths=[str(tmp_path), str(tmp_path / "none")]) == {"paths": [str(tmp_path)]}
+
+
+def test_module_returns_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module = MagicMock(params={"connect": None, "paths": [str(tmp_path)], "certificates": None, "resolve": None})
+    monkeypatch.setattr(host_facts, "AnsibleModule", MagicMock(return_value=module))
+    host_facts.main()
+    said = module.exit_json.call_args.kwargs
+    assert said["changed"] is False
+    assert "ansible_facts" not in said, "they would stay in a fact cache"
+    assert said["host"]["memory_mb"] > 0
+    assert {key: said["host"][key] for key in said["host"].keys() & ANSWERS} == {"paths": [str(tmp_path)]}
