@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
+from plans import component
 
-from ansible_collections.dataops.dagster.plugins.action.preflight import sampled
 from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import deep_merge, render
 from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import catalogue, validate
 
@@ -17,8 +17,7 @@ EXAMPLES = sorted((ROOT / "examples" / "dagster_config").glob("*.yml"))
 
 
 def ours() -> dict[str, Any]:
-    data = yaml.safe_load((ROOT / "roles/instance/vars/main.yml").read_text(encoding="utf-8"))
-    found: dict[str, Any] = sampled(data["__dagster_config"])
+    found: dict[str, Any] = component("instance").config
     return found
 
 
@@ -33,9 +32,7 @@ def test_example(path: Path) -> None:
     variables = yaml.safe_load(path.read_text(encoding="utf-8"))
     text = render(deep_merge(ours(), variables["dagster_config"]))
     env = {
-        **yaml.safe_load((ROOT / "roles/instance/vars/main.yml").read_text(encoding="utf-8"))[
-            "__dagster_own_environment"
-        ],
+        **component("instance").environment,
         **variables.get("dagster_environment", {}),
         **variables.get("dagster_secret_environment", {}),
     }

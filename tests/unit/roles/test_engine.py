@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from plans import fact, specs
 
 ROOT = Path(__file__).resolve().parents[3]
 SOCKET = "unix:///run/docker.sock"
@@ -21,7 +22,14 @@ GOOD = {
 TLS = "/etc/docker/tls"
 
 
+def planned(given: dict[str, Any]) -> dict[str, Any]:
+    """The plan of a single host whose inventory sets what is given."""
+    documented = {name for options in specs().values() for name in options}
+    return fact(**{name: value for name, value in given.items() if name in documented})
+
+
 def variables(role: str, **given: Any) -> dict[str, Any]:
+    """What a role reads: its defaults and variables, the plan, what the host is like, and what is given."""
     loader = DataLoader()
     found: dict[str, Any] = {}
     for part in ("defaults", "vars"):
@@ -29,7 +37,7 @@ def variables(role: str, **given: Any) -> dict[str, Any]:
         if path.exists():
             found.update(loader.load_from_file(str(path), trusted_as_template=True))
     facts = {"packages": {"docker.io": "20"}, "certificates": given.pop("certificates", {}), "container_root": 0}
-    return {**found, "dagster_host": facts, **given}
+    return {**found, "dagster_plan": planned(given), "dagster_host": facts, **given}
 
 
 def value(role: str, name: str, **given: Any) -> Any:
@@ -46,7 +54,7 @@ def rendered(role: str, template: str, **given: Any) -> str:
 def test_engine_of_one_host_reads_what_it_did_before() -> None:
     assert value("docker", "__dagster_docker_tls") is False
     assert value("docker", "__dagster_docker_tls_due") == []
-    assert "python3-cryptography" not in value("docker", "__dagster_docker_packages")
+    assert "python3-cryptography" not in planned({})["packages"]["docker"]
     reads = value("docker", "__dagster_docker_reads")
     assert reads == ["/etc/docker/daemon.json", "/etc/systemd/system/docker.service.d"]
 
@@ -60,7 +68,7 @@ def test_engine_of_several_hosts() -> None:
     assert moved == ["it is not for 10.0.0.7"]
     reads = value("docker", "__dagster_docker_reads", **given)
     assert reads[2:] == [f"{TLS}/ca.pem", f"{TLS}/cert.pem", f"{TLS}/key.pem"]
-    assert "python3-cryptography" in value("docker", "__dagster_docker_packages", **given)
+    assert "python3-cryptography" in planned(given)["packages"]["docker"]
     text = rendered("docker", "etc/systemd/system/docker.service.d/10-dagster-tls.conf.j2", **given)
     assert " -H fd:// -H tcp://10.0.0.6:2376 --tlsverify " in text
     assert text.count("ExecStart=") == 2
@@ -96,9 +104,11 @@ def test_services(endpoint: str) -> None:
     assert "SupplementaryGroups" not in reader
     assert "InaccessiblePaths=-/etc/dagster/docker\n" in reader
     assert "UnsetEnvironment=DOCKER_HOST DOCKER_TLS_VERIFY DOCKER_CERT_PATH\n" in reader
-    environment = value("instance", "__dagster_engine_environment", **given)
+    environment = value("instance", "__dagster_environment", **given)
+    assert environment["DOCKER_HOST"] == endpoint
+    tls = {name: text for name, text in environment.items() if name in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")}
     wanted = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/etc/dagster/docker"}
-    assert environment == ({} if endpoint == SOCKET else wanted)
+    assert tls == ({} if endpoint == SOCKET else wanted)
 
 
 CA, CERT = "/etc/dagster/docker/ca.pem", "/etc/dagster/docker/cert.pem"

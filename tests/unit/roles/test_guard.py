@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _preflight
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.daemon import timing_problems
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = ROOT / "roles/daemon/files/usr/local/lib/dagster/guard.py"
@@ -87,7 +87,7 @@ def test_preflight_refuses_what_the_guard_refuses() -> None:
             "dagster_daemon_watchdog": watchdog,
             "dagster_daemon_heartbeat_timeout": 120,
         }
-        assert bool(timings.problems()) == bool(_preflight.timing_problems(variables)), timings
+        assert bool(timings.problems()) == bool(timing_problems(variables)), timings
 
 
 def test_the_last_sign_of_life_does_not_outlast_the_lease() -> None:

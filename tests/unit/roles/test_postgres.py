@@ -11,8 +11,8 @@ import pytest
 TEMPLATE = Path(__file__).resolve().parents[3] / "roles/postgres/templates/etc/postgresql/conf.d/dagster.conf.j2"
 
 
-def settings(memory_mb: int = 1000, **options: Any) -> dict[str, str]:
-    """What the file says, with this much memory for shared buffers."""
+def settings(memory_mb: int = 1000, connections: int = 0, **options: Any) -> dict[str, str]:
+    """What the file says, with this much memory for shared buffers, in a plan with 250 connections."""
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
     environment.filters["combine"] = lambda ours, theirs: {**ours, **theirs}
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
@@ -20,7 +20,8 @@ def settings(memory_mb: int = 1000, **options: Any) -> dict[str, str]:
         __dagster_postgres_etc="/etc/postgresql/15/main",
         dagster_postgres_listen_addresses=["127.0.0.1"],
         dagster_database_port=5432,
-        dagster_postgres_max_connections=0,
+        dagster_plan={"options": {"dagster_postgres_max_connections": 250}},
+        dagster_postgres_max_connections=connections,
         dagster_postgres_options=options,
     )
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
@@ -42,3 +43,9 @@ def test_setting_of_ones_own_wins() -> None:
     found = settings(max_wal_size="8GB", work_mem="16MB", search_path="it's")
     assert (found["max_wal_size"], found["work_mem"], found["search_path"]) == ("8GB", "16MB", "it''s")
     assert found["wal_compression"] == "on"
+
+
+def test_connections_are_those_of_the_plan_unless_a_number_is_set() -> None:
+    assert settings()["max_connections"] == "250"
+    assert settings(connections=300)["max_connections"] == "300"
+    assert settings(connections=300, max_connections=400)["max_connections"] == "400"
