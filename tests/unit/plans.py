@@ -49,15 +49,24 @@ def inventory(
     hosts: Groups | None = None, each: dict[str, dict[str, Any]] | None = None, **variables: Any
 ) -> Inventory:
     """An inventory with these groups, one host without any; each are the variables of single hosts."""
-    members = {group: tuple(names) for group, names in (hosts or groups()).items()}
+    members = hosts or groups()
+    names = {name for group in members.values() for name in group}
+    addresses = {name: {"ansible_host": ADDRESSES.get(name, name)} for name in names}
+    return read(
+        members, {name: {**VARIABLES, **addresses[name], **variables, **(each or {}).get(name, {})} for name in names}
+    )
+
+
+def read(hosts: Groups, given: dict[str, dict[str, Any]]) -> Inventory:
+    """An inventory of these groups and variables; what the specs refuse about these is an error here."""
+    members = {group: tuple(names) for group, names in hosts.items()}
     roles_of = Inventory(members, ROLES, {}).roles_of
     known = {}
-    for name in sorted({name for names in members.values() for name in names}):
-        given = {**VARIABLES, **variables, **(each or {}).get(name, {})}
-        values, problems = spec.read(specs(), [*roles_of(name), "playbooks"], given)
+    for name, variables in sorted(given.items()):
+        values, problems = spec.read(specs(), [*roles_of(name), "playbooks"], variables)
         assert problems == []
-        address = given.get("dagster_address") or ADDRESSES.get(name, name)
-        known[name] = Host(name, str(address), values, frozenset(given))
+        address = variables.get("dagster_address") or variables.get("ansible_host") or name
+        known[name] = Host(name, str(address), values, frozenset(variables))
     return Inventory(members, ROLES, known)
 
 

@@ -2,78 +2,74 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from ansible.inventory.manager import InventoryManager
-from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from dry_play import Deployment, Players
+from plans import FACTS, ROLES, read, specs
 
-from ansible_collections.dataops.dagster.plugins.action import preflight
-from ansible_collections.dataops.dagster.plugins.module_utils import _preflight as check
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import spec
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORIES = sorted(path.name for path in (ROOT / "inventories").iterdir() if path.is_dir())
+DOCUMENTED = {variable for options in specs().values() for variable in options}
 
 
-def groups(name: str) -> dict[str, list[str]]:
-    found = InventoryManager(loader=DataLoader(), sources=[str(ROOT / "inventories" / name)]).get_groups_dict()
-    return {kind: list(found.get(f"dagster_{kind}", [])) for kind in check.ROLES}
+@functools.cache
+def players(name: str) -> Players:
+    """The hosts of an inventory with their variables, without any play."""
+    return Players(Deployment((f"inventories/{name}",), playbooks=()))
 
 
-def values(name: str) -> dict[str, Any]:
-    """The defaults of all roles with what the inventory sets, its templates as they are."""
-    found = {
-        variable: option.get("default")
-        for options in preflight.specs().values()
-        for variable, option in options.items()
-    }
-    for path in sorted((ROOT / "inventories" / name / "group_vars").rglob("*.yml")):
-        found.update(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    return found
+def inventory(name: str) -> Inventory:
+    found = players(name)
+    given = {}
+    for host in found.hosts.values():
+        templar = Templar(loader=found.loader, variables=host.variables)
+        names = host.variables.keys() & {*DOCUMENTED, "ansible_host"}
+        given[host.name] = {variable: templar.template(host.variables[variable]) for variable in names}
+    return read({group: found.groups.get(group, []) for group in ROLES}, given)
 
 
 @pytest.mark.parametrize("name", INVENTORIES)
 def test_inventory_is_accepted(name: str) -> None:
-    hosts, variables = groups(name), values(name)
-    specs = {variable for options in preflight.specs().values() for variable in options}
-    assert check.unknown_names(variables, specs) == []
-    assert (
-        check.location_problems(
-            [{**location, "env": location.get("env") or {}} for location in variables["dagster_code_locations"]],
-            hosts["code"],
-        )
-        == []
-    )
-    ours = yaml.safe_load((ROOT / "roles" / "instance" / "vars" / "main.yml").read_text(encoding="utf-8"))
-    config = preflight.merged(ours, variables)
-    assert check.compute_log_problems(hosts, variables, config) == []
-    assert check.budget_problems(check.connection_budget(hosts, variables, config)) == []
-    assert check.group_problems(hosts, "") == []
-    assert check.daemon_problems(hosts, variables, "") == []
+    found = inventory(name)
+    assert found.hosts
+    for host in players(name).hosts.values():
+        assert spec.unknown_names(host.variables, DOCUMENTED) == []
+        plan = Plan(found, host.name)
+        assert plan.problems() == []
+        assert plan.budget.problems() == []
 
 
 def test_cluster() -> None:
-    hosts = groups("cluster")
-    names = sorted({name for found in hosts.values() for name in found})
+    deployment = inventory("cluster")
+    names = sorted(deployment.hosts)
     assert names == ["ctl1", "ctl2", "db", "edge1", "edge2", "run"]
-    addresses = {name: f"10.0.0.{number}" for number, name in enumerate(names, 1)}
-    found = {name: check.topology(name, hosts, addresses, values("cluster")) for name in names}
+    assert [deployment.address(name) for name in names] == [f"10.0.0.{number}" for number in range(1, 7)]
+    found = {name: Plan(deployment, name).as_fact(FACTS) for name in names}
+    options: dict[str, dict[str, Any]] = {name: fact["options"] for name, fact in found.items()}
     for name in ("ctl1", "ctl2", "edge1", "edge2"):
-        assert found[name]["docker_endpoint"] == "tcp://10.0.0.6:2376"
-        assert found[name]["docker_ca_host"] == "run"
-        assert found[name]["database_host"] == "10.0.0.3"
-    assert found["run"]["docker_tls_address"] == "10.0.0.6"
-    assert {name for name in names if found[name]["docker_tls_address"]} == {"run"}
-    assert found["run"]["code_images"] == ["pipeline", "reporting"]
-    assert found["run"]["code_locations"] == []
-    assert (found["ctl1"]["code_locations"], found["ctl2"]["code_images"]) == (["pipeline"], ["reporting"])
-    assert found["edge1"]["webserver_addresses"] == found["edge2"]["webserver_addresses"] == ["10.0.0.4", "10.0.0.5"]
-    assert [(endpoint["host"], endpoint["port"]) for endpoint in found["edge1"]["code_endpoints"]] == [
+        assert options[name]["dagster_docker_endpoint"] == "tcp://10.0.0.6:2376"
+        assert options[name]["dagster_docker_ca_host"] == "run"
+        assert options[name]["dagster_database_host"] == "10.0.0.3"
+    assert options["run"]["dagster_docker_tls_address"] == "10.0.0.6"
+    assert {name for name in names if options[name].get("dagster_docker_tls_address")} == {"run"}
+    assert options["run"]["dagster_code_images_here"] == ["pipeline", "reporting"]
+    assert found["run"]["code_location"]["here"] == []
+    assert found["ctl1"]["code_location"]["here"] == ["pipeline"]
+    assert options["ctl2"]["dagster_code_images_here"] == ["reporting"]
+    for name in ("edge1", "edge2"):
+        assert options[name]["dagster_haproxy_webservers"] == ["10.0.0.4", "10.0.0.5"]
+    assert [(endpoint["host"], endpoint["port"]) for endpoint in options["edge1"]["dagster_code_endpoints"]] == [
         ("10.0.0.1", 4000),
         ("10.0.0.2", 4000),
     ]
     runs = {"address": "10.0.0.6/32", "users": ["dagster_run"]}
-    assert runs in found["db"]["postgres_clients"]
-    assert found["db"]["postgres_listen"] == ["10.0.0.3", "127.0.0.1"]
+    assert runs in options["db"]["dagster_postgres_clients"]
+    assert options["db"]["dagster_postgres_listen_addresses"] == ["10.0.0.3", "127.0.0.1"]
