@@ -189,12 +189,16 @@ class Players:
                 self.role(role["role"].removeprefix(OURS) if role else "", play, own, hosts)
 
     def role(self, role: str, play: Json, variables: Json, hosts: list[Host]) -> None:
+        scope = self.scope(role, variables, [host.name for host in hosts])
+        tasks = self.load(scope.folder / "tasks/main.yml") if role else play["tasks"]
+        self.tasks(tasks, scope, {host.name: [] for host in hosts}, {})
+
+    def scope(self, role: str, variables: Json, names: list[str]) -> Scope:
+        """What the tasks of a role of a play with these variables see; without a role, those of the play."""
         folder = ROOT / "roles" / role if role else ROOT / "playbooks"
         low = (self.load(folder / "defaults/main.yml") or {}) if role else {}
         high = (self.load(folder / "vars/main.yml") or {}) if role else {}
-        tasks = self.load(folder / "tasks/main.yml") if role else play["tasks"]
-        scope = Scope(folder, low, variables, high, [host.name for host in hosts])
-        self.tasks(tasks, scope, {host.name: [] for host in hosts}, {})
+        return Scope(folder, low, variables, high, names)
 
     def tasks(self, tasks: Iterable[Json], scope: Scope, conditions: dict[str, list[Any]], variables: Json) -> None:
         """Task after task, each on all hosts."""

@@ -1,7 +1,9 @@
-"""What the plays hand on: all that preflight works out reaches the roles and modules that need it."""
+"""What the plays hand on: all that preflight works out reaches the roles that need it, and what is set wins over it."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,41 +11,207 @@ from typing import Any
 
 import pytest
 import yaml
-from dry_play import DEPLOYMENTS, Players
-
-from ansible_collections.dataops.dagster.plugins.action import preflight
-from ansible_collections.dataops.dagster.plugins.module_utils import _preflight
+from ansible.errors import AnsibleUndefinedVariable
+from ansible.template import Templar, trust_as_template
+from dry_play import DEPLOYMENTS, OURS, Deployment, Players
+from plans import specs
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = sorted(path for path in (ROOT / "playbooks").glob("*.yml") if path.name != "argument_specs.yml")
-WORKED_OUT = set(_preflight.TOPOLOGY_VARIABLES.values())
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+DOCUMENTED = {name: option for options in specs().values() for name, option in options.items()}
+
+
+def load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def plays() -> Iterator[tuple[str, dict[str, Any]]]:
     for path in PLAYBOOKS:
-        for play in yaml.safe_load(path.read_text(encoding="utf-8")):
+        for play in load(path):
             if "hosts" in play:
                 yield f"{path.stem}: {play['name']}", play
 
 
 def roles(play: dict[str, Any]) -> list[str]:
-    return [entry["role"].removeprefix("dataops.dagster.") for entry in play.get("roles") or []]
+    return [entry["role"].removeprefix(OURS) for entry in play.get("roles") or []]
 
 
-@pytest.mark.parametrize(("role", "play"), [(role, play) for _name, play in plays() for role in roles(play)])
-def test_a_role_gets_all_that_is_worked_out_for_it(role: str, play: dict[str, Any]) -> None:
-    """A variable of its spec that preflight works out comes from there, not from the role's default."""
-    needed = WORKED_OUT & preflight.specs()[role].keys()
-    given = {name for name, value in play.get("vars", {}).items() if "dagster_topology." in str(value)}
-    assert sorted(needed - given) == []
+# What is worked out
+
+
+@functools.cache
+def planned(name: str) -> dict[str, dict[str, Any]]:
+    """The plan of each host of a deployment, as preflight hands it on."""
+    players = Players(dataclasses.replace(DEPLOYMENTS[name], playbooks=("preflight.yml",)))
+    return {host.name: host.facts["dagster_plan"] for host in players.hosts.values()}
+
+
+@functools.cache
+def derived(role: str) -> dict[str, str]:
+    """The options of a role whose default is an option of the plan."""
+    defaults = load(ROOT / "roles" / role / "defaults/main.yml")
+    return {name: value for name, value in defaults.items() if "dagster_plan.options" in str(value)}
+
+
+def source(role: str) -> str:
+    """All that a role says beside its documentation."""
+    parts = ("tasks", "vars", "defaults", "templates", "handlers")
+    paths = [path for part in parts for path in sorted((ROOT / "roles" / role / part).rglob("*")) if path.is_file()]
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths)
+
+
+def read_of_the_plan(text: str) -> set[str]:
+    """What a text reads of the plan: KEY, or PART.KEY of the part of a role."""
+    assert "dagster_plan[" not in text, "written in a way that is not seen here"
+    found = re.findall(r"\bdagster_plan\.(\w+)(?:\.(\w+))?", text)
+    return {f"{key}.{inner}" if key in ROLES else key for key, inner in found}
+
+
+def worked_out_for(plan: dict[str, Any]) -> set[str]:
+    """What a plan has, named like what is read of it."""
+    return {key for key in plan if key not in ROLES} | {f"{role}.{key}" for role in ROLES for key in plan.get(role, {})}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_derived_option_reads_what_has_its_name(role: str) -> None:
+    assert derived(role) == {name: f"{{{{ dagster_plan.options.{name} }}}}" for name in derived(role)}
+    assert derived(role).keys() <= specs()[role].keys()
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_a_host_gets_the_derived_options_of_its_roles_and_no_others(name: str) -> None:
+    for host, plan in planned(name).items():
+        wanted = {option for role in plan["packages"] for option in derived(role)}
+        assert plan["options"].keys() == wanted, host
+
+
+def test_all_roles_are_planned_somewhere() -> None:
+    assert {role for name in DEPLOYMENTS for plan in planned(name).values() for role in plan["packages"]} == set(ROLES)
+    assert all(derived(role) for role in ROLES)
 
 
 def test_all_that_is_worked_out_is_used() -> None:
-    worked_out: set[str] = set(Players(DEPLOYMENTS["single_host"]).hosts["dagster1"].facts["dagster_topology"])
-    sources = [*PLAYBOOKS, *(ROOT / "roles").glob("*/tasks/*.yml"), *(ROOT / "roles").glob("*/vars/*.yml")]
-    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
-    used = set(re.findall(r"dagster_topology\.(\w+)", text))
-    assert used == worked_out
+    """And all that is read, in plays as in roles, is worked out."""
+    sources = [path.read_text(encoding="utf-8") for path in PLAYBOOKS] + [source(role) for role in ROLES]
+    worked_out = set().union(*(worked_out_for(plan) for name in DEPLOYMENTS for plan in planned(name).values()))
+    assert read_of_the_plan("\n".join(sources)) == worked_out
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_what_a_role_reads_is_worked_out_for_its_host(name: str) -> None:
+    for host, plan in planned(name).items():
+        for role in plan["packages"]:
+            assert read_of_the_plan(source(role)) <= worked_out_for(plan), f"{role} on {host}"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_reads_its_own_part_of_the_plan_and_installs_its_own_packages(role: str) -> None:
+    text = source(role)
+    parts = {key.partition(".")[0] for key in read_of_the_plan(text)} & set(ROLES)
+    assert parts <= {role}
+    installed = set(re.findall(r"dagster_plan\.packages\.(\w+)", text))
+    needed = any(plan["packages"].get(role) for name in DEPLOYMENTS for plan in planned(name).values())
+    assert installed == ({role} if needed else set())
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_without_the_plan_says_what_it_needs(role: str) -> None:
+    defaults = shipped().scope(role, {}, []).low
+    for name in derived(role):
+        with pytest.raises(AnsibleUndefinedVariable, match=r"import dataops\.dagster\.preflight in the play before"):
+            Templar(loader=shipped().loader, variables=defaults).template(trust_as_template(f"{{{{ {name} }}}}"))
+
+
+# What the user sets
+
+
+@functools.cache
+def shipped() -> Players:
+    """The host of the shipped inventory, with no play."""
+    return Players(Deployment(("inventories/single_host",), playbooks=()))
+
+
+def distinct(name: str, option: dict[str, Any], number: int) -> Any:
+    """A value of an option's type that nothing else has: where there are few, one that is not the default."""
+    default = option.get("default")
+    if option.get("choices"):
+        return next(choice for choice in option["choices"] if choice != default)
+    kinds: dict[str, Any] = {
+        "bool": not default,
+        "dict": {name: number},
+        "float": number + 0.5,
+        "int": 100_000 + number,
+        "list": [name, number],
+        "path": f"/of/{name}",
+        "raw": f"text of {name}",
+        "str": f"text of {name}",
+    }
+    return kinds[option["type"]]
+
+
+SET = {name: distinct(name, DOCUMENTED[name], number) for number, name in enumerate(sorted(DOCUMENTED))}
+USES = [(name, play, role) for name, play in plays() for role in roles(play)]
+
+
+@functools.cache
+def seen(index: int) -> dict[str, Any]:
+    """What the tasks of a role see on a host whose inventory sets every documented variable."""
+    _name, play, role = USES[index]
+    host = dataclasses.replace(shipped().hosts["dagster1"], variables={**SET, "dagster_host": {}})
+    return shipped().variables(host, shipped().scope(role, play.get("vars") or {}, [host.name]), {})
+
+
+@pytest.mark.parametrize(
+    ("index", "name"),
+    [(index, name) for index, (_play, _found, role) in enumerate(USES) for name in sorted(specs()[role])],
+    ids=lambda value: USES[value][2] if isinstance(value, int) else value,
+)
+def test_what_the_user_sets_arrives_in_the_role(index: int, name: str) -> None:
+    templar = Templar(loader=shipped().loader, variables=seen(index))
+    found = templar.template(trust_as_template(f"{{{{ {name} }}}}"))
+    assert (type(found), found) == (type(SET[name]), SET[name])
+    assert found != specs()[USES[index][2]][name].get("default")
+
+
+def test_every_role_and_every_option_is_gone_through() -> None:
+    assert {role for _name, _play, role in USES} == set(ROLES)
+    free = [name for name, option in DOCUMENTED.items() if option["type"] != "bool" and not option.get("choices")]
+    assert len({repr(SET[name]) for name in free}) == len(free), "told apart by their names"
+
+
+def names_set(node: Any) -> Iterator[str]:
+    """The variables that a play or a task sets, at whatever depth: vars, facts and registered results."""
+    for entry in node if isinstance(node, list) else [node]:
+        if not isinstance(entry, dict):
+            continue
+        for key, value in entry.items():
+            if key in ("vars", "ansible.builtin.set_fact"):
+                yield from value
+            elif key == "register":
+                yield value
+            elif key == "ansible.builtin.include_vars":
+                pytest.fail("whose variables are not seen here")
+            yield from names_set(value)
+
+
+@pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.stem)
+def test_no_play_sets_a_documented_variable(path: Path) -> None:
+    """It would come before what the user sets."""
+    assert DOCUMENTED.keys() & set(names_set(load(path))) == set()
+    for play in load(path):
+        assert all(set(entry) == {"role"} for entry in play.get("roles") or []), "a parameter of a role does the same"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_role_sets_a_documented_variable(role: str) -> None:
+    for path in sorted((ROOT / "roles" / role / "tasks").rglob("*.yml")):
+        assert DOCUMENTED.keys() & set(names_set(load(path))) == set(), path.name
+    private = ROOT / "roles" / role / "vars/main.yml"
+    assert not private.exists() or DOCUMENTED.keys() & load(private).keys() == set()
+
+
+# The order of the plays
 
 
 @pytest.mark.parametrize(("name", "play"), list(plays()), ids=lambda value: value if isinstance(value, str) else "")
