@@ -34,9 +34,14 @@ def defaults(role: str) -> dict[str, Any]:
 docs = load_program(ROOT / "tests" / "docs.py", "docs_program")
 
 
+HINT = "this role needs the plan of the deployment: import dataops.dagster.preflight in the play before"
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_spec_and_defaults_are_alike(role: str) -> None:
+    """What is derived from the inventory has no default in the spec: it reads the plan, which is nobody's to set."""
     options, values = spec(role), defaults(role)
+    assert values.pop("dagster_plan") == f"{{{{ undef(hint='{HINT}') }}}}"
     assert sorted(values.keys() - options.keys()) == [], "defaults of variables that the spec does not have"
     for name, option in options.items():
         value = values.get(name, NOTHING)
@@ -48,7 +53,11 @@ def test_spec_and_defaults_are_alike(role: str) -> None:
             assert (type(value), value) == (type(option["default"]), option["default"]), name
             assert "{{" not in str(value), f"{name}: an expression cannot be checked against the spec"
         elif value is not NOTHING:
-            assert "{{" in str(value), f"{name} has a default in defaults/main.yml alone: {value!r}"
+            assert "dagster_plan." in str(value), f"{name} has a default in defaults/main.yml alone: {value!r}"
+
+
+def test_the_plan_is_no_option() -> None:
+    assert not [role for role in ROLES if spec(role).keys() & {"dagster_plan", "dagster_host"}]
 
 
 def test_a_variable_is_the_same_in_every_role() -> None:
@@ -127,6 +136,9 @@ def test_no_task_hides_a_failure_or_needs_a_shell(path: Path) -> None:
 # The program that writes the READMEs
 
 
+PLANNED = {"dagster_f": "{{ dagster_plan.options.dagster_f }}"}
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A collection with one role."""
@@ -153,11 +165,12 @@ def tree(tmp_path: Path) -> Path:
                         "dagster_c": {"type": "str", "default": "", "description": "Empty."},
                         "dagster_d": {"type": "str", "description": "Worked out."},
                         "dagster_e": {"type": "int", "description": "None at all."},
+                        "dagster_f": {"type": "str", "description": "Derived."},
                     }
                 }
             }
         },
-        "defaults/main.yml": {"dagster_b": [], "dagster_c": "", "dagster_d": "{{ dagster_c | upper }}"},
+        "defaults/main.yml": {"dagster_b": [], "dagster_c": "", "dagster_d": "{{ dagster_c | upper }}", **PLANNED},
     }
     for name, content in files.items():
         path = tmp_path / "roles/one" / name
@@ -184,6 +197,14 @@ Head.
 | `dagster_c` | str | `""` | Empty. |
 | `dagster_d` | str | `{{{{ dagster_c \\| upper }}}}` | Worked out. |
 | `dagster_e` | int |  | None at all. |
+
+### Derived from the inventory
+
+The plan works these out. Set one to overrule it.
+
+| variable | type | default | meaning |
+|---|---|---|---|
+| `dagster_f` | str |  | Derived. |
 {docs.END}
 
 Foot.
