@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 import modules
 import pytest
 import yaml
+from ansible.template import Templar, trust_as_template
+from dry_play import Deployment, Players
 from measure import HERE, ROOT, BenchError, Cost
 from modules import COMPARISONS, SIDES, Comparison, calls_of, compare, own_calls, play_changed, play_of, playbook
 
@@ -60,6 +64,48 @@ def test_both_sides_have_the_arguments_and_the_variables_of_the_role() -> None:
         folder = modules.GENERATED / f"files_{side}"
         assert (folder / "vars" / "main.yml").read_text() == (modules.ROLES / "instance/vars/main.yml").read_text()
     assert json.loads((modules.GENERATED / "files_ours/tasks/main.yml").read_text()) == [ours]
+
+
+@functools.cache
+def deployed() -> Players:
+    """The host of the shipped inventory after preflight."""
+    return Players(Deployment(("inventories/single_host",), playbooks=("preflight.yml",)))
+
+
+def kept() -> dict[str, Any]:
+    """What facts.yml keeps of that host, and the images of its locations."""
+    preflight, keep = deployed().load(HERE / "facts.yml")
+    assert preflight["ansible.builtin.import_playbook"] == "../../playbooks/preflight.yml"
+    (copy,) = (task["ansible.builtin.copy"] for task in keep["tasks"] if "ansible.builtin.copy" in task)
+    images = {"bench_images": {"images": {"pipeline": {"id": "sha256:1", "ref": "pipeline:1"}}}}
+    templar = Templar(loader=deployed().loader, variables={**deployed().hosts["dagster1"].facts, **images})
+    found = templar.template(copy["content"])
+    return json.loads(found) if isinstance(found, str) else dict(found)
+
+
+@pytest.mark.parametrize("comparison", COMPARISONS, ids=lambda one: one.name)
+def test_calls_of_ours_read_what_is_kept(comparison: Comparison) -> None:
+    """The play of a row is no play of site.yml: nobody has told its host what preflight knows."""
+    host = dataclasses.replace(deployed().hosts["dagster1"], facts={})
+    for side in SIDES:
+        scope = deployed().scope(comparison.role, play_of(comparison.role)["vars"], [host.name])
+        given = {**kept(), **comparison.extra.get(side, {})}
+        calls = own_calls(comparison)
+        answers: dict[str, Any] = {task["register"]: {"query_result": []} for task in calls if "register" in task}
+        for task in calls:
+            own = {**given, **answers, **trusted(task.get("vars", {}))}
+            templar = Templar(loader=deployed().loader, variables=deployed().variables(host, scope, own))
+            (arguments,) = (task[module] for module in comparison.modules if module in task)
+            assert templar.template(trusted(arguments))
+
+
+def trusted(value: Any) -> Any:
+    """What was read as plain YAML, as the templates that Ansible takes it for."""
+    if isinstance(value, dict):
+        return {key: trusted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [trusted(item) for item in value]
+    return trust_as_template(value) if isinstance(value, str) else value
 
 
 def test_calls_are_found_in_blocks_and_plays() -> None:
