@@ -201,14 +201,10 @@ def as_survey(value: Any, option: Mapping[str, Any]) -> Any:
 def typed_variables(project: str, archive: str) -> dict[str, Any]:
     """Every variable of the deployment, with the types that an inventory would give them."""
     options = specs()
-    # What site.yml works out itself is not for the user to set.
-    plays = yaml.safe_load((ROOT / "playbooks/site.yml").read_text(encoding="utf-8"))
-    computed = {name for play in plays for name in play.get("vars", {})} | {"dagster_code_locations_here"}
     rig = yaml.safe_load((RIG / "inventory/group_vars/all.yml").read_text(encoding="utf-8"))
     shipped = yaml.safe_load((ROOT / "inventories/single_host/group_vars/all/dagster.yml").read_text(encoding="utf-8"))
-    variables = {
-        name: option["default"] for name, option in options.items() if "default" in option and name not in computed
-    }
+    # What is derived from the inventory has no default.
+    variables = {name: option["default"] for name, option in options.items() if "default" in option}
     variables |= {name: value for name, value in rig.items() if name.startswith("dagster_")}
     variables |= {
         "dagster_version": shipped["dagster_version"],
