@@ -139,4 +139,5 @@ def test_what_a_host_reads_of_its_own(tmp_path: Any, ca: Issued) -> None:
     identifier = ca.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     assert found["authority_key_id"] == identifier.hex()
     assert host_facts.certificate(str(paths["text.pem"]), "") == {}
-    assert host_facts.facts([], [], {str(paths["text.pem"]): ""})["certificates"] == {}
+    asked = host_facts.asked(None, None, {str(paths["text.pem"]): "", str(paths["cert.pem"]): ""}, None)
+    assert asked["certificates"].keys() == {str(paths["cert.pem"])}, "what cannot be read is left out"
