@@ -21,7 +21,8 @@ TLS_FOLDER = "/etc/docker/tls"
 
 def clients(inventory: Inventory) -> list[str]:
     """The hosts that reach the engine of the runs over the network: webservers and daemons that are not on its host."""
-    return sorted({*inventory.services} - {*inventory.group("dagster_run")})
+    run = inventory.group("dagster_run")
+    return sorted({*inventory.services} - {*run}) if run else []
 
 
 def endpoint(host: Host, inventory: Inventory) -> str:

@@ -278,7 +278,7 @@ def compute_log_problems(inventory: Inventory, values: Mapping[str, Any], config
     manager = config.get("compute_logs") or {}
     local = manager.get("class", "LocalComputeLogManager") == "LocalComputeLogManager"
     run = inventory.group("dagster_run")
-    elsewhere = sorted(set(inventory.group("dagster_webserver")) - set(run))
+    elsewhere = sorted(set(inventory.group("dagster_webserver")) - set(run)) if run else []
     if not local or not elsewhere or values["dagster_compute_logs_shared"]:
         return []
     return [

@@ -41,6 +41,13 @@ def test_each_problem_is_told_once() -> None:
     assert found[0].startswith("there is no database")
 
 
+def test_group_without_a_host_is_told_in_one_sentence() -> None:
+    """Nothing is said of the engine that is not there, nor of the logs on it."""
+    found = plan("a", groups(run=[]), dagster_docker_endpoint="unix:///x.sock").problems()
+    assert len(found) == 1
+    assert found[0].startswith("group dagster_run has 0 hosts")
+
+
 def test_plan_is_a_fact_and_holds_no_secret() -> None:
     """Facts are shown, logged and cached."""
     location = {**LOCATION, "secrets": {"token": "hunter2"}, "env": {"A": "correct-horse"}}
