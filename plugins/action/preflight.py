@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -57,31 +58,34 @@ class ActionModule(ActionBase):
         problems = spec.unknown_names(variables, documented)
         hosts = {}
         for other in sorted({host for members in groups.values() for host in members}):
-            needed = {role for group, members in groups.items() if other in members for role in roles[group]}
-            given = self._given(other, {*documented, "ansible_host"}, variables)
-            values, wrong = spec.read(known, [*sorted(needed), "playbooks"], given)
-            # What is wrong on another host is told there.
-            problems += wrong if other == name else []
-            address = str(given.get("dagster_address") or given.get("ansible_host") or other)
+            given, read = self._given(other, documented, variables)
+            address = str(read("dagster_address") or read("ansible_host") or other)
+            values: Mapping[str, Any] = spec.Asked(known, given, read)
+            if other == name:
+                needed = [role for group, members in groups.items() if other in members for role in roles[group]]
+                values, wrong = spec.read(known, [*needed, "playbooks"], {each: read(each) for each in given})
+                problems += wrong  # what is wrong on another host is told there
             hosts[other] = Host(other, address, values, frozenset(given))
         return Inventory(groups, roles, hosts), problems
 
-    def _given(self, host: str, names: set[str], variables: dict[str, Any]) -> dict[str, Any]:
-        """Those of the named variables that are set for a host."""
+    def _given(
+        self, host: str, documented: set[str], variables: dict[str, Any]
+    ) -> tuple[list[str], Callable[[str], Any]]:
+        """The documented variables that are set for a host, and what reads one."""
         every = variables["hostvars"]
         # Ansible's own way through hostvars knows no hostvars inside of it.
         found: dict[str, Any] = dict(every.raw_get(host) if isinstance(every, HostVars) else every[host])
         if host == str(variables["inventory_hostname"]):
             found.update(variables)
         templar = self._templar.copy_with_new_env(available_variables={**found, "hostvars": every})
-        given = {}
-        for name in sorted(names & found.keys()):
-            raw = found[name]
-            # The defaults of roles in the same play are no user's.
-            if not (isinstance(raw, str) and "dagster_plan." in raw):
-                value = templar.template(raw)
-                given[name] = "" if value is None and raw == "" else value  # what a template makes of no text
-        return given
+
+        def read(name: str) -> Any:
+            value = templar.template(found.get(name))
+            return "" if value is None and found.get(name) == "" else value  # what a template makes of no text
+
+        # Defaults of roles in the same play are no user's.
+        given = [name for name in sorted(documented & found.keys()) if "dagster_plan." not in str(found[name])]
+        return given, read
 
     @staticmethod
     def _refuse(host: str, problems: list[str]) -> None:

@@ -327,7 +327,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    found = {**facts(), **asked(**{name: module.params[name] for name in ("connect", "paths", "certificates", "resolve")})}
+    found = {
+        **facts(),
+        **asked(**{name: module.params[name] for name in ("connect", "paths", "certificates", "resolve")}),
+    }
     module.exit_json(changed=False, host=found)
 
 

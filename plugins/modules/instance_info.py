@@ -47,15 +47,18 @@ options:
         default: 0
       daemon_hosts:
         description:
-          - The hosts that may run the daemon, as they were found. Exactly one has to, and its heartbeats have to be newer
-            than its start; each other one has to stand by.
+          - The hosts that may run the daemon, as they were found. Exactly one has to run it, with heartbeats that are
+            newer than its start. Each other one has to stand by.
           - In check mode a host whose unit does not run is left out, since it may be one that is still to be deployed.
         type: list
         elements: dict
         default: []
         suboptions:
           name: {description: Name of the host., type: str, required: true}
-          started: {description: When the unit started in Unix seconds, V(0) for one that does not run., type: float, default: 0}
+          started:
+            description: When the unit started in Unix seconds, V(0) for one that does not run.
+            type: float
+            default: 0
           status: {description: What the unit says of itself (C(STATUS=))., type: str, default: ''}
           error: {description: Why the host could not be asked., type: str, default: ''}
       max_heartbeat_age:

@@ -32,7 +32,9 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "dataops.dagster."
 # Before ansible-core 2.19 all text is trusted.
-TRUSTED = {"trusted_as_template": True} if "trusted_as_template" in signature(DataLoader.load_from_file).parameters else {}
+TRUSTED = (
+    {"trusted_as_template": True} if "trusted_as_template" in signature(DataLoader.load_from_file).parameters else {}
+)
 # What a task says beside its module.
 KEYWORDS = {
     *("name", "when", "register", "loop", "loop_control", "vars", "block", "always"),

@@ -1,8 +1,8 @@
 """What a new system costs: a component, a role, a line for its group, a play, and no other file.
 
-The collection is copied with a system that exists for this test only (example_system/). Whatever needs to know of all systems
-has to know of it: the check of ports, the one call of apt, the sum of memory, the last words of the health gate, the
-README and the check of variables.
+The collection is copied with a system that exists for this test only (example_system/). Whatever needs to know of all
+systems has to know of it: the check of ports, the one call of apt, the sum of memory, the last words of the health
+gate, the README and the check of variables.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ extra, facts = json.loads(sys.argv[1])
 inventory = ("inventories/single_host", "metrics.yml")
 try:
     host = dry_play.Players(dry_play.Deployment(inventory, extra=extra, facts=facts)).hosts["dagster1"]
-    print(json.dumps(dry_play.plain({"plan": host.facts["dagster_plan"], "given": host.given, "written": host.written})))
+    found = {"plan": host.facts["dagster_plan"], "given": host.given, "written": host.written}
+    print(json.dumps(dry_play.plain(found)))
 except dry_play.AnsibleActionFail as error:
     print(json.dumps({"refused": str(error)}))
 """
@@ -81,7 +82,7 @@ def test_the_system_is_deployed(play: Callable[..., dict[str, Any]]) -> None:
     assert plan["packages"]["metrics"] == ["metrics-exporter"]
     calls = [task["dataops.dagster.packages"]["name"] for task in found["given"] if "dataops.dagster.packages" in task]
     assert {"metrics-exporter", "postgresql-15"} <= set(calls[0]), "all of a host are one call"
-    assert "_SYSTEMD_UNIT=metrics.service" in plan["journal"]
+    assert "_SYSTEMD_UNIT=metrics.service" in plan["health"]["journals"][0]["matches"]
     assert plan["options"]["dagster_metrics_targets"] == ["10.0.0.1"]
     assert found["written"]["/etc/metrics"] == "10.0.0.1:9101"
 

@@ -23,7 +23,7 @@ class Daemon(Component):
 
     def connections(self) -> dict[str, int]:
         # A standby has none, but a daemon that is just being ended may hold its own for a moment.
-        return {"daemon": LOOPS + workers(self.plan.known["instance"].merged), "guard": GUARD_CONNECTIONS}
+        return {"daemon": LOOPS + workers(self.plan.instance.merged), "guard": GUARD_CONNECTIONS}
 
     def mark(self) -> str:
         return "/etc/systemd/system/dagster-daemon.service"

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, nginx
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import Instance
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
@@ -39,6 +40,7 @@ class Plan:
         self.storage = Storage(self.host, inventory)
         roles = sorted({role for found in inventory.roles.values() for role in found})
         self.known = {role: self.component(role, host) for role in roles}  # also of roles that this host does not get
+        self.instance = Instance(self.host, self)
         self.components = {role: self.known[role] for role in inventory.roles_of(host)}
 
     def component(self, role: str, host: str) -> Component:
@@ -54,7 +56,7 @@ class Plan:
     @functools.cached_property
     def budget(self) -> Budget:
         """The connections to the database."""
-        return Budget(self.host.values, self.everywhere(), self.known["instance"].concurrent_runs())
+        return Budget(self.host.values, self.everywhere(), self.instance.concurrent_runs())
 
     def ports(self) -> list[Port]:
         """Every port on which this host is to listen."""
@@ -78,7 +80,9 @@ class Plan:
         servers = [server for component in components for server in component.servers()]
         return {
             "connect": [server for number, server in enumerate(servers) if server not in servers[:number]],
-            "paths": [path for component in components for path in filter(None, [component.mark(), *component.paths()])],
+            "paths": [
+                path for component in components for path in filter(None, [component.mark(), *component.paths()])
+            ],
             "certificates": self.certificates(),
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
         }
@@ -118,7 +122,10 @@ class Plan:
             host: checks.journal([self.component(role, host) for role in self.inventory.roles_of(host)])
             for host in self.inventory.hosts
         }
-        first = {group: next(iter(self.inventory.group(group)), self.host.name) for group in ("dagster_proxy", "dagster_daemon")}
+        first = {
+            group: next(iter(self.inventory.group(group)), self.host.name)
+            for group in ("dagster_proxy", "dagster_daemon")
+        }
         asked, deployed = (self.inventory.hosts[host].values for host in first.values())
         return {
             "version": deployed["dagster_version"],

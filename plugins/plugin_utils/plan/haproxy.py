@@ -16,9 +16,11 @@ class Haproxy(Component):
         return ["haproxy"]
 
     def options(self, facts: Facts) -> dict[str, Any]:
-        return {"dagster_haproxy_webservers": [self.address_of(name) for name in self.inventory.group("dagster_webserver")]}
+        return {
+            "dagster_haproxy_webservers": [self.address_of(name) for name in self.inventory.group("dagster_webserver")]
+        }
 
     def address_of(self, server: str) -> str:
-        """Where the replicas of a host are reached: those of this one on loopback, unless another proxy asks them too."""
+        """Where the replicas of a host are reached: this one's on loopback, unless another proxy asks them too."""
         alone = server == self.host.name and set(self.inventory.group("dagster_proxy")) <= {server}
         return LOOPBACK if alone else self.inventory.address(server)

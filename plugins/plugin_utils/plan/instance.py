@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The instance on a host of webservers or daemon: its version, environment and dagster.yaml, and the way to the rest."""
+"""The instance on a host of webservers or daemon: version, environment and dagster.yaml, and the way to the rest."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ class Instance(Component):
         return [
             {
                 "name": location.name,
-                "host": LOOPBACK if alone and location.host == self.host.name else self.inventory.address(location.host),
+                "host": LOOPBACK
+                if alone and location.host == self.host.name
+                else self.inventory.address(location.host),
                 "port": port_of(location.port),
             }
             for location in locations(self.inventory, self.values)
@@ -201,7 +203,9 @@ class Instance(Component):
         return [
             *version_problems(str(values["dagster_version"] or ""), versions()),
             *same_version_problems(self.inventory),
-            *environment_problems(values["dagster_environment"], values["dagster_secret_environment"], self.environment),
+            *environment_problems(
+                values["dagster_environment"], values["dagster_secret_environment"], self.environment
+            ),
             *self.config_problems(),
             *compute_log_problems(self.inventory, values, self.merged),
             *docker.endpoint_problems(self.host, self.inventory),
@@ -244,9 +248,7 @@ def same_version_problems(inventory: Inventory) -> list[str]:
     found = {name: str(inventory.hosts[name].values["dagster_version"] or "") for name in inventory.services}
     if len(set(found.values())) < 2:
         return []
-    return [
-        f"dagster_version differs between the services' hosts ({by_host(found)}); one instance has one version"
-    ]
+    return [f"dagster_version differs between the services' hosts ({by_host(found)}); one instance has one version"]
 
 
 def environment_problems(plain: Mapping[str, Any], secret: Mapping[str, Any], own: Iterable[str]) -> list[str]:

@@ -16,7 +16,6 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network impor
     interface_of,
 )
 
-
 # Says where the deployed entry point answers: what a check asks before a change of that is made.
 URL_FILE = "/usr/local/lib/dagster/edge.url"
 
@@ -32,7 +31,7 @@ class Nginx(Component):
 
     @property
     def addresses(self) -> list[str]:
-        """Where it listens. With a shared address on loopback too: whether this host is fit to hold it is asked there."""
+        """Where it listens. With a shared address on loopback too, where this host is asked whether it can hold it."""
         named = named_addresses(self.values)
         more = self.values["dagster_nginx_vip"] and not {LOOPBACK, *WILDCARDS}.intersection(named)
         return [*named, *([LOOPBACK] if more else [])]
@@ -48,7 +47,8 @@ class Nginx(Component):
         address = self.addresses[0]
         # At a shared address another host may answer.
         address = LOOPBACK if address in WILDCARDS or self.values["dagster_nginx_vip"] else address
-        return f"http://{host_port(address, self.values['dagster_nginx_port'])}{self.values['dagster_webserver_path_prefix']}"
+        place = host_port(address, self.values["dagster_nginx_port"])
+        return f"http://{place}{self.values['dagster_webserver_path_prefix']}"
 
     def interface(self, facts: Facts) -> str:
         """The interface for the shared address, empty when none is in a network with the host's own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -106,7 +106,9 @@ def typed(name: str, value: Any, option: Mapping[str, Any]) -> tuple[Any, list[s
     return validated.validated_parameters[name], [str(message) for message in validated.error_messages]
 
 
-def read(known: Mapping[str, Options], needed: Iterable[str], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def read(
+    known: Mapping[str, Options], needed: Iterable[str], given: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
     """The value of each documented variable for a host, and what is wrong with those that it was given.
 
     The spec of a role that the host does not get (needed) types its variables, but refuses none. A variable that
@@ -126,3 +128,29 @@ def read(known: Mapping[str, Options], needed: Iterable[str], given: Mapping[str
         problems += found
     problems += missing_problems({name: options[name] for name in options if name in own}, given)
     return values, problems
+
+
+class Asked(Mapping[str, Any]):
+    """The documented variables of another host, each read when somebody asks for it.
+
+    A value may come from a vault far away, so what nobody needs is not read. What is wrong with one is told on its own
+    host; here its default stands for it.
+    """
+
+    def __init__(self, known: Mapping[str, Options], given: Iterable[str], read_one: Callable[[str], Any]) -> None:
+        self.options = {name: option for spec in known.values() for name, option in spec.items()}
+        self.given = frozenset(given)
+        self.read_one = read_one
+        self.values_read: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.values_read:
+            found = {name: self.read_one(name)} if name in self.given else {}
+            self.values_read[name] = read({"": {name: self.options[name]}}, [], found)[0][name]
+        return self.values_read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.options)
+
+    def __len__(self) -> int:
+        return len(self.options)

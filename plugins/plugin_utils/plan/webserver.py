@@ -32,7 +32,9 @@ class Webserver(Component):
     def replicas(self) -> list[tuple[str, Any, str]]:
         """The variable, the port and the unit of each webserver."""
         name = "dagster_webserver_read_only_port"
-        found = [("dagster_webserver_ports", port, "dagster-webserver@") for port in self.values["dagster_webserver_ports"]]
+        found = [
+            ("dagster_webserver_ports", port, "dagster-webserver@") for port in self.values["dagster_webserver_ports"]
+        ]
         return found + ([(name, self.values[name], "dagster-webserver-read-only@")] if self.values[name] else [])
 
     @property
