@@ -94,7 +94,7 @@ class Plan:
     def limit_problems(self, facts: Facts, played: Iterable[str]) -> list[str]:
         """A sentence when the host is new and a play (of the hosts played) leaves out some that have to know it."""
         played = set(played)
-        new = [part for part in self.components.values() if part.mark() and part.mark() not in facts["paths"]]
+        new = [part for part in self.components.values() if part.mark() and part.mark() not in facts.get("paths", [])]
         left_out = {host for part in new for host in part.known_by()} - {*played, self.host.name}
         if not left_out:
             return []

@@ -84,9 +84,9 @@ def test_good_deployment_gets_its_plan(action: Preflight) -> None:
     assert options["dagster_database_host"] == "127.0.0.1"
     assert options["dagster_code_endpoints"] == [{"name": "etl", "host": "127.0.0.1", "port": 4000}]
     assert [asked["connect"] for asked in action.asked] == [[]]
-    complete, *keepalived = action.asked[0]["paths"]
-    assert complete.endswith("/.complete")
-    assert keepalived == [vip.PROGRAM, vip.CONFIG]
+    paths = action.asked[0]["paths"]
+    assert [path for path in paths if path.endswith("/.complete")]
+    assert {vip.PROGRAM, vip.CONFIG, "/etc/systemd/system/dagster-daemon.service"} <= set(paths)
 
 
 def test_addresses_of_other_hosts(action: Preflight) -> None:
@@ -134,7 +134,7 @@ def test_numbers_that_came_as_text(action: Preflight) -> None:
     assert stack["instance"]["config"]["storage"]["postgres"]["postgres_db"]["port"] == 5433
     edge = action.plan(groups(proxy=["b"]), host="b", **texts)
     assert edge["nginx"]["url"] == "http://127.0.0.1:8080"
-    assert edge["locations"] == ["etl"]
+    assert edge["health"]["locations"] == ["etl"]
 
 
 def test_packages_of_the_roles_of_a_host(action: Preflight) -> None:

@@ -13,7 +13,9 @@ def test_code_on_a_second_host() -> None:
     assert component("instance", "b", found).code_endpoints() == endpoints
     assert stack["options"]["dagster_code_publish_address"] == "127.0.0.1"
     assert code["options"]["dagster_code_publish_address"] == "10.0.0.2"
-    assert (stack["code_location"], code["code_location"]) == ({"here": []}, {"here": ["etl"]})
+    assert (stack["code_location"]["here"], code["code_location"]["here"]) == ([], ["etl"])
+    for host in (stack, code):  # an image is made on one of the engines, whatever a play is limited to
+        assert (host["code_location"]["builder"], host["code_location"]["engines"]) == ("b", ["b", "a"])
     # Runs start on a and reach the database through the gateway, the code server comes from b.
     assert stack["options"]["dagster_database_run_host"] == "172.30.0.1"
     assert component("instance", "b", found).plan.storage.run_address == "172.30.0.1"
@@ -47,6 +49,6 @@ def test_address_that_is_set_is_that_of_runs_and_of_code_servers() -> None:
 
 def test_health_asks_for_the_locations_that_the_services_know() -> None:
     """Endpoints that are set may leave one of ours out, or name another one."""
-    assert fact()["locations"] == ["etl"]
+    assert fact()["health"]["locations"] == ["etl"]
     endpoints = [{"name": "theirs", "host": "code.example.com", "port": 4000}]
-    assert fact(dagster_code_endpoints=endpoints)["locations"] == ["theirs"]
+    assert fact(dagster_code_endpoints=endpoints)["health"]["locations"] == ["theirs"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from plans import FACTS, LOCATION, ROLES, component, fact, groups, plan
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component
@@ -66,7 +69,7 @@ def test_fact_has_what_the_roles_of_the_host_need_and_no_more() -> None:
     wanted = {**component("haproxy", "b", groups(proxy=["b"])).options(FACTS), **found.known["nginx"].options(FACTS)}
     assert said["options"] == wanted
     assert "instance" not in said
-    assert said["locations"] == ["etl"], "for the health gate, which asks here"
+    assert said["health"]["locations"] == ["etl"], "for the health gate, which may be asked here"
 
 
 def test_journal_of_a_host() -> None:
@@ -75,12 +78,61 @@ def test_journal_of_a_host() -> None:
         "_SYSTEMD_UNIT=dagster-webserver@3000.service",
         "_SYSTEMD_UNIT=dagster-webserver@3001.service",
     ]
-    assert fact()["journal"] == ["CONTAINER_NAME=dagster-code-etl", "+", *services]
+    assert journals(fact()) == {"a": ["CONTAINER_NAME=dagster-code-etl", "+", *services]}
     read_only = "_SYSTEMD_UNIT=dagster-webserver-read-only@3009.service"
-    code_elsewhere = groups(code=["b"])
-    found = fact("a", code_elsewhere, dagster_webserver_read_only_port=3009)["journal"]
-    assert found == [*services, read_only]
-    assert fact("b", code_elsewhere)["journal"] == ["CONTAINER_NAME=dagster-code-etl"]
+    found = fact("a", groups(code=["b"]), dagster_webserver_read_only_port=3009)
+    assert journals(found) == {"a": [*services, read_only], "b": ["CONTAINER_NAME=dagster-code-etl"]}
+    assert journals(fact("b", groups(code=["b"]))).keys() == {"a", "b"}, "any host can ask all of them"
+
+
+def journals(found: dict[str, Any]) -> dict[str, list[str]]:
+    """The matches of each host's journal."""
+    return {entry["host"]: entry["matches"] for entry in found["health"]["journals"]}
+
+
+def test_what_health_asks_of_whom() -> None:
+    two = groups(daemon=["a", "b"], proxy=["b", "a"], run=["a"])
+    each = {"b": {"dagster_canary": {"location": "etl", "job": "nightly"}, "dagster_health_wait": 9}}
+    for host in "ab":
+        found = fact(host, two, each)["health"]
+        assert (found["version"], found["daemons"], found["run_host"]) == ("1.13.27", ["a", "b"], "a")
+        assert found["proxies"] == [
+            {"host": "b", "url": "http://127.0.0.1:8080"},
+            {"host": "a", "url": "http://127.0.0.1:8080"},
+        ]
+        # As the first proxy has them.
+        assert (found["canary"]["job"], found["wait"]) == ("nightly", 9)
+    assert fact()["health"]["canary"] == {}
+
+
+ALL = groups(database=["db"], webserver=["web", "new"], daemon=["web"], code=["web"], run=["web"], proxy=["edge"])
+
+
+@pytest.mark.parametrize(
+    ("host", "played", "left_out"),
+    [
+        ("new", ["new"], "db, edge, web"),  # pg_hba.conf, HAProxy, the engine's certificate
+        ("new", ["new", "db", "web"], "edge"),
+        ("new", ["new", "db", "edge", "web"], ""),
+        ("edge", ["edge"], "new, web"),  # they listen for it
+        ("db", ["db"], "new, web"),
+    ],
+)
+def test_new_host_that_others_have_to_know(host: str, played: list[str], left_out: str) -> None:
+    problems = plan(host, ALL).limit_problems({"paths": []}, played)
+    assert len(problems) == bool(left_out), problems
+    if left_out:
+        enough = ":".join(sorted({*played, *left_out.split(", ")}))
+        assert problems == [
+            f"--limit leaves out {left_out}, but {host} is new and they have to know it; use --limit {enough}, or none"
+        ]
+
+
+def test_host_that_is_deployed_may_be_played_alone() -> None:
+    for host in ("new", "edge", "db", "web"):
+        found = plan(host, ALL)
+        marks = [part.mark() for part in found.components.values()]
+        assert found.limit_problems({"paths": marks}, [host]) == []
 
 
 def test_ports_of_a_host() -> None:

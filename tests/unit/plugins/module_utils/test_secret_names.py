@@ -1,12 +1,16 @@
-"""Names of environment variables that hold secrets, and names that only look like them."""
+"""Names of environment variables that hold secrets, and names that only look like them.
+
+One function knows them, for what is refused in an inventory and in dagster.yaml and for what is masked in output.
+"""
 
 from __future__ import annotations
 
 import pytest
 from plans import LOCATION
 
+from ansible_collections.dataops.dagster.plugins.module_utils._containers import mask
+from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import location_problems
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.secret_names import holds_a_secret
 
 
 @pytest.mark.parametrize(
@@ -22,10 +26,14 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.secret_names 
         "CLIENT_SECRETS",
         "SECRET_KEY",
         "SSH_PRIVATE_KEY",
+        "SIGNING_KEY",
+        "VAULT_SECRET_ID",
+        "AZURE_CREDENTIALS",
     ],
 )
 def test_name_of_a_secret(name: str) -> None:
-    assert holds_a_secret(name)
+    assert looks_secret(name)
+    assert "x-value" not in mask(name, "x-value")
     problems = location_problems([{**LOCATION, "env": {name: "x"}}], ["a"])
     assert problems == [
         f"dagster_code_locations[etl]: env {name} would show in docker inspect; put it in secrets, it is then the file "
@@ -37,4 +45,5 @@ def test_name_of_a_secret(name: str) -> None:
     "name", ["TOKENIZERS_PARALLELISM", "DB_PASSWORD_FILE", "SECRET_NAME", "AWS_ACCESS_KEY_ID", "MONKEY", "KEYSPACE"]
 )
 def test_name_of_no_secret(name: str) -> None:
-    assert not holds_a_secret(name)
+    assert not looks_secret(name)
+    assert mask(name, "x-value") == "x-value"
