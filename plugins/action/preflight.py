@@ -7,13 +7,18 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.vars.hostvars import HostVars
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import spec
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
+
+
+def derived(value: Any) -> bool:
+    """Whether a variable is the default of an option that the plan gives."""
+    return type(value).__name__ != "EncryptedString" and isinstance(value, str) and "dagster_plan." in value
 
 
 class ActionModule(ActionBase):
@@ -43,9 +48,9 @@ class ActionModule(ActionBase):
         if answer.get("failed") or answer.get("unreachable"):
             return answer
         facts = answer["host"]
-        played = variables.get("ansible_play_hosts_all") or inventory.hosts
+        played = list(variables.get("ansible_play_hosts_all") or inventory.hosts)
         self._refuse(name, plan.host_problems(facts, began, ended) + plan.limit_problems(facts, played))
-        result.update(changed=False, plan=plan.as_fact(facts), host=facts)
+        result.update(changed=False, plan=plan.as_fact(facts, played), host=facts)
         return result
 
     def _inventory(self, name: str, variables: dict[str, Any]) -> tuple[Inventory, list[str]]:
@@ -80,11 +85,14 @@ class ActionModule(ActionBase):
         templar = self._templar.copy_with_new_env(available_variables={**found, "hostvars": every})
 
         def read(name: str) -> Any:
-            value = templar.template(found.get(name))
+            try:
+                value = templar.template(found.get(name))
+            except AnsibleError as error:
+                raise AnsibleActionFail(f"Nothing was changed. {name} of {host} cannot be read: {error}") from error
             return "" if value is None and found.get(name) == "" else value  # what a template makes of no text
 
         # Defaults of roles in the same play are no user's.
-        given = [name for name in sorted(documented & found.keys()) if "dagster_plan." not in str(found[name])]
+        given = [name for name in sorted(documented & found.keys()) if not derived(found[name])]
         return given, read
 
     @staticmethod

@@ -33,6 +33,7 @@ START = "start"
 _NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*$", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_MASKED_NAME = re.compile(r"(pass|pwd|key|dsn|private)(?!.*(file|path|dir|folder|name|id)$)", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)([^@/\s]+)(@)")
 _HIDDEN = "********"
 # What the engine means by an empty HostIp.
@@ -67,15 +68,20 @@ def format_size(value: int) -> str:
     return str(value)
 
 
+def masks(name: str) -> bool:
+    """Whether the value of a variable is not shown: wider than what is refused, since a mask too many harms nobody."""
+    return looks_secret(name) or bool(_MASKED_NAME.search(name))
+
+
 def secret_values(env: t.Mapping[str, str]) -> set[str]:
     """The values that must not show up in any output. Very short ones would black out unrelated text."""
-    found = {value for name, value in env.items() if looks_secret(name)}
+    found = {value for name, value in env.items() if masks(name)}
     found.update(match.group(2) for value in env.values() for match in _URL_PASSWORD.finditer(value))
     return {value for value in found if len(value) >= 4}
 
 
 def mask(name: str, value: str) -> str:
-    if looks_secret(name):
+    if masks(name):
         return _HIDDEN
     return _URL_PASSWORD.sub(rf"\g<1>{_HIDDEN}\g<3>", value)
 

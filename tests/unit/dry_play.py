@@ -39,7 +39,7 @@ TRUSTED = (
 KEYWORDS = {
     *("name", "when", "register", "loop", "loop_control", "vars", "block", "always"),
     *("become", "changed_when", "check_mode", "connection", "delegate_to", "environment", "failed_when"),
-    *("ignore_unreachable", "no_log", "run_once"),
+    *("ignore_errors", "ignore_unreachable", "no_log", "run_once"),
 }
 # Of these only the effect is seen.
 UNSEEN = {"name", "when", "register", "loop", "loop_control", "vars", "block", "always"}

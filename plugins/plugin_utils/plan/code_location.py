@@ -78,6 +78,7 @@ class CodeLocation(Component):
             "here": [found.name for found in self.here],
             # An image is made on one of the engines, the others get that very image.
             "builder": next(iter(every), ""),
+            "builder_socket": self.plan.docker(every[0]).socket,
             "engines": list(dict.fromkeys(every)),
         }
 

@@ -8,13 +8,16 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, nginx
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import Docker
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import Instance
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.nginx import URL_FILE, Nginx
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Budget, Storage
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.webserver import Webserver
 
 PACKAGE = __name__.rpartition(".")[0]
 
@@ -46,6 +49,22 @@ class Plan:
     def component(self, role: str, host: str) -> Component:
         """The component of a role on a host."""
         return component_of(role)(self.inventory.hosts[host], self)
+
+    def code_location(self, host: str) -> CodeLocation:
+        """The code servers of a host."""
+        return CodeLocation(self.inventory.hosts[host], self)
+
+    def docker(self, host: str) -> Docker:
+        """The engine of a host."""
+        return Docker(self.inventory.hosts[host], self)
+
+    def webserver(self, host: str) -> Webserver:
+        """The webservers of a host."""
+        return Webserver(self.inventory.hosts[host], self)
+
+    def nginx(self, host: str) -> Nginx:
+        """The entry points of a host."""
+        return Nginx(self.inventory.hosts[host], self)
 
     def everywhere(self) -> Iterator[Component]:
         """The components of all hosts."""
@@ -100,7 +119,7 @@ class Plan:
             return []
         listed, enough = ", ".join(sorted(left_out)), ":".join(sorted({*played, *left_out}))
         return [
-            f"--limit leaves out {listed}, but {self.host.name} is new and they have to know it; use --limit {enough}, "
+            f"the play leaves out {listed}, but {self.host.name} is new and they have to know it; use --limit {enough}, "
             "or none"
         ]
 
@@ -116,35 +135,31 @@ class Plan:
         return list(dict.fromkeys(found))
 
     def health(self) -> dict[str, Any]:
-        """What the health gate asks of whom. It asks hosts that a play was not limited to as well."""
-        proxies = [(host, self.component("nginx", host)) for host in self.inventory.group("dagster_proxy")]
+        """What the health gate asks of whom. It asks hosts that a play leaves out as well, and is the same on all."""
+        group = self.inventory.group
+        proxies = [{"host": host, "url": self.nginx(host).url} for host in group("dagster_proxy")]
         journals = {
             host: checks.journal([self.component(role, host) for role in self.inventory.roles_of(host)])
             for host in self.inventory.hosts
         }
-        first = {
-            group: next(iter(self.inventory.group(group)), self.host.name)
-            for group in ("dagster_proxy", "dagster_daemon")
-        }
-        asked, deployed = (self.inventory.hosts[host].values for host in first.values())
+        wait = self.inventory.hosts[group("dagster_proxy")[0]].values["dagster_health_wait"]
+        services = Instance(self.inventory.hosts[group("dagster_daemon")[0]], self)
+        endpoints = services.host.chosen("dagster_code_endpoints", services.code_endpoints())
         return {
-            "version": deployed["dagster_version"],
-            "canary": asked["dagster_canary"] or {},
-            "wait": asked["dagster_health_wait"],
-            "url_file": nginx.URL_FILE,
-            "daemons": self.inventory.group("dagster_daemon"),
-            "run_host": next(iter(self.inventory.group("dagster_run")), ""),
-            "proxies": [{"host": host, "url": proxy.url} for host, proxy in proxies],
-            "locations": self.location_names(),
+            "version": services.values["dagster_version"],
+            **({} if wait is None else {"wait": wait}),
+            "url_file": URL_FILE,
+            "daemons": group("dagster_daemon"),
+            "run_host": group("dagster_run")[0],
+            "proxies": proxies,
+            "locations": [
+                endpoint["name"]
+                for endpoint in services.host.chosen("dagster_code_endpoints", services.code_endpoints())
+            ],
             "journals": [{"host": host, "matches": matches} for host, matches in journals.items() if matches],
         }
 
-    def location_names(self) -> list[str]:
-        """The code locations that the services know: those of the endpoints where the inventory sets these."""
-        derived = [{"name": location.name} for location in locations(self.inventory, self.host.values)]
-        return [str(endpoint["name"]) for endpoint in self.host.chosen("dagster_code_endpoints", derived)]
-
-    def as_fact(self, facts: Facts) -> dict[str, Any]:
+    def as_fact(self, facts: Facts, played: Iterable[str]) -> dict[str, Any]:
         """The fact dagster_plan: names, numbers and addresses, never a secret."""
         components = self.components
         options: dict[str, Any] = {}
@@ -157,5 +172,6 @@ class Plan:
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "certificates": self.certificates(),
             "health": self.health(),
-            "live": checks.live(facts["listeners"]),
+            # Some hosts alone are those of a deployment that exists: nobody else says whether it serves.
+            "live": checks.live(facts["listeners"]) or not set(self.inventory.hosts) <= set(played),
         }

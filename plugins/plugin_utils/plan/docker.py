@@ -27,10 +27,11 @@ def clients(inventory: Inventory) -> list[str]:
 
 def endpoint(host: Host, inventory: Inventory) -> str:
     """The engine of the runs as the services of a host reach it."""
-    if host.name in clients(inventory):
+    engines = inventory.group("dagster_run")
+    if host.name in clients(inventory) and engines:
         port = port_of(host.values["dagster_docker_tls_port"])
-        engine = next(iter(inventory.group("dagster_run")), "")
-        derived = f"tcp://{host_port(inventory.address(engine), port)}"
+        engine = inventory.hosts[engines[0]]
+        derived = f"tcp://{host_port(str(engine.chosen('dagster_docker_tls_address', engine.address)), port)}"
     else:
         derived = DEFAULT_SOCKET
     return str(host.chosen("dagster_docker_endpoint", derived))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import reached_at
 
 
 class Haproxy(Component):
@@ -21,6 +21,6 @@ class Haproxy(Component):
         }
 
     def address_of(self, server: str) -> str:
-        """Where the replicas of a host are reached: this one's on loopback, unless another proxy asks them too."""
-        alone = server == self.host.name and set(self.inventory.group("dagster_proxy")) <= {server}
-        return LOOPBACK if alone else self.inventory.address(server)
+        """Where the replicas of a host are reached."""
+        bind = self.plan.webserver(server).bind
+        return reached_at(bind, self.inventory.address(server), own=server == self.host.name)

@@ -16,7 +16,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, port_of
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import port_of, reached_at
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host, kind_of, nearest
 from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import validate_data
@@ -56,7 +56,9 @@ class Instance(Component):
 
     def known_by(self) -> list[str]:
         asks = self.host.name in docker.clients(self.inventory)
-        return [*self.inventory.group("dagster_database"), *(self.inventory.group("dagster_run") if asks else [])]
+        # Code servers that were published on loopback are not any more.
+        groups = ["dagster_database", "dagster_code", *(["dagster_run"] if asks else [])]
+        return [host for group in groups for host in self.inventory.group(group)]
 
     def paths(self) -> list[str]:
         venv = f"{self.values['dagster_install_dir']}/{self.values['dagster_version']}"
@@ -90,17 +92,17 @@ class Instance(Component):
 
     def code_endpoints(self) -> list[dict[str, Any]]:
         """Where the services of this host reach each code server."""
-        alone = not set(self.inventory.services) - {self.host.name}  # then code servers are published on loopback
         return [
-            {
-                "name": location.name,
-                "host": LOOPBACK
-                if alone and location.host == self.host.name
-                else self.inventory.address(location.host),
-                "port": port_of(location.port),
-            }
+            {"name": location.name, "host": self.code_address(location.host), "port": port_of(location.port)}
             for location in locations(self.inventory, self.values)
         ]
+
+    def code_address(self, host: str) -> str:
+        """Where the services of this host reach the code servers of a host."""
+        if host not in self.inventory.hosts:  # another problem says so
+            return host
+        published = self.plan.code_location(host).publish_address
+        return reached_at(published, self.inventory.address(host), own=host == self.host.name)
 
     @property
     def environment(self) -> dict[str, Any]:

@@ -19,7 +19,8 @@ class Host:
 
     def chosen(self, name: str, derived: Any) -> Any:
         """What the inventory sets, else what was derived."""
-        return self.values[name] if name in self.given else derived
+        given = self.values[name] if name in self.given else None
+        return derived if given is None else given
 
 
 @dataclass(frozen=True)

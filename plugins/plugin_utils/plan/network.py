@@ -49,12 +49,26 @@ def is_ipv4(text: str) -> bool:
 
 def overlap(one: str, other: str) -> bool:
     """Whether two listening addresses exclude each other on one port."""
+    one, other = bare(one), bare(other)
     return one == other or one in WILDCARDS or other in WILDCARDS
+
+
+def bare(address: str) -> str:
+    """An address without the brackets that nginx wants around IPv6."""
+    return address.strip("[]")
 
 
 def host_port(address: str, port: Any) -> str:
     """An address with a port as URLs and gRPC take it, IPv6 in brackets."""
+    address = bare(address)
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def reached_at(listening: str, address: str, *, own: bool) -> str:
+    """Where something that listens at an address is reached: on its own host, or from others at the host's address."""
+    if listening in (LOOPBACK, *WILDCARDS):
+        return LOOPBACK if own else address
+    return listening
 
 
 def source(address: str) -> str:

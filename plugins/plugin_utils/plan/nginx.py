@@ -12,6 +12,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network impor
     LOOPBACK,
     WILDCARDS,
     Port,
+    bare,
     host_port,
     interface_of,
 )
@@ -44,7 +45,7 @@ class Nginx(Component):
     @property
     def url(self) -> str:
         """Base URL of the UI as this host reaches it."""
-        address = self.addresses[0]
+        address = bare(self.addresses[0])
         # At a shared address another host may answer.
         address = LOOPBACK if address in WILDCARDS or self.values["dagster_nginx_vip"] else address
         place = host_port(address, self.values["dagster_nginx_port"])
@@ -77,7 +78,7 @@ class Nginx(Component):
     def options(self, facts: Facts) -> dict[str, Any]:
         return {
             "dagster_nginx_address": self.address,
-            "dagster_nginx_peers": [self.inventory.address(name) for name in self.inventory.group("dagster_proxy")],
+            "dagster_nginx_peers": [self.plan.nginx(name).address for name in self.inventory.group("dagster_proxy")],
             "dagster_nginx_vip_interface": self.interface(facts),
         }
 

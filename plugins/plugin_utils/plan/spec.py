@@ -14,8 +14,8 @@ from ansible.module_utils.common.yaml import yaml_load
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import kind_of, nearest
 
 COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-# What our plays hand on under the prefix of variables.
-OWN_NAMES = {"dagster_host", "dagster_plan", "dagster_daemon_units"}
+# What our plays hand on under the prefix of variables, and what 0.1.0 has left in fact caches.
+OWN_NAMES = {"dagster_host", "dagster_plan", "dagster_daemon_units", "dagster_topology"}
 Options = dict[str, dict[str, Any]]
 
 
