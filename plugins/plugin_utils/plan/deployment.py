@@ -119,8 +119,8 @@ class Plan:
             return []
         listed, enough = ", ".join(sorted(left_out)), ":".join(sorted({*played, *left_out}))
         return [
-            f"the play leaves out {listed}, but {self.host.name} is new and they have to know it; use --limit {enough}, "
-            "or none"
+            f"the play leaves out {listed}, but {self.host.name} is new and they have to know it; use "
+            f"--limit {enough}, or none"
         ]
 
     def host_problems(self, facts: Facts, began: float, ended: float) -> list[str]:
@@ -152,15 +152,13 @@ class Plan:
             "daemons": group("dagster_daemon"),
             "run_host": group("dagster_run")[0],
             "proxies": proxies,
-            "locations": [
-                endpoint["name"]
-                for endpoint in services.host.chosen("dagster_code_endpoints", services.code_endpoints())
-            ],
+            "locations": [str(endpoint["name"]) for endpoint in endpoints],
             "journals": [{"host": host, "matches": matches} for host, matches in journals.items() if matches],
         }
 
-    def as_fact(self, facts: Facts, played: Iterable[str]) -> dict[str, Any]:
-        """The fact dagster_plan: names, numbers and addresses, never a secret."""
+    def as_fact(self, facts: Facts, played: Iterable[str] | None = None) -> dict[str, Any]:
+        """The fact dagster_plan: names, numbers and addresses, never a secret; played are the hosts of the play."""
+        played = self.inventory.hosts if played is None else played
         components = self.components
         options: dict[str, Any] = {}
         for component in components.values():

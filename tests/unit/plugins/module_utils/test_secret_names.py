@@ -46,4 +46,19 @@ def test_name_of_a_secret(name: str) -> None:
 )
 def test_name_of_no_secret(name: str) -> None:
     assert not looks_secret(name)
-    assert mask(name, "x-value") == "x-value"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("TOKENIZERS_PARALLELISM", True),
+        ("DB_PASSWORD_FILE", True),
+        ("AWS_ACCESS_KEY_ID", True),
+        ("SENTRY_DSN", False),
+        ("PGPASS", False),
+        ("FERNET_KEY", False),
+    ],
+)
+def test_mask_is_wider_than_what_is_refused(name: str, shown: bool) -> None:
+    assert not looks_secret(name)
+    assert (mask(name, "x-value") == "x-value") is shown

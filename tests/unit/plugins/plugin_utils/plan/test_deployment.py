@@ -124,7 +124,7 @@ def test_new_host_that_others_have_to_know(host: str, played: list[str], left_ou
     if left_out:
         enough = ":".join(sorted({*played, *left_out.split(", ")}))
         assert problems == [
-            f"--limit leaves out {left_out}, but {host} is new and they have to know it; use --limit {enough}, or none"
+            f"the play leaves out {left_out}, but {host} is new and they have to know it; use --limit {enough}, or none"
         ]
 
 
