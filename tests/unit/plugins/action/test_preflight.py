@@ -132,6 +132,7 @@ def test_numbers_that_came_as_text(action: Preflight) -> None:
     assert stack["nginx"]["url"] == "http://127.0.0.1:8080"
     assert stack["options"]["dagster_code_endpoints"][0]["port"] == 4001
     assert stack["instance"]["config"]["storage"]["postgres"]["postgres_db"]["port"] == 5433
+    action.others["a"] = {"dagster_code_locations": texts["dagster_code_locations"]}
     edge = action.plan(groups(proxy=["b"]), host="b", **texts)
     assert edge["nginx"]["url"] == "http://127.0.0.1:8080"
     assert edge["health"]["locations"] == ["etl"]
