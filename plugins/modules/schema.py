@@ -153,9 +153,12 @@ def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
         module.fail_json(msg=f"The database could not be looked at with {params['python']}: {err.strip()[-800:]}")
     answer: dict[str, Any] = json.loads(out)
     if answer["problems"]:
-        module.fail_json(
-            msg=f"The database at {asked['host']}:{asked['port']} is not usable: " + "; ".join(answer["problems"])
-        )
+        text = f"The database at {asked['host']}:{asked['port']} is not usable: " + "; ".join(answer["problems"])
+        if not module.check_mode:
+            module.fail_json(msg=text)
+        # A check before a change asks with what would be: a port, a login or a password that is not there yet.
+        module.warn(f"{text}. That is as it should be when the change brings what is missing")
+        module.exit_json(changed=False, revision="", head=answer["head"])
     return answer
 
 
