@@ -122,6 +122,8 @@ def test_no_task_hides_a_failure_or_needs_a_shell(path: Path) -> None:
     if not isinstance(content, list):  # playbooks/argument_specs.yml
         return
     for task in tasks(content):
+        if task.keys() >= {"ignore_errors", "ignore_unreachable", "register", "delegate_to"}:
+            continue  # a host that does not answer is an answer, and is judged
         refused = {
             "ignore_errors",
             "ignore_unreachable",

@@ -95,8 +95,9 @@ def written(role: str) -> list[str]:
                     found += re.findall(r"'dest': '([^']+)'", entry)
                 elif entry.get("state") != "directory":
                     found.append(entry["dest"])
-    # keepalived asks its program anew at each check.
+    # keepalived asks its program anew at each check; where the UI is says a file to a play.
     own = ("/etc/systemd/system/", "{{ __dagster_nginx_vip_drop_in }}", "{{ __dagster_nginx_vip_program }}")
+    own += ("{{ dagster_plan.nginx.url_file }}",)
     return [path for path in found if not path.startswith(own)]
 
 

@@ -128,6 +128,15 @@ def test_new_host_that_others_have_to_know(host: str, played: list[str], left_ou
         ]
 
 
+def test_limited_play_is_one_of_a_live_deployment() -> None:
+    """Its hosts are restarted one after the other, although none of them may run a webserver."""
+    found = plan("db", ALL)
+    assert found.as_fact(FACTS)["live"] is False, "all hosts are new"
+    assert found.as_fact(FACTS, ALL["dagster_webserver"])["live"] is True
+    serving = [{"port": 3000, "address": "127.0.0.1", "process": "x", "unit": "dagster-webserver@3000.service"}]
+    assert found.as_fact({**FACTS, "listeners": serving})["live"] is True
+
+
 def test_host_that_is_deployed_may_be_played_alone() -> None:
     for host in ("new", "edge", "db", "web"):
         found = plan(host, ALL)
