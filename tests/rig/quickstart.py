@@ -69,7 +69,7 @@ SITE = (
         "wait for heartbeats, then for one run",
         25,
         12,
-        ("Ask who runs the daemon", "Ask the deployment how it is", "Show the last words of the culprits"),
+        ("Health",),
     ),
 )
 
