@@ -20,6 +20,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = Path(__file__).parent / "example_system"
 COPIED = (".deps", "docs", "inventories", "examples", "playbooks", "plugins", "roles", "tests/docs.py", "tests/unit")
+SITE_PLAY = """
+- name: Metrics
+  hosts: dagster_metrics
+  become: true
+  gather_facts: false
+  any_errors_fatal: true
+  roles:
+    - role: dataops.dagster.metrics
+"""
 LAST_GROUP = "      dagster_proxy: [haproxy, nginx]\n"
 # Plays site.yml on one host with the group of the system, and writes what its plan and its tasks are.
 PROGRAM = """
@@ -55,7 +64,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert LAST_GROUP in text
     preflight.write_text(text.replace(LAST_GROUP, f"{LAST_GROUP}      dagster_metrics: [metrics]\n"), encoding="utf-8")
     with site.open("a", encoding="utf-8") as stream:
-        stream.write((SYSTEM / "play.yml").read_text(encoding="utf-8"))
+        stream.write(SITE_PLAY)
     (root / "metrics.yml").write_text("dagster_metrics: {hosts: {dagster1: }}\n", encoding="utf-8")
     return root
 

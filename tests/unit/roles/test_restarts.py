@@ -96,8 +96,8 @@ def written(role: str) -> list[str]:
                 elif entry.get("state") != "directory":
                     found.append(entry["dest"])
     # keepalived asks its program anew at each check; where the UI is says a file to a play.
-    own = ("/etc/systemd/system/", "{{ __dagster_nginx_vip_drop_in }}", "{{ __dagster_nginx_vip_program }}")
-    own += ("{{ dagster_plan.nginx.url_file }}",)
+    private = ("__dagster_nginx_vip_drop_in", "__dagster_nginx_vip_program", "dagster_plan.nginx.url_file")
+    own = ("/etc/systemd/system/", *(f"{{{{ {name} }}}}" for name in private))
     return [path for path in found if not path.startswith(own)]
 
 
