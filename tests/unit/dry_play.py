@@ -19,7 +19,6 @@ from unittest.mock import patch
 
 import jinja2
 import yaml
-from ansible.errors import AnsibleActionFail  # noqa: F401 - what a play that is refused raises, for its callers
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.conditional import Conditional

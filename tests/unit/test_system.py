@@ -34,13 +34,14 @@ LAST_GROUP = "      dagster_proxy: [haproxy, nginx]\n"
 PROGRAM = """
 import json, sys
 import conftest, dry_play
+from ansible.errors import AnsibleActionFail
 extra, facts = json.loads(sys.argv[1])
 inventory = ("inventories/single_host", "metrics.yml")
 try:
     host = dry_play.Players(dry_play.Deployment(inventory, extra=extra, facts=facts)).hosts["dagster1"]
     found = {"plan": host.facts["dagster_plan"], "given": host.given, "written": host.written}
     print(json.dumps(dry_play.plain(found)))
-except dry_play.AnsibleActionFail as error:
+except AnsibleActionFail as error:
     print(json.dumps({"refused": str(error)}))
 """
 
