@@ -66,7 +66,7 @@ def scenario(name: str, *, alone: bool = False) -> list[Step]:
     # The hosts go with the last part, whether its tests pass or not, and with a deployment that fails.
     gone = molecule(after)
     last = f"{molecule(['verify'])}; result=$?; {gone} || result=1; exit $result"
-    deploy = part("deploy", 1200, f"{molecule(before)} || {{ {gone}; exit 1; }}", "images")
+    deploy = part("deploy", 1200, f"{molecule(before)} || {{ {gone}; exit 1; }}", "images", "venvs")
     if not alone:
         return [deploy, part("tests", 1200, last, deploy.name)]
     return [

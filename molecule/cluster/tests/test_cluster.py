@@ -6,6 +6,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,30 @@ def test_live_deployment_is_changed_host_by_host(play: Callable[..., Play], on: 
     assert {name: identities(on(name)) for name in HOSTS} == before
     assert second.output.count("PLAY [Webservers]") == second.output.count("PLAY [Load balancer]") == 2
     assert second.output.count("PLAY [Instance]") == 1
+
+
+@pytest.mark.parametrize("limits", [[*HOSTS, "db:run:edge1:edge2"]], ids=["each host, and four of them"])
+def test_limited_play_changes_nothing_and_judges_the_whole_deployment(
+    play: Callable[..., Play], on: Callable[[str], Any], limits: list[str]
+) -> None:
+    """All at once, because each only reads."""
+    before = {name: identities(on(name)) for name in HOSTS}
+    with ThreadPoolExecutor(len(limits)) as pool:
+        found = list(pool.map(lambda limit: play("site.yml", "--limit", limit), limits))
+    assert [done.changed for done in found] == [0] * len(limits)
+    for done in found:
+        for asked in ("=> (item=ctl1)", "=> (item=ctl2)", "8080 on edge1)", "8080 on edge2)"):
+            assert asked in done.output, "the gate asks the hosts that are left out"
+    assert {name: identities(on(name)) for name in HOSTS} == before
+
+
+def test_limited_play_mends_its_host_alone(play: Callable[..., Play], on: Callable[[str], Any]) -> None:
+    stopped = "dagster-webserver@3000.service"
+    others = {name: identities(on(name)) for name in HOSTS if name != "edge1"}
+    on("edge1").check_output(f"systemctl stop {stopped}")
+    assert play("site.yml", "--limit", "edge1", "--tags", "webserver").changed == 1
+    assert on("edge1").run(f"systemctl is-active {stopped}").rc == 0
+    assert {name: identities(on(name)) for name in others} == others
 
 
 def test_replica_that_never_answers_leaves_the_other_host_alone(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -35,6 +37,37 @@ def test_second_run_after_it_changes_nothing(play: Callable[..., Play], host: An
     """The play ends with the health gate, which agrees as well."""
     before = identities(host)
     assert play("site.yml").changed == 0
+    assert identities(host) == before
+
+
+def test_second_run_with_the_oldest_ansible_changes_nothing(play: Callable[..., Play], host: Any) -> None:
+    """And without facts among the variables, as hardened sites have it."""
+    before = identities(host)
+    oldest = f"{ROOT}/.cache/oldest/bin{os.pathsep}{os.environ['PATH']}"
+    done = play("site.yml", "--verbose", env={"PATH": oldest, "ANSIBLE_INJECT_FACT_VARS": "False"})
+    assert done.changed == 0
+    assert identities(host) == before
+    said = subprocess.run(["ansible", "--version"], env={**os.environ, "PATH": oldest}, capture_output=True, text=True)
+    assert "core 2.16." in said.stdout, "the control"
+
+
+CHANGES: tuple[dict[str, Any], ...] = (
+    {"dagster_webserver_path_prefix": "/dagster"},
+    {"dagster_database_port": 5433},
+    {"dagster_database_password": "another-password"},
+    {"dagster_nginx_port": 8090},
+    {"dagster_version": "1.13.26"},
+)
+
+
+def test_check_before_a_change_shows_it_and_judges_what_is_deployed(play: Callable[..., Play], host: Any) -> None:
+    """All at once, because each only reads."""
+    before = identities(host)
+    with ThreadPoolExecutor(len(CHANGES)) as pool:
+        found = list(pool.map(lambda change: play("site.yml", "--check", "--diff", "-e", json.dumps(change)), CHANGES))
+    assert [done.changed > 0 for done in found] == [True] * len(CHANGES)
+    assert all("Ask for versions, heartbeats and code locations" in done.output for done in found)
+    assert not any("another-password" in done.output for done in found)
     assert identities(host) == before
 
 
