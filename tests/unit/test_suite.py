@@ -110,7 +110,7 @@ def test_the_table(full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(set(step.needs) <= set(names) for step in table)
     assert all(step.limit > 0 for step in table)
     assert {step.name for step in table if step.alone} >= {"guard", "default-alone", "cluster-alone"}
-    assert {"packages", "images", "default-deploy", "default-tests"} == {
+    assert {"packages", "images", "venvs", "default-deploy", "default-tests"} == {
         step.name for step in chosen(table, ["default-tests"])
     }
     with pytest.raises(SystemExit, match="no step nothing; there are packages"):
