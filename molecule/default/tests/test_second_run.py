@@ -47,7 +47,9 @@ def test_second_run_with_the_oldest_ansible_changes_nothing(play: Callable[..., 
     done = play("site.yml", "--verbose", env={"PATH": oldest, "ANSIBLE_INJECT_FACT_VARS": "False"})
     assert done.changed == 0
     assert identities(host) == before
-    said = subprocess.run(["ansible", "--version"], env={**os.environ, "PATH": oldest}, capture_output=True, text=True)
+    said = subprocess.run(
+        ["ansible", "--version"], env={**os.environ, "PATH": oldest}, capture_output=True, text=True, check=True
+    )
     assert "core 2.16." in said.stdout, "the control"
 
 
