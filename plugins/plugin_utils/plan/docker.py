@@ -27,10 +27,9 @@ def clients(inventory: Inventory) -> list[str]:
 
 def endpoint(host: Host, inventory: Inventory) -> str:
     """The engine of the runs as the services of a host reach it."""
-    engines = inventory.group("dagster_run")
-    if host.name in clients(inventory) and engines:
+    if host.name in clients(inventory):
         port = port_of(host.values["dagster_docker_tls_port"])
-        engine = inventory.hosts[engines[0]]
+        engine = inventory.hosts[inventory.group("dagster_run")[0]]
         derived = f"tcp://{host_port(str(engine.chosen('dagster_docker_tls_address', engine.address)), port)}"
     else:
         derived = DEFAULT_SOCKET
