@@ -29,7 +29,7 @@ rig:
 	@$(RIG) suite
 
 lint: rig  ## ruff, mypy, yamllint, ansible-lint, shellcheck
-	@tests/lint.sh
+	@tools/lint.sh
 
 unit: rig  ## unit tests of the plugins and host programs
 	@pytest -q tests/unit
@@ -49,10 +49,10 @@ catalogue:  ## read the catalogue of every supported Dagster minor from its pack
 	@python tests/validator/agreement.py corpus --write
 
 sanity: rig  ## ansible-test sanity
-	@tests/sanity.sh
+	@tools/sanity.sh
 
 importer: rig  ## build the collection and check it as Galaxy would
-	@tests/importer.sh
+	@tools/importer.sh
 
 molecule: rig  ## one scenario on rig hosts: make molecule SCENARIO=default
 	@molecule test -s $(or $(SCENARIO),default)
@@ -73,4 +73,4 @@ locks: rig  ## resolve every lock again
 	@python tests/requirements/lock.py --upgrade
 
 docs: rig  ## write the generated part of each role's README
-	@python tests/docs.py
+	@python tools/docs.py

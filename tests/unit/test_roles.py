@@ -31,7 +31,7 @@ def defaults(role: str) -> dict[str, Any]:
     return load(ROOT / "roles" / role / "defaults/main.yml") or {}
 
 
-docs = load_program(ROOT / "tests" / "docs.py", "docs_program")
+docs = load_program(ROOT / "tools" / "docs.py", "docs_program")
 
 
 HINT = "this role needs the plan of the deployment: import dataops.dagster.preflight in the play before"

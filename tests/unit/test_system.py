@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = Path(__file__).parent / "example_system"
-COPIED = (".deps", "docs", "inventories", "examples", "playbooks", "plugins", "roles", "tests/docs.py", "tests/unit")
+COPIED = (".deps", "docs", "inventories", "examples", "playbooks", "plugins", "roles", "tools/docs.py", "tests/unit")
 SITE_PLAY = """
 - name: Metrics
   hosts: dagster_metrics
@@ -124,7 +124,7 @@ def test_what_is_wrong_with_it_is_told(
 
 
 def test_its_options_stand_in_its_readme(collection: Path) -> None:
-    subprocess.run([sys.executable, "tests/docs.py"], cwd=collection, check=True, timeout=60)
+    subprocess.run([sys.executable, "tools/docs.py"], cwd=collection, check=True, timeout=60)
     given, derived = (collection / "roles/metrics/README.md").read_text(encoding="utf-8").split("### Derived")
     assert "| `dagster_metrics_port` | int | `9100` | Port to listen on. |" in given
     assert "| `dagster_metrics_targets` | list of str |  | Addresses of the webservers. |" in derived

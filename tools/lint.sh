@@ -2,8 +2,8 @@
 # Every static check of this repository: ruff, mypy, yamllint, ansible-lint, shellcheck, changelog fragments.
 # Runs them all, shows what fails, exits 1 if anything did.
 #
-#   tests/lint.sh             check
-#   tests/lint.sh --fix       let ruff mend and format what it can, then check
+#   tools/lint.sh             check
+#   tools/lint.sh --fix       let ruff mend and format what it can, then check
 #
 # TOOLS_VENV names the environment made from tests/requirements/tools.lock (default: .cache/tools).
 set -euo pipefail

@@ -33,7 +33,7 @@ check_changelog = True
 check_required_tags = True
 log_level_main = INFO
 run_ansible_doc = True
-# tests/lint.sh and tests/sanity.sh do both, of the same files and more strictly.
+# tools/lint.sh and tools/sanity.sh do both, of the same files and more strictly.
 run_ansible_lint = False
 run_ansible_test = False
 tmp_root_dir = $work/tmp

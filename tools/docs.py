@@ -1,7 +1,7 @@
 """Writes the variables' part of each role's README.md from its argument specs.
 
-    python tests/docs.py            write
-    python tests/docs.py --check    change nothing, show what would differ, fail when something does
+    python tools/docs.py            write
+    python tools/docs.py --check    change nothing, show what would differ, fail when something does
 
 Only what stands between the two markers is written; the rest of a README is written by hand.
 """

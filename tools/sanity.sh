@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `ansible-test sanity` on this collection. Needs a package index for pip (a mirror will do), and no other server.
 #
-#   tests/sanity.sh [arguments of ansible-test sanity, e.g. --test validate-modules]
+#   tools/sanity.sh [arguments of ansible-test sanity, e.g. --test validate-modules]
 #
 # TOOLS_VENV names the environment made from tests/requirements/tools.lock (default: .cache/tools).
 set -euo pipefail
