@@ -9,13 +9,13 @@ from typing import Any
 
 from deployment import ROOT, Play
 
-MODULE = ROOT / "plugins/modules/units.py"
+MODULE = ROOT / "plugins/module_utils/_host/units.py"
 # Runs on the host what the module decides by. Each file is made young for a moment; its times are given back.
 PROGRAM = r"""
 import base64, json, os, sys, time, types
 
-# The host has no Ansible: a stand-in for each name that the module imports.
-for name, has in {"basic": "AnsibleModule", "common": "", "common.warnings": "warn"}.items():
+# The host has no Ansible: a stand-in for each name that is imported.
+for name, has in {"common": "", "common.warnings": "warn"}.items():
     path = f"ansible.module_utils.{name}"
     for package in ("ansible", "ansible.module_utils", path):
         sys.modules.setdefault(package, types.ModuleType(package))

@@ -22,6 +22,7 @@ except ImportError:  # before ansible-core 2.19 all text is trusted, and text th
 class ActionModule(ActionBase):
     """Turns C(template) into content and hands the whole list to the module in one call."""
 
+    MODULE = "dataops.dagster.files"
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_async = False
@@ -41,8 +42,8 @@ class ActionModule(ActionBase):
         }
         result.update(
             self._execute_module(
-                module_name="dataops.dagster.files",
-                module_args={"files": rendered, "secrets": secrets},
+                module_name=self.MODULE,
+                module_args={**self._task.args, "files": rendered, "secrets": secrets},
                 task_vars=variables,
             )
         )

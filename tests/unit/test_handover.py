@@ -17,7 +17,7 @@ from dry_play import DEPLOYMENTS, OURS, Deployment, Players
 from plans import specs
 
 ROOT = Path(__file__).resolve().parents[2]
-PLAYBOOKS = sorted(path for path in (ROOT / "playbooks").glob("*.yml") if path.name != "argument_specs.yml")
+PLAYBOOKS = sorted(path for path in (ROOT / "playbooks").rglob("*.yml") if path.name != "argument_specs.yml")
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 DOCUMENTED = {name: option for options in specs().values() for name, option in options.items()}
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.dataops.dagster.plugins.modules import units
+from ansible_collections.dataops.dagster.plugins.module_utils._host import units
+from ansible_collections.dataops.dagster.plugins.modules import units as module
 
 SPEC: dict[str, Any] = {"name": "a.service", "files": [], "reload": False, "check": [], "state": "started"}
 UP = {"ActiveState": "active", "UnitFileState": "enabled", "MainPID": str(os.getpid()), "ControlGroup": "/x"}
@@ -208,7 +209,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Any:
             contextlib.redirect_stdout(io.StringIO()) as output,
             pytest.raises(SystemExit) as status,
         ):
-            units.main()
+            module.main()
         return json.loads(output.getvalue()), status.value.code
 
     return run

@@ -1,0 +1,205 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Folders, files and links as a list says: each is compared, and made so where it differs."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+# The options of a module that writes files.
+ARGUMENTS: dict[str, Any] = {
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "dest": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["file", "directory", "link", "absent"], "default": "file"},
+            "content": {"type": "str"},
+            "template": {"type": "path"},
+            "vars": {"type": "dict"},
+            "secret": {"type": "bool", "default": False, "no_log": False},
+            "purge": {"type": "bool", "default": False},
+            "src": {"type": "path"},
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
+            "mode": {"type": "str"},
+        },
+        "required_if": [["state", "link", ["src"]]],
+    },
+    "secrets": {"type": "dict", "default": {}, "no_log": True},
+}
+
+
+def number_of(name: str | None, kind: str) -> int:
+    """The number of a user or group name, -1 for none. Raises LookupError for a name that does not exist."""
+    if name is None:
+        return -1
+    if name.isdigit():
+        return int(name)
+    try:
+        return pwd.getpwnam(name).pw_uid if kind == "user" else grp.getgrnam(name).gr_gid
+    except KeyError as error:
+        raise LookupError(f"there is no {kind} {name} on this host") from error
+
+
+class Refused(Exception):
+    """A path cannot be made as wanted; the text says why."""
+
+
+class Entry:
+    """One path of the list, with what is there now."""
+
+    def __init__(self, check_mode: bool, spec: dict[str, Any], secrets: dict[str, str]) -> None:
+        self.check_mode = check_mode
+        self.dest: str = spec["dest"]
+        self.state: str = spec["state"]
+        self.secret = bool(spec["secret"])
+        self.text: str | None = secrets.get(self.dest) if self.secret else spec["content"]
+        self.src: str = spec["src"] or ""
+        try:
+            self.mode = int(spec["mode"], 8) if spec["mode"] else None
+        except ValueError as error:
+            raise Refused(f"{self.dest}: mode is {spec['mode']!r}; octal text is expected, such as '0644'") from error
+        self.names = {"user": spec["owner"], "group": spec["group"]}
+        try:
+            self.current: os.stat_result | None = os.lstat(self.dest)
+        except (FileNotFoundError, NotADirectoryError):
+            self.current = None
+
+    def reconcile(self) -> dict[str, str] | None:
+        """Makes the path as wanted; the difference, or None when it was so already."""
+        action = {"absent": self.remove, "link": self.link, "directory": self.directory, "file": self.file}[self.state]
+        return action()
+
+    def remove(self) -> dict[str, str] | None:
+        if self.current is None:
+            return None
+        if not self.check_mode:
+            if stat.S_ISDIR(self.current.st_mode):
+                shutil.rmtree(self.dest)
+            else:
+                os.unlink(self.dest)
+        return self.difference("present\n", "absent\n")
+
+    def link(self) -> dict[str, str] | None:
+        before = os.readlink(self.dest) if os.path.islink(self.dest) else ""
+        if before == self.src:
+            return None
+        if self.current is not None and not before:
+            raise Refused(f"{self.dest} is not a symbolic link; move it away, a link to {self.src} belongs there")
+        if not self.check_mode:
+            beside = f"{self.dest}.new"
+            if os.path.lexists(beside):
+                os.unlink(beside)
+            os.symlink(self.src, beside)
+            os.replace(beside, self.dest)
+        return self.difference(f"{before}\n" if before else "", f"{self.src}\n")
+
+    def directory(self) -> dict[str, str] | None:
+        if self.current is not None and not os.path.isdir(self.dest):
+            raise Refused(f"{self.dest} is not a folder; move it away, a folder belongs there")
+        if self.current is not None:
+            # Where a site has put a folder onto another disk, a link is in its place: owner and mode are the folder's.
+            self.current = os.stat(self.dest)
+        before = self.attributes()
+        if self.current is None and not self.check_mode:
+            os.makedirs(self.dest, 0o755)
+        return self.own(self.dest, before, 0o755)
+
+    def file(self) -> dict[str, str] | None:
+        if self.current is not None and not stat.S_ISREG(self.current.st_mode):
+            raise Refused(f"{self.dest} is not a plain file; move it away, a file belongs there")
+        if self.text is None:
+            if self.current is None and not self.check_mode:  # in check mode the play would have made it by now
+                raise Refused(f"{self.dest} is not there, and neither content nor template is given for it")
+            return self.own(self.dest, self.attributes(), 0o644)
+        wanted, before = self.text.encode("utf-8"), None
+        if self.current is not None:
+            with open(self.dest, "rb") as stream:
+                before = stream.read()
+        if before == wanted:
+            return self.own(self.dest, self.attributes(), 0o644)
+        if not self.check_mode:
+            folder = os.path.dirname(self.dest)
+            handle, beside = tempfile.mkstemp(prefix=".new-", dir=folder)
+            try:
+                with os.fdopen(handle, "wb") as stream:
+                    stream.write(wanted)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                self.own(beside, "", 0o644)
+                os.replace(beside, self.dest)
+            except BaseException:
+                os.unlink(beside)
+                raise
+        if self.secret:
+            return self.difference("(a secret)\n" if before is not None else "", "(a secret, changed)\n")
+        return self.difference((before or b"").decode("utf-8", errors="replace"), self.text)
+
+    def attributes(self) -> str:
+        """Owner, group and mode as text, for the difference."""
+        if self.current is None:
+            return ""
+        return (
+            f"owner {self.current.st_uid} group {self.current.st_gid} mode {stat.S_IMODE(self.current.st_mode):04o}\n"
+        )
+
+    def own(self, path: str, before: str, default_mode: int) -> dict[str, str] | None:
+        """Gives path (the destination, or its new text beside it) owner and mode; the difference or None."""
+        try:
+            uid, gid = number_of(self.names["user"], "user"), number_of(self.names["group"], "group")
+        except LookupError as error:
+            if self.check_mode:  # the play would have made that user by now
+                return self.difference(before, f"{error}\n")
+            raise Refused(f"{self.dest}: {error}") from error
+        kept = self.current
+        mode = self.mode if self.mode is not None else stat.S_IMODE(kept.st_mode) if kept else default_mode
+        if kept:
+            uid, gid = (kept.st_uid if uid == -1 else uid), (kept.st_gid if gid == -1 else gid)
+            if path == self.dest and (uid, gid, mode) == (kept.st_uid, kept.st_gid, stat.S_IMODE(kept.st_mode)):
+                return None
+        if not self.check_mode:
+            os.chown(path, uid, gid)
+            os.chmod(path, mode)
+        return self.difference(before, f"owner {uid} group {gid} mode {mode:04o}\n")
+
+    def difference(self, before: str, after: str) -> dict[str, str]:
+        return {"before_header": self.dest, "after_header": self.dest, "before": before, "after": after}
+
+
+def leftovers(specs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """An absent entry for each path in a purged folder that is neither in the list nor a parent of what is."""
+    wanted = {spec["dest"] for spec in specs}
+    for path in list(wanted):
+        while os.path.dirname(path) not in {path, *wanted}:
+            path = os.path.dirname(path)
+            wanted.add(path)
+    found = []
+    for spec in specs:
+        if spec["purge"] and os.path.isdir(spec["dest"]):
+            paths = (os.path.join(spec["dest"], name) for name in sorted(os.listdir(spec["dest"])))
+            found += [{**spec, "dest": path, "state": "absent", "purge": False} for path in paths if path not in wanted]
+    return found
+
+
+def reconcile(specs: list[dict[str, Any]], secrets: dict[str, str], check_mode: bool) -> Iterator[dict[str, str]]:
+    """The difference of each path that was not as wanted, once it is. Raises Refused at the first that cannot be."""
+    for spec in specs + leftovers(specs):
+        try:
+            difference = Entry(check_mode, spec, secrets).reconcile()
+        except OSError as error:
+            raise Refused(f"{spec['dest']}: {error.strerror or error}") from error
+        if difference is not None:
+            yield difference
+
+
+def changed_paths(differences: list[dict[str, str]]) -> list[str]:
+    """The paths of differences."""
+    return [difference["after_header"] for difference in differences]
