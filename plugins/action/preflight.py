@@ -11,7 +11,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.vars.hostvars import HostVars
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import spec
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names, spec
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 
@@ -58,13 +58,14 @@ class ActionModule(ActionBase):
         roles = {group: tuple(found) for group, found in self._task.args["groups"].items()}
         every = variables["groups"]
         groups = {group: tuple(str(host) for host in every.get(group) or []) for group in roles}
-        known = spec.specs()
-        documented = {option for options in known.values() for option in options}
+        undecided = spec.specs()
+        documented = {option for options in undecided.values() for option in options}
         problems = spec.unknown_names(variables, documented)
         hosts = {}
         for other in sorted({host for members in groups.values() for host in members}):
             given, read = self._given(other, documented, variables)
             address = str(read("dagster_address") or read("ansible_host") or other)
+            known = spec.with_defaults(undecided, names.chosen(read))
             values: Mapping[str, Any] = spec.Asked(known, given, read)
             if other == name:
                 needed = [role for group, members in groups.items() if other in members for role in roles[group]]

@@ -31,6 +31,17 @@ def specs(collection: str = COLLECTION) -> dict[str, Options]:
     return found
 
 
+def with_defaults(known: Mapping[str, Options], defaults: Mapping[str, Any]) -> dict[str, Options]:
+    """The specs, with these defaults in options that have none of their own: those that an instance's name decides."""
+    return {
+        role: {
+            name: {**option, "default": defaults[name]} if name in defaults else option
+            for name, option in options.items()
+        }
+        for role, options in known.items()
+    }
+
+
 def summary(description: str | list[str]) -> str:
     """The first sentence of an option's description, without markup."""
     first = description if isinstance(description, str) else description[0]

@@ -1,0 +1,93 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Every name that an instance has on its hosts: all of them are made from the instance's own (dagster_instance_name).
+
+Two instances of Dagster differ in that name and in dagster_instance_port_offset; paths, units, users, networks, logins,
+containers and ports follow. Nobody else writes such a name down. Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+DEFAULT = "dagster"
+# No dash: systemd reads one as the end of a prefix, so the drop-ins of `a` would be those of `a-b` too. Short: a user's
+# name has 32 characters, and the longest one that is made of it 15 more.
+PATTERN = re.compile(r"[a-z][a-z0-9]{0,15}")
+
+# The options that follow from the name. What the inventory sets wins.
+OPTIONS = {
+    "dagster_user": "{name}",
+    "dagster_group": "{name}",
+    "dagster_home": "/etc/{name}",
+    "dagster_install_dir": "/opt/{name}",
+    "dagster_state_dir": "/var/lib/{name}",
+    "dagster_docker_network": "{name}",
+    "dagster_database_name": "{name}",
+    "dagster_database_user": "{name}",
+    "dagster_database_run_user": "{name}_run",
+    "dagster_database_migration_user": "{name}_migration",
+    "dagster_database_guard_user": "{name}_guard",
+    "dagster_database_owner_role": "{name}_owner",
+    "dagster_database_app_role": "{name}_app",
+    "dagster_database_guard_role": "{name}_guard_owner",
+    "dagster_database_daemon_role": "{name}_daemon",
+}
+# The options that follow from the port offset: what is added to it.
+PORTS: dict[str, int | list[int]] = {
+    "dagster_webserver_ports": [3000, 3001],
+    "dagster_nginx_port": 8080,
+}
+# The port of a code location that names none.
+CODE_PORT = 4000
+
+# The names that no option changes; without suffix for units, which differ in it.
+FIXED = {
+    "daemon": "{name}-daemon",
+    "webserver": "{name}-webserver",
+    "webserver_read_only": "{name}-webserver-read-only",
+    "unit_drop_ins": "/etc/systemd/system/{name}-.service.d",
+    "prune": "prune-{name}-runs",
+    "programs": "/usr/local/lib/{name}",
+    "code_server": "{name}-code-",
+    "code_image": "{name}-code",
+    "ca_certificates": "/usr/local/share/ca-certificates/{name}",
+    "tmpfiles": "/etc/tmpfiles.d/{name}.conf",
+}
+
+
+def defaults(name: str = DEFAULT, port_offset: int = 0) -> dict[str, Any]:
+    """The defaults of the options that an instance's name and port offset decide."""
+    ports = {
+        option: [port + port_offset for port in base] if isinstance(base, list) else base + port_offset
+        for option, base in PORTS.items()
+    }
+    return {**{option: pattern.format(name=name) for option, pattern in OPTIONS.items()}, **ports}
+
+
+def chosen(read: Callable[[str], Any]) -> dict[str, Any]:
+    """The same for what an inventory says; a value that is none stands for the default, another problem says so."""
+    name, offset = read("dagster_instance_name"), read("dagster_instance_port_offset")
+    return defaults(str(name or DEFAULT), int(offset) if re.fullmatch(r"-?[0-9]{1,5}", str(offset)) else 0)
+
+
+class Names:
+    """The names of one instance that no option changes."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.name = str(values["dagster_instance_name"])
+        self.fixed = {key: pattern.format(name=self.name) for key, pattern in FIXED.items()}
+
+    def __getitem__(self, key: str) -> str:
+        return self.fixed[key]
+
+
+def name_problems(name: str) -> list[str]:
+    """A sentence about a name from which not every other name can be made."""
+    if PATTERN.fullmatch(name):
+        return []
+    return [
+        f"dagster_instance_name is {name!r}; it has at most 16 small letters and digits and begins with a letter, for "
+        "example analytics"
+    ]
