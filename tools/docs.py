@@ -44,10 +44,15 @@ def roles(root: Path) -> list[str]:
     return sorted(path.name for path in (root / "roles").iterdir() if path.is_dir())
 
 
+def entries(root: Path, role: str) -> dict[str, dict[str, Any]]:
+    """The entry points of a role, each with what it declares: variables of main, parameters of the others."""
+    found = load(root / "roles" / role / "meta/argument_specs.yml")["argument_specs"]
+    return {entry: spec["options"] for entry, spec in found.items()}
+
+
 def options(root: Path, role: str) -> dict[str, Any]:
-    """The variables that a role declares."""
-    found: dict[str, Any] = load(root / "roles" / role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-    return found
+    """All that a role declares."""
+    return {name: option for found in entries(root, role).values() for name, option in found.items()}
 
 
 def code(text: str) -> str:
@@ -90,19 +95,28 @@ def rows(name: str, option: Mapping[str, Any], expression: Any, shared: list[str
 
 
 def block(root: Path, role: str) -> str:
-    """What stands between the markers of a role's README."""
+    """What stands between the markers of a role's README: a table of variables, or one for each other entry point."""
+    lines = [NOTE]
+    for entry, found in entries(root, role).items():
+        lines += [] if entry == "main" else [f"\n### {entry}\n"]
+        lines += tables(root, role, found)
+    return "\n".join(lines)
+
+
+def tables(root: Path, role: str, found: Mapping[str, Any]) -> list[str]:
+    """The lines of the tables of an entry point."""
     expressions = load(root / "roles" / role / "defaults/main.yml")
     everywhere = {other: options(root, other) for other in roles(root) if other != role}
     given: list[str] = []
     derived: list[str] = []
-    for name, option in options(root, role).items():
+    for name, option in found.items():
         shared = [other for other, known in everywhere.items() if name in known]
         if "dagster_plan." in str(expressions.get(name)):
             derived += rows(name, option, None, shared)
         else:
             given += rows(name, option, expressions.get(name), shared)
     more = [DERIVED, *HEAD, *derived] if derived else []
-    return "\n".join([NOTE, *HEAD, *given, *more])
+    return [*HEAD, *given, *more]
 
 
 def rendered(root: Path, role: str) -> tuple[str, str]:

@@ -183,7 +183,9 @@ def specs() -> dict[str, dict[str, Any]]:
     paths = [*sorted(ROOT.glob("roles/*/meta/argument_specs.yml")), ROOT / "playbooks/argument_specs.yml"]
     found: dict[str, dict[str, Any]] = {}
     for path in paths:
-        found.update(yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"])
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]
+        # What other entry points take are no variables.
+        found.update(entries.get("main", {"options": {}})["options"])
     return found
 
 

@@ -1,20 +1,23 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Filter that says whether a certificate has to be made anew, and why."""
+"""Filter that says whether a certificate has to be renewed, and why: the one place that decides it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: certificate_due
-short_description: Why a certificate has to be made anew
+short_description: Why a certificate has to be renewed
 version_added: 0.1.0
 author: dataops (@dataops)
-description: Judges what M(dataops.dagster.host_facts) read of a certificate. The empty text means that it is good.
+description:
+  - Judges what M(dataops.dagster.host_facts) read of a certificate. The empty text means that it stays.
+  - Of an empty dictionary for an authority nothing is known, so nothing is compared with it.
 positional: days
 options:
   _input: {description: 'What was read, an empty dictionary for no certificate.', type: dict, required: true}
-  days: {description: Days before its end in which it is made anew., type: int, required: true}
-  address: {description: Address or name that it has to be for., type: str, default: ''}
-  authority: {description: What was read of the certificate that signs it., type: dict, default: {}}
+  days: {description: Days before its end in which it is renewed., type: int, required: true}
+  addresses: {description: Addresses and names that it has to be for., type: list, elements: str, default: []}
+  authority: {description: What was read of its authority's certificate beside it., type: dict, default: {}}
+  current_authority: {description: What was read of that certificate where the authority is., type: dict, default: {}}
 """
 
 EXAMPLES = r"""
@@ -27,7 +30,7 @@ _value: {description: 'The reason, or the empty text.', type: str, sample: it en
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 DAY = 86400
@@ -36,11 +39,14 @@ DAY = 86400
 def certificate_due(
     certificate: Mapping[str, Any],
     days: int,
-    address: str = "",
+    addresses: Sequence[str] = (),
     authority: Mapping[str, Any] | None = None,
+    current_authority: Mapping[str, Any] | None = None,
     now: float | None = None,
 ) -> str:
-    """Why the certificate has to be made anew, empty when it is good."""
+    """Why the certificate has to be renewed, empty when it stays."""
+    if current_authority and (authority or {}).get("pem") != current_authority.get("pem"):
+        return "the authority has a new certificate"
     if not certificate:
         return "there is none"
     left = int((certificate["not_after"] - (time.time() if now is None else now)) // DAY)
@@ -48,8 +54,9 @@ def certificate_due(
         return f"it ends in {left} days" if left >= 0 else "it has ended"
     if not certificate["key_matches"]:
         return "its key is another one"
-    if address and address not in certificate["names"]:
-        return f"it is not for {address}"
+    missing = [address for address in addresses if address not in certificate["names"]]
+    if missing:
+        return f"it is not for {', '.join(missing)}"
     if authority and certificate["authority_key_id"] != authority["key_id"]:
         return "another authority has signed it"
     return ""

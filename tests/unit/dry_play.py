@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
@@ -201,6 +202,12 @@ class Players:
         high = (self.load(folder / "vars/main.yml") or {}) if role else {}
         return Scope(folder, low, variables, high, names)
 
+    def called(self, arguments: Json, scope: Scope) -> Scope:
+        """What the tasks of a role see that another role calls: its own variables over those of the caller."""
+        assert arguments.keys() == {"name", "tasks_from"}, arguments
+        own = self.scope(arguments["name"].removeprefix(OURS), scope.variables, scope.names)
+        return replace(own, low={**scope.low, **own.low}, high={**scope.high, **own.high})
+
     def tasks(self, tasks: Iterable[Json], scope: Scope, conditions: dict[str, list[Any]], variables: Json) -> None:
         """Task after task, each on all hosts."""
         for task in tasks:
@@ -212,6 +219,9 @@ class Players:
             assert not more, f"{task.get('name')}: {module} and {more}: one of them is not known here"
             if module in ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks"):
                 self.tasks(self.load(scope.folder / "tasks" / task[module]), scope, every, own)
+            elif module == "ansible.builtin.import_role":
+                inner = self.called(task[module], scope)
+                self.tasks(self.load(inner.folder / "tasks" / f"{task[module]['tasks_from']}.yml"), inner, every, own)
             elif "block" in task:
                 shared = {key: task[key] for key in task.keys() & {"environment"}}
                 block = [{**shared, **entry} for entry in [*task["block"], *task.get("always", [])]]
@@ -327,10 +337,11 @@ class Players:
             self.groups.setdefault(str(arguments["key"]), []).append(host.name)
         daemons = self.groups["dagster_daemon"]
         holder = "active: daemon" if host.name == daemons[0] else f"standby: {daemons[0]} holds the lease"
+        read = host.written.get(str(arguments.get("path")), "ca")
         answers: dict[str, Json] = {
             "ansible.builtin.command": {**changed, "stdout": "words"},
             "ansible.builtin.set_fact": {"ansible_facts": arguments},
-            "ansible.builtin.slurp": {"content": "Y2E="},
+            "ansible.builtin.slurp": {"content": b64encode(read.encode()).decode()},
             "ansible.builtin.tempfile": {**changed, "path": "/tmp/folder"},
             "community.crypto.openssl_csr_pipe": {**changed, "csr": f"request of {host.name}\n"},
             "community.crypto.x509_certificate_pipe": {**changed, "certificate": f"certificate of {host.name}\n"},
@@ -344,7 +355,9 @@ class Players:
                 "missing": [image["ref"] for image in arguments.get("load", [])],
             },
             # Role docker has set the engine up: its user namespaces are there.
-            "dataops.dagster.host_facts": {"host": {"container_root": self.container_root(variables)}},
+            "dataops.dagster.host_facts": {
+                "host": {"container_root": self.container_root(variables), "certificates": {}}
+            },
             "dataops.dagster.instance_info": {
                 "ok": not self.deployment.problems,
                 "problems": list(self.deployment.problems),

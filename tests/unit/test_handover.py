@@ -14,11 +14,14 @@ import yaml
 from ansible.errors import AnsibleUndefinedVariable
 from ansible.template import Templar, trust_as_template
 from dry_play import DEPLOYMENTS, OURS, Deployment, Players
+from plans import ROLES as GROUPS
 from plans import specs
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = sorted(path for path in (ROOT / "playbooks").rglob("*.yml") if path.name != "argument_specs.yml")
-ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+# Those of groups. The others are called by these, are given all in the call, and have no part in the plan.
+ROLES = sorted({role for roles in GROUPS.values() for role in roles})
+CALLED = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()} - set(ROLES)
 DOCUMENTED = {name: option for options in specs().values() for name, option in options.items()}
 
 
@@ -89,6 +92,16 @@ def test_a_host_gets_the_derived_options_of_its_roles_and_no_others(name: str) -
 def test_all_roles_are_planned_somewhere() -> None:
     assert {role for name in DEPLOYMENTS for plan in planned(name).values() for role in plan["packages"]} == set(ROLES)
     assert all(derived(role) for role in ROLES)
+
+
+@pytest.mark.parametrize("role", sorted(CALLED))
+def test_a_role_without_a_group_needs_no_plan(role: str) -> None:
+    assert read_of_the_plan(source(role)) == set()
+    assert role not in specs(), "its parameters are given by roles, not by an inventory"
+
+
+def test_which_roles_have_no_group() -> None:
+    assert sorted(CALLED) == ["certificates"]
 
 
 def test_all_that_is_worked_out_is_used() -> None:
@@ -205,7 +218,7 @@ def test_no_play_sets_a_documented_variable(path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", [*ROLES, *sorted(CALLED)])
 def test_no_role_sets_a_documented_variable(role: str) -> None:
     for path in sorted((ROOT / "roles" / role / "tasks").rglob("*.yml")):
         assert DOCUMENTED.keys() & set(names_set(load(path))) == set(), path.name

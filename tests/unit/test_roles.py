@@ -22,9 +22,14 @@ def load(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+def entries(role: str) -> dict[str, dict[str, Any]]:
+    """The entry points of a role, each with its options: what users set of main, parameters of the others."""
+    found = load(ROOT / "roles" / role / "meta/argument_specs.yml")["argument_specs"]
+    return {entry: of_entry["options"] for entry, of_entry in found.items()}
+
+
 def spec(role: str) -> dict[str, Any]:
-    found: dict[str, Any] = load(ROOT / "roles" / role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-    return found
+    return {name: option for options in entries(role).values() for name, option in options.items()}
 
 
 def defaults(role: str) -> dict[str, Any]:
@@ -34,6 +39,8 @@ def defaults(role: str) -> dict[str, Any]:
 docs = load_program(ROOT / "tools" / "docs.py", "docs_program")
 
 
+# Of a group of hosts; the others are called by these, and are given all that they need.
+OF_GROUPS = [role for role in ROLES if "main" in entries(role)]
 HINT = "this role needs the plan of the deployment: import dataops.dagster.preflight in the play before"
 
 
@@ -41,7 +48,8 @@ HINT = "this role needs the plan of the deployment: import dataops.dagster.prefl
 def test_spec_and_defaults_are_alike(role: str) -> None:
     """What is derived from the inventory has no default in the spec: it reads the plan, which is nobody's to set."""
     options, values = spec(role), defaults(role)
-    assert values.pop("dagster_plan") == f"{{{{ undef(hint='{HINT}') }}}}"
+    planned = f"{{{{ undef(hint='{HINT}') }}}}" if role in OF_GROUPS else NOTHING
+    assert values.pop("dagster_plan", NOTHING) == planned
     assert sorted(values.keys() - options.keys()) == [], "defaults of variables that the spec does not have"
     for name, option in options.items():
         value = values.get(name, NOTHING)
@@ -63,9 +71,10 @@ def test_the_plan_is_no_option() -> None:
 def test_a_variable_is_the_same_in_every_role() -> None:
     seen: dict[str, tuple[str, Any]] = {}
     for role in ROLES:
-        for name, option in spec(role).items():
-            other, known = seen.setdefault(name, (role, option))
-            assert option == known, f"{name} differs between {other} and {role}"
+        for entry, options in entries(role).items():
+            for name, option in options.items():
+                other, known = seen.setdefault(name, (f"{role} {entry}", option))
+                assert option == known, f"{name} differs between {other} and {role} {entry}"
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -83,7 +92,7 @@ def test_readme(role: str) -> None:
     assert text == wanted, "run `make docs`"
     head = text.split(docs.BEGIN)[0]
     assert text.startswith(f"# {role}\n")
-    assert f"role: dataops.dagster.{role}" in head, "an example play"
+    assert f"{'role' if role in OF_GROUPS else 'name'}: dataops.dagster.{role}" in head, "an example play"
     unknown = set(re.findall(r"\bdagster_[a-z_]+", head)) - KNOWN_NAMES
     assert unknown == set(), "names that neither a spec nor an inventory has"
 
@@ -92,15 +101,30 @@ KNOWN_NAMES = {name for role in ROLES for name in spec(role)} | {
     f"dagster_{group}" for group in ("database", "webserver", "daemon", "code", "run", "proxy")
 }
 KNOWN_NAMES |= set(load(ROOT / "playbooks/argument_specs.yml")["argument_specs"]["main"]["options"])
+KNOWN_NAMES.add("dagster_host")  # what a play without preflight has to read for role certificates
 # Logins and the like have such names too.
 KNOWN_NAMES |= {str(option.get("default")) for role in ROLES for option in spec(role).values()}
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_table_of_contents(role: str) -> None:
-    """tasks/main.yml shows at one glance what a role does."""
-    lines = (ROOT / "roles" / role / "tasks/main.yml").read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 30
+    """tasks/main.yml, or that of each entry point, shows at one glance what a role does."""
+    for entry in entries(role):
+        lines = (ROOT / "roles" / role / f"tasks/{entry}.yml").read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 30
+
+
+def test_a_call_of_a_role_gives_what_its_entry_point_takes() -> None:
+    """Its arguments are validated by Ansible too, but not names that the spec lacks."""
+    calls = 0
+    for path in TASK_FILES:
+        for task in filter(lambda task: "ansible.builtin.import_role" in task, tasks(load(ROOT / path))):
+            called = task["ansible.builtin.import_role"]
+            options = entries(called["name"].removeprefix("dataops.dagster."))[called["tasks_from"]]
+            required = {name for name, option in options.items() if option.get("required")}
+            assert required <= task["vars"].keys() <= options.keys(), path
+            calls += 1
+    assert calls == 3
 
 
 @pytest.mark.parametrize("path", TASK_FILES, ids=str)
@@ -240,6 +264,26 @@ def test_docs_without_readme(tree: Path, capsys: pytest.CaptureFixture[str]) -> 
     (tree / "roles/one/README.md").unlink()
     assert docs.main([], tree) == 1
     assert "roles/one/README.md is missing" in capsys.readouterr().err
+
+
+def test_docs_of_a_role_that_others_call(tree: Path) -> None:
+    path = tree / "roles/one/meta/argument_specs.yml"
+    option = {"type": "str", "description": "Mode."}
+    found = {"make": {"options": {"dagster_c": option}}, "remove": {"options": {"dagster_g": option}}}
+    path.write_text(yaml.safe_dump({"argument_specs": found}), encoding="utf-8")
+    assert docs.block(tree, "one").splitlines() == [
+        docs.NOTE,
+        "",
+        "### make",
+        "",
+        *docs.HEAD,
+        "| `dagster_c` | str | `` | Mode. |",
+        "",
+        "### remove",
+        "",
+        *docs.HEAD,
+        "| `dagster_g` | str |  | Mode. |",
+    ]
 
 
 def test_docs_name_the_roles_that_share_a_variable(tree: Path) -> None:

@@ -10,5 +10,6 @@
                             what several components need to know
     checks.py               sums and collisions over all components
 
-A new system is one file here with a subclass of Component, named like its role.
+A new system is one file here with a subclass of Component, named like its role. A role that stands in no group, because
+other roles call it (certificates), has none.
 """

@@ -20,14 +20,19 @@ Options = dict[str, dict[str, Any]]
 
 
 def specs(collection: str = COLLECTION) -> dict[str, Options]:
-    """The options of each role, and of the playbooks, by name."""
+    """The options of each role, and of the playbooks, by name.
+
+    A role without the entry point main is called by other roles: its parameters are theirs to give, and no variables.
+    """
     roles = os.path.join(collection, "roles")
     paths = {role: os.path.join(roles, role, "meta", "argument_specs.yml") for role in sorted(os.listdir(roles))}
     paths["playbooks"] = os.path.join(collection, "playbooks", "argument_specs.yml")
     found = {}
     for name, path in paths.items():
         with open(path, encoding="utf-8") as stream:
-            found[name] = yaml_load(stream)["argument_specs"]["main"]["options"]
+            entries = yaml_load(stream)["argument_specs"]
+        if "main" in entries:
+            found[name] = entries["main"]["options"]
     return found
 
 

@@ -20,6 +20,8 @@ GOOD = {
     "key_matches": True,
 }
 TLS = "/etc/docker/tls"
+# Calls of role certificates: a role, its file of tasks, an entry point.
+AUTHORITY, ENGINE, CLIENT = ("docker", "tls", "authority"), ("docker", "tls", "issue"), ("instance", "engine", "issue")
 
 
 def planned(given: dict[str, Any]) -> dict[str, Any]:
@@ -45,6 +47,41 @@ def value(role: str, name: str, **given: Any) -> Any:
     return Templar(loader=DataLoader(), variables=found).template(found[name])
 
 
+def certificates(role: str, tasks: str, entry: str, **given: Any) -> dict[str, Any]:
+    """What role certificates reads when a role calls an entry point of it."""
+    loader = DataLoader()
+
+    def load(path: str) -> Any:
+        return loader.load_from_file(str(ROOT / "roles" / path), trusted_as_template=True)
+
+    called = [task for task in load(f"{role}/tasks/{tasks}.yml") if "ansible.builtin.import_role" in task]
+    (call,) = [task for task in called if task["ansible.builtin.import_role"]["tasks_from"] == entry]
+    assert call["ansible.builtin.import_role"]["name"] == "dataops.dagster.certificates"
+    own = {**load("certificates/defaults/main.yml"), **load("certificates/vars/main.yml"), **call["vars"]}
+    found = {"inventory_hostname": "here", **variables(role, **given), **own}
+    return {"hostvars": {"here": {"dagster_host": found["dagster_host"]}}, **found}
+
+
+def of_certificates(name: str, *call: str, **given: Any) -> Any:
+    found = certificates(*call, **given)
+    return Templar(loader=DataLoader(), variables=found).template(found[name])
+
+
+def supplied(*call: str, **given: Any) -> list[dict[str, Any]]:
+    """The files that role certificates writes for a call with a supplied certificate."""
+    path = ROOT / "roles/certificates/tasks/issue.yml"
+    tasks = DataLoader().load_from_file(str(path), trusted_as_template=True)
+    (files,) = [task["dataops.dagster.files"]["files"] for task in tasks if "dataops.dagster.files" in task]
+    found: list[dict[str, Any]] = Templar(loader=DataLoader(), variables=certificates(*call, **given)).template(files)
+    return found
+
+
+def due(*call: str, **given: Any) -> Any:
+    """Why role certificates would make what a role calls it for."""
+    authority = call[-1] == "authority"
+    return of_certificates(f"__dagster_certificates_{'authority_' if authority else ''}due", *call, **given)
+
+
 def rendered(role: str, template: str, **given: Any) -> str:
     text = (ROOT / "roles" / role / "templates" / template).read_text(encoding="utf-8")
     templar = Templar(loader=DataLoader(), variables=variables(role, **given))
@@ -53,7 +90,6 @@ def rendered(role: str, template: str, **given: Any) -> str:
 
 def test_engine_of_one_host_reads_what_it_did_before() -> None:
     assert value("docker", "__dagster_docker_tls") is False
-    assert value("docker", "__dagster_docker_tls_due") == []
     assert "python3-cryptography" not in planned({})["packages"]["docker"]
     reads = value("docker", "__dagster_docker_reads")
     assert reads == ["/etc/docker/daemon.json", "/etc/systemd/system/docker.service.d"]
@@ -61,11 +97,15 @@ def test_engine_of_one_host_reads_what_it_did_before() -> None:
 
 def test_engine_of_several_hosts() -> None:
     given = {"dagster_docker_tls_address": "10.0.0.6"}
-    assert value("docker", "__dagster_docker_tls_due", **given) == ["there is none", "there is none"]
+    assert value("docker", "__dagster_docker_tls", **given) is True
+    assert due(*AUTHORITY, **given) == due(*ENGINE, **given) == "there is none"
     both = {f"{TLS}/ca.pem": GOOD, f"{TLS}/cert.pem": GOOD}
-    assert value("docker", "__dagster_docker_tls_due", certificates=both, **given) == []
-    moved = value("docker", "__dagster_docker_tls_due", certificates=both, dagster_docker_tls_address="10.0.0.7")
-    assert moved == ["it is not for 10.0.0.7"]
+    assert due(*AUTHORITY, certificates=both, **given) == due(*ENGINE, certificates=both, **given) == ""
+    assert due(*ENGINE, certificates=both, dagster_docker_tls_address="10.0.0.7") == "it is not for 10.0.0.7"
+    other = {**both, f"{TLS}/ca.pem": {**GOOD, "key_id": "cb"}}
+    assert due(*ENGINE, certificates=other, **given) == "another authority has signed it"
+    soon = {**both, f"{TLS}/ca.pem": {**GOOD, "not_after": 1}}
+    assert due(*AUTHORITY, certificates=soon, **given) == "it has ended"
     reads = value("docker", "__dagster_docker_reads", **given)
     assert reads[2:] == [f"{TLS}/ca.pem", f"{TLS}/cert.pem", f"{TLS}/key.pem"]
     assert "python3-cryptography" in planned(given)["packages"]["docker"]
@@ -80,14 +120,24 @@ def test_engine_of_several_hosts() -> None:
 def test_certificates_that_are_brought_are_written_and_not_made() -> None:
     given = {"dagster_docker_tls_address": "10.0.0.6", "dagster_docker_tls_client_cert": "C\n"}
     pems = {"dagster_docker_tls_ca": "A\n\n", "dagster_docker_tls_cert": "B", "dagster_docker_tls_key": "K"}
-    assert value("docker", "__dagster_docker_tls_due", **given) == []
-    files = value("docker", "__dagster_docker_tls_files", **given, **pems)
-    assert [(entry["dest"], entry.get("content")) for entry in files[:3]] == [
+    assert value("docker", "__dagster_docker_tls_supplied", **given, **pems) is True
+    assert due(*ENGINE, **given, **pems) == ""
+    assert of_certificates("__dagster_certificates_is_supplied", *ENGINE, **given, **pems) is True
+    files = supplied(*ENGINE, **given, **pems)[1:]
+    assert [(entry["dest"], entry.get("content")) for entry in files] == [
         (f"{TLS}/ca.pem", "A\n"),
         (f"{TLS}/cert.pem", "B\n"),
         (f"{TLS}/key.pem", "K\n"),
     ]
-    assert [bool(entry.get("secret")) for entry in files[:3]] == [False, False, True]
+    assert [bool(entry.get("secret")) for entry in files] == [False, False, True]
+    assert due(*CLIENT, **given) == ""
+    key = supplied(*CLIENT, **given, dagster_docker_tls_client_key="K")[3]
+    assert (key["dest"], key["owner"], key["mode"], key["secret"]) == (
+        "/etc/dagster/docker/key.pem",
+        "dagster",
+        "0400",
+        True,
+    )
 
 
 @pytest.mark.parametrize("endpoint", [SOCKET, "tcp://10.0.0.6:2376"])
@@ -115,7 +165,7 @@ CA, CERT = "/etc/dagster/docker/ca.pem", "/etc/dagster/docker/cert.pem"
 
 
 @pytest.mark.parametrize(
-    ("certificates", "authority", "due"),
+    ("certificates", "authority", "reason"),
     [
         ({}, {}, "there is none"),
         ({CA: {**GOOD, "pem": "A"}, CERT: GOOD}, {**GOOD, "pem": "A"}, ""),
@@ -124,11 +174,27 @@ CA, CERT = "/etc/dagster/docker/ca.pem", "/etc/dagster/docker/cert.pem"
         ({CA: {**GOOD, "pem": "A"}, CERT: {**GOOD, "not_after": 1}}, {}, "it has ended"),
     ],
 )
-def test_certificate_of_a_client(certificates: dict[str, Any], authority: dict[str, Any], due: str) -> None:
+def test_certificate_of_a_client(certificates: dict[str, Any], authority: dict[str, Any], reason: str) -> None:
+    """A play that leaves the authority's host out knows nothing of it, and trusts what is on this host."""
     facts = {"dagster_host": {"certificates": {f"{TLS}/ca.pem": authority} if authority else {}}}
-    given = {"certificates": certificates, "dagster_docker_ca_host": "run", "hostvars": {"run": facts}}
-    assert value("instance", "__dagster_engine_due", **given) == due
-    assert value("instance", "__dagster_engine_due", certificates=certificates) == "", "nobody signs for one host"
+    given = {"certificates": certificates, "dagster_docker_ca_host": "run"}
+    assert due(*CLIENT, hostvars={"run": facts}, **given) == reason
+    if not authority:
+        assert due(*CLIENT, hostvars={"run": {}}, **given) == reason, "a host that no play has looked at"
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({}, False),
+        ({"dagster_docker_ca_host": "run"}, True),
+        ({"dagster_docker_tls_client_cert": "C"}, True),
+    ],
+)
+def test_nobody_signs_for_one_host(given: dict[str, str], asked: bool) -> None:
+    (call,) = DataLoader().load_from_file(str(ROOT / "roles/instance/tasks/engine.yml"), trusted_as_template=True)
+    templar = Templar(loader=DataLoader(), variables=variables("instance", **given))
+    assert templar.evaluate_conditional(call["when"]) is asked
 
 
 def test_pool_of_a_webserver() -> None:

@@ -14,9 +14,17 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import spec
 def test_specs_are_those_of_the_roles() -> None:
     found = spec.specs()
     roles = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
-    assert set(found) == roles | {"playbooks"}
+    assert set(found) == roles - {"certificates"} | {"playbooks"}
     nginx = yaml.safe_load((ROOT / "roles/nginx/meta/argument_specs.yml").read_text(encoding="utf-8"))
     assert found["nginx"] == nginx["argument_specs"]["main"]["options"]
+
+
+def test_parameters_of_a_role_that_others_call_are_no_variables() -> None:
+    entries = yaml.safe_load((ROOT / "roles/certificates/meta/argument_specs.yml").read_text(encoding="utf-8"))
+    parameters = {name for entry in entries["argument_specs"].values() for name in entry["options"]}
+    known = {name for options in spec.specs().values() for name in options}
+    assert "main" not in entries["argument_specs"]
+    assert len(spec.unknown_names(parameters, known)) == len(parameters) > 0
 
 
 @pytest.mark.parametrize(
