@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,16 @@ def test_certificate_of_a_client(certificates: dict[str, Any], authority: dict[s
     assert due(*CLIENT, hostvars={"run": facts}, **given) == reason
     if not authority:
         assert due(*CLIENT, hostvars={"run": {}}, **given) == reason, "a host that no play has looked at"
+
+
+@pytest.mark.parametrize("call", [AUTHORITY, ENGINE, CLIENT], ids=" ".join)
+def test_days_before_its_end_in_which_a_certificate_is_renewed(call: tuple[str, str, str]) -> None:
+    ends = {**GOOD, "not_after": time.time() + 90.5 * 86400, "pem": "A"}
+    read = dict.fromkeys([f"{TLS}/ca.pem", f"{TLS}/cert.pem", CA, CERT], ends)
+    given = {"certificates": read, "dagster_docker_tls_address": "10.0.0.6"}
+    assert due(*call, **given) == ""
+    assert due(*call, dagster_docker_tls_renew_days="90", **given) == ""
+    assert due(*call, dagster_docker_tls_renew_days="91", **given) == "it ends in 90 days"
 
 
 @pytest.mark.parametrize(
