@@ -429,7 +429,7 @@ DEPLOYMENTS = {
         problems=("Code location etl is still loading.",),
     ),
     "shared_address": Deployment(
-        ("inventories/cluster",), extra={"dagster_nginx_vip": "10.0.0.9/24", "dagster_nginx_listen": "10.0.0.9"}
+        ("inventories/cluster",), extra={"dagster_vip": "10.0.0.9/24", "dagster_nginx_listen": "10.0.0.9"}
     ),
     # Certificates from an authority of the site, and a database that was told to take fewer connections.
     "less_and_brought": Deployment(

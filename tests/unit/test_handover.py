@@ -243,8 +243,8 @@ def test_hosts_of_a_live_deployment_are_changed_one_after_the_other() -> None:
     assert {role for role, value in serial.items() if value == one} == {
         "docker",
         "webserver",
-        "haproxy",
-        "nginx",
+        "proxy",
+        "vip",
         "daemon",
     }
     assert {role for role, value in serial.items() if value is None} == {"postgres", "instance", "code_location"}

@@ -64,6 +64,25 @@ def test_spec_and_defaults_are_alike(role: str) -> None:
             assert "dagster_plan." in str(value), f"{name} has a default in defaults/main.yml alone: {value!r}"
 
 
+# Another text would restart keepalived, or set all kernel parameters again, at an upgrade from 0.1.0.
+AS_BEFORE = {
+    *("vip/templates/etc/keepalived/keepalived.conf.j2", "proxy/templates/etc/sysctl.d/60-dagster-nginx.conf.j2"),
+    "vip/templates/etc/systemd/system/keepalived.service.d/10-dagster.conf.j2",
+}
+
+
+def test_a_file_says_which_role_manages_it() -> None:
+    found = {}
+    for path in sorted((ROOT / "roles").glob("*/templates/**/*.j2")):
+        name = str(path.relative_to(ROOT / "roles"))
+        text = path.read_text(encoding="utf-8")
+        said = re.search(r"^# Managed by dataops.dagster \(role (\w+)\)", text, re.MULTILINE)
+        if said:
+            found[name] = (said[1], "nginx" if name in AS_BEFORE else name.partition("/")[0])
+    assert found.keys() >= AS_BEFORE
+    assert {name: roles for name, roles in found.items() if roles[0] != roles[1]} == {}
+
+
 def test_the_plan_is_no_option() -> None:
     assert not [role for role in ROLES if spec(role).keys() & {"dagster_plan", "dagster_host"}]
 

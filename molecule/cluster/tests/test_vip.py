@@ -158,7 +158,7 @@ def test_proxies_that_listen_on_the_shared_address_alone(play: Callable[..., Pla
 
 
 def test_without_the_option_nothing_of_it_is_left(play: Callable[..., Play], shared: Shared) -> None:
-    play("site.yml", "-e", json.dumps({"dagster_nginx_vip": ""}))
+    play("site.yml", "-e", json.dumps({"dagster_vip": ""}))
     assert shared.holders == []
     for name in PROXIES:
         unit = shared.run(name, "systemctl show -p ActiveState,UnitFileState --value keepalived").split()

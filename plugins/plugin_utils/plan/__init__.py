@@ -4,9 +4,9 @@
     inventory.py, spec.py   the inventory as typed values
     deployment.py           the plan of a host: what its components say together
     component.py            what a component can say
-    postgres.py docker.py instance.py code_location.py webserver.py haproxy.py nginx.py daemon.py
+    postgres.py docker.py instance.py code_location.py webserver.py proxy.py vip.py daemon.py
                             the components, one beside each role
-    storage.py locations.py vip.py network.py
+    storage.py locations.py network.py
                             what several components need to know
     checks.py               sums and collisions over all components
 

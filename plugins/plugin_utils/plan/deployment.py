@@ -15,7 +15,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import Instance
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.nginx import URL_FILE, Nginx
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.proxy import URL_FILE, Proxy
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Budget, Storage
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.webserver import Webserver
 
@@ -62,9 +62,9 @@ class Plan:
         """The webservers of a host."""
         return Webserver(self.inventory.hosts[host], self)
 
-    def nginx(self, host: str) -> Nginx:
+    def proxy(self, host: str) -> Proxy:
         """The entry points of a host."""
-        return Nginx(self.inventory.hosts[host], self)
+        return Proxy(self.inventory.hosts[host], self)
 
     def everywhere(self) -> Iterator[Component]:
         """The components of all hosts."""
@@ -137,7 +137,7 @@ class Plan:
     def health(self) -> dict[str, Any]:
         """What the health gate asks of whom. It asks hosts that a play leaves out as well, and is the same on all."""
         group = self.inventory.group
-        proxies = [{"host": host, "url": self.nginx(host).url} for host in group("dagster_proxy")]
+        proxies = [{"host": host, "url": self.proxy(host).url} for host in group("dagster_proxy")]
         journals = {
             host: checks.journal([self.component(role, host) for role in self.inventory.roles_of(host)])
             for host in self.inventory.hosts

@@ -16,8 +16,8 @@ def step(task: str, role: str = "", play: str = "Play", controller: float = 0, *
 
 
 def test_the_same_roles_count_for_each_host_that_has_them() -> None:
-    single = [step("a", "dataops.dagster.nginx", one=2, controller=1), step("b", one=5)]
-    cluster = [step("a", "dataops.dagster.nginx", edge1=9, edge2=9), step("b", edge1=1)]
+    single = [step("a", "dataops.dagster.proxy", one=2, controller=1), step("b", one=5)]
+    cluster = [step("a", "dataops.dagster.proxy", edge1=9, edge2=9), step("b", edge1=1)]
     assert same_roles(single, cluster) == 2 * (2 + 1) + 5
     assert cost(cluster).cpu == 19
 

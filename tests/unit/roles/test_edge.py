@@ -1,4 +1,4 @@
-"""Role nginx's edge.sh: whether this host is fit to hold the address that the proxies share."""
+"""Role vip's edge.sh: whether this host is fit to hold the address that the proxies share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).resolve().parents[3] / "roles/nginx/files/usr/local/lib/dagster/edge.sh"
+PROGRAM = Path(__file__).resolve().parents[3] / "roles/vip/files/usr/local/lib/dagster/edge.sh"
 
 
 def ask(port: int) -> int:

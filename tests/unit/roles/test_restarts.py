@@ -96,12 +96,12 @@ def written(role: str) -> list[str]:
                 elif entry.get("state") != "directory":
                     found.append(entry["dest"])
     # keepalived asks its program anew at each check; where the UI is says a file to a play.
-    private = ("__dagster_nginx_vip_drop_in", "__dagster_nginx_vip_program", "dagster_plan.nginx.url_file")
+    private = ("__dagster_vip_drop_in", "__dagster_vip_program", "dagster_plan.proxy.url_file")
     own = ("/etc/systemd/system/", *(f"{{{{ {name} }}}}" for name in private))
     return [path for path in found if not path.startswith(own)]
 
 
-@pytest.mark.parametrize("role", ["daemon", "haproxy", "nginx", "postgres", "webserver"])
+@pytest.mark.parametrize("role", ["daemon", "postgres", "proxy", "vip", "webserver"])
 def test_some_unit_watches_what_the_role_writes(role: str) -> None:
     files = {path for paths in watched(role).values() for path in paths}
     paths = written(role)
@@ -110,20 +110,17 @@ def test_some_unit_watches_what_the_role_writes(role: str) -> None:
 
 
 def test_directories_of_the_operator_are_watched() -> None:
-    assert "/etc/nginx/dagster.d" in watched("nginx")["nginx.service"]
+    assert "/etc/nginx/dagster.d" in watched("proxy")["nginx.service"]
 
 
-@pytest.mark.parametrize("role", ["haproxy", "nginx"])
-def test_a_program_that_is_reloaded_is_asked_before(role: str) -> None:
+@pytest.mark.parametrize("program", ["haproxy", "nginx"])
+def test_a_program_that_is_reloaded_is_asked_before(program: str) -> None:
     """And nginx says only in its own log why it refused."""
-    for path in sorted((ROLES / role / "tasks").glob("*.yml")):
-        for call in tasks(f"{role}/tasks/{path.name}", "units"):
-            for unit in call["units"]:
-                if "reload" in unit:
-                    assert unit["check"][0] == role
-                    assert ("log" in unit) == (role == "nginx")
-                    return
-    raise AssertionError("the control: there is one")
+    calls = tasks(f"proxy/tasks/{program}.yml", "units")
+    reloaded = [unit for call in calls for unit in call["units"] if "reload" in unit]
+    assert [unit["name"] for unit in reloaded] == [f"{program}.service"], "the control: there is one"
+    assert reloaded[0]["check"][0] == program
+    assert ("log" in reloaded[0]) == (program == "nginx")
 
 
 @pytest.mark.parametrize(
@@ -141,6 +138,6 @@ def test_a_program_that_is_reloaded_is_asked_before(role: str) -> None:
 )
 def test_nginx_is_restarted_where_it_would_refuse_a_reload(held: list[str], listen: list[str], reload: bool) -> None:
     """It binds the new address while it still holds the old one."""
-    text = load("nginx/vars/main.yml")["__dagster_nginx_reload"]
+    text = load("proxy/vars/main.yml")["__dagster_nginx_reload"]
     templar = Templar(DataLoader(), variables={"__dagster_nginx_held": held, "__dagster_nginx_listen": listen})
     assert templar.template(trust_as_template(text)) is reload

@@ -96,23 +96,23 @@ def test_addresses_of_other_hosts(action: Preflight) -> None:
     assert found["dagster_database_host"] == "c"
 
 
-VIP = {"dagster_nginx_vip": "10.0.0.9/24", "dagster_nginx_listen": "0.0.0.0"}
+VIP = {"dagster_vip": "10.0.0.9/24", "dagster_nginx_listen": "0.0.0.0"}
 
 
 def test_shared_address_of_the_proxies(action: Preflight) -> None:
     hosts = groups(proxy=["a", "b"])
     action.others["b"] = VIP
     assert action.refused(hosts, **VIP) == [
-        "dagster_nginx_vip: no interface of the host is in a network with its address 10.0.0.1; name one in "
-        "dagster_nginx_vip_interface"
+        "dagster_vip: no interface of the host is in a network with its address 10.0.0.1; name one in "
+        "dagster_vip_interface"
     ]
     action.facts["networks"] = {"10.0.0.0/24": "ens3"}
     found = action.options(hosts, **VIP)
-    assert found["dagster_nginx_peers"] == ["10.0.0.1", "10.0.0.2"]
-    assert found["dagster_nginx_vip_interface"] == "ens3"
+    assert found["dagster_vip_peers"] == ["10.0.0.1", "10.0.0.2"]
+    assert found["dagster_vip_interface"] == "ens3"
     assert "keepalived" in action.packages(hosts, **VIP)
-    found = action.options(hosts, **VIP, dagster_nginx_vip_interface="bond0")
-    assert found["dagster_nginx_vip_interface"] == "bond0"
+    found = action.options(hosts, **VIP, dagster_vip_interface="bond0")
+    assert found["dagster_vip_interface"] == "bond0"
     assert set(action.asked[0]["paths"]) >= {vip.PROGRAM, vip.CONFIG}
     action.others["b"] = {}
     assert "differs between the proxies (10.0.0.9/24 on a, none on b)" in action.refused(hosts, **VIP)[0]
@@ -129,12 +129,12 @@ def test_numbers_that_came_as_text(action: Preflight) -> None:
         "dagster_code_locations": [{**LOCATION, "port": "4001"}],
     }
     stack = action.plan(**texts)
-    assert stack["nginx"]["url"] == "http://127.0.0.1:8080"
+    assert stack["proxy"]["url"] == "http://127.0.0.1:8080"
     assert stack["options"]["dagster_code_endpoints"][0]["port"] == 4001
     assert stack["instance"]["config"]["storage"]["postgres"]["postgres_db"]["port"] == 5433
     action.others["a"] = {"dagster_code_locations": texts["dagster_code_locations"]}
     edge = action.plan(groups(proxy=["b"]), host="b", **texts)
-    assert edge["nginx"]["url"] == "http://127.0.0.1:8080"
+    assert edge["proxy"]["url"] == "http://127.0.0.1:8080"
     assert edge["health"]["locations"] == ["etl"]
 
 
@@ -252,7 +252,7 @@ def test_text_that_may_be_empty(action: Preflight) -> None:
 
 def test_variables_are_templates(action: Preflight) -> None:
     port = trust_as_template("{{ base + 80 }}")
-    assert action.plan(base=8000, dagster_nginx_port=port)["nginx"]["url"] == "http://127.0.0.1:8080"
+    assert action.plan(base=8000, dagster_nginx_port=port)["proxy"]["url"] == "http://127.0.0.1:8080"
 
 
 def test_all_problems_of_the_variables_at_once(action: Preflight) -> None:

@@ -28,7 +28,7 @@ def test_single_host_stays_on_loopback() -> None:
     assert options["dagster_code_publish_address"] == options["dagster_webserver_bind"] == "127.0.0.1"
     assert options["dagster_haproxy_webservers"] == ["127.0.0.1"]
     assert found["code_location"]["here"] == ["etl"]
-    assert found["nginx"]["url"] == "http://127.0.0.1:8080"
+    assert found["proxy"]["url"] == "http://127.0.0.1:8080"
 
 
 def test_good_deployment_has_no_problems() -> None:
@@ -65,8 +65,8 @@ def test_plan_is_a_fact_and_holds_no_secret() -> None:
 def test_fact_has_what_the_roles_of_the_host_need_and_no_more() -> None:
     found = plan("b", groups(proxy=["b"]))
     said = found.as_fact(FACTS)
-    assert list(found.components) == list(said["packages"]) == ["haproxy", "nginx"]
-    wanted = {**component("haproxy", "b", groups(proxy=["b"])).options(FACTS), **found.known["nginx"].options(FACTS)}
+    assert list(found.components) == list(said["packages"]) == ["proxy", "vip"]
+    wanted = {**component("proxy", "b", groups(proxy=["b"])).options(FACTS), **found.known["vip"].options(FACTS)}
     assert said["options"] == wanted
     assert "instance" not in said
     assert said["health"]["locations"] == ["etl"], "for the health gate, which may be asked here"
@@ -156,5 +156,5 @@ def test_ports_of_a_host() -> None:
         "dagster_nginx_read_only_port": 8081,
         "dagster_code_locations[etl].port": 4000,
     }
-    assert [port.number for port in plan().ports()] == [4000, 8080, 5432, 3000, 3001, 13000, 13001]
+    assert [port.number for port in plan().ports()] == [4000, 5432, 8080, 3000, 3001, 13000, 13001]
     assert plan("b", groups(code=["a", "b"])).ports() == [], "the code server is on the other host"

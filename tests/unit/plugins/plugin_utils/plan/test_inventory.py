@@ -8,8 +8,8 @@ from plans import groups, inventory
 def test_roles_of_a_host_are_those_of_its_groups() -> None:
     found = inventory(groups(database=["b"], proxy=["b", "c"]))
     assert found.roles_of("a") == ["code_location", "daemon", "docker", "instance", "webserver"]
-    assert found.roles_of("b") == ["haproxy", "nginx", "postgres"]
-    assert found.roles_of("c") == ["haproxy", "nginx"]
+    assert found.roles_of("b") == ["postgres", "proxy", "vip"]
+    assert found.roles_of("c") == ["proxy", "vip"]
 
 
 def test_hosts_of_services_and_of_engines() -> None:
@@ -28,4 +28,4 @@ def test_address_of_no_host_is_what_it_says() -> None:
 def test_what_is_set_comes_before_what_is_derived() -> None:
     host = inventory(dagster_webserver_bind="10.9.9.9").hosts["a"]
     assert host.chosen("dagster_webserver_bind", "127.0.0.1") == "10.9.9.9"
-    assert host.chosen("dagster_nginx_address", "10.0.0.1") == "10.0.0.1"
+    assert host.chosen("dagster_vip_own_address", "10.0.0.1") == "10.0.0.1"

@@ -15,8 +15,8 @@ def test_specs_are_those_of_the_roles() -> None:
     found = spec.specs()
     roles = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
     assert set(found) == roles - {"certificates"} | {"playbooks"}
-    nginx = yaml.safe_load((ROOT / "roles/nginx/meta/argument_specs.yml").read_text(encoding="utf-8"))
-    assert found["nginx"] == nginx["argument_specs"]["main"]["options"]
+    proxy = yaml.safe_load((ROOT / "roles/proxy/meta/argument_specs.yml").read_text(encoding="utf-8"))
+    assert found["proxy"] == proxy["argument_specs"]["main"]["options"]
 
 
 def test_parameters_of_a_role_that_others_call_are_no_variables() -> None:
@@ -66,7 +66,7 @@ def test_spec_of_a_role_that_the_host_does_not_get_refuses_nothing() -> None:
     values, problems = spec.read(specs(), ["code_location"], given)
     assert problems == []
     assert values["dagster_nginx_port"] == 8080, "what cannot be typed is left out"
-    _values, problems = spec.read(specs(), ["nginx", "instance"], given)
+    _values, problems = spec.read(specs(), ["proxy", "instance"], given)
     assert len(problems) == 2
     assert "dagster_nginx_port" in problems[0]
     assert problems[1].startswith("dagster_database_password is not set: ")
