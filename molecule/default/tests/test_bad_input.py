@@ -23,6 +23,7 @@ LOCATION = {
 # One play for each stage of preflight, which says all that it has found: an input, and what is said of it.
 TYPES: dict[str, Any] = {
     "dagster_nginx_prot": 80,
+    "dagster_nginx_vip": "10.0.0.9/24",
     "dagster_webserver_options": {"db_pool_recylce": 1},
     "dagster_database_run_password": "",
 }
@@ -49,6 +50,7 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, list[str]]]] = {
         TYPES,
         {
             "misspelt variable": ["dagster_nginx_prot", "did you mean dagster_nginx_port?"],
+            "renamed variable": ["dagster_nginx_vip is now called dagster_vip"],
             "misspelt option": ["db_pool_recylce", "db_pool_recycle"],
             "missing secret": ["dagster_database_run_password is not set"],
         },

@@ -2,6 +2,7 @@
 """The one place that works a deployment out, on the controller and before a host is touched.
 
     inventory.py, spec.py   the inventory as typed values
+    renamed.py              old names of variables
     deployment.py           the plan of a host: what its components say together
     component.py            what a component can say
     postgres.py docker.py instance.py code_location.py webserver.py proxy.py vip.py daemon.py

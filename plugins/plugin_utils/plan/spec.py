@@ -11,6 +11,7 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import renamed
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import kind_of, nearest
 
 COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -54,10 +55,10 @@ def summary(description: str | list[str]) -> str:
 
 
 def unknown_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """A sentence for each dagster_* variable that no role knows."""
+    """A sentence for each dagster_* variable that no role knows, or knows by a new name."""
     known = set(known) | OWN_NAMES
     return [
-        f"{name} is no variable of this collection{nearest(name, known)}"
+        renamed(name) or f"{name} is no variable of this collection{nearest(name, known)}"
         for name in sorted(names)
         if name.startswith("dagster_") and name not in known
     ]

@@ -258,6 +258,7 @@ def test_variables_are_templates(action: Preflight) -> None:
 def test_all_problems_of_the_variables_at_once(action: Preflight) -> None:
     problems = action.refused(
         dagster_nginx_prot=80,
+        dagster_nginx_vip="10.0.0.9/24",
         dagster_database_password="",
         dagster_version=None,
         dagster_nginx_port="eighty",
@@ -265,13 +266,14 @@ def test_all_problems_of_the_variables_at_once(action: Preflight) -> None:
         dagster_code_locations=[{**LOCATION, "modul": "x"}],
     )
     assert problems[0] == "dagster_nginx_prot is no variable of this collection; did you mean dagster_nginx_port?"
+    assert problems[1] == "dagster_nginx_vip is now called dagster_vip; rename it in the inventory"
     assert "dagster_database_password is not set: Password of the services' login (dagster_database_user)" in problems
     version = "dagster_version is not set: Version of Dagster, one with a committed lock"
     assert [problem for problem in problems if problem.startswith(version)]
     assert [problem for problem in problems if "dagster_nginx_port" in problem and "int" in problem]
     assert [problem for problem in problems if "dagster_webserver_options" in problem and "db_pool_recylce" in problem]
     assert [problem for problem in problems if "dagster_code_locations" in problem and "modul" in problem]
-    assert len(problems) == 6
+    assert len(problems) == 7
     assert action.asked == [], "no host was touched"
 
 

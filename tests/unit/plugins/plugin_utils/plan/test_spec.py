@@ -9,6 +9,7 @@ import yaml
 from plans import ROOT, VARIABLES, specs
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import spec
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import RENAMED
 
 
 def test_specs_are_those_of_the_roles() -> None:
@@ -43,6 +44,16 @@ def test_unknown_names() -> None:
         "dagster_ngnix_port is no variable of this collection; did you mean dagster_nginx_port?",
         "dagster_zzz_qqq is no variable of this collection",
     ]
+
+
+def test_renamed_variable_names_its_new_name() -> None:
+    documented = {name for options in specs().values() for name in options}
+    assert spec.unknown_names(["dagster_nginx_vip"], documented) == [
+        "dagster_nginx_vip is now called dagster_vip; rename it in the inventory"
+    ]
+    assert RENAMED.keys() & documented == set(), "an old name means nothing"
+    assert set(RENAMED.values()) <= documented, "a new one is documented"
+    assert len(set(RENAMED.values())) == len(RENAMED)
 
 
 def test_values_have_the_types_of_the_spec() -> None:
