@@ -28,6 +28,10 @@ options:
     description: Paths to look for.
     type: list
     elements: path
+  texts:
+    description: Small text files to read. A secret does not belong here, because what is read is shown and logged.
+    type: list
+    elements: path
   resolve:
     description: Names of other hosts that this host must resolve.
     type: list
@@ -60,6 +64,10 @@ host:
       elements: str
       sample: []
     unresolved: {description: Names of O(resolve) without an address here., type: list, elements: str, sample: []}
+    texts:
+      description: The text of each file of O(texts) that is there, by path.
+      type: dict
+      sample: {/etc/hostname: "dagster1\n"}
     packages:
       description: Installed Debian packages and their versions.
       type: dict
@@ -274,6 +282,7 @@ def asked(
     paths: list[str] | None,
     certificates: dict[str, str] | None,
     resolve: list[str] | None,
+    texts: list[str] | None = None,
 ) -> dict[str, Any]:
     """The answers to what the options ask, without those to options that were not given."""
     found: dict[str, Any] = {}
@@ -284,6 +293,8 @@ def asked(
         found["certificates"] = {path: said for path, said in read_certificates.items() if said}
     if resolve is not None:
         found["unresolved"] = [name for name in resolve if not resolves(name)]
+    if texts is not None:
+        found["texts"] = {path: read(path) for path in texts if os.path.isfile(path)}
     if connect is not None:
         found["connect_errors"] = list(filter(None, (connect_error(**server) for server in connect)))
     return found
@@ -322,6 +333,7 @@ def main() -> None:
         argument_spec={
             "connect": {"type": "list", "elements": "dict", "options": server},
             "paths": {"type": "list", "elements": "path"},
+            "texts": {"type": "list", "elements": "path"},
             "resolve": {"type": "list", "elements": "str"},
             "certificates": {"type": "dict"},
         },
@@ -329,7 +341,7 @@ def main() -> None:
     )
     found = {
         **facts(),
-        **asked(**{name: module.params[name] for name in ("connect", "paths", "certificates", "resolve")}),
+        **asked(**{name: module.params[name] for name in ("connect", "paths", "texts", "certificates", "resolve")}),
     }
     module.exit_json(changed=False, host=found)
 

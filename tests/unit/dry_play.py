@@ -412,6 +412,7 @@ def bare_host() -> Json:
         "users": ["root"],
         "groups": ["root"],
         "paths": [],
+        "texts": {},
         "addresses": [],
         "networks": {"10.0.0.0/24": "eth0"},
     }
@@ -470,6 +471,7 @@ DEPLOYMENTS = {
             "groups": ["root", "dagster"],
             # The proxies shared an address before.
             "paths": ["/opt/dagster/1.13.27/.complete", "/usr/local/lib/dagster/edge.sh"],
+            "texts": {"/usr/local/lib/dagster/edge.url": "http://127.0.0.1:8080\n"},
             "addresses": ["10.0.0.1", "172.30.0.1"],
         },
         contents=False,

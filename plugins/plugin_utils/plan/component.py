@@ -70,6 +70,10 @@ class Component:
         """Paths that are or are not there."""
         return []
 
+    def texts(self) -> list[str]:
+        """Small files whose text its role compares, so that it need not write what is there already; never a secret."""
+        return []
+
     def certificates(self) -> dict[str, str]:
         """Paths of certificates, each with that of its key; empty where there is none."""
         return {}

@@ -102,6 +102,7 @@ class Plan:
             "paths": [
                 path for component in components for path in filter(None, [component.mark(), *component.paths()])
             ],
+            "texts": [path for component in components for path in component.texts()],
             "certificates": self.certificates(),
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
         }

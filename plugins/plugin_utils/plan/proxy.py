@@ -65,6 +65,9 @@ class Proxy(Component):
     def known_by(self) -> list[str]:
         return self.inventory.group("dagster_webserver")
 
+    def texts(self) -> list[str]:
+        return [URL_FILE]
+
     def options(self, facts: Facts) -> dict[str, Any]:
         servers = self.inventory.group("dagster_webserver")
         return {"dagster_haproxy_webservers": [self.webserver_address(name) for name in servers]}

@@ -186,12 +186,14 @@ def test_name_that_does_not_exist() -> None:
 
 
 # What is in the result only when it was asked for.
-ANSWERS = {"paths", "certificates", "unresolved", "connect_errors"}
+ANSWERS = {"paths", "texts", "certificates", "unresolved", "connect_errors"}
 
 
 def asked(**options: Any) -> dict[str, Any]:
     """The answers to these options; the others were not given."""
-    return host_facts.asked(**{"connect": None, "paths": None, "certificates": None, "resolve": None, **options})
+    return host_facts.asked(
+        **{"connect": None, "paths": None, "texts": None, "certificates": None, "resolve": None, **options}
+    )
 
 
 def test_facts_of_this_host() -> None:
@@ -211,8 +213,8 @@ def test_server_that_does_not_answer_is_told() -> None:
 def test_only_what_was_asked_for_is_answered() -> None:
     """A later read is merged into the first: it must not empty what it does not ask for."""
     assert asked() == {}
-    nothing = asked(connect=[], paths=[], certificates={}, resolve=[])
-    assert nothing == {"connect_errors": [], "paths": [], "certificates": {}, "unresolved": []}
+    nothing = asked(connect=[], paths=[], texts=[], certificates={}, resolve=[])
+    assert nothing == {"connect_errors": [], "paths": [], "texts": {}, "certificates": {}, "unresolved": []}
     assert nothing.keys() == ANSWERS
 
 
@@ -253,8 +255,15 @@ def test_paths_that_exist_are_named(tmp_path: Path) -> None:
     assert asked(paths=[str(tmp_path), str(tmp_path / "none")]) == {"paths": [str(tmp_path)]}
 
 
+def test_texts_of_files_that_are_there(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("line\n", encoding="utf-8")
+    found = asked(texts=[str(tmp_path / "one"), str(tmp_path / "none"), str(tmp_path)])
+    assert found == {"texts": {str(tmp_path / "one"): "line\n"}}
+
+
 def test_module_returns_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    module = MagicMock(params={"connect": None, "paths": [str(tmp_path)], "certificates": None, "resolve": None})
+    params = {"connect": None, "paths": [str(tmp_path)], "texts": None, "certificates": None, "resolve": None}
+    module = MagicMock(params=params)
     monkeypatch.setattr(host_facts, "AnsibleModule", MagicMock(return_value=module))
     host_facts.main()
     said = module.exit_json.call_args.kwargs

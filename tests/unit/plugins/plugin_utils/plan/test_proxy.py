@@ -41,3 +41,9 @@ def test_nginx_of_another_source_stays() -> None:
     assert found.packages({"packages": {}}) == ["haproxy", "nginx-light"]
     assert found.packages({"packages": {"nginx": "1.22"}}) == ["haproxy"]
     assert found.packages({"packages": {"nginx-light": "1.22"}}) == ["haproxy"]
+
+
+def test_text_of_the_deployed_url_is_read() -> None:
+    """Who knows it need not write it again."""
+    found = component("proxy")
+    assert found.plan.questions()["texts"] == [found.handed(FACTS)["url_file"]]
