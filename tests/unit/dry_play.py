@@ -26,7 +26,7 @@ from ansible.playbook.conditional import Conditional
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 
-from ansible_collections.dataops.dagster.plugins.action import dagster_yaml, files, preflight, workspace_yaml
+from ansible_collections.dataops.dagster.plugins.action import dagster_yaml, files, preflight, service, workspace_yaml
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, spec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +46,7 @@ UNSEEN = {"name", "when", "register", "loop", "loop_control", "vars", "block", "
 ACTIONS: dict[str, Any] = {
     "preflight": preflight.ActionModule,
     "files": files.ActionModule,
+    "service": service.ActionModule,
     "dagster_yaml": dagster_yaml.ActionModule,
     "workspace_yaml": workspace_yaml.ActionModule,
 }
@@ -275,6 +276,7 @@ class Players:
         name = module.removeprefix(OURS)
         if name in ACTIONS:
             result, arguments = self.action(name, arguments, scope, variables, templar)
+            result.update(self.answer(host, module, arguments, variables) if name == "service" else {})
         else:
             asked = templar.template(task["delegate_to"]) if "delegate_to" in task else host.name
             result = self.answer(self.hosts.get(asked, host), module, arguments, variables)
@@ -338,6 +340,11 @@ class Players:
         daemons = self.groups["dagster_daemon"]
         holder = "active: daemon" if host.name == daemons[0] else f"standby: {daemons[0]} holds the lease"
         read = host.written.get(str(arguments.get("path")), "ca")
+        names = units(arguments)
+        start = 1000 + daemons.index(host.name) if host.name in daemons else 1
+        said = {"started": dict.fromkeys(names, start), "status": dict.fromkeys(names, holder)}
+        if self.deployment.check:  # no service runs, and no certificate is there to be read
+            said = {"started": dict.fromkeys(names, 0), "status": dict.fromkeys(names, "")}
         answers: dict[str, Json] = {
             "ansible.builtin.command": {**changed, "stdout": "words"},
             "ansible.builtin.set_fact": {"ansible_facts": arguments},
@@ -363,19 +370,9 @@ class Players:
                 "problems": list(self.deployment.problems),
             },
             "dataops.dagster.packages": {"changed": missing != [], "installed": dict.fromkeys(missing, "")},
-            "dataops.dagster.units": {
-                **changed,
-                "started": dict.fromkeys(
-                    units(arguments), 1000 + daemons.index(host.name) if host.name in daemons else 1
-                ),
-                "status": dict.fromkeys(units(arguments), holder),
-            },
+            "dataops.dagster.service": {**changed, **said, "changed_paths": ["/some/file"]},
+            "dataops.dagster.units": {**changed, **said},
         }
-        if self.deployment.check:  # no service runs, and no certificate is there to be read
-            answers["dataops.dagster.units"] = {
-                "started": dict.fromkeys(units(arguments), 0),
-                "status": dict.fromkeys(units(arguments), ""),
-            }
         return answers.get(module, changed)
 
     @staticmethod
