@@ -14,7 +14,7 @@ from support import load_program
 ROOT = Path(__file__).resolve().parents[2]
 plants = load_program(ROOT / "tests" / "plants" / "plants.py", "plants_program")
 KINDS = {
-    *("edge", "guard", "handover", "housekeeping", "listeners", "post_once"),
+    *("certificates", "edge", "guard", "handover", "housekeeping", "listeners", "post_once"),
     *("restarts", "run_containers", "sandbox", "secret_files", "settings"),
 }
 EVERY = plants.every()

@@ -16,8 +16,10 @@ def calls(**facts: Any) -> list[str]:
     host = Players(Deployment(("inventories/single_host",), facts=facts)).hosts["dagster1"]
     found = []
     for task in host.given:
-        found += [str(entry["dest"]) for entry in task.get("dataops.dagster.files", {}).get("files", [])]
-        found += [str(unit["name"]) for unit in task.get("dataops.dagster.units", {}).get("units", [])]
+        for module in ("files", "service", "units"):
+            call = task.get(f"dataops.dagster.{module}", {})
+            found += [str(entry["dest"]) for entry in call.get("files", [])]
+            found += [str(unit["name"]) for unit in call.get("units", [])]
     return found
 
 

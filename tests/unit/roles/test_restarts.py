@@ -28,12 +28,13 @@ def load(path: str) -> Any:
 
 
 def tasks(path: str, module: str) -> list[dict[str, Any]]:
-    """The arguments of each call of a module of ours in a file of tasks."""
+    """The arguments of each call of a module of ours in a file of tasks; service does what files and units do."""
     found = []
     for task in load(path):
         for one in [task, *task.get("block", [])]:
-            if f"dataops.dagster.{module}" in one:
-                found.append(one[f"dataops.dagster.{module}"])
+            for name in (module, "service"):
+                if f"dataops.dagster.{name}" in one:
+                    found.append(one[f"dataops.dagster.{name}"])
     return found
 
 
@@ -116,11 +117,11 @@ def test_directories_of_the_operator_are_watched() -> None:
 @pytest.mark.parametrize("program", ["haproxy", "nginx"])
 def test_a_program_that_is_reloaded_is_asked_before(program: str) -> None:
     """And nginx says only in its own log why it refused."""
-    calls = tasks(f"proxy/tasks/{program}.yml", "units")
-    reloaded = [unit for call in calls for unit in call["units"] if "reload" in unit]
-    assert [unit["name"] for unit in reloaded] == [f"{program}.service"], "the control: there is one"
-    assert reloaded[0]["check"][0] == program
-    assert ("log" in reloaded[0]) == (program == "nginx")
+    calls = tasks("proxy/tasks/run.yml", "units")
+    reloaded = {unit["name"]: unit for call in calls for unit in call["units"] if "reload" in unit}
+    assert list(reloaded) == ["haproxy.service", "nginx.service"], "the control: both are there"
+    assert reloaded[f"{program}.service"]["check"][0] == program
+    assert ("log" in reloaded[f"{program}.service"]) == (program == "nginx")
 
 
 @pytest.mark.parametrize(
