@@ -28,7 +28,7 @@ options:
           - A reload is done when the unit has a new process. Without one after 20 s the module fails, because the unit
             has refused its files and the old configuration still serves.
           - It is for units that start new processes at a reload, as nginx and HAProxy do. A unit that reads its files
-            in the processes that it has, as PostgreSQL and sshd do, always fails here. Restart it instead.
+            in the processes that it has, as sshd does, always fails here. Restart it instead.
           - Any new process counts. When a worker crashes and is started again just after a reload was refused, the
             reload counts as done.
           - Where the control group of the unit cannot be read, the reload is not judged and the result has a warning.

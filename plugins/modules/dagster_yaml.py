@@ -32,8 +32,8 @@ options:
   config:
     description:
       - The complete content of the file.
-      - Secrets are refused. Write an C(env) reference to a variable of the services instead, or for PostgreSQL
-        leave the password out and let C(PGPASSFILE) name its file.
+      - Secrets are refused. Write an C(env) reference to a variable of the services instead, or leave the password of
+        the database out where its client reads it from a file.
     type: dict
     required: true
   allow:
@@ -78,19 +78,17 @@ EXAMPLES = r"""
     owner: root
     group: dagster
     env:
-      DAGSTER_POSTGRES_HOST: 127.0.0.1
-      DAGSTER_POSTGRES_USER: dagster
+      COMPUTE_LOGS: /var/lib/dagster/compute_logs
     config:
       storage:
-        postgres:
-          postgres_db:
-            hostname:
-              env: DAGSTER_POSTGRES_HOST
-            username:
-              env: DAGSTER_POSTGRES_USER
-            db_name: dagster
-            port: 5432
-            scheme: postgresql+psycopg2
+        sqlite:
+          base_dir: /var/lib/dagster
+      compute_logs:
+        module: dagster._core.storage.local_compute_log_manager
+        class: LocalComputeLogManager
+        config:
+          base_dir:
+            env: COMPUTE_LOGS
       run_launcher:
         module: dagster_docker
         class: DockerRunLauncher

@@ -25,7 +25,7 @@ EXAMPLES = r"""
   dataops.dagster.files:
     files:
       - {dest: /etc/dagster, state: directory, owner: root, group: dagster, mode: "0750"}
-      - {dest: /etc/dagster/pgpass, template: etc/dagster/pgpass.j2, owner: dagster, mode: "0600", secret: true}
+      - {dest: /etc/dagster/password, template: etc/dagster/password.j2, owner: dagster, mode: "0600", secret: true}
       - {dest: /etc/systemd/system/dagster-daemon.service, template: etc/systemd/system/dagster-daemon.service.j2}
 """
 
@@ -35,7 +35,7 @@ changed_paths:
   returned: always, after a failure too
   type: list
   elements: str
-  sample: [/etc/dagster/pgpass]
+  sample: [/etc/dagster/password]
 """
 
 from typing import Any
