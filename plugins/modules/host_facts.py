@@ -18,12 +18,16 @@ attributes:
 options:
   connect:
     description:
-      - PostgreSQL servers that this host must reach. Each is connected to and asked for TLS, which needs no login.
+      - Database servers that this host must reach. Each is connected to and has to answer as one, which needs no login.
     type: list
     elements: dict
     suboptions:
       host: {description: Name or address., type: str, required: true}
       port: {description: Port., type: int, required: true}
+      dialect:
+        description: The kind of database, as C(dagster_plan.storage.dialect) says it.
+        type: str
+        required: true
   paths:
     description: Paths to look for.
     type: list
@@ -91,7 +95,7 @@ host:
       description: TCP ports in LISTEN state.
       type: list
       elements: dict
-      sample: [{port: 5432, address: 127.0.0.1, process: postgres, unit: postgresql@15-main.service}]
+      sample: [{port: 80, address: 127.0.0.1, process: nginx, unit: nginx.service}]
 """
 
 import calendar
@@ -107,6 +111,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.dataops.dagster.plugins.module_utils._dialects import DIALECTS
 
 
 def os_release(text: str) -> dict[str, str]:
@@ -216,17 +222,15 @@ def networks(routes: str) -> dict[str, str]:
     return found
 
 
-def connect_error(host: str, port: int) -> str:
-    """Why no PostgreSQL server answers there, empty when one does. It answers the protocol's SSLRequest with S or N."""
+def connect_error(host: str, port: int, dialect: str) -> str:
+    """Why no server of this kind of database answers there, empty when one does."""
     try:
         with socket.create_connection((host, port), timeout=10) as connection:
             connection.settimeout(10)
-            connection.sendall(struct.pack("!II", 8, 80877103))
-            # One letter, then it waits for us. A server that speaks first (SSH) says more, and may begin with an S.
-            answer = connection.recv(64)
+            answers = DIALECTS[dialect].answers(connection)
     except OSError as error:
         return f"{host}:{port} cannot be reached from {socket.gethostname()}: {error.strerror or error}"
-    return "" if answer in (b"S", b"N") else f"{host}:{port} answers, but not as a PostgreSQL server"
+    return "" if answers else f"{host}:{port} answers, but not as a {DIALECTS[dialect].PRODUCT} server"
 
 
 def certificate(path: str, key_path: str) -> dict[str, Any]:
@@ -328,7 +332,8 @@ def facts() -> dict[str, Any]:
 
 def main() -> None:
     """Returns the facts; changes nothing."""
-    server = {"host": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}
+    kinds = {"host": "str", "port": "int", "dialect": "str"}
+    server = {name: {"type": kind, "required": True} for name, kind in kinds.items()}
     module = AnsibleModule(
         argument_spec={
             "connect": {"type": "list", "elements": "dict", "options": server},

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: schema
-short_description: Migrate the schema of Dagster's PostgreSQL database when it is not at the head
+short_description: Migrate the schema of Dagster's database when it is not at the head
 version_added: 0.1.0
 description:
   - Connects with every login before anything is changed, and checks the server as the instance needs it (UTC, encoding,
@@ -20,10 +20,15 @@ attributes:
   diff_mode: {support: full, description: Shows the revision before and after.}
 options:
   python: {description: Python of the Dagster venv., type: path, required: true}
+  dialect:
+    description: The kind of database, as C(dagster_plan.storage.dialect) says it.
+    type: str
+    required: true
+  host: {description: Address of the server., type: str, required: true}
+  port: {description: Port of the server., type: int, required: true}
   env: {description: Environment of the services., type: dict, required: true}
   secret_env: {description: The part of that environment which holds secrets., type: dict, default: {}}
   database: {description: Name of the database., type: str, required: true}
-  port: {description: Port of the server., type: int, default: 5432}
   migration_user: {description: Login that owns the schema., type: str, required: true}
   app_users: {description: The other logins that must work., type: list, elements: str, default: []}
   passwords: {description: Password of each of these logins by name., type: dict, required: true}
@@ -40,7 +45,10 @@ EXAMPLES = r"""
 - name: Migrate the schema
   dataops.dagster.schema:
     python: /opt/dagster/current/bin/python
-    env: {DAGSTER_HOME: /etc/dagster, DAGSTER_POSTGRES_HOST: 127.0.0.1}
+    dialect: "{{ dagster_plan.storage.dialect }}"
+    host: "{{ dagster_database_host }}"
+    port: "{{ dagster_database_port }}"
+    env: "{{ dagster_plan.instance.environment }}"
     database: dagster
     migration_user: dagster_migration
     passwords: {dagster_migration: "{{ dagster_database_migration_password }}"}
@@ -67,70 +75,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.dataops.dagster.plugins.module_utils._pgpass import pgpass
-
-# Runs in the venv, where psycopg2 is; importing dagster itself would cost seconds, so the head is read from the files.
-PROBE = r"""
-import glob, importlib.util, json, os, re, sys
-import psycopg2
-asked = json.load(sys.stdin)
-answer = {"problems": [], "revision": "", "head": "", "lease": 0}
-folder = os.path.join(os.path.dirname(importlib.util.find_spec("dagster").origin), "_core/storage/alembic/versions")
-revisions, parents = set(), set()
-for path in glob.glob(os.path.join(folder, "*.py")):
-    text = open(path).read()
-    revisions.update(re.findall(r"^revision\s*=\s*[\"'](\w+)", text, re.M))
-    parents.update(re.findall(r"^down_revision\s*=\s*[\"'](\w+)", text, re.M))
-answer["head"] = ",".join(sorted(revisions - parents))
-for login in asked["logins"]:
-    try:
-        connection = psycopg2.connect(host=asked["host"], port=asked["port"], dbname=asked["database"],
-                                      user=login["user"], password=login["password"], connect_timeout=10)
-    except psycopg2.OperationalError as error:
-        answer["problems"].append("user %s cannot connect: %s" % (login["user"], " ".join(str(error).split())))
-        continue
-    cursor = connection.cursor()
-    cursor.execute("SELECT current_setting('TimeZone'), current_setting('server_version_num')::int,"
-                   " pg_encoding_to_char(encoding), has_schema_privilege('public', 'CREATE')"
-                   " FROM pg_database WHERE datname = current_database()")
-    zone, number, encoding, may_create = cursor.fetchone()
-    if zone not in ("UTC", "Etc/UTC", "GMT"):
-        answer["problems"].append("the time zone of the server is %s; Dagster needs UTC" % zone)
-    if number < 110000:
-        answer["problems"].append("the server is PostgreSQL %d; 11 or newer is needed" % (number // 10000))
-    if encoding != "UTF8":
-        answer["problems"].append("the encoding of the database is %s; UTF8 is needed" % encoding)
-    if login["migration"]:
-        if not may_create:
-            answer["problems"].append("user %s may not create tables in schema public" % login["user"])
-        cursor.execute("SELECT to_regclass('public.alembic_version') IS NOT NULL")
-        if cursor.fetchone()[0]:
-            cursor.execute("SELECT version_num FROM alembic_version")
-            answer["revision"] = ",".join(sorted(row[0] for row in cursor.fetchall()))
-        lease = asked["lease"]
-        if lease:
-            cursor.execute("SELECT current_user::text")
-            owner = cursor.fetchone()[0]
-            cursor.execute(lease["install"], (lease["sql"], owner, lease["caller"], None))
-            missing = [row[0] for row in cursor.fetchall()]
-            answer["lease"] = len(missing)
-            try:
-                for statement in missing if asked["apply"] else []:
-                    cursor.execute(statement)
-                connection.commit()
-            except psycopg2.Error as error:
-                answer["problems"].append("the daemon's lease cannot be made by role %s: %s"
-                                          % (owner, " ".join(str(error).split())))
-                connection.rollback()
-    elif answer["revision"]:
-        cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
-                       " AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT'))")
-        lacking = [row[0] for row in cursor.fetchall()]
-        if lacking:
-            answer["problems"].append("user %s may not read and write %s" % (login["user"], ", ".join(lacking[:5])))
-    connection.close()
-print(json.dumps(answer))
-"""
+from ansible_collections.dataops.dagster.plugins.module_utils import _schema_probe
+from ansible_collections.dataops.dagster.plugins.module_utils._dialects import DIALECTS, source_of
 
 
 def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
@@ -141,14 +87,15 @@ def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
         for user in [params["migration_user"], *params["app_users"]]
     ]
     asked = {
-        "host": params["env"].get("DAGSTER_POSTGRES_HOST"),
+        "dialect": source_of(DIALECTS[params["dialect"]].PROBE),
+        "host": params["host"],
         "port": params["port"],
         "database": params["database"],
         "logins": logins,
         "lease": params["lease"],
         "apply": apply,
     }
-    rc, out, err = module.run_command([params["python"], "-I", "-c", PROBE], data=json.dumps(asked))
+    rc, out, err = module.run_command([params["python"], "-I", "-c", source_of(_schema_probe)], data=json.dumps(asked))
     if rc:
         module.fail_json(msg=f"The database could not be looked at with {params['python']}: {err.strip()[-800:]}")
     answer: dict[str, Any] = json.loads(out)
@@ -165,13 +112,14 @@ def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
 def migrate(module: AnsibleModule) -> None:
     """Runs Dagster's own migration as the owner of the schema."""
     params = module.params
+    dialect, user = DIALECTS[params["dialect"]], params["migration_user"]
     folder = tempfile.mkdtemp(prefix="dagster-schema-", dir="/run")
-    passfile = os.path.join(folder, "pgpass")
+    passfile = os.path.join(folder, dialect.CREDENTIAL)
     try:
         with os.fdopen(os.open(passfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            stream.write(pgpass(params["passwords"][params["migration_user"]], params["migration_user"]))
+            stream.write(dialect.login(params["passwords"][user], user))
         env = {**os.environ, **{name: str(value) for name, value in {**params["env"], **params["secret_env"]}.items()}}
-        env.update(DAGSTER_POSTGRES_USER=params["migration_user"], PGPASSFILE=passfile)
+        env.update({dialect.VARIABLES["user"]: user, dialect.VARIABLES["credential"]: passfile})
         dagster = os.path.join(os.path.dirname(params["python"]), "dagster")
         done = subprocess.run(
             [dagster, "instance", "migrate"], env=env, cwd=folder, capture_output=True, text=True, check=False
@@ -190,10 +138,12 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "python": {"type": "path", "required": True},
+            "dialect": {"type": "str", "required": True},
+            "host": {"type": "str", "required": True},
+            "port": {"type": "int", "required": True},
             "env": {"type": "dict", "required": True},
             "secret_env": {"type": "dict", "default": {}, "no_log": True},
             "database": {"type": "str", "required": True},
-            "port": {"type": "int", "default": 5432},
             "migration_user": {"type": "str", "required": True},
             "app_users": {"type": "list", "elements": "str", "default": []},
             "passwords": {"type": "dict", "required": True, "no_log": True},

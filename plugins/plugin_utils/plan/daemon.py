@@ -9,7 +9,7 @@ from typing import Any
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import workers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import daemon_login
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
 
 LOOPS = 16  # eight loops, and a launch or an evaluation may hold a second connection
 GUARD_CONNECTIONS = 2  # the lease's own, and a new one while the server has not missed a cut one yet
@@ -32,12 +32,12 @@ class Daemon(Component):
         return ["_SYSTEMD_UNIT=dagster-daemon.service"]
 
     def options(self, facts: Facts) -> dict[str, Any]:
-        return {"dagster_daemon_login": daemon_login(self.host.name, self.values)}
+        return {"dagster_daemon_login": self.plan.storage.daemon_login(self.host.name)}
 
     def deployment_problems(self) -> list[str]:
         return [
             *timing_problems(self.values),
-            *login_problems(self.inventory, self.values, self.plan.storage.external),
+            *login_problems(self.inventory, self.values, self.plan.storage),
         ]
 
 
@@ -78,18 +78,18 @@ def timing_problems(values: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def login_problems(inventory: Inventory, values: Mapping[str, Any], external: str) -> list[str]:
+def login_problems(inventory: Inventory, values: Mapping[str, Any], storage: Storage) -> list[str]:
     """Sentences about daemon hosts that could not be told apart, or not be fenced."""
     problems = []
-    if external and values["dagster_daemon_fencing"] == "full":
+    if storage.external and values["dagster_daemon_fencing"] == "full":
         problems.append(
-            f"dagster_daemon_fencing is full, but at {external} this collection has no owner that may shut a login "
-            "out; set it to lease_only: a daemon host that was paused for longer than dagster_daemon_lease_ttl can "
-            "then write for a moment after it comes back"
+            f"dagster_daemon_fencing is full, but at {storage.external} this collection has no owner that may shut a "
+            "login out; set it to lease_only: a daemon host that was paused for longer than dagster_daemon_lease_ttl "
+            "can then write for a moment after it comes back"
         )
     logins: dict[str, str] = {}
     for host in inventory.group("dagster_daemon"):
-        login = daemon_login(host, values)
+        login = storage.daemon_login(host)
         if login and login in logins:
             problems.append(
                 f"{logins[login]} and {host} of group dagster_daemon would both have the database login {login}; "

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
@@ -20,17 +20,30 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage impor
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.webserver import Webserver
 
 PACKAGE = __name__.rpartition(".")[0]
+Kind = TypeVar("Kind")
+
+
+def beside(role: str, kind: type[Kind]) -> list[type[Kind]]:
+    """The classes of this kind in the module with the role's name."""
+    module = importlib.import_module(f"{PACKAGE}.{role}")
+    return [
+        known
+        for known in vars(module).values()
+        if isinstance(known, type) and issubclass(known, kind) and known.__module__ == module.__name__
+    ]
 
 
 @functools.cache
 def component_of(role: str) -> type[Component]:
     """The component beside a role: the one class of the module with the role's name that is a component."""
-    module = importlib.import_module(f"{PACKAGE}.{role}")
-    (found,) = (
-        kind
-        for kind in vars(module).values()
-        if isinstance(kind, type) and issubclass(kind, Component) and kind.__module__ == module.__name__
-    )
+    (found,) = beside(role, Component)
+    return found
+
+
+@functools.cache
+def storage_of(roles: tuple[str, ...]) -> type[Storage]:
+    """The storage beside one of the roles of group dagster_database, which may be without a host."""
+    (found,) = (known for role in roles for known in beside(role, Storage))
     return found
 
 
@@ -40,7 +53,7 @@ class Plan:
     def __init__(self, inventory: Inventory, host: str) -> None:
         self.inventory = inventory
         self.host: Host = inventory.hosts[host]
-        self.storage = Storage(self.host, inventory)
+        self.storage = storage_of(tuple(inventory.roles["dagster_database"]))(self.host, inventory)
         roles = sorted({role for found in inventory.roles.values() for role in found})
         self.known = {role: self.component(role, host) for role in roles}  # also of roles that this host does not get
         self.instance = Instance(self.host, self)
@@ -75,7 +88,7 @@ class Plan:
     @functools.cached_property
     def budget(self) -> Budget:
         """The connections to the database."""
-        return Budget(self.host.values, self.everywhere(), self.instance.concurrent_runs())
+        return Budget(self.storage, self.everywhere(), self.instance.concurrent_runs())
 
     def ports(self) -> list[Port]:
         """Every port on which this host is to listen."""
@@ -89,7 +102,7 @@ class Plan:
         for component in self.components.values():
             found += component.problems()
         found += checks.port_problems(self.ports())
-        if self.storage.server or "dagster_postgres_max_connections" in self.host.given:
+        if self.storage.server or self.storage.limit_is_given():
             found += self.budget.problems()
         return list(dict.fromkeys(found))
 
@@ -168,6 +181,7 @@ class Plan:
         return {
             **{role: found for role, found in handed.items() if found},
             "options": options,
+            "storage": self.storage.handed(),
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "certificates": self.certificates(),
             "health": self.health(),

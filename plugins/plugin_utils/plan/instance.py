@@ -31,7 +31,6 @@ CONTAINER_ENVIRONMENT = {
     "DOCKER_CERT_PATH",
     "DOCKER_TLS_VERIFY",
     "PATH",
-    "PGPASSFILE",
 }
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -77,6 +76,7 @@ class Instance(Component):
         return {
             "dagster_database_host": storage.address(self.host.name, in_container=False),
             "dagster_database_run_host": storage.run_address,
+            "dagster_database_port": storage.port,
             "dagster_database_external": not storage.server,
             "dagster_docker_endpoint": docker.endpoint(self.host, self.inventory),
             "dagster_docker_ca_host": docker.authority(self.host, self.inventory),
@@ -112,8 +112,9 @@ class Instance(Component):
         remote = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": f"{values['dagster_home']}/docker"}
         return {
             "DAGSTER_HOME": str(values["dagster_home"]),
-            "DAGSTER_POSTGRES_HOST": storage.address(self.host.name, in_container=False),
-            "DAGSTER_POSTGRES_USER": str(values["dagster_database_user"]),
+            **storage.environment(
+                storage.address(self.host.name, in_container=False), str(values["dagster_database_user"])
+            ),
             "DOCKER_HOST": endpoint,
             "DAGSTER_DAEMON_HEARTBEAT_TOLERANCE": values["dagster_heartbeat_tolerance"],
             **(remote if endpoint.startswith("tcp://") else {}),
@@ -122,11 +123,10 @@ class Instance(Component):
     @property
     def run_environment(self) -> dict[str, Any]:
         """The environment of runs."""
+        storage = self.plan.storage
         return {
             **self.values["dagster_environment"],
-            "DAGSTER_POSTGRES_HOST": self.plan.storage.run_address,
-            "DAGSTER_POSTGRES_USER": self.values["dagster_database_run_user"],
-            "PGPASSFILE": "/run/dagster/pgpass",
+            **storage.run_environment(storage.run_address, self.values["dagster_database_run_user"]),
         }
 
     @property
@@ -134,24 +134,12 @@ class Instance(Component):
         """Our part of dagster.yaml.
 
         Services and run containers reach the database at different addresses under different logins, so both stand in
-        the environment; the password stands in neither, libpq reads it from the PGPASSFILE that a unit brings along.
+        the environment; the password stands in neither, a client reads it from a file that a unit brings along.
         """
         values = self.values
         state = str(values["dagster_state_dir"])
         return {
-            "storage": {
-                "postgres": {
-                    "postgres_db": {
-                        "hostname": {"env": "DAGSTER_POSTGRES_HOST"},
-                        "username": {"env": "DAGSTER_POSTGRES_USER"},
-                        "db_name": str(values["dagster_database_name"]),
-                        "port": self.plan.storage.port,
-                        # Under SQLAlchemy 2.1 a plain postgresql:// means psycopg 3, which neither we nor a code image
-                        # may have.
-                        "scheme": "postgresql+psycopg2",
-                    }
-                }
-            },
+            "storage": self.plan.storage.config(),
             "run_launcher": {
                 "module": "dagster_docker",
                 "class": "DockerRunLauncher",
@@ -206,7 +194,9 @@ class Instance(Component):
             *version_problems(str(values["dagster_version"] or ""), versions()),
             *same_version_problems(self.inventory),
             *environment_problems(
-                values["dagster_environment"], values["dagster_secret_environment"], self.environment
+                values["dagster_environment"],
+                values["dagster_secret_environment"],
+                [*self.environment, *self.plan.storage.variables.values()],
             ),
             *self.config_problems(),
             *compute_log_problems(self.inventory, values, self.merged),

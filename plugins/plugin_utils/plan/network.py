@@ -71,14 +71,6 @@ def reached_at(listening: str, address: str, *, own: bool) -> str:
     return listening
 
 
-def source(address: str) -> str:
-    """An address as pg_hba.conf takes it: one host in CIDR form, or the name of a host as it is."""
-    try:
-        return str(ipaddress.ip_network(address))
-    except ValueError:
-        return address
-
-
 def gateway(subnet: Any) -> str:
     """The first address of a subnet, where its containers reach the host; empty for what is no subnet."""
     try:

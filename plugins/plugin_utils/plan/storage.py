@@ -1,12 +1,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The database as each host sees it: where it is, who logs in from where, how many connections it has to take."""
+"""The database as each host sees it: where it is, who logs in from where, how many connections it has to take.
+
+Which database it is says the role of group dagster_database: a subclass of Storage stands in the file of its component.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, gateway
@@ -22,7 +26,13 @@ RESERVE_CONNECTIONS = 10
 
 
 class Storage:
-    """The database of the deployment, as one host sees it."""
+    """The database of the deployment, as one host sees it; a subclass says what is so in one database alone."""
+
+    dialect = ""  # the module of module_utils/_dialects, and the folder of the lease in role daemon
+    unit = ""  # the unit of systemd after which the services start where both are on one host
+    default_port = 0
+    longest_login = 0  # characters
+    limit_variable = ""  # what tells the server how many connections it takes
 
     def __init__(self, host: Host, inventory: Inventory) -> None:
         self.host = host
@@ -42,7 +52,7 @@ class Storage:
     @property
     def port(self) -> int:
         """The port of the server."""
-        return int(self.values["dagster_database_port"])
+        return int(self.host.chosen("dagster_database_port", self.default_port))
 
     def address(self, consumer: str, in_container: bool) -> str:
         """The address at which a host, or a container there, reaches the database."""
@@ -60,7 +70,7 @@ class Storage:
 
     def asked_for(self) -> list[dict[str, Any]]:
         """The server of the user's own that has to be reached, none when it is the deployment's."""
-        return [{"host": self.external, "port": self.port}] if self.external else []
+        return [{"host": self.external, "port": self.port, "dialect": self.dialect}] if self.external else []
 
     @property
     def clients(self) -> list[tuple[str, bool, list[str]]]:
@@ -72,19 +82,60 @@ class Storage:
                 continue
             users = [values["dagster_database_user"], values["dagster_database_migration_user"]]
             if consumer in self.inventory.group("dagster_daemon"):
-                users += filter(None, [values["dagster_database_guard_user"], daemon_login(consumer, values)])
+                users += filter(None, [values["dagster_database_guard_user"], self.daemon_login(consumer)])
             found.append((consumer, False, users))
         for consumer in self.inventory.engines if self.server else []:
             found.append((consumer, True, [values["dagster_database_run_user"]]))
         return found
 
+    def daemon_login(self, host: str) -> str:
+        """The database login of a host's daemon, empty when none is fenced."""
+        if self.values["dagster_daemon_fencing"] != "full":
+            return ""
+        plain = re.sub(r"[^a-z0-9]+", "_", host.lower()).strip("_")
+        return f"{self.values['dagster_database_daemon_role']}_{plain}"[: self.longest_login]
 
-def daemon_login(host: str, values: Mapping[str, Any]) -> str:
-    """The database login of a host's daemon, empty when none is fenced."""
-    if values["dagster_daemon_fencing"] != "full":
-        return ""
-    plain = re.sub(r"[^a-z0-9]+", "_", host.lower()).strip("_")
-    return f"{values['dagster_database_daemon_role']}_{plain}"[:63]  # PostgreSQL cuts what is longer
+    # What the database decides
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that say where it is, who connects, and which file holds the password."""
+        found: dict[str, str] = DIALECTS[self.dialect].VARIABLES
+        return found
+
+    @property
+    def credential(self) -> str:
+        """The name of that file."""
+        return str(DIALECTS[self.dialect].CREDENTIAL)
+
+    def environment(self, address: str, user: Any) -> dict[str, Any]:
+        """The environment of what connects to an address; a unit adds the file of the password."""
+        return {self.variables["host"]: address, self.variables["user"]: user}
+
+    def run_environment(self, address: str, user: Any) -> dict[str, Any]:
+        """The environment of a container, where the file of the password is mounted."""
+        return {**self.environment(address, user), self.variables["credential"]: f"/run/dagster/{self.credential}"}
+
+    def config(self) -> dict[str, Any]:
+        """The section storage of dagster.yaml. It names variables of the environment, never a password."""
+        raise NotImplementedError
+
+    def limit(self) -> int:
+        """How many connections the server was told to take, 0 when that is ours to say."""
+        raise NotImplementedError
+
+    def limit_is_given(self) -> bool:
+        """Whether the inventory says what the server takes, also a server that is not ours."""
+        return self.limit_variable in self.host.given
+
+    def handed(self) -> dict[str, Any]:
+        """What roles are given as dagster_plan.storage."""
+        return {
+            "dialect": self.dialect,
+            "unit": self.unit,
+            "credential": self.credential,
+            "variables": dict(self.variables),
+        }
 
 
 class Budget:
@@ -94,9 +145,10 @@ class Budget:
     process open a connection when they need it and close it.
     """
 
-    def __init__(self, values: Mapping[str, Any], components: Iterable[Component], runs: int) -> None:
+    def __init__(self, storage: Storage, components: Iterable[Component], runs: int) -> None:
         components = list(components)
-        self.values = values
+        self.values = storage.values
+        self.limit_variable = storage.limit_variable
         self.unlimited_runs = runs < 0
         self.replicas = sum(component.pools() for component in components) // ENGINES
         self.parts: dict[str, int] = {}
@@ -106,8 +158,7 @@ class Budget:
                 self.parts[part] = self.parts.get(part, 0) + number
                 self.largest[part] = max(self.largest.get(part, 0), number)
         self.parts.update(runs=ENGINES * max(runs, 0), migration=MIGRATION_CONNECTIONS, reserve=RESERVE_CONNECTIONS)
-        told = (values["dagster_postgres_options"] or {}).get("max_connections")
-        limit = int(told or values["dagster_postgres_max_connections"] or 0)
+        limit = storage.limit()
         self.overflow = self._overflow(limit)
         self.pools = self.replicas * ENGINES * (1 + self.overflow)
         self.need = self.pools + sum(self.parts.values())
@@ -136,7 +187,7 @@ class Budget:
         listed = ", ".join([pools, *(f"{name} {number}" for name, number in self.parts.items())])
         return [
             f"the database takes {self.limit} connections and the deployment may open {self.need} ({listed}); "
-            "raise dagster_postgres_max_connections, or lower dagster_webserver_options.db_pool_max_overflow, "
+            f"raise {self.limit_variable}, or lower dagster_webserver_options.db_pool_max_overflow, "
             "dagster_webserver_ports or dagster_config.concurrency.runs.max_concurrent_runs"
         ]
 

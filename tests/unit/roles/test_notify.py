@@ -296,7 +296,7 @@ def test_credential_becomes_the_servers_password_file(tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, PROGRAM, "http://127.0.0.1:1/", "127.0.0.1", "0", sys.executable, "-c", script],
-        env={**os.environ, **SHARED, "CREDENTIALS_DIRECTORY": str(tmp_path)},
+        env={**os.environ, **SHARED, "CREDENTIALS_DIRECTORY": str(tmp_path), "PGPASSFILE": f"{tmp_path}/pgpass"},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -329,7 +329,8 @@ def test_external_database_is_asked_for_by_hosts_that_use_it(action: Preflight) 
     hosts = groups(database=[], proxy=["b"])
     action.run(hosts, **variables)
     action.run(hosts, host="b", **variables)
-    assert [asked["connect"] for asked in action.asked] == [[{"host": "db.example.com", "port": 5433}], []]
+    server = {"host": "db.example.com", "port": 5433, "dialect": "postgres"}
+    assert [asked["connect"] for asked in action.asked] == [[server], []]
     action.facts["connect_errors"] = ["db.example.com:5433 cannot be reached from a: x"]
     assert action.refused(hosts, **variables) == [
         "dagster_database_host: db.example.com:5433 cannot be reached from a: x"

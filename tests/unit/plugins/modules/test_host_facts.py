@@ -158,7 +158,7 @@ def test_postgres_answers(letter: bytes) -> None:
         connection.sendall(letter)
 
     with server(postgres) as port:
-        assert host_facts.connect_error("127.0.0.1", port) == ""
+        assert host_facts.connect_error("127.0.0.1", port, "postgres") == ""
     # SSLRequest of the protocol's message formats: length 8, code 1234 5679
     assert asked == [bytes([0, 0, 0, 8]) + (1234).to_bytes(2, "big") + (5679).to_bytes(2, "big")]
 
@@ -170,19 +170,20 @@ def test_something_else_answers(answer: bytes) -> None:
         connection.sendall(answer)
 
     with server(other) as port:
-        error = host_facts.connect_error("127.0.0.1", port)
+        error = host_facts.connect_error("127.0.0.1", port, "postgres")
     assert error == f"127.0.0.1:{port} answers, but not as a PostgreSQL server"
 
 
 def test_nobody_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    error = host_facts.connect_error("127.0.0.1", port)
+    error = host_facts.connect_error("127.0.0.1", port, "postgres")
     assert error == f"127.0.0.1:{port} cannot be reached from {socket.gethostname()}: {os.strerror(111)}"
 
 
 def test_name_that_does_not_exist() -> None:
-    assert "no-such-host.invalid:5432 cannot be reached from" in host_facts.connect_error("no-such-host.invalid", 5432)
+    error = host_facts.connect_error("no-such-host.invalid", 5432, "postgres")
+    assert "no-such-host.invalid:5432 cannot be reached from" in error
 
 
 # What is in the result only when it was asked for.
@@ -207,7 +208,7 @@ def test_facts_of_this_host() -> None:
 def test_server_that_does_not_answer_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert len(asked(connect=[{"host": "127.0.0.1", "port": port}])["connect_errors"]) == 1
+    assert len(asked(connect=[{"host": "127.0.0.1", "port": port, "dialect": "postgres"}])["connect_errors"]) == 1
 
 
 def test_only_what_was_asked_for_is_answered() -> None:

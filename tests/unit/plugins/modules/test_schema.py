@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.dataops.dagster.plugins.module_utils import _postgres_probe, _schema_probe
+from ansible_collections.dataops.dagster.plugins.module_utils._dialects import source_of
 from ansible_collections.dataops.dagster.plugins.modules import schema
 
 PASSWORDS = {"dagster_migration": "hunter2hunter2", "dagster": "correct-horse"}
@@ -36,10 +38,10 @@ def test_head_is_what_alembic_says(dagster_python: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     logins = [{"user": "dagster", "password": "hunter2hunter2", "migration": True}]
-    asked = {"host": "127.0.0.1", "port": port, "database": "dagster", "logins": logins, "lease": None}
-    done = subprocess.run(
-        [dagster_python, "-I", "-c", schema.PROBE], input=json.dumps(asked), capture_output=True, text=True, check=True
-    )
+    where = {"host": "127.0.0.1", "port": port, "database": "dagster", "logins": logins, "lease": None}
+    asked = {"dialect": source_of(_postgres_probe), **where}
+    argv = [dagster_python, "-I", "-c", source_of(_schema_probe)]
+    done = subprocess.run(argv, input=json.dumps(asked), capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
     alembic = (
         "import dagster._core.storage as storage, os\n"
@@ -99,6 +101,9 @@ sys.exit(state["rc"])
     def run(self, ok: bool = True, **changes: Any) -> dict[str, Any]:
         arguments = {
             "python": str(self.folder / "python"),
+            "dialect": "postgres",
+            "host": "db1",
+            "port": 5432,
             "env": {"DAGSTER_HOME": "/etc/dagster", "DAGSTER_POSTGRES_HOST": "db1", "DAGSTER_POSTGRES_USER": "dagster"},
             "database": "dagster",
             "migration_user": "dagster_migration",

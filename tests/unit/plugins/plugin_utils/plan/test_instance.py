@@ -65,7 +65,7 @@ def test_one_version_for_all_hosts() -> None:
     ],
 )
 def test_environment(plain: dict[str, Any], secret: dict[str, Any], problems: list[str]) -> None:
-    assert instance.environment_problems(plain, secret, []) == problems
+    assert instance.environment_problems(plain, secret, ["PGPASSFILE"]) == problems
     told = plan(dagster_environment=plain, dagster_secret_environment=secret).problems()
     # Runs get it in dagster.yaml, where a secret is told for a second time.
     again = "dagster_config.run_launcher.config.env_vars"

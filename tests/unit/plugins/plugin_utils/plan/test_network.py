@@ -31,14 +31,6 @@ def test_port(value: Any, port: int) -> None:
     assert network.port_of(value) == port
 
 
-@pytest.mark.parametrize(
-    ("address", "source"),
-    [("10.0.0.1", "10.0.0.1/32"), ("fd00::1", "fd00::1/128"), ("db.example.com", "db.example.com")],
-)
-def test_source_in_pg_hba(address: str, source: str) -> None:
-    assert network.source(address) == source
-
-
 def test_address_with_a_port() -> None:
     assert network.host_port("fd00::1", 2376) == "[fd00::1]:2376"
     assert network.host_port("run.example.com", "2377") == "run.example.com:2377"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from plans import fact, groups, options
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import postgres
 
 
 def test_database_on_a_host_of_its_own() -> None:
@@ -36,3 +39,11 @@ def test_share_of_each_login() -> None:
 def test_server_is_the_one_of_the_release() -> None:
     assert fact()["postgres"] == {"version": 15}
     assert fact()["packages"]["postgres"] == ["postgresql-15", "python3-psycopg2"]
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [("10.0.0.1", "10.0.0.1/32"), ("fd00::1", "fd00::1/128"), ("db.example.com", "db.example.com")],
+)
+def test_source_in_pg_hba(address: str, source: str) -> None:
+    assert postgres.source(address) == source

@@ -68,7 +68,7 @@ def test_values_have_the_types_of_the_spec() -> None:
     assert problems == []
     assert values["dagster_webserver_ports"] == [3000, 3001]
     assert (values["dagster_nginx_port"], values["dagster_compute_logs_shared"]) == (8081, True)
-    assert values["dagster_database_port"] == 5432, "a default"
+    assert values["dagster_heartbeat_tolerance"] == 120, "a default"
     assert values["dagster_webserver_bind"] is None, "a derived one has none"
 
 

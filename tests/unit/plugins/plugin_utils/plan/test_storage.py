@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from plans import Groups, groups, inventory, options, plan
+from plans import Groups, groups, options, plan
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import storage
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Budget
@@ -25,7 +25,7 @@ def test_external_database() -> None:
     [("ctl1", "dagster_daemon_ctl1"), ("CTL-1.example.com", "dagster_daemon_ctl_1_example_com"), ("x" * 99, None)],
 )
 def test_login_of_a_daemon(host: str, login: str | None) -> None:
-    found = storage.daemon_login(host, inventory().hosts["a"].values)
+    found = plan().storage.daemon_login(host)
     assert found == login if login else len(found) == 63
 
 

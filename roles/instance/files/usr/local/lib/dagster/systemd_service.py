@@ -18,21 +18,34 @@ def tell(state: str) -> None:
         sock.sendto(state.encode(), address)
 
 
-def passfile() -> str:
-    """The password file of this service for libpq, from the unit's credential pgpass; else what PGPASSFILE says.
+def copied(path: str) -> str:
+    """The path of a private copy of a credential.
 
-    libpq refuses a file with the group bits that systemd gives a credential on some file systems, so this is a copy. It
-    is in memory only, is reached through this process by its own user, and ends with it. The process may become another
-    program (exec) and keeps it.
+    A client of the database may refuse a file with the group bits that systemd gives a credential on some file systems.
+    The copy is in memory only, is reached through this process by its own user, and ends with it. The process may
+    become another program (exec) and keeps it.
     """
-    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-    path = os.path.join(folder, "pgpass")
-    if not folder or not os.path.exists(path):
-        return os.environ.get("PGPASSFILE", "")
     with open(path, "rb") as stream:
         secret = stream.read()
-    descriptor = os.memfd_create("pgpass", 0)
+    descriptor = os.memfd_create(os.path.basename(path), 0)
     os.set_inheritable(descriptor, True)
     os.fchmod(descriptor, 0o600)
     os.write(descriptor, secret)
     return f"/proc/{os.getpid()}/fd/{descriptor}"
+
+
+def credentials() -> dict[str, str]:
+    """The variables of the environment that name a credential of the unit (NAME=%d/FILE), each with a private copy."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    named = {name: path for name, path in os.environ.items() if folder and path.startswith(f"{folder}/")}
+    return {name: copied(path) for name, path in named.items() if os.path.exists(path)}
+
+
+def passfile() -> str:
+    """A private copy of the unit's first credential, empty without one.
+
+    For the programs of version 0.1: while an upgrade is on its way, one of them may be started with this file.
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    found = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return copied(os.path.join(folder, found[0])) if found else ""

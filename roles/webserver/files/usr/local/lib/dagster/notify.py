@@ -18,7 +18,7 @@ import threading
 import urllib.parse
 import urllib.request
 
-from systemd_service import passfile, tell
+from systemd_service import credentials, tell
 
 START_PERIOD = 0.25  # seconds between two tries until the first answer
 ALIVE_PERIOD = 30.0  # seconds between two probes afterwards; three in a row may fail before WatchdogSec=90 is over
@@ -89,7 +89,7 @@ def main(argv: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     url, address, offset, *command = argv[1:]
-    os.environ["PGPASSFILE"] = passfile()  # the server's, which this process is about to become
+    os.environ.update(credentials())  # the server's, which this process is about to become
     server = os.pidfd_open(os.getpid())  # closed when the command takes over
     child = os.fork()
     if child == 0:

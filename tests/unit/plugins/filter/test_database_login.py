@@ -1,15 +1,20 @@
-"""Filter pgpass: what it writes is what libpq reads."""
+"""Filter database_login: what it writes is what the client of the database reads."""
 
 from __future__ import annotations
 
 import pytest
+from ansible.errors import AnsibleFilterError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.dataops.dagster.plugins.filter import pgpass
+from ansible_collections.dataops.dagster.plugins.filter import database_login
 
 # A line of the file ends at a newline, and C text at a NUL: neither can be in a password there.
 TEXT = st.text(st.characters(exclude_characters="\n\r\0", codec="utf-8"), min_size=1)
+
+
+def written(password: str, user: str, dialect: str = "postgres") -> str:
+    return str(database_login.FilterModule().filters()["database_login"](password, user, dialect=dialect))
 
 
 def fields(line: str) -> list[str]:
@@ -35,11 +40,17 @@ def fields(line: str) -> list[str]:
     ],
 )
 def test_line(password: str, user: str, line: str) -> None:
-    assert pgpass.FilterModule().filters()["pgpass"](password, user) == line
+    assert written(password, user) == line
 
 
 @given(password=TEXT, user=TEXT)
 def test_round_trip(password: str, user: str) -> None:
-    line = pgpass.FilterModule().filters()["pgpass"](password, user)
+    line = written(password, user)
     assert line.endswith("\n")
     assert fields(line[:-1]) == ["*", "*", "*", user, password]
+
+
+def test_database_that_is_not_known() -> None:
+    with pytest.raises(AnsibleFilterError, match="the dialect is 'oracle'; known are postgres") as refused:
+        written("hunter2", "dagster", "oracle")
+    assert "hunter2" not in str(refused.value)
