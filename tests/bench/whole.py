@@ -262,8 +262,9 @@ print(statistics.median(took))
 START = """
 import os, sys
 sys.path.insert(0, "/usr/local/lib/dagster")
-from systemd_service import passfile
-os.environ["PGPASSFILE"] = passfile()
+from systemd_service import credentials
+os.environ["PGPASSFILE"] = os.environ["CREDENTIALS_DIRECTORY"] + "/pgpass"  # as Environment= of the unit says
+os.environ.update(credentials())
 os.execvp(sys.argv[1], sys.argv[1:])
 """
 

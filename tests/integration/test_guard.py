@@ -2,9 +2,9 @@
 """Role daemon's guard.py against a real PostgreSQL, with a stand-in for dagster-daemon and one for systemd.
 
 The database is a private cluster (PG_BIN names the folder of its programs); its roles and its schema are made by the
-SQL of role postgres. The stand-in of the daemon commits rows that carry the epoch of its lease, on a connection that
-stays open and on new ones; a row committed after the first one of a later epoch is stale, and there may be none.
-The stand-in of systemd starts a guard again 0.5 s after its end and kills it when its watchdog is late.
+SQL of roles postgres and daemon. The stand-in of the daemon commits rows that carry the epoch of its lease, on a
+connection that stays open and on new ones; a row committed after the first one of a later epoch is stale, and there may
+be none. The stand-in of systemd starts a guard again 0.5 s after its end and kills it when its watchdog is late.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ psycopg = pytest.importorskip("psycopg", reason="the test asks the database with
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "roles/daemon/files/usr/local/lib/dagster/guard.py"
 SQL = ROOT / "roles/postgres/files"
-SHARED = {"PYTHONPATH": str(ROOT / "roles/instance/files/usr/local/lib/dagster")}  # on a host they are in one folder
+LEASE = ROOT / "roles/daemon/files/lease/postgres"
+# On a host they are in one folder.
+SHARED = {"PYTHONPATH": f"{ROOT / 'roles/instance/files/usr/local/lib/dagster'}:{LEASE}"}
 PYTHON = os.environ.get("DAGSTER_PYTHON", sys.executable)
 BIN = os.environ.get("PG_BIN") or max(glob.glob("/usr/lib/postgresql/*/bin"), default="")
 # PostgreSQL refuses to run as root.
@@ -138,20 +140,20 @@ class Cluster:
             cursor = connection.execute(text)
             return cursor.fetchall() if cursor.description else []
 
-    def apply(self, file: str, arguments: list[Any], database: str) -> list[str]:
-        """Runs the statements that a file of role postgres finds missing, as the role does."""
+    def apply(self, file: Path, arguments: list[Any], database: str) -> list[str]:
+        """Runs the statements that a file finds missing, as role postgres does."""
         with self.connect(database) as connection:
-            missing = connection.execute((SQL / file).read_text(), arguments).fetchall()
+            missing = connection.execute(file.read_text(), arguments).fetchall()
             for statement, *_rest in missing:
                 connection.execute(statement)
         return [row[0] for row in missing]
 
     def install(self, hosts: list[str], full: bool = True) -> list[str]:
-        statements = self.apply("roles.sql", [json.dumps(roles(hosts)), "dagster", "dagster_owner"], "postgres")
-        statements += self.apply("grants.sql", ["dagster_owner", "dagster_app"], "dagster")
+        statements = self.apply(SQL / "roles.sql", [json.dumps(roles(hosts)), "dagster", "dagster_owner"], "postgres")
+        statements += self.apply(SQL / "grants.sql", ["dagster_owner", "dagster_app"], "dagster")
         group = "dagster_daemon" if full else None
-        given = [(SQL / "guard.sql").read_text(), "dagster_guard_owner", "dagster_guard", group]
-        return statements + self.apply("guard_install.sql", given, "dagster")
+        given = [(LEASE / "guard.sql").read_text(), "dagster_guard_owner", "dagster_guard", group]
+        return statements + self.apply(LEASE / "guard_install.sql", given, "dagster")
 
     # What the daemons did
 

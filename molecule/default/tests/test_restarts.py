@@ -27,6 +27,8 @@ RESTART: dict[str, tuple[str, ...]] = {
     "/etc/dagster/containers/pgpass": (),
     "/opt/dagster/current": SERVICES,
     "/usr/local/lib/dagster/guard.py": DAEMON,
+    "/usr/local/lib/dagster/database.py": DAEMON,
+    "/usr/local/lib/dagster/lease.py": DAEMON,
     "/usr/local/lib/dagster/notify.py": REPLICAS,
     "/usr/local/lib/dagster/systemd_service.py": SERVICES,
     "/etc/systemd/system/dagster-.service.d/10-instance.conf": SERVICES,

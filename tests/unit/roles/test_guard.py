@@ -1,4 +1,5 @@
-"""Role daemon's guard.py without a database: its rules, and what it does with each answer, refusal and silence.
+"""Role daemon's guard.py and what it imports, without a database: its rules, and what it does with each answer,
+refusal and silence.
 
 tests/integration/test_guard.py runs it against PostgreSQL.
 """
@@ -24,6 +25,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.dataops.dagster.plugins.module_utils._dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.daemon import timing_problems
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,7 +37,7 @@ class Refused(Exception):
 
 
 def load() -> ModuleType:
-    """The program with a stand-in for psycopg2, which is in Dagster's venv only."""
+    """The program and its dialect with a stand-in for psycopg2, which is in Dagster's venv only."""
     extensions = SimpleNamespace(set_wait_callback=lambda _callback: None, POLL_OK=0, POLL_READ=1)
     library = SimpleNamespace(Error=Refused, OperationalError=Refused, extensions=extensions)
     before = {name: sys.modules.get(name) for name in ("psycopg2", "psycopg2.extensions")}
@@ -55,6 +57,7 @@ def load() -> ModuleType:
 
 
 guard = load()
+lease = sys.modules["lease"]  # with the stand-in
 
 
 # Timings
@@ -598,7 +601,7 @@ def daemon(tmp_path: Path, unblocked: None) -> Iterator[Any]:  # noqa: ARG001 - 
     """A daemon that has not started; its command only waits. Signals are blocked as in the guard."""
     signal.pthread_sigmask(signal.SIG_BLOCK, guard.SIGNALS)
     config = SimpleNamespace(daemon_user="dagster_daemon_a", command=["sleep", "60"])
-    found = guard.Daemon(config, guard.lock(str(tmp_path / "lock")), "/proc/1/fd/9")
+    found = guard.Daemon(config, guard.lock(str(tmp_path / "lock")))
     yield found
     found.kill()
     with contextlib.suppress(OSError):
@@ -666,6 +669,8 @@ def test_environment_of_the_daemon(daemon: Any, tmp_path: Path, monkeypatch: pyt
     """Its own login, the password file, and nothing by which it could speak to systemd for the guard."""
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY", "DAGSTER_HOME"):
         monkeypatch.setenv(name, "given")
+    monkeypatch.setenv("PGPASSFILE", "/proc/1/fd/9")
+    monkeypatch.setenv("DAGSTER_POSTGRES_USER", "dagster")
     daemon.config.command = ["sh", "-c", f"env > {tmp_path}/environment"]
     daemon.start(5)
     assert daemon.process.wait(10) == 0
@@ -758,7 +763,7 @@ class Silent:
 @pytest.fixture
 def database() -> Any:
     where = {"host": "db.example", "port": 5432, "name": "dagster"}
-    return guard.Database(SimpleNamespace(database=where, user="g", timings=guard.Timings()), "/passfile")
+    return lease.Lease(where, "g", guard.Timings().attempt)
 
 
 def test_no_call_outlasts_its_limit(database: Any) -> None:
@@ -780,7 +785,7 @@ def test_what_a_connection_is_made_with(database: Any, monkeypatch: pytest.Monke
         made.append(arguments)
         return SimpleNamespace(autocommit=False)
 
-    monkeypatch.setattr(guard.psycopg2, "connect", connect, raising=False)
+    monkeypatch.setattr(lease.psycopg2, "connect", connect, raising=False)
     monkeypatch.setattr(database, "_resolve", lambda host, _limit: f"address of {host}")
     database.until = guard.now() + 1
     assert database._connect().autocommit is True, "each call is a transaction of its own: take is over before fence"
@@ -792,12 +797,11 @@ def test_what_a_connection_is_made_with(database: Any, monkeypatch: pytest.Monke
             "port": 5432,
             "dbname": "dagster",
             "user": "g",
-            "passfile": "/passfile",
             "application_name": "dagster-guard",
             "options": f"-c statement_timeout={limit} -c lock_timeout={limit}",
         }
     ]
-    database.config.database["host"] = "/run/postgresql"
+    database.where["host"] = "/run/postgresql"
     database._connect()
     assert "hostaddr" not in made[1], "a socket has no address"
 
@@ -837,8 +841,8 @@ def test_each_call_has_its_limit_from_its_sending(database: Any) -> None:
 def test_psycopg_waits_with_our_limit(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise libpq waits, for as long as it likes."""
     made: list[Any] = []
-    monkeypatch.setattr(guard.psycopg2.extensions, "set_wait_callback", made.append)
-    fresh = guard.Database(database.config, "/passfile")
+    monkeypatch.setattr(lease.psycopg2.extensions, "set_wait_callback", made.append)
+    fresh = lease.Lease(database.where, "g", 1)
     assert made == [fresh._wait]
 
 
@@ -931,23 +935,24 @@ def test_what_the_program_guards_with(tmp_path: Path, monkeypatch: pytest.Monkey
         done.append(f"lock {name}")
         return 17
 
-    def passfile() -> str:
-        done.append("passfile")
-        return "/secrets"
+    def credentials() -> dict[str, str]:
+        done.append("credentials")
+        return {"PGPASSFILE": "/secrets"}
 
     class Found:
         def __init__(self, config: Any, database: Any, daemon: Any, boot: str) -> None:
-            done.append((config.host, database.passfile, daemon.passfile, daemon.lock, boot))
+            done.append((config.host, os.environ["PGPASSFILE"], database.attempt, daemon.lock, boot))
 
         def run(self) -> None:
             done.append("run")
 
     monkeypatch.setattr(guard, "lock", lock)
-    monkeypatch.setattr(guard, "passfile", passfile)
+    monkeypatch.setenv("PGPASSFILE", "/the/credential")
+    monkeypatch.setattr(guard, "credentials", credentials)
     monkeypatch.setattr(guard, "Guard", Found)
     assert guard.main(["guard", str(path)]) == 0
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    assert done == ["lock /the/lock", "passfile", ("a", "/secrets", "/secrets", 17, boot), "run"]
+    assert done == ["lock /the/lock", "credentials", ("a", "/secrets", guard.Timings().attempt, 17, boot), "run"]
 
 
 def test_notification_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -962,18 +967,54 @@ def test_notification_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     systemd_service.tell("WATCHDOG=1")
 
 
-def test_password_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that names one gets a copy of its own; nobody else's variable is touched."""
     import systemd_service
 
-    monkeypatch.setenv("PGPASSFILE", "/x")
-    assert systemd_service.passfile() == "/x"
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert systemd_service.passfile() == "/x", "the unit brings no password"
+    monkeypatch.setenv("PGPASSFILE", f"{tmp_path}/pgpass")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     (tmp_path / "pgpass").write_text("secret")
-    path = systemd_service.passfile()
+    assert systemd_service.credentials() == {}, "this service has none: the file is somebody's own"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("OTHER", f"{tmp_path}er/pgpass")
+    monkeypatch.setenv("MISSING", f"{tmp_path}/none")
+    found = systemd_service.credentials()
+    assert found.keys() == {"PGPASSFILE"}
+    path = found["PGPASSFILE"]
     assert Path(path).read_text() == Path(path).read_text() == "secret"
     assert os.stat(path).st_mode & 0o777 == 0o600
     os.close(int(path.rsplit("/", 1)[1]))
+
+
+def test_programs_of_version_0_1_find_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an upgrade is on its way, one of them may be started: its unit names no variable and has one credential."""
+    import systemd_service
+
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    assert systemd_service.passfile() == ""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert systemd_service.passfile() == ""
+    (tmp_path / "pgpass").write_text("secret")
+    path = systemd_service.passfile()
+    assert Path(path).read_text() == "secret"
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    os.close(int(path.rsplit("/", 1)[1]))
+
+
+@pytest.mark.parametrize("unit", ["daemon/dagster-daemon", "webserver/dagster-webserver"])
+def test_unit_names_its_credential(unit: str) -> None:
+    role, name = unit.split("/")
+    text = (ROOT / "roles" / role / f"templates/etc/systemd/system/{name}.service.j2").read_text()
+    credential = "{{ dagster_plan.storage.credential }}"
+    assert f"\nLoadCredential={credential}:" in text
+    assert f"\nEnvironment={{{{ dagster_plan.storage.variables.credential }}}}=%d/{credential}\n" in text
+
+
+def test_dialect_knows_the_variables_of_the_plan() -> None:
+    """Those of the host's program and those of the plan stand in two places: a host has no collection."""
+    variables = DIALECTS["postgres"].VARIABLES
+    assert lease.environment_of("d") == {variables["user"]: "d"}
+    assert variables["credential"] in lease.Lease.__doc__
 
 
 def test_unit_fits_the_guard() -> None:

@@ -19,6 +19,9 @@ ROLES = ROOT / "roles"
 PROGRAMS = "/usr/local/lib/dagster"
 # The daemon reads this one again by itself, each minute. A webserver does so only when somebody asks it to.
 REREAD = {"daemon": {"{{ dagster_home }}/workspace.yaml"}, "webserver": set()}
+# How roles name the folder of their files, and the file with a password.
+HOME = "{{ dagster_home }}"
+CREDENTIAL = "{{ dagster_plan.storage.credential }}"
 # What the environment leads to: DAGSTER_HOME and PATH.
 BY_ENVIRONMENT = {"{{ dagster_home }}/dagster.yaml", "{{ dagster_install_dir }}/current"}
 
@@ -59,29 +62,36 @@ def reads(role: str, unit: str) -> set[str]:
     own = (ROLES / role / "templates/etc/systemd/system" / unit).read_text()
     text = shared + own
     found = set(re.findall(r"^EnvironmentFile=-?(.+)$", text, re.MULTILINE))
-    found |= set(re.findall(r"^LoadCredential=\w+:(.+)$", text, re.MULTILINE))
+    found |= set(re.findall(rf"^LoadCredential={re.escape(CREDENTIAL)}:(.+)$", text, re.MULTILINE))
     command = re.findall(r"^ExecStart=((?:.*\\\n)*.*)$", own, re.MULTILINE)
     assert len(command) == 1
     found |= set(re.findall(rf"{PROGRAMS}/\w+\.py|{{{{ dagster_home }}}}/[\w.]+", command[0]))
-    for program in [Path(path).name for path in found if path.startswith(PROGRAMS)]:
-        source = (ROLES / role / f"files{PROGRAMS}" / program).read_text()
-        for module in re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE):
-            if list(ROLES.glob(f"*/files{PROGRAMS}/{module}.py")):
-                found.add(f"{PROGRAMS}/{module}.py")
-    return (found | BY_ENVIRONMENT) - REREAD[role]
+    programs = [Path(path).stem for path in found if path.startswith(PROGRAMS)]
+    for program in programs:  # which grows
+        for source in sources(program):
+            for module in re.findall(r"^(?:from|import) (\w+)", source.read_text(), re.MULTILINE):
+                if sources(module) and module not in programs:
+                    programs.append(module)
+    return (found | {f"{PROGRAMS}/{program}.py" for program in programs} | BY_ENVIRONMENT) - REREAD[role]
+
+
+def sources(module: str) -> list[Path]:
+    """Where a program of ours, or what it imports, stands in the roles; one of each database's."""
+    return [path for name in (PROGRAMS, "/lease/*") for path in ROLES.glob(f"*/files{name}/{module}.py")]
 
 
 @pytest.mark.parametrize(
     ("role", "unit", "template", "among"),
     [
-        ("daemon", "dagster-daemon.service", "dagster-daemon.service.j2", "{{ dagster_home }}/daemon.pgpass"),
-        ("webserver", "dagster-webserver@.service", "dagster-webserver.service.j2", "{{ dagster_home }}/pgpass"),
+        ("daemon", "dagster-daemon.service", "dagster-daemon.service.j2", f"{HOME}/daemon.{CREDENTIAL}"),
+        ("webserver", "dagster-webserver@.service", "dagster-webserver.service.j2", f"{HOME}/{CREDENTIAL}"),
     ],
 )
 def test_service_watches_what_it_reads(role: str, unit: str, template: str, among: str) -> None:
     read = reads(role, template)
     assert among in read, "the control: its password is found in the template"
     assert f"{PROGRAMS}/systemd_service.py" in read, "the control: and the import in its program"
+    assert (f"{PROGRAMS}/database.py" in read) == (role == "daemon"), "the control: and that of an import"
     assert len(read) >= 7
     assert sorted(watched(role)[unit]) == sorted(read)
 

@@ -1,10 +1,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """guard CONFIG: runs dagster-daemon on the one host that holds the lease, under systemd's Type=notify and watchdog.
 
-The lease is a row of Dagster's database (guard.sql). Its holder renews it, and ends its daemon by itself when that did
-not work until the deadline; another host takes the lease once it has seen the row unchanged for longer than that. Each
-host goes by its own clock, one that also counts while it sleeps (CLOCK_BOOTTIME). What a clock cannot promise (a paused
-host, a frozen guard) the database does: taking the lease shuts the other daemons' logins out before a daemon starts.
+The lease is a row of Dagster's database, which lease.py asks. Its holder renews it, and ends its daemon by itself when
+that did not work until the deadline; another host takes the lease once it has seen the row unchanged for longer than
+that. Each host goes by its own clock, one that also counts while it sleeps (CLOCK_BOOTTIME). What a clock cannot
+promise (a paused host, a frozen guard) the database does: taking the lease shuts the other daemons' logins out before a
+daemon starts.
 
 SIGTERM ends the daemon, gives the lease back and leaves. SIGUSR1 asks the holder to hand the lease over to this host.
 """
@@ -16,29 +17,21 @@ import ctypes
 import fcntl
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg2
-import psycopg2.extensions
-
-from systemd_service import passfile, tell
+from database import now
+from lease import Error, Lease, environment_of
+from systemd_service import credentials, tell
 
 KILL = 1.0  # seconds that ending a process may take once it is decided
 RESTART = 2.0  # seconds between the end of a daemon and the next one
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGCHLD}
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def now() -> float:
-    """Seconds of this host's clock that no one sets and that goes on in suspend."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def say(text: str) -> None:
@@ -150,86 +143,12 @@ class Config:
         return config
 
 
-class Database:
-    """One connection to the database, on which no call outlasts its limit."""
-
-    def __init__(self, config: Config, passfile: str) -> None:
-        self.config = config
-        self.passfile = passfile
-        self.connection: Any = None
-        self.until = 0.0
-        self.address = ""
-        psycopg2.extensions.set_wait_callback(self._wait)
-
-    def _wait(self, connection: Any) -> None:
-        """psycopg2 waits here instead of in libpq, so that the time is ours."""
-        while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
-            left = self.until - now()
-            if left <= 0:
-                raise psycopg2.OperationalError("no answer in time")
-            descriptors = [connection.fileno()]
-            if state == psycopg2.extensions.POLL_READ:
-                select.select(descriptors, [], [], left)
-            else:
-                select.select([], descriptors, [], left)
-
-    def _resolve(self, host: str, limit: float) -> str:
-        """The address of a host. Asked in a process of its own: a resolver that hangs must not hang the guard."""
-        with contextlib.suppress(OSError, subprocess.SubprocessError, IndexError):
-            argv = ["getent", "ahosts", host]
-            found = subprocess.run(argv, capture_output=True, text=True, timeout=limit, check=True)
-            self.address = found.stdout.split()[0]
-        if not self.address:
-            raise psycopg2.OperationalError(f"the name {host} cannot be resolved")
-        return self.address
-
-    def _connect(self) -> Any:
-        database = self.config.database
-        limit = int(1000 * self.config.timings.attempt)
-        where: dict[str, Any] = {"host": database["host"], "port": database["port"], "dbname": database["name"]}
-        if not str(database["host"]).startswith("/"):
-            where["hostaddr"] = self._resolve(database["host"], max(0.1, (self.until - now()) / 2))
-        connection = psycopg2.connect(
-            **where,
-            user=self.config.user,
-            passfile=self.passfile,
-            application_name="dagster-guard",
-            options=f"-c statement_timeout={limit} -c lock_timeout={limit}",
-        )
-        connection.autocommit = True
-        return connection
-
-    def call(self, function: str, *arguments: Any, limit: float) -> tuple[Any, ...]:
-        """The row that a function of guard.sql answers with. Raises psycopg2.Error."""
-        self.until = now() + limit
-        try:
-            if self.connection is None:
-                self.connection = self._connect()
-            with self.connection.cursor() as cursor:
-                # The function's name is one of ours, the arguments travel apart from it.
-                places = ", ".join(["%s"] * len(arguments))
-                cursor.execute(f"SELECT * FROM dagster_guard.{function}({places})", arguments)  # noqa: S608
-                answer: tuple[Any, ...] = cursor.fetchone()
-                return answer
-        except psycopg2.Error:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Drops the connection; the next call makes a new one."""
-        if self.connection is not None:
-            with contextlib.suppress(psycopg2.Error):
-                self.connection.close()
-        self.connection = None
-
-
 class Daemon:
     """The child, `dagster-daemon run`."""
 
-    def __init__(self, config: Config, lock: int, passfile: str) -> None:
+    def __init__(self, config: Config, lock: int) -> None:
         self.config = config
         self.lock = lock
-        self.passfile = passfile
         self.process: subprocess.Popen[bytes] | None = None
         self.started = self.ended = 0.0
 
@@ -240,7 +159,7 @@ class Daemon:
             for name, value in os.environ.items()
             if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY")
         }
-        environment.update(DAGSTER_POSTGRES_USER=self.config.daemon_user, PGPASSFILE=self.passfile)
+        environment.update(environment_of(self.config.daemon_user))
         environment["DAGSTER_GUARD_EPOCH"] = str(epoch)
         parent = os.getpid()
 
@@ -278,7 +197,7 @@ class Daemon:
 class Guard:
     """The protocol: who holds the lease, and with it the daemon of this host."""
 
-    def __init__(self, config: Config, database: Database, daemon: Daemon, boot: str) -> None:
+    def __init__(self, config: Config, database: Lease, daemon: Daemon, boot: str) -> None:
         self.config = config
         self.timings = config.timings
         self.database = database
@@ -403,7 +322,7 @@ class Guard:
     def hand_back(self) -> None:
         """Releases the lease after the daemon's end."""
         if self.epoch:
-            with contextlib.suppress(psycopg2.Error):
+            with contextlib.suppress(Error):
                 self.database.call("release", self.config.host, self.boot, self.epoch, limit=self.limit())
         self.epoch, self.fenced = 0, False
         self.next_call = now() + self.timings.renew
@@ -423,7 +342,7 @@ class Guard:
             say("asked for the lease")
 
     def step(self) -> None:
-        """Everything that is due now. Raises psycopg2.Error."""
+        """Everything that is due now. Raises Error."""
         status = self.daemon.reap()
         if status is not None and not self.leaving:
             say(f"the daemon ended with {status}")
@@ -451,7 +370,7 @@ class Guard:
             self.alive()
             try:
                 self.step()
-            except psycopg2.Error as error:
+            except Error as error:
                 self.complain(error)
             if self.leaving == "stop" and self.daemon.process is None and not self.epoch:
                 return
@@ -459,10 +378,10 @@ class Guard:
             if received is not None:
                 try:
                     self.handle(received.si_signo)
-                except psycopg2.Error as error:
+                except Error as error:
                     self.complain(error)
 
-    def complain(self, error: psycopg2.Error) -> None:
+    def complain(self, error: Exception) -> None:
         """Says once what the database says again and again."""
         text = " ".join(str(error).split()) or type(error).__name__
         if text != self.trouble:
@@ -513,10 +432,11 @@ def main(argv: list[str]) -> int:
         say(f"the configuration cannot be used: {error}")
         return 2
     held = lock(config.lock)
-    secrets = passfile()
+    os.environ.update(credentials())
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
         boot = stream.read().strip()
-    guard = Guard(config, Database(config, secrets), Daemon(config, held, secrets), boot)
+    database = Lease(config.database, config.user, config.timings.attempt)
+    guard = Guard(config, database, Daemon(config, held), boot)
     guard.run()
     return 0
 

@@ -1,0 +1,26 @@
+"""Lookup lease: the text that is in databases already, so that an upgrade does not make the lease again."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from ansible.errors import AnsibleLookupError
+
+from ansible_collections.dataops.dagster.plugins.lookup.lease import LookupModule
+
+# Of guard.sql as version 0.1.0 installed it. Whoever changes the functions changes this as well: each deployment then
+# makes its lease anew, once.
+INSTALLED = "9eadf6600736286b415904e4d944c634"
+
+
+def test_version_in_the_database() -> None:
+    (found,) = LookupModule().run(["postgres"])
+    assert found["sql"].startswith("-- What the daemon's guard (role daemon) asks of PostgreSQL"), "the control"
+    assert hashlib.md5(found["sql"].encode(), usedforsecurity=False).hexdigest() == INSTALLED
+    assert found["install"].endswith("ORDER BY step"), "no space at its end either"
+
+
+def test_database_without_a_lease() -> None:
+    with pytest.raises(AnsibleLookupError, match=r"lease/oracle/guard\.sql cannot be read: No such file"):
+        LookupModule().run(["oracle"])
