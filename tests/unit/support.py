@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
+# What of this repository a copy has, in which a test plays with a system of its own.
+COPIED = (".deps", "docs", "inventories", "examples", "playbooks", "plugins", "roles", "tools/docs.py", "tests/unit")
 # Secrets are named in it, none stands in it.
 GOOD: dict[str, Any] = {
     "storage": {
@@ -52,3 +56,16 @@ def load_program(path: Path, name: str) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up while it is being run
     spec.loader.exec_module(module)
     return module
+
+
+def copy_collection(root: Path) -> Path:
+    """Copies the collection, without the systems that exist for tests only."""
+    ignored = shutil.ignore_patterns("__pycache__", "example_*")
+    for name in COPIED:
+        source, target = ROOT / name, root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True, ignore=ignored)
+        else:
+            shutil.copy(source, target)
+    return root

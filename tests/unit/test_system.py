@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import copy_collection
 
-ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = Path(__file__).parent / "example_system"
-COPIED = (".deps", "docs", "inventories", "examples", "playbooks", "plugins", "roles", "tools/docs.py", "tests/unit")
 SITE_PLAY = """
 - name: Metrics
   hosts: dagster_metrics
@@ -49,17 +48,9 @@ except AnsibleActionFail as error:
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the collection with the system in it."""
-    root = tmp_path_factory.mktemp("collection")
-    ignored = shutil.ignore_patterns("__pycache__", "example_system")
-    for name in COPIED:
-        source, target = ROOT / name, root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, symlinks=True, ignore=ignored)
-        else:
-            shutil.copy(source, target)
+    root = copy_collection(tmp_path_factory.mktemp("collection"))
     for name in ("plugins", "roles"):
-        shutil.copytree(SYSTEM / name, root / name, dirs_exist_ok=True, ignore=ignored)
+        shutil.copytree(SYSTEM / name, root / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     preflight, site = root / "playbooks/preflight.yml", root / "playbooks/site.yml"
     text = preflight.read_text(encoding="utf-8")
     assert LAST_GROUP in text

@@ -1,0 +1,13 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The ledger as one of the databases of _dialects."""
+
+from __future__ import annotations
+
+PRODUCT = "Ledger"
+CREDENTIAL = "ledger.conf"
+VARIABLES = {"host": "LEDGER_HOST", "user": "LEDGER_USER", "credential": "LEDGER_LOGIN"}
+
+
+def login(password: str, user: str) -> str:
+    """One login."""
+    return f"{user} = {password}\n"
