@@ -11,7 +11,7 @@ author: dataops (@dataops)
 description: Makes the option O(dataops.dagster.instance_info#module:expect.daemon_hosts) of the results of
   M(dataops.dagster.units) in a loop over the hosts.
 options:
-  _input: {description: The results; C(item) is the name of the host., type: list, elements: dict, required: true}
+  _input: {description: The results about one unit each; C(item) is the name of the host., type: list, elements: dict, required: true}
 """
 
 EXAMPLES = r"""
@@ -21,16 +21,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Name, start and status of each host, or why it could not be asked.
+  description: Name, unit, start and status of each host, or why it could not be asked.
   type: list
   elements: dict
-  sample: [{name: ctl1, started: 1795513200, status: "active: daemon runs", error: ""}]
+  sample: [{name: ctl1, unit: dagster-daemon.service, started: 1795513200, status: "active: daemon runs", error: ""}]
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
-
-UNIT = "dagster-daemon.service"
 
 
 def daemon_hosts(results: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -38,11 +36,13 @@ def daemon_hosts(results: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for result in results:
         failed = result.get("unreachable") or result.get("failed")
+        unit = "" if failed else next(iter(result["started"]))  # the one that was asked for
         found.append(
             {
                 "name": str(result["item"]),
-                "started": 0 if failed else result["started"][UNIT],
-                "status": "" if failed else result["status"][UNIT],
+                "unit": unit,
+                "started": 0 if failed else result["started"][unit],
+                "status": "" if failed else result["status"][unit],
                 "error": " ".join(str(result.get("msg", "no answer")).split()) if failed else "",
             }
         )

@@ -57,6 +57,7 @@ class DaemonHost:
     """A host that may run the daemon, as its unit was found there."""
 
     name: str
+    unit: str = "dagster-daemon.service"
     started: float = 0.0  # seconds since 1970, 0 when the unit does not run
     status: str = ""  # what the guard says of itself
     error: str = ""  # why the host could not be asked
@@ -155,9 +156,9 @@ def daemon_host_problems(hosts: tuple[DaemonHost, ...]) -> list[str]:
     problems = [f"{host.name} of group dagster_daemon cannot be asked: {host.error}" for host in hosts if host.error]
     asked = [host for host in hosts if not host.error]
     # A standby that is down is no trouble until it is needed, which is when it is too late to hear of it.
-    down = [host.name for host in asked if not host.started]
+    down = [host for host in asked if not host.started]
     active = [host.name for host in asked if host.active]
-    problems += [f"dagster-daemon.service does not run on {name}." for name in down]
+    problems += [f"{host.unit} does not run on {host.name}." for host in down]
     if len(active) > 1:
         problems.append(f"More than one host runs a daemon: {', '.join(active)}.")
     if hosts and not active and not problems:

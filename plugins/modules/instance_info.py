@@ -55,6 +55,7 @@ options:
         default: []
         suboptions:
           name: {description: Name of the host., type: str, required: true}
+          unit: {description: Unit of the daemon there., type: str, default: dagster-daemon.service}
           started:
             description: When the unit started in Unix seconds, V(0) for one that does not run.
             type: float
@@ -243,6 +244,7 @@ def main() -> None:
                         "default": [],
                         "options": {
                             "name": {"type": "str", "required": True},
+                            "unit": {"type": "str", "default": "dagster-daemon.service"},
                             "started": {"type": "float", "default": 0},
                             "status": {"type": "str", "default": ""},
                             "error": {"type": "str", "default": ""},

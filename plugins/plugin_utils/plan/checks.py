@@ -137,6 +137,6 @@ def journal(components: list[Component]) -> list[str]:
     return arguments
 
 
-def live(listeners: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a host serves already, so that hosts are changed one after the other."""
-    return any(str(listener["unit"]).startswith("dagster-webserver") for listener in listeners)
+def live(listeners: Iterable[Mapping[str, Any]], webserver: str) -> bool:
+    """Whether a host serves already (units that begin with webserver), so that hosts are changed one after the other."""
+    return any(str(listener["unit"]).startswith(webserver) for listener in listeners)

@@ -11,6 +11,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations imp
     location_problems,
     locations,
 )
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import code_port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
 
@@ -48,7 +49,7 @@ class CodeLocation(Component):
         return {"code servers": ENGINES * len(self.here)}
 
     def journal(self) -> list[str]:
-        return [f"CONTAINER_NAME=dagster-code-{found.name}" for found in self.here]
+        return [f"CONTAINER_NAME={self.plan.names['code']}-{found.name}" for found in self.here]
 
     def mark(self) -> str:
         return f"{self.values['dagster_home']}/containers"
@@ -76,6 +77,7 @@ class CodeLocation(Component):
         every = [*self.inventory.group("dagster_code"), *self.inventory.group("dagster_run")]
         return {
             "here": [found.name for found in self.here],
+            "port": code_port(self.values),
             # An image is made on one of the engines, the others get that very image.
             "builder": next(iter(every), ""),
             "builder_socket": self.plan.docker(every[0]).socket,

@@ -26,10 +26,10 @@ class Daemon(Component):
         return {"daemon": LOOPS + workers(self.plan.instance.merged), "guard": GUARD_CONNECTIONS}
 
     def mark(self) -> str:
-        return "/etc/systemd/system/dagster-daemon.service"
+        return self.plan.names.unit_file("daemon")
 
     def journal(self) -> list[str]:
-        return ["_SYSTEMD_UNIT=dagster-daemon.service"]
+        return [f"_SYSTEMD_UNIT={self.plan.names['daemon']}.service"]
 
     def options(self, facts: Facts) -> dict[str, Any]:
         return {"dagster_daemon_login": self.plan.storage.daemon_login(self.host.name)}

@@ -8,14 +8,15 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import Docker
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import Instance
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import Names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.proxy import URL_FILE, Proxy
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.proxy import Proxy
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Budget, Storage
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.webserver import Webserver
 
@@ -53,6 +54,7 @@ class Plan:
     def __init__(self, inventory: Inventory, host: str) -> None:
         self.inventory = inventory
         self.host: Host = inventory.hosts[host]
+        self.names = Names(self.host.values)
         self.storage = storage_of(tuple(inventory.roles["dagster_database"]))(self.host, inventory)
         roles = sorted({role for found in inventory.roles.values() for role in found})
         self.known = {role: self.component(role, host) for role in roles}  # also of roles that this host does not get
@@ -96,7 +98,10 @@ class Plan:
 
     def problems(self) -> list[str]:
         """What is wrong with the inventory, each sentence once."""
-        found = checks.group_problems(self.inventory, self.storage.external)
+        found = [
+            *names.problems(self.inventory),
+            *checks.group_problems(self.inventory, self.storage.external),
+        ]
         for component in self.known.values():
             found += component.deployment_problems()
         for component in self.components.values():
@@ -162,7 +167,7 @@ class Plan:
         return {
             "version": services.values["dagster_version"],
             **({} if wait is None else {"wait": wait}),
-            "url_file": URL_FILE,
+            "url_file": self.proxy(group("dagster_proxy")[0]).url_file,
             "daemons": group("dagster_daemon"),
             "run_host": group("dagster_run")[0],
             "proxies": proxies,
@@ -174,17 +179,18 @@ class Plan:
         """The fact dagster_plan: names, numbers and addresses, never a secret; played are the hosts of the play."""
         played = self.inventory.hosts if played is None else played
         components = self.components
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {name: self.host.values[name] for name in names.defaults()}
         for component in components.values():
             options.update(component.options(facts))
         handed: Mapping[str, Any] = {role: component.handed(facts) for role, component in components.items()}
         return {
             **{role: found for role, found in handed.items() if found},
             "options": options,
+            "names": self.names.fixed,
             "storage": self.storage.handed(),
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "certificates": self.certificates(),
             "health": self.health(),
             # Some hosts alone are those of a deployment that exists: nobody else says whether it serves.
-            "live": checks.live(facts["listeners"]) or not set(self.inventory.hosts) <= set(played),
+            "live": checks.live(facts["listeners"], self.names["webserver"]) or not set(self.inventory.hosts) <= set(played),
         }

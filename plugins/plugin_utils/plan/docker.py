@@ -86,7 +86,7 @@ class Docker(Component):
         return {"docker": (1, 125)}
 
     def mark(self) -> str:
-        return "/etc/systemd/system/prune-dagster-runs.timer"
+        return self.plan.names.unit_file("prune", ".timer")
 
     def known_by(self) -> list[str]:
         return clients(self.inventory) if self.tls_address else []

@@ -51,7 +51,7 @@ class Instance(Component):
         return ["python3-pip-whl", "ca-certificates", *(["python3-cryptography"] if signed else [])]
 
     def mark(self) -> str:
-        return "/etc/systemd/system/dagster-.service.d/10-instance.conf"
+        return f"{self.plan.names['unit_drop_ins']}/10-instance.conf"
 
     def known_by(self) -> list[str]:
         asks = self.host.name in docker.clients(self.inventory)

@@ -11,9 +11,9 @@ from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import code_port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import nearest
 
-DEFAULT_PORT = 4000
 SOURCES = ("image", "build", "archive")
 TARGETS = ("module", "package", "file")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -31,8 +31,9 @@ class Location:
 def locations(inventory: Inventory, values: Mapping[str, Any]) -> list[Location]:
     """The code locations that a host's variables name. The first host of the group serves those that name none."""
     first = next(iter(inventory.group("dagster_code")), "")
+    port = code_port(values)
     return [
-        Location(str(entry.get("name")), str(entry.get("host") or first), entry.get("port") or DEFAULT_PORT)
+        Location(str(entry.get("name")), str(entry.get("host") or first), entry.get("port") or port)
         for entry in values["dagster_code_locations"]
     ]
 

@@ -11,6 +11,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
+
 DEFAULT = "dagster"
 # No dash: systemd reads one as the end of a prefix, so the drop-ins of `a` would be those of `a-b` too. Short: a user's
 # name has 32 characters, and the longest one that is made of it 15 more.
@@ -39,21 +42,27 @@ PORTS: dict[str, int | list[int]] = {
     "dagster_webserver_ports": [3000, 3001],
     "dagster_nginx_port": 8080,
 }
-# The port of a code location that names none.
+# That of a code location that names none.
 CODE_PORT = 4000
 
-# The names that no option changes; without suffix for units, which differ in it.
+# The names that no option changes. Those of units have no suffix; `code` is the beginning of a code server's container and
+# the repository of an image that we build.
 FIXED = {
     "daemon": "{name}-daemon",
     "webserver": "{name}-webserver",
     "webserver_read_only": "{name}-webserver-read-only",
     "unit_drop_ins": "/etc/systemd/system/{name}-.service.d",
     "prune": "prune-{name}-runs",
+    "code": "{name}-code",
     "programs": "/usr/local/lib/{name}",
-    "code_server": "{name}-code-",
-    "code_image": "{name}-code",
     "ca_certificates": "/usr/local/share/ca-certificates/{name}",
     "tmpfiles": "/etc/tmpfiles.d/{name}.conf",
+    "nginx": "/etc/nginx/conf.d/{name}.conf",
+    "nginx_own": "/etc/nginx/{name}.d",
+    "nginx_sysctl": "/etc/sysctl.d/60-{name}-nginx.conf",
+    "backend": "{name}_webserver",
+    "backend_read_only": "{name}_read_only",
+    "vrrp": "{name}",
 }
 
 
@@ -72,6 +81,11 @@ def chosen(read: Callable[[str], Any]) -> dict[str, Any]:
     return defaults(str(name or DEFAULT), int(offset) if re.fullmatch(r"-?[0-9]{1,5}", str(offset)) else 0)
 
 
+def code_port(values: Mapping[str, Any]) -> int:
+    """The port of a code location that names none."""
+    return CODE_PORT + int(values["dagster_instance_port_offset"])
+
+
 class Names:
     """The names of one instance that no option changes."""
 
@@ -82,12 +96,19 @@ class Names:
     def __getitem__(self, key: str) -> str:
         return self.fixed[key]
 
+    def unit_file(self, key: str, suffix: str = ".service") -> str:
+        """The path of one of our units."""
+        return f"/etc/systemd/system/{self[key]}{suffix}"
 
-def name_problems(name: str) -> list[str]:
-    """A sentence about a name from which not every other name can be made."""
-    if PATTERN.fullmatch(name):
-        return []
+
+def problems(inventory: Inventory) -> list[str]:
+    """Sentences about a name from which not every other name can be made, or that hosts do not agree on."""
+    every = {host: str(known.values["dagster_instance_name"]) for host, known in inventory.hosts.items()}
+    if len(set(every.values())) > 1:
+        return [f"dagster_instance_name differs between the hosts ({by_host(every)}); they are one instance"]
     return [
         f"dagster_instance_name is {name!r}; it has at most 16 small letters and digits and begins with a letter, for "
         "example analytics"
+        for name in set(every.values())
+        if not PATTERN.fullmatch(name)
     ]

@@ -16,9 +16,6 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network impor
     reached_at,
 )
 
-# Says where the deployed entry point answers: what a check asks before a change of that is made.
-URL_FILE = "/usr/local/lib/dagster/edge.url"
-
 
 def named_addresses(values: Mapping[str, Any]) -> list[str]:
     """The addresses to listen on that the inventory names: one, or a list of them."""
@@ -45,6 +42,11 @@ class Proxy(Component):
         place = host_port(address, self.values["dagster_nginx_port"])
         return f"http://{place}{self.values['dagster_webserver_path_prefix']}"
 
+    @property
+    def url_file(self) -> str:
+        """Says where the deployed entry point answers: what a check asks before a change of that is made."""
+        return f"{self.plan.names['programs']}/edge.url"
+
     def webserver_address(self, server: str) -> str:
         """Where the replicas of a host are reached."""
         bind = self.plan.webserver(server).bind
@@ -60,17 +62,17 @@ class Proxy(Component):
         return [Port(self.values[name], name, tuple(self.addresses), "nginx.service") for name in entries]
 
     def mark(self) -> str:
-        return "/etc/nginx/conf.d/dagster.conf"
+        return self.plan.names["nginx"]
 
     def known_by(self) -> list[str]:
         return self.inventory.group("dagster_webserver")
 
     def texts(self) -> list[str]:
-        return [URL_FILE]
+        return [self.url_file]
 
     def options(self, facts: Facts) -> dict[str, Any]:
         servers = self.inventory.group("dagster_webserver")
         return {"dagster_haproxy_webservers": [self.webserver_address(name) for name in servers]}
 
     def handed(self, facts: Facts) -> dict[str, Any]:
-        return {"url": self.url, "url_file": URL_FILE}
+        return {"url": self.url, "url_file": self.url_file}

@@ -12,8 +12,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network impor
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.proxy import named_addresses
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
 
-# What shows that our role has set keepalived up, and what anybody may have set it up with.
-PROGRAM = "/usr/local/lib/dagster/edge.sh"
+# What anybody may have set keepalived up with.
 CONFIG = "/etc/keepalived/keepalived.conf"
 
 
@@ -50,6 +49,11 @@ class Vip(Component):
         """The host's own address, from which it talks to the other proxies."""
         return str(self.host.chosen("dagster_vip_own_address", self.host.address))
 
+    @property
+    def program(self) -> str:
+        """What asks the entry point for keepalived. It shows as well that our role has set keepalived up."""
+        return f"{self.plan.names['programs']}/edge.sh"
+
     def interface(self, facts: Facts) -> str:
         """The interface for the shared address, empty when none is in a network with the host's own."""
         given = self.values.get("dagster_vip_interface")
@@ -59,7 +63,7 @@ class Vip(Component):
         return ["keepalived"] if self.shared else []
 
     def mark(self) -> str:
-        return PROGRAM
+        return self.program
 
     def known_by(self) -> list[str]:
         return self.proxies if self.shared else []
@@ -76,7 +80,7 @@ class Vip(Component):
         }
 
     def handed(self, facts: Facts) -> dict[str, Any]:
-        return {"program": PROGRAM}
+        return {"program": self.program}
 
     def problems(self) -> list[str]:
         every = {name: str(self.inventory.hosts[name].values["dagster_vip"] or "") for name in self.proxies}
@@ -136,7 +140,7 @@ class Vip(Component):
                 "in dagster_vip_interface"
             )
         paths = facts.get("paths", [])
-        if CONFIG in paths and PROGRAM not in paths:
+        if CONFIG in paths and self.program not in paths:
             found.append(
                 f"dagster_vip: the host has a {CONFIG} of somebody else; leave dagster_vip out and share the address "
                 "there, or remove that file"

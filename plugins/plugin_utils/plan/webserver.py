@@ -31,11 +31,11 @@ class Webserver(Component):
     @property
     def replicas(self) -> list[tuple[str, Any, str]]:
         """The variable, the port and the unit of each webserver."""
-        name = "dagster_webserver_read_only_port"
+        name, names = "dagster_webserver_read_only_port", self.plan.names
         found = [
-            ("dagster_webserver_ports", port, "dagster-webserver@") for port in self.values["dagster_webserver_ports"]
+            ("dagster_webserver_ports", port, f"{names['webserver']}@") for port in self.values["dagster_webserver_ports"]
         ]
-        return found + ([(name, self.values[name], "dagster-webserver-read-only@")] if self.values[name] else [])
+        return found + ([(name, self.values[name], f"{names['webserver_read_only']}@")] if self.values[name] else [])
 
     @property
     def bind(self) -> str:
@@ -65,7 +65,7 @@ class Webserver(Component):
         return [f"_SYSTEMD_UNIT={unit}{port}.service" for _variable, port, unit in self.replicas]
 
     def mark(self) -> str:
-        return "/etc/systemd/system/dagster-webserver@.service"
+        return self.plan.names.unit_file("webserver", "@.service")
 
     def known_by(self) -> list[str]:
         return self.inventory.group("dagster_proxy")
