@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.cache/tools/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export DAGSTER_PYTHON := $(CURDIR)/.cache/dagster/bin/python
 RIG := tests/rig/rig
-CATALOGUE := plugins/plugin_utils/validator/catalogues
+CATALOGUE := plugins/plugin_utils/config/validator/catalogues
 CATALOGUES := $(notdir $(wildcard $(CATALOGUE)/*.json))
 
 .PHONY: help quickstart clean test test-full rig lint unit sanity importer molecule plants bench bench-cluster figures locks docs validate validator catalogue

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.config_action import ARGUMENTS, ConfigAction
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.action import ARGUMENTS, ConfigAction
 
 
 class ActionModule(ConfigAction):

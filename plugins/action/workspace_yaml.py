@@ -7,8 +7,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import workspace_data
-from ansible_collections.dataops.dagster.plugins.plugin_utils.config_action import ARGUMENTS, ConfigAction
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.action import ARGUMENTS, ConfigAction
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.write import workspace_data
 
 LOCATION = {
     "name": {"type": "str", "required": True},

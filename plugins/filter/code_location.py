@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import deep_merge
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 
 PORT = 4000  # inside the container; the port on the host is the location's
 TARGET_OPTIONS = {"module": "-m", "package": "--package-name", "file": "-f"}

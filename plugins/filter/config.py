@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _dagster_config
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config import merge
 
 
 def deep_merge(base: Any, extra: Any) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def deep_merge(base: Any, extra: Any) -> dict[str, Any]:
             raise AnsibleFilterError(
                 f"dataops.dagster.deep_merge: {what} is a {type(value).__name__}; expected a mapping of sections"
             )
-    return _dagster_config.deep_merge(base, extra)
+    return merge.deep_merge(base, extra)
 
 
 class FilterModule:

@@ -23,8 +23,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "validator")]
 
 import corpus  # noqa: E402
 
-from plugins.plugin_utils.validator import catalogue, validate  # noqa: E402
-from plugins.plugin_utils.validator.json_schema import json_schema  # noqa: E402
+from plugins.plugin_utils.config.validator import catalogue, validate  # noqa: E402
+from plugins.plugin_utils.config.validator.json_schema import json_schema  # noqa: E402
 
 MOST_SECONDS_A_FILE = 0.002
 MOST_TIMES_IMPORT = 2.0

@@ -27,7 +27,7 @@ from mutations import Mutator
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from plugins.plugin_utils.validator import catalogue, validate  # noqa: E402
+from plugins.plugin_utils.config.validator import catalogue, validate  # noqa: E402
 
 MOST_WRONG = 0.001
 

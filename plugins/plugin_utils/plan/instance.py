@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import deep_merge
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
-from ansible_collections.dataops.dagster.plugins.plugin_utils.config_action import sentence
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.action import sentence
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
@@ -19,7 +20,6 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations imp
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import port_of, reached_at
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host, kind_of, nearest
-from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import validate_data
 
 # What Dagster takes where dagster.yaml says nothing: runs in progress, threads of an executor.
 DEFAULT_CONCURRENT_RUNS = 10

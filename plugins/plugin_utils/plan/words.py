@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.validator.report import did_you_mean
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.report import did_you_mean
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

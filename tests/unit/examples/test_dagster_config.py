@@ -9,8 +9,9 @@ import pytest
 import yaml
 from plans import component
 
-from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import deep_merge, render
-from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import catalogue, validate
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import catalogue, validate
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.write import render
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = sorted((ROOT / "examples" / "dagster_config").glob("*.yml"))

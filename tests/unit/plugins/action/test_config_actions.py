@@ -13,7 +13,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
 from ansible_collections.dataops.dagster.plugins.action import dagster_yaml, workspace_yaml
-from ansible_collections.dataops.dagster.plugins.plugin_utils.config_action import changed_keys
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.action import changed_keys
 
 CONFIG = {"telemetry": {"enabled": False}, "storage": {"postgres": {"postgres_url": {"env": "URL"}}}}
 LOCATIONS = [{"name": "a", "host": "code1", "port": "4000"}, {"name": "b", "socket": "/run/b.sock", "ssl": "true"}]

@@ -9,8 +9,8 @@ import pytest
 from support import GOOD
 
 from ansible_collections.dataops.dagster.plugins.module_utils import _secrets as subject
-from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import render
-from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import dotted
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import dotted
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.write import render
 
 
 def with_value(path: str, value: Any) -> dict[str, Any]:

@@ -12,12 +12,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import render
-from ansible_collections.dataops.dagster.plugins.plugin_utils import validator as subject
-from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import catalogue, source
-from ansible_collections.dataops.dagster.plugins.plugin_utils.validator.report import Finding
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config import validator as subject
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import catalogue, source
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.report import Finding
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.write import render
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[6]
 
 
 def findings(text: str | bytes, kind: str = "dagster", **options: Any) -> list[Finding]:

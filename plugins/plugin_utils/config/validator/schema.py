@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from ...module_utils._secrets import looks_secret
+from ....module_utils._secrets import looks_secret
 from .report import did_you_mean, listed, shown
 
 TYPE_CHECKING = False

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from support import load_program
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import catalogue, json_schema, validate
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import catalogue, json_schema, validate
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[6]
 GOOD = "telemetry: {enabled: false}\n"
 BAD = "telemetry: {enabled: 'no'}\nnux: {}\nnux: {}\n"
 

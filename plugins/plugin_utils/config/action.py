@@ -12,11 +12,11 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.basic import FILE_COMMON_ARGUMENTS
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.dataops.dagster.plugins.module_utils._dagster_config import render
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import masked
-from ansible_collections.dataops.dagster.plugins.plugin_utils.validator import Report, validate_data
-from ansible_collections.dataops.dagster.plugins.plugin_utils.validator.report import Finding
-from ansible_collections.dataops.dagster.plugins.plugin_utils.validator.source import read
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import Report, validate_data
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.report import Finding
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.source import read
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.write import header, render
 
 ARGUMENTS: dict[str, Any] = {
     **FILE_COMMON_ARGUMENTS,
@@ -29,14 +29,6 @@ ARGUMENTS: dict[str, Any] = {
     "validate": {"type": "str", "choices": ["strict", "catalogue"], "default": "strict"},
     "allow": {"type": "list", "elements": "str", "default": []},
 }
-
-
-def header(variable: str, checked_with: str) -> str:
-    """The comment on top of a managed file: who writes it, what to change instead, and what it was checked with."""
-    return (
-        f"# Managed by the Ansible collection dataops.dagster: change {variable} in the inventory, not this file.\n"
-        f"# Checked with {checked_with}.\n"
-    )
 
 
 def sentence(finding: Finding) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from ...module_utils._secrets import leaves, literal_secrets
+from ....module_utils._secrets import leaves, literal_secrets
 from .constructors import CONTAINER_KWARGS_OWNED
 from .report import did_you_mean, listed
 
