@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import time
 from collections import deque
@@ -19,6 +18,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._graphql import (
     Unreachable,
     error_text,
 )
+from ansible_collections.dataops.dagster.plugins.module_utils._words import nearest
 
 LAUNCH_TAG = "dataops.dagster/launch_id"
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
@@ -404,8 +404,8 @@ def choose_target(
 
 
 def unknown(what: str, name: str, known: list[str], option: str) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    near = nearest(name, known)
+    hint = f" Did you mean {near}?" if near else ""
     return f"no {what} is called {name}.{hint} There are: {', '.join(known) or 'none'}. Change {option}"
 
 

@@ -96,7 +96,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _dagster_check
+from ansible_collections.dataops.dagster.plugins.module_utils._dagster.program import program
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import masked
 
 CATALOGUE_ONLY = "catalogue of the collection"
@@ -170,7 +170,7 @@ class ConfigFile:
         name = "dagster_yaml" if self.kind == "dagster" else "workspace"
         request = {"env": self.env, "texts": {name: text}}
         # -I: the operator's own PYTHON* variables and folders play no part. -B: root leaves no files in the venv.
-        command = [python, "-I", "-B", "-c", _dagster_check.program()]
+        command = [python, "-I", "-B", "-c", program()]
         return_code, output, errors = self.module.run_command(command, data=json.dumps(request), cwd="/")
         try:
             answer = json.loads(output)

@@ -27,11 +27,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "plugins" / "module_utils"))
+sys.path.insert(0, str(ROOT))
 
-check: Any = importlib.import_module("_dagster_check")
-BASES, Guard, load, text_of = check.BASES, check.Guard, check.load, check.text_of
-Blocked: Any = check.Blocked
+from plugins.module_utils._dagster.no_effects import Blocked, Guard  # noqa: E402
+from plugins.module_utils._dagster.problems import load, text_of  # noqa: E402
 
 # The value of a variable that a file takes from the environment, by the key that takes it.
 ENVIRONMENT = {

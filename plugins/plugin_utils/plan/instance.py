@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
+from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.action import sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
@@ -19,7 +20,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory imp
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import port_of, reached_at
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host, kind_of, nearest
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host, kind_of
 
 # What Dagster takes where dagster.yaml says nothing: runs in progress, threads of an executor.
 DEFAULT_CONCURRENT_RUNS = 10
@@ -231,7 +232,7 @@ def version_problems(version: str, known: list[str]) -> list[str]:
         return []
     return [
         f"dagster_version is {version}; supported are {', '.join(known)} (each has a committed lock)"
-        f"{nearest(version, known)}"
+        f"{did_you_mean(version, known, '; ')}"
     ]
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
+from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import code_port
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import nearest
 
 SOURCES = ("image", "build", "archive")
 TARGETS = ("module", "package", "file")
@@ -53,7 +53,8 @@ def location_problems(entries: list[dict[str, Any]], code_hosts: list[str]) -> l
                 )
         if entry.get("host") and entry["host"] not in code_hosts:
             problems.append(
-                f"{where}: host {entry['host']} is not in group dagster_code{nearest(entry['host'], code_hosts)}"
+                f"{where}: host {entry['host']} is not in group dagster_code"
+                f"{did_you_mean(entry['host'], code_hosts, '; ')}"
             )
         for name in entry.get("env") or {}:
             if looks_secret(name):

@@ -11,8 +11,9 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 
+from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import renamed
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import kind_of, nearest
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import kind_of
 
 COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 # What our plays hand on under the prefix of variables, and what 0.1.0 has left in fact caches.
@@ -58,7 +59,7 @@ def unknown_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
     """A sentence for each dagster_* variable that no role knows, or knows by a new name."""
     known = set(known) | OWN_NAMES
     return [
-        renamed(name) or f"{name} is no variable of this collection{nearest(name, known)}"
+        renamed(name) or f"{name} is no variable of this collection{did_you_mean(name, known, '; ')}"
         for name in sorted(names)
         if name.startswith("dagster_") and name not in known
     ]

@@ -3,16 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
-
-from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.report import did_you_mean
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence that names the nearest known word, empty when none is near."""
-    hint = did_you_mean(word, known)
-    return f"; {hint}" if hint else ""
 
 
 def kind_of(value: Any) -> str:

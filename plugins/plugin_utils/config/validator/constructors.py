@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 
-from .report import did_you_mean, listed, shown
+from ....module_utils._words import did_you_mean
+from .report import listed, shown
 from .schema import is_variable
 
 TYPE_CHECKING = False

@@ -7,8 +7,9 @@ from __future__ import annotations
 import re
 
 from ....module_utils._secrets import leaves, literal_secrets
+from ....module_utils._words import did_you_mean
 from .constructors import CONTAINER_KWARGS_OWNED
-from .report import did_you_mean, listed
+from .report import listed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

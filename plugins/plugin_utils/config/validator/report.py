@@ -38,26 +38,6 @@ def dotted(path: Sequence[Any]) -> str:
     return text
 
 
-def nearest(name: object, candidates: Iterable[str]) -> str:
-    """The known name that was probably meant, or an empty string."""
-    if not isinstance(name, str):
-        return ""
-    import difflib  # not needed for a file without mistakes
-
-    known = list(candidates)
-    lower = {candidate.lower(): candidate for candidate in known}
-    folded = name.lower().replace("-", "_")
-    if folded in lower:
-        return lower[folded]
-    return (difflib.get_close_matches(name, known, n=1, cutoff=0.6) or [""])[0]
-
-
-def did_you_mean(name: object, candidates: Iterable[str]) -> str:
-    """The hint for a name that is not known; empty if none is near."""
-    near = nearest(name, candidates)
-    return f"did you mean {near}?" if near else ""
-
-
 def shown(value: object) -> str:
     """A value as the file has it, short enough for one line."""
     if value is None:

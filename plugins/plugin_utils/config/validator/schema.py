@@ -7,7 +7,8 @@ from __future__ import annotations
 import re
 
 from ....module_utils._secrets import looks_secret
-from .report import did_you_mean, listed, shown
+from ....module_utils._words import did_you_mean
+from .report import listed, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+from ....module_utils._words import did_you_mean, nearest
 from . import constructors
 from .catalogue import private
-from .report import did_you_mean, listed, nearest, shown
+from .report import listed, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

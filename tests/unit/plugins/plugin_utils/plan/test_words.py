@@ -1,4 +1,4 @@
-"""Words for an operator: the nearest name, what a value is, what each host has."""
+"""Words for an operator: what a value is, what each host has."""
 
 from __future__ import annotations
 
@@ -8,12 +8,6 @@ from typing import Any
 import pytest
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import words
-
-
-def test_nearest_name() -> None:
-    known = ["dagster_version", "dagster_nginx_port", "dagster_webserver_ports"]
-    assert words.nearest("dagster_nginx_prot", known) == "; did you mean dagster_nginx_port?"
-    assert words.nearest("entirely", known) == ""
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _dagster_check as subject
+from ansible_collections.dataops.dagster.plugins.module_utils._dagster.program import program
 
 ENV = {"DAGSTER_POSTGRES_HOST": "198.51.100.1", "DAGSTER_POSTGRES_USER": "dagster"}
 GOOD: dict[str, Any] = {
@@ -96,7 +96,7 @@ def server() -> subprocess.Popen[str]:
         [dagster_python(), "-I", "-B", "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin
-    process.stdin.write(json.dumps(subject.program()) + "\n")
+    process.stdin.write(json.dumps(program()) + "\n")
     atexit.register(process.kill)
     return process
 
@@ -134,7 +134,7 @@ def test_good_files_have_no_problem_and_the_version_is_told() -> None:
     """In a process of its own, as on a host."""
     request = {"texts": texts(dagster_yaml=GOOD, workspace=WORKSPACE), "env": ENV}
     done = subprocess.run(
-        [dagster_python(), "-I", "-B", "-c", subject.program()],
+        [dagster_python(), "-I", "-B", "-c", program()],
         input=json.dumps(request),
         capture_output=True,
         text=True,
@@ -367,7 +367,7 @@ def test_bad_workspace(workspace: Any, path: str, words: str) -> None:
 
 def test_without_dagster_it_says_so() -> None:
     done = subprocess.run(
-        ["/usr/bin/env", "python3", "-I", "-c", subject.program().replace("dagster.version", "no_dagster.version")],
+        ["/usr/bin/env", "python3", "-I", "-c", program().replace("dagster.version", "no_dagster.version")],
         input=json.dumps({"texts": {"dagster_yaml": "{}"}}),
         capture_output=True,
         text=True,
