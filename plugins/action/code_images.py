@@ -12,7 +12,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ..module_utils import _images
+from ..module_utils._docker.images import ARGUMENT_SPEC, Wanted, pack_context, want_all
 
 MODULE = "dataops.dagster.code_images"
 Json = dict[str, t.Any]
@@ -24,11 +24,11 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         result: Json = super().run(tmp, task_vars)
-        _validation, params = self.validate_argument_spec(argument_spec=_images.ARGUMENT_SPEC)
+        _validation, params = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
         task_vars = task_vars or {}
         if params.get("staged") is not None:
             raise AnsibleError("code_images: 'staged' is filled by the action plugin, remove it.")
-        wanted, errors = _images.want_all(params["images"], self._resolve)
+        wanted, errors = want_all(params["images"], self._resolve)
         errors += self._check_copies(params)
         if errors:
             return {**result, "failed": True, "changed": False, "msg": "\n".join(errors)}
@@ -54,7 +54,7 @@ class ActionModule(ActionBase):
                 errors.append(f"code_images: export: found no folder for {item['path']} on the controller.")
         return errors
 
-    def _remote(self, params: Json, wanted: list[_images.Wanted], task_vars: Json) -> Json:
+    def _remote(self, params: Json, wanted: list[Wanted], task_vars: Json) -> Json:
         known = {item.name: {"ref": item.ref, "id": None, "action": "none"} for item in wanted}
         staged: Json = {"images": [item.public() for item in wanted]}
         if params["verify_only"]:
@@ -111,7 +111,7 @@ class ActionModule(ActionBase):
     def _join(self, *parts: str) -> str:
         return str(self._connection._shell.join_path(*parts))
 
-    def _transfer(self, wanted: list[_images.Wanted], load: list[Json], needs: set[str], needs_bases: set[str]) -> Json:
+    def _transfer(self, wanted: list[Wanted], load: list[Json], needs: set[str], needs_bases: set[str]) -> Json:
         """Send what the engine lacks, each file once, and say what stands where."""
         folder = self._remote_folder()
         sent: dict[Path, str] = {}
@@ -136,7 +136,7 @@ class ActionModule(ActionBase):
                     entry["id"] = item.archive.ids[0] if item.archive.ids else None
                 else:
                     packed = Path(local_tmp, f"context-{index}.tar.gz")
-                    _images.pack_context(item.entries, packed)
+                    pack_context(item.entries, packed)
                     files["context"] = send(packed)
                     entry.update(dockerfile=item.dockerfile, args=item.args)
                     if item.base and item.base.digest in needs_bases - bases_sent:

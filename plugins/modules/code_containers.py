@@ -198,8 +198,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ..module_utils import _containers as spec
-from ..module_utils._engine import (
+from ..module_utils._docker import containers as spec
+from ..module_utils._docker.engine import (
     DEFAULT_ENDPOINT,
     DOCKER_IMPORT_ERROR,
     Engine,
@@ -207,7 +207,7 @@ from ..module_utils._engine import (
     explain,
     sdk_errors,
 )
-from ..module_utils._reconcile import Outcome, Reconciler, on_bare_host
+from ..module_utils._docker.reconcile import Outcome, Reconciler, on_bare_host
 
 LOCATION = {
     "name": {"type": "str", "required": True},

@@ -208,9 +208,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ..module_utils import _image_store
-from ..module_utils._engine import DOCKER_IMPORT_ERROR, Engine, EngineUnavailable, explain, sdk_errors
-from ..module_utils._images import ARGUMENT_SPEC
+from ..module_utils._docker import image_store
+from ..module_utils._docker.engine import DOCKER_IMPORT_ERROR, Engine, EngineUnavailable, explain, sdk_errors
+from ..module_utils._docker.images import ARGUMENT_SPEC
 
 
 def main() -> None:
@@ -228,16 +228,16 @@ def main() -> None:
         engine = Engine(module.params["docker_host"])
     except EngineUnavailable as error:
         if verify:
-            problems = _image_store.registry_problems(images)
+            problems = image_store.registry_problems(images)
             if problems:
                 module.fail_json(msg="\n".join(problems))
             module.exit_json(changed=False, unverified={item["name"]: str(error) for item in images})
         if module.check_mode:
             module.warn(f"No image could be looked up: {error}")
-            planned = _image_store.on_bare_host(staged)
+            planned = image_store.on_bare_host(staged)
             module.exit_json(changed=bool(planned["images"]), **planned)
         module.fail_json(msg=str(error), exception=DOCKER_IMPORT_ERROR)
-    store = _image_store.Store(engine, check_mode=module.check_mode)
+    store = image_store.Store(engine, check_mode=module.check_mode)
     try:
         result = store.verify(images) if verify else store.ensure(staged)
     except sdk_errors() as error:

@@ -208,18 +208,18 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.dataops.dagster.plugins.module_utils._dagster_run import (
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.client import (
+    DagsterApiError,
+    GraphQLClient,
+    Unreachable,
+)
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.run import (
     ENDED,
     Runner,
     RunProblem,
     find_target,
     tag_strings,
     unexpected_end,
-)
-from ansible_collections.dataops.dagster.plugins.module_utils._graphql import (
-    DagsterApiError,
-    GraphQLClient,
-    Unreachable,
 )
 
 

@@ -211,12 +211,12 @@ locations:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.dataops.dagster.plugins.module_utils._graphql import (
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.client import (
     DagsterApiError,
     GraphQLClient,
     Unreachable,
 )
-from ansible_collections.dataops.dagster.plugins.module_utils._instance_info import (
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.instance_info import (
     DEFAULT_MAX_HEARTBEAT_AGE,
     DaemonHost,
     Expectation,

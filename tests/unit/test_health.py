@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.dataops.dagster.plugins.filter.daemon_hosts import daemon_hosts
-from ansible_collections.dataops.dagster.plugins.module_utils._instance_info import (
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.instance_info import (
     DaemonHost,
     Expectation,
     daemon_host_problems,

@@ -13,7 +13,7 @@ from deployment import Dagster, Play, until
 from processes import one_process, send
 from silence import SILENCE, UNIT, Frozen, Websocket
 
-from ansible_collections.dataops.dagster.plugins.module_utils._instance_info import DEFAULT_MAX_HEARTBEAT_AGE
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.instance_info import DEFAULT_MAX_HEARTBEAT_AGE
 
 
 def test_frozen_replica_is_restarted_by_the_watchdog(frozen: Frozen, host: Any) -> None:

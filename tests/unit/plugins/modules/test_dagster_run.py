@@ -16,7 +16,8 @@ import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _dagster_run, _graphql
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql import client as api
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql import run as subject
 
 BASE = "ansible_collections.dataops.dagster.plugins.modules."
 ERROR = {"message": 'Error occurred while executing op "boom":\n', "causes": [{"message": "RuntimeError: asked\n"}]}
@@ -168,8 +169,8 @@ class Stop(BaseException):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webserver]:
-    monkeypatch.setattr(_graphql, "READ_PAUSE", 0.0)
-    monkeypatch.setattr(_dagster_run, "ADOPT_SECONDS", 0.1)
+    monkeypatch.setattr(api, "READ_PAUSE", 0.0)
+    monkeypatch.setattr(subject, "ADOPT_SECONDS", 0.1)
     stub = Webserver()
     threading.Thread(target=stub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     yield stub
@@ -213,7 +214,7 @@ def test_launch_and_wait(server: Webserver) -> None:
     assert result["duration"] == 4.0
     assert result["run_url"] == f"{server.url}/runs/run-1"
     assert result["steps"] == [{"name": "boom", "status": "SUCCESS", "duration": 2.5}]
-    assert server.runs["run-1"] == {"a": "1", "b": "true", "c": "x", _dagster_run.LAUNCH_TAG: result["launch_id"]}
+    assert server.runs["run-1"] == {"a": "1", "b": "true", "c": "x", subject.LAUNCH_TAG: result["launch_id"]}
     params = server.variables["Launch"]["params"]
     assert params["selector"] == {
         "repositoryLocationName": "analytics",
@@ -296,7 +297,7 @@ def test_failure_comes_with_its_reasons(server: Webserver) -> None:
     assert result["errors"] == [
         {"step": "boom", "error": 'Error occurred while executing op "boom":\nRuntimeError: asked'}
     ]
-    assert len(result["events"]) == _dagster_run.EVENTS_KEPT
+    assert len(result["events"]) == subject.EVENTS_KEPT
     assert result["events"][-1] == "06:00:00 RUN_FAILURE: failed"
     (log,) = result["logs"]
     assert log["steps"] == ["boom"]
@@ -306,7 +307,7 @@ def test_failure_comes_with_its_reasons(server: Webserver) -> None:
 
 def test_without_a_failed_step_all_output_is_of_interest() -> None:
     captured = {"__typename": "LogsCapturedEvent", "fileKey": "f", "stepKeys": None}
-    assert _dagster_run.log_files_of([captured]) == [("f", [])]
+    assert subject.log_files_of([captured]) == [("f", [])]
 
 
 def test_an_expected_failure_is_a_success(server: Webserver) -> None:
@@ -354,7 +355,7 @@ def test_a_launch_whose_answer_is_lost_is_adopted_and_never_sent_again(server: W
 def test_run_that_appears_late_is_adopted() -> None:
     """A webserver may need a quarter of a minute for a launch whose answer is lost."""
     client, now = MagicMock(url="http://edge"), [0.0]
-    client.mutate.side_effect = _graphql.Unreachable("no answer", maybe_sent=True)
+    client.mutate.side_effect = api.Unreachable("no answer", maybe_sent=True)
     client.query.side_effect = lambda *_asked, **_how: {
         "runsOrError": {"__typename": "Runs", "results": [{"runId": "late"}] if now[0] >= 15 else []}
     }
@@ -362,18 +363,18 @@ def test_run_that_appears_late_is_adopted() -> None:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    runner = _dagster_run.Runner(client, MagicMock(), clock=lambda: now[0], sleep=sleep)
-    assert runner.launch(_dagster_run.Target("analytics", "__repository__", "report"), {}, {}, "id") == "late"
+    runner = subject.Runner(client, MagicMock(), clock=lambda: now[0], sleep=sleep)
+    assert runner.launch(subject.Target("analytics", "__repository__", "report"), {}, {}, "id") == "late"
     client.mutate.assert_called_once()
 
 
 def test_tag_of_the_launch_is_ours(server: Webserver) -> None:
-    result = run(server, tags={_dagster_run.LAUNCH_TAG: "somebody else's"})
-    assert server.runs["run-1"] == {_dagster_run.LAUNCH_TAG: result["launch_id"]}
+    result = run(server, tags={subject.LAUNCH_TAG: "somebody else's"})
+    assert server.runs["run-1"] == {subject.LAUNCH_TAG: result["launch_id"]}
 
 
 def test_another_run_of_the_same_job_is_not_adopted(server: Webserver) -> None:
-    server.runs["other"] = {_dagster_run.LAUNCH_TAG: "somebody else's"}
+    server.runs["other"] = {subject.LAUNCH_TAG: "somebody else's"}
     server.lose["Launch"] = ["unsent"]
     assert run(server)["failed"]
 
@@ -385,7 +386,7 @@ def test_a_launch_that_left_no_run_is_reported_and_never_sent_again(server: Webs
     assert server.asked.count("Launch") == 1
     assert server.runs == {}
     assert "no run with that tag exists by now. It was not sent again" in result["msg"]
-    assert f"{_dagster_run.LAUNCH_TAG}={result['launch_id']}" in result["msg"]
+    assert f"{subject.LAUNCH_TAG}={result['launch_id']}" in result["msg"]
 
 
 def test_lost_connections_while_waiting_are_not_the_end(server: Webserver) -> None:
@@ -516,9 +517,9 @@ def test_what_the_launcher_could_not_do_is_the_reason() -> None:
     outside = {"__typename": "EngineEvent", "error": {"message": "network dagster not found", "causes": []}}
     said = {"__typename": "EngineEvent", "error": None}
     own = {"__typename": "RunFailureEvent", "error": None, "message": "marked as failed from outside"}
-    found = _dagster_run.errors_of([said, outside, own])
+    found = subject.errors_of([said, outside, own])
     assert [item["error"] for item in found] == ["network dagster not found", "marked as failed from outside"]
     step = {"__typename": "ExecutionStepFailureEvent", "stepKey": "boom", "error": ERROR}
-    assert [item["step"] for item in _dagster_run.errors_of([outside, step, own])] == ["boom"]
+    assert [item["step"] for item in subject.errors_of([outside, step, own])] == ["boom"]
     facts = {"run_id": "r", "job": "j", "status": "FAILURE", "run_url": "u", "errors": found}
-    assert "run: network dagster not found; run: marked" in _dagster_run.unexpected_end(facts, "SUCCESS")
+    assert "run: network dagster not found; run: marked" in subject.unexpected_end(facts, "SUCCESS")

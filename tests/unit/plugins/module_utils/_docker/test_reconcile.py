@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from unittest.mock import MagicMock
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _containers as spec
-from ansible_collections.dataops.dagster.plugins.module_utils import _reconcile
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import containers as spec
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import reconcile
 
 
 def made(location: spec.Location) -> MagicMock:
@@ -14,11 +14,11 @@ def made(location: spec.Location) -> MagicMock:
     engine = MagicMock()
     engine.api.create_host_config.side_effect = engine.api.create_endpoint_config.side_effect = dict
     engine.api.create_networking_config.side_effect = dict
-    reconciler = _reconcile.Reconciler(
+    reconciler = reconcile.Reconciler(
         engine, "dagster", [location], health_command=[], health_timeout=1, check_mode=False
     )
-    outcome = _reconcile.Outcome(location.name, "created")
-    reconciler._make(_reconcile.Plan(location, {"Id": "sha256:aaa"}, outcome), location.container)
+    outcome = reconcile.Outcome(location.name, "created")
+    reconciler._make(reconcile.Plan(location, {"Id": "sha256:aaa"}, outcome), location.container)
     api: MagicMock = engine.api
     return api
 
@@ -84,6 +84,6 @@ def test_what_a_location_leaves_out() -> None:
 def test_anonymous_volumes_go_with_their_container() -> None:
     """An image may declare some; nothing else would ever remove them."""
     engine = MagicMock()
-    reconciler = _reconcile.Reconciler(engine, "dagster", [], health_command=[], health_timeout=1, check_mode=False)
+    reconciler = reconcile.Reconciler(engine, "dagster", [], health_command=[], health_timeout=1, check_mode=False)
     reconciler._remove("abc")
     engine.api.remove_container.assert_called_once_with("abc", v=True, force=True)

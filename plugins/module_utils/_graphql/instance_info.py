@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._graphql import (
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.client import (
     DagsterApiError,
     GraphQLClient,
     Unreachable,

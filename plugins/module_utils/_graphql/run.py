@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._graphql import (
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.client import (
     DagsterApiError,
     GraphQLClient,
     Unreachable,

@@ -13,7 +13,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from ._secrets import looks_secret
+from .._secrets import looks_secret
 
 LOCATION_LABEL = "dataops.dagster.location"
 CONFIG_LABEL = "dataops.dagster.config"

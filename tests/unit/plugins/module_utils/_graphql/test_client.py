@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _graphql
-from ansible_collections.dataops.dagster.plugins.module_utils._graphql import (
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql import client as subject
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.client import (
     DagsterApiError,
     GraphQLClient,
     Unreachable,
@@ -115,7 +115,7 @@ def test_reads_give_up(stub: Stub, client: GraphQLClient) -> None:
     stub.script = [(503, "")]
     with pytest.raises(DagsterApiError, match="answered 503: no text"):
         client.query("{version}")
-    assert len(stub.requests) == _graphql.READ_ATTEMPTS
+    assert len(stub.requests) == subject.READ_ATTEMPTS
 
 
 @pytest.mark.parametrize("trouble", [None, (502, "bad gateway"), (500, '{"errors": [{"message": "pool"}]}')])

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _registry
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import registry as subject
 
 
 class Registry(BaseHTTPRequestHandler):
@@ -64,18 +64,18 @@ def registry() -> Iterator[str]:
     ],
 )
 def test_parse(ref: str, parts: tuple[str, str, str]) -> None:
-    assert _registry.parse(ref) == parts
+    assert subject.parse(ref) == parts
 
 
 @pytest.mark.parametrize("path", ["open/app:1", "token/app:1", "private/app:1"])
 def test_nothing_to_say(registry: str, path: str) -> None:
-    assert _registry.problem(f"{registry}/{path}") == ""
+    assert subject.problem(f"{registry}/{path}") == ""
 
 
 @pytest.mark.parametrize("path", ["open/app:2", "none/app:1", "token/app:2"])
 def test_missing(registry: str, path: str) -> None:
-    assert _registry.problem(f"{registry}/{path}") == f"{registry} has no {path}"
+    assert subject.problem(f"{registry}/{path}") == f"{registry} has no {path}"
 
 
 def test_unreachable() -> None:
-    assert "127.0.0.1:1 cannot be reached" in _registry.problem("127.0.0.1:1/a:1")
+    assert "127.0.0.1:1 cannot be reached" in subject.problem("127.0.0.1:1/a:1")

@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import _containers as spec
-from ._engine import Engine, explain, sdk_errors, status_of
+from . import containers as spec
+from .engine import Engine, explain, sdk_errors, status_of
 
 THREADS = 8
 LOG_LINES = 30

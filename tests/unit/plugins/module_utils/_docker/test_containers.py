@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _containers as spec
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import containers as spec
 
 Json = dict[str, Any]
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 import typing as t
 
-from . import _registry
-from ._engine import Engine, explain, sdk_errors, status_of
-from ._images import IMAGE_LABEL, tail, where
+from . import registry
+from .engine import Engine, explain, sdk_errors, status_of
+from .images import IMAGE_LABEL, tail, where
 
 Json = dict[str, t.Any]
 
@@ -41,7 +41,7 @@ def _no_image(item: Json, reason: str) -> str:
 
 def registry_problems(images: list[Json]) -> list[str]:
     """A sentence for each reference that its registry does not give, asked by the host before it has an engine."""
-    found = ((item, _registry.problem(item["ref"])) for item in images if item["kind"] == "image")
+    found = ((item, registry.problem(item["ref"])) for item in images if item["kind"] == "image")
     return [_no_image(item, reason) for item, reason in found if reason]
 
 

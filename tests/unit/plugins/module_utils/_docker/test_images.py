@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _images
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import images
 
 ID = "sha256:" + "a" * 64
 OTHER_ID = "sha256:" + "b" * 64
@@ -34,7 +34,7 @@ def build(folder: Path, **extra: Any) -> dict[str, Any]:
 
 
 def ref(folder: Path, **extra: Any) -> str:
-    return _images.want(build(folder, **extra), str).ref
+    return images.want(build(folder, **extra), str).ref
 
 
 def save(path: Path, ids: list[str], tags: list[str], compress: bool = False) -> Path:
@@ -63,7 +63,7 @@ def save(path: Path, ids: list[str], tags: list[str], compress: bool = False) ->
     ],
 )
 def test_dockerignore(rules: list[str], ignored: list[str], kept: list[str]) -> None:
-    ignore = _images.Ignore(rules)
+    ignore = images.Ignore(rules)
     assert [path for path in ignored + kept if ignore(path)] == ignored
 
 
@@ -71,7 +71,7 @@ def test_a_context_is_listed_as_it_is_sent(tmp_path: Path) -> None:
     folder = context(tmp_path)
     (folder / ".dockerignore").write_text("*\n!src\n!run.sh\n!link\n")
     (folder / "secret").write_text("x")
-    listed = {item.path: (item.kind, item.mode) for item in _images.list_context(folder, "Dockerfile")}
+    listed = {item.path: (item.kind, item.mode) for item in images.list_context(folder, "Dockerfile")}
     assert listed == {
         "Dockerfile": ("file", 0o644),  # needed by the engine though it is ignored
         "link": ("link", 0o644),
@@ -131,32 +131,32 @@ def test_arguments_dockerfile_and_base_are_part_of_the_name(tmp_path: Path) -> N
 
 def test_packing_is_deterministic_and_complete(tmp_path: Path) -> None:
     folder = context(tmp_path / "context")
-    entries = _images.list_context(folder, "Dockerfile")
+    entries = images.list_context(folder, "Dockerfile")
     first, second = tmp_path / "1.tar.gz", tmp_path / "2.tar.gz"
-    _images.pack_context(entries, first)
+    images.pack_context(entries, first)
     os.utime(folder / "run.sh", (5, 5))
-    _images.pack_context(_images.list_context(folder, "Dockerfile"), second)
+    images.pack_context(images.list_context(folder, "Dockerfile"), second)
     assert first.read_bytes() == second.read_bytes()
     with tarfile.open(first) as tar:
         assert tar.getnames() == [entry.path for entry in entries]
         assert tar.getmember("link").linkname == "src/code.py"
-        assert {(item.uid, item.mtime) for item in tar} == {(0, _images.MTIME)}
+        assert {(item.uid, item.mtime) for item in tar} == {(0, images.MTIME)}
         stream = tar.extractfile("src/code.py")
         assert stream is not None
         assert stream.read() == b"one\n"
 
 
 def test_archives_are_known_by_the_ids_inside(tmp_path: Path) -> None:
-    plain = _images.read_archive(save(tmp_path / "a.tar", [ID], ["code:1"]))
+    plain = images.read_archive(save(tmp_path / "a.tar", [ID], ["code:1"]))
     assert (plain.ids, plain.tags) == ((ID,), ("code:1",))
-    again = _images.read_archive(save(tmp_path / "b.tar", [ID], ["code:1"]))
+    again = images.read_archive(save(tmp_path / "b.tar", [ID], ["code:1"]))
     assert plain.digest == again.digest
-    packed = _images.read_archive(save(tmp_path / "c.tar.gz", [ID], ["code:1"], compress=True))
+    packed = images.read_archive(save(tmp_path / "c.tar.gz", [ID], ["code:1"], compress=True))
     assert packed.ids == ()
-    assert packed.digest == _images.file_digest(tmp_path / "c.tar.gz")
+    assert packed.digest == images.file_digest(tmp_path / "c.tar.gz")
     garbage = tmp_path / "d.tar"
     garbage.write_text("no archive")
-    assert _images.read_archive(garbage).ids == ()
+    assert images.read_archive(garbage).ids == ()
 
 
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         {"name": "g", "image": "repo/g:1"},
         {"name": "g", "image": "repo/g:2"},
     ]
-    wanted, errors = _images.want_all(items, str)
+    wanted, errors = images.want_all(items, str)
     assert [item.name for item in wanted] == ["g", "g"]
     for words, error in zip(
         [
@@ -192,4 +192,4 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 
 def test_the_end_of_a_build_log_is_plain_text() -> None:
     log = "".join(f"line {number}\n" for number in range(50)) + "\x1b[91mbad\n\x1b[0m\n"
-    assert _images.tail(log, 3).splitlines() == ["  line 48", "  line 49", "  bad"]
+    assert images.tail(log, 3).splitlines() == ["  line 48", "  line 49", "  bad"]

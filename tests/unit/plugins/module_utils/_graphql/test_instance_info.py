@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _instance_info
-from ansible_collections.dataops.dagster.plugins.module_utils._graphql import DagsterApiError, Unreachable
-from ansible_collections.dataops.dagster.plugins.module_utils._instance_info import Expectation, facts, judge, watch
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql import instance_info
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.client import DagsterApiError, Unreachable
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.instance_info import (
+    Expectation,
+    facts,
+    judge,
+    watch,
+)
 
 NOW = 1_000_000.0
 VERSIONS = {f"{name}_version": "1.13.27" for name in ("dagster", "dagster_webserver", "dagster_graphql")}
@@ -136,7 +141,7 @@ class Client:
         return VERSIONS
 
     def query(self, document: str) -> dict[str, Any]:
-        assert document == _instance_info.INSTANCE
+        assert document == instance_info.INSTANCE
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -160,12 +165,12 @@ def look(client: Client, wait: float, time: Time) -> dict[str, Any]:
 
 
 def test_the_server_s_clock_counts() -> None:
-    seen = _instance_info.gather(Client(data()), clock=lambda: NOW + 5000)  # type: ignore[arg-type]
+    seen = instance_info.gather(Client(data()), clock=lambda: NOW + 5000)  # type: ignore[arg-type]
     assert (seen["clock"], seen["time"], seen["daemons"][0]["heartbeat_age"]) == ("server", NOW, 10)
 
 
 def test_without_a_date_header_the_local_clock_counts_and_is_named() -> None:
-    seen = _instance_info.gather(Client(data(), server_time=None), clock=lambda: NOW + 1)  # type: ignore[arg-type]
+    seen = instance_info.gather(Client(data(), server_time=None), clock=lambda: NOW + 1)  # type: ignore[arg-type]
     assert (seen["clock"], seen["daemons"][0]["heartbeat_age"]) == ("local", 11)
 
 

@@ -1,0 +1,8 @@
+# Copyright (c) 2026, the dataops.dagster authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What talks to a running webserver, at its GraphQL endpoint.
+
+client.py         asking, and what may be asked twice
+run.py            launching a job, and following its run
+instance_info.py  what the instance says of itself, and whether it is healthy
+"""
