@@ -99,7 +99,6 @@ host:
 """
 
 import calendar
-import contextlib
 import grp
 import json
 import os
@@ -107,12 +106,12 @@ import pwd
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.dataops.dagster.plugins.module_utils._dialects import DIALECTS
+from ansible_collections.dataops.dagster.plugins.module_utils._proc import NOBODY, listeners, read, socket_owners
 
 
 def os_release(text: str) -> dict[str, str]:
@@ -134,57 +133,6 @@ def installed_packages(text: str) -> dict[str, str]:
 def memory(text: str) -> dict[str, int]:
     """MiB of each field of /proc/meminfo."""
     return {line.split(":")[0]: int(line.split()[1]) // 1024 for line in text.splitlines() if ":" in line}
-
-
-def listening(text: str, family: int) -> Iterator[tuple[int, str, str]]:
-    """Port, address and inode of each LISTEN line of /proc/net/tcp or tcp6; a mapped IPv4 address as such."""
-    for line in text.splitlines()[1:]:
-        fields = line.split()
-        if fields[3] != "0A":
-            continue
-        address, port = fields[1].split(":")
-        words = [int(address[i : i + 8], 16) for i in range(0, len(address), 8)]
-        text_form = socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words))
-        yield int(port, 16), text_form.removeprefix("::ffff:"), fields[9]
-
-
-def socket_owners(inodes: set[str]) -> dict[str, tuple[str, str]]:
-    """Process name and systemd unit behind each socket inode, where this user may look."""
-    owners = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        for inode in inodes.intersection(link[8:-1] for link in open_files(pid) if link.startswith("socket:[")):
-            owners[inode] = (read(f"/proc/{pid}/comm").strip(), unit_of(read(f"/proc/{pid}/cgroup")))
-    return owners
-
-
-def open_files(pid: str) -> Iterator[str]:
-    """What the file descriptors of a process are links to."""
-    try:
-        numbers = os.listdir(f"/proc/{pid}/fd")
-    except OSError:  # ended meanwhile, or not ours to read
-        return
-    for number in numbers:
-        # A busy server closes one between the two calls; its others still count.
-        with contextlib.suppress(OSError):
-            yield os.readlink(f"/proc/{pid}/fd/{number}")
-
-
-def unit_of(cgroup: str) -> str:
-    """The systemd unit that a /proc/PID/cgroup text names, empty when there is none."""
-    for line in cgroup.splitlines():
-        for part in reversed(line.split(":", 2)[2].split("/")):
-            if part.endswith((".service", ".scope")):
-                return part
-    return ""
-
-
-def read(path: str) -> str:
-    """The text of a file, empty when it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
-    except OSError:
-        return ""
 
 
 def container_root(daemon_json: str, subuid: str) -> int:
@@ -308,13 +256,8 @@ def facts() -> dict[str, Any]:
     """What is read of every host."""
     release = os_release(read("/etc/os-release"))
     mem = memory(read("/proc/meminfo"))
-    found = list(listening(read("/proc/net/tcp"), socket.AF_INET))
-    found += list(listening(read("/proc/net/tcp6"), socket.AF_INET6)) if read("/proc/net/tcp6") else []
-    owners = socket_owners({inode for _port, _address, inode in found})
-    listeners = []
-    for port, address, inode in found:
-        process, unit = owners.get(inode, ("", ""))
-        listeners.append({"port": port, "address": address, "process": process, "unit": unit})
+    found = listeners()
+    owners = socket_owners({listener.inode for listener in found})
     return {
         "distribution": release.get("ID", ""),
         "release": release.get("VERSION_CODENAME", ""),
@@ -323,7 +266,15 @@ def facts() -> dict[str, Any]:
         "container_root": container_root(read("/etc/docker/daemon.json"), read("/etc/subuid")),
         "users": [entry.pw_name for entry in pwd.getpwall()],
         "groups": [entry.gr_name for entry in grp.getgrall()],
-        "listeners": listeners,
+        "listeners": [
+            {
+                "port": listener.port,
+                "address": listener.address,
+                "process": owners.get(listener.inode, NOBODY).process,
+                "unit": owners.get(listener.inode, NOBODY).unit,
+            }
+            for listener in found
+        ],
         "addresses": local_addresses(read("/proc/net/fib_trie")),
         "networks": networks(read("/proc/net/route")),
         "time": time.time(),

@@ -13,6 +13,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from .._proc import Listener
 from .._secrets import looks_secret
 
 LOCATION_LABEL = "dataops.dagster.location"
@@ -426,33 +427,7 @@ def to_text(data: t.Mapping[str, t.Any], indent: int = 0) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
-# --- who listens on a port -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Listener:
-    address: str
-    port: int
-    inode: str
-
-
-def _address(text_: str) -> str:
-    # Each 32-bit word stands in the host's (little endian) order.
-    raw = b"".join(bytes.fromhex(text_[at : at + 8])[::-1] for at in range(0, len(text_), 8))
-    address = ipaddress.ip_address(raw)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)
-
-
-def parse_listeners(proc_net_tcp: str) -> list[Listener]:
-    """The listening sockets of a /proc/net/tcp or /proc/net/tcp6."""
-    found: list[Listener] = []
-    for line in proc_net_tcp.splitlines()[1:]:
-        columns = line.split()
-        if len(columns) > 9 and columns[3] == "0A":
-            address, _colon, port = columns[1].partition(":")
-            found.append(Listener(_address(address), int(port, 16), columns[9]))
-    return found
+# --- who holds a port ------------------------------------------------------------------------------------------
 
 
 def listener_on(listeners: t.Iterable[Listener], address: str, port: int) -> Listener | None:

@@ -9,14 +9,13 @@ is. Both marks survive a kill of this process at any point, and the next call fi
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from .._proc import Listener, listeners, socket_owners
 from . import containers as spec
 from .engine import Engine, explain, sdk_errors, status_of
 
@@ -226,18 +225,18 @@ class Reconciler:
         takers = [plan for plan in plans if plan.takes_port and not plan.outcome.error]
         if not takers or not self.engine.local:
             return
-        listeners = _read_listeners()
+        found = listeners()
         ours = [item for plan in plans for item in (plan.current, plan.previous, plan.leftover_next) if item] + strays
         for plan in takers:
             address, port = plan.location.publish_address, plan.location.port
-            listener = spec.listener_on(listeners, address, port)
+            listener = spec.listener_on(found, address, port)
             if listener and not any(spec.publishes(item, address, port) for item in ours):
                 plan.outcome.error = (
                     f"Port {address}:{port} is taken by {self._owner(listener)}. Expected it to be free: two code "
                     f"servers on one port would answer in turn. Free it or change {plan.where}.port."
                 )
 
-    def _owner(self, listener: spec.Listener) -> str:
+    def _owner(self, listener: Listener) -> str:
         try:
             for item in self.engine.api.containers(filters={"publish": str(listener.port)}):
                 return f"the container {item['Names'][0].lstrip('/')} (image {item['Image']})"
@@ -632,25 +631,7 @@ class Reconciler:
         return "\n".join([f"Its last {len(lines)} log lines:"] + [f"  {line}" for line in lines])
 
 
-def _read_listeners() -> list[spec.Listener]:
-    found: list[spec.Listener] = []
-    for name in ("tcp", "tcp6"):
-        try:
-            found += spec.parse_listeners(Path("/proc/net", name).read_text(encoding="ascii"))
-        except OSError:
-            continue  # no IPv6 on this host
-    return found
-
-
-def _process_of(listener: spec.Listener) -> str:
+def _process_of(listener: Listener) -> str:
     """The process behind a listening socket, as far as this user may see it."""
-    target = f"socket:[{listener.inode}]"
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            if any(os.readlink(entry) == target for entry in (process / "fd").iterdir()):
-                return f"process {process.name} ({(process / 'comm').read_text(encoding='utf-8').strip()})"
-        except OSError:
-            continue  # ended meanwhile, or not ours to read
-    return "a process that could not be identified"
+    owner = socket_owners({listener.inode}).get(listener.inode)
+    return f"process {owner.pid} ({owner.process})" if owner else "a process that could not be identified"
