@@ -198,7 +198,6 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ..module_utils._docker import containers as spec
 from ..module_utils._docker.engine import (
     DEFAULT_ENDPOINT,
     DOCKER_IMPORT_ERROR,
@@ -207,7 +206,10 @@ from ..module_utils._docker.engine import (
     explain,
     sdk_errors,
 )
-from ..module_utils._docker.reconcile import Outcome, Reconciler, on_bare_host
+from ..module_utils._docker.health import Health
+from ..module_utils._docker.location import Location, clashes, location_from_params, text
+from ..module_utils._docker.reconcile import Outcome, on_bare_host, reconcile
+from ..module_utils._docker.shown import secret_values, to_text
 
 LOCATION = {
     "name": {"type": "str", "required": True},
@@ -229,18 +231,18 @@ LOCATION = {
 }
 
 
-def parse(module: AnsibleModule) -> list[spec.Location]:
-    locations: list[spec.Location] = []
+def parse(module: AnsibleModule) -> list[Location]:
+    locations: list[Location] = []
     errors: list[str] = []
     for item in module.params["locations"]:
         # The environment is not hidden as a whole: that would black out image names and ports in every output.
-        env = {str(key): spec.text(value) for key, value in (item["env"] or {}).items()}
-        module.no_log_values.update(spec.secret_values(env))
+        env = {str(key): text(value) for key, value in (item["env"] or {}).items()}
+        module.no_log_values.update(secret_values(env))
         try:
-            locations.append(spec.location_from_params(item, module.params["network"]))
+            locations.append(location_from_params(item, module.params["network"]))
         except ValueError as error:
             errors.append(str(error))
-    errors += spec.clashes(locations)
+    errors += clashes(locations)
     if errors:
         module.fail_json(msg="\n".join(errors), changed=False, locations=[], failures=[])
     return locations
@@ -249,7 +251,7 @@ def parse(module: AnsibleModule) -> list[spec.Location]:
 def diff(outcomes: list[Outcome]) -> dict[str, str]:
     changed = [item for item in outcomes if item.changed]
     return {
-        side: spec.to_text({item.name: getattr(item, side) for item in changed if getattr(item, side)})
+        side: to_text({item.name: getattr(item, side) for item in changed if getattr(item, side)})
         for side in ("before", "after")
     }
 
@@ -276,14 +278,8 @@ def main() -> None:
         if DOCKER_IMPORT_ERROR:
             raise EngineUnavailable(missing_required_lib("docker (Docker SDK for Python, python3-docker on Debian)"))
         engine = Engine(module.params["docker_host"])
-        outcomes = Reconciler(
-            engine,
-            module.params["network"],
-            locations,
-            health_command=module.params["health_command"],
-            health_timeout=module.params["health_timeout"],
-            check_mode=module.check_mode,
-        ).run()
+        health = Health(engine, module.params["health_command"], module.params["health_timeout"])
+        outcomes = reconcile(engine, locations, health, check_mode=module.check_mode)
     except EngineUnavailable as error:
         if not module.check_mode:
             module.fail_json(msg=str(error), exception=DOCKER_IMPORT_ERROR, changed=False, locations=[], failures=[])

@@ -3,8 +3,15 @@
 """What talks to the Docker engine of a host, or speaks of what an engine has.
 
 engine.py       the connection, and what its errors mean
-containers.py   what the container of a code server should be, and how one differs
-reconcile.py    making the containers of a host as they should be
+location.py     what the container of a code location should be
+state.py        states of containers as plain data, and how two differ
+shown.py        the same for an operator
+survey.py       what there is on the engine
+decide.py       what has to be done for a location, as explicit steps
+ports.py        who holds a port
+health.py       waiting for a code server
+containers.py   what the engine is asked for to make, change and remove a container
+reconcile.py    these together: all containers of an engine as they should be
 images.py       what an image should be, on the controller and on the host
 image_store.py  the images of an engine: pulled, loaded, built
 registry.py     what a registry says of an image before there is an engine

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from plans import LOCATION
 
-from ansible_collections.dataops.dagster.plugins.module_utils._docker.containers import mask
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.shown import mask
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import location_problems
 

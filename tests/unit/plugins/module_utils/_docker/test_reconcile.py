@@ -1,89 +1,116 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the engine is asked for when a code server's container is made; its life is in tests/integration."""
+"""All containers of an engine in memory; the same against a real engine is in tests/integration."""
 
 from __future__ import annotations
 
-from unittest.mock import MagicMock
+import itertools
+from types import SimpleNamespace
+from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._docker import containers as spec
-from ansible_collections.dataops.dagster.plugins.module_utils._docker import reconcile
+import pytest
+from fake_engine import Engine
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import health, reconcile
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.location import location_from_params
 
-def made(location: spec.Location) -> MagicMock:
-    """The engine's API after it was asked for this container."""
-    engine = MagicMock()
-    engine.api.create_host_config.side_effect = engine.api.create_endpoint_config.side_effect = dict
-    engine.api.create_networking_config.side_effect = dict
-    reconciler = reconcile.Reconciler(
-        engine, "dagster", [location], health_command=[], health_timeout=1, check_mode=False
-    )
-    outcome = reconcile.Outcome(location.name, "created")
-    reconciler._make(reconcile.Plan(location, {"Id": "sha256:aaa"}, outcome), location.container)
-    api: MagicMock = engine.api
-    return api
+NAME = "dagster-code-etl"
 
 
-def test_all_of_a_location_reaches_the_engine() -> None:
-    location = spec.location_from_params(
-        {
-            "name": "etl",
-            "image": "etl:1",
-            "command": ["dagster", "api", "grpc"],
-            "port": 4001,
-            "publish_address": "10.0.0.1",
-            "env": {"A": "1"},
-            "volumes": ["/a:/a", "/b:/b:ro"],
-            "networks": ["extra"],
-            "user": "0:0",
-            "mem_limit": "1g",
-            "cpus": 1.5,
-            "stop_timeout": 70,
-            "labels": {"team": "data"},
-            "extra_hosts": {"db": "10.0.0.9"},
-        },
-        "dagster",
-    )
-    api = made(location)
-    api.create_container.assert_called_once_with(
-        "etl:1",
-        ["dagster", "api", "grpc"],
-        name="dagster-code-etl",
-        user="0:0",
-        environment={"A": "1"},
-        labels={
-            "team": "data",
-            "dataops.dagster.location": "etl",
-            "dataops.dagster.config": spec.config_digest(location, "sha256:aaa"),
-        },
-        ports=[4000],
-        host_config={
-            "binds": ["/a:/a", "/b:/b:ro"],
-            "port_bindings": {4000: ("10.0.0.1", 4001)},
-            "mem_limit": 1024**3,
-            "nano_cpus": 1_500_000_000,
-            "network_mode": "dagster",
-            # Until it is healthy: a location that cannot load would start again and again.
-            "restart_policy": {"Name": "no"},
-            "extra_hosts": {"db": "10.0.0.9"},
-        },
-        networking_config={"dagster": {}},
-        stop_timeout=70,
-    )
-    assert [asked.args[1:] for asked in api.connect_container_to_network.mock_calls] == [("extra",)]
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """A new engine; nobody waits for it."""
+    clock = itertools.count()
+    monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _seconds: None))
+    return Engine()
 
 
-def test_what_a_location_leaves_out() -> None:
-    """It is published on loopback only, and gets the time that running runs of it need to be told."""
-    api = made(spec.location_from_params({"name": "etl", "image": "etl:1", "command": ["x"], "port": 4000}, "dagster"))
-    given = api.create_container.call_args.kwargs
-    assert given["host_config"]["port_bindings"] == {4000: ("127.0.0.1", 4000)}
-    assert (given["host_config"]["mem_limit"], given["host_config"]["nano_cpus"]) == (None, None)
-    assert given["stop_timeout"] == 65
+def run(engine: Engine, *changes: dict[str, Any], check_mode: bool = False) -> list[reconcile.Outcome]:
+    """One call for locations that differ in this from a usual one."""
+    usual = {"name": "etl", "image": "code:1", "command": ["p", "serve"], "port": 4000, "restart_policy": "always"}
+    locations = [location_from_params({**usual, **change}, "dagster") for change in changes]
+    return reconcile.reconcile(engine, locations, health.Health(engine, ["check"], 5), check_mode=check_mode)
 
 
-def test_anonymous_volumes_go_with_their_container() -> None:
-    """An image may declare some; nothing else would ever remove them."""
-    engine = MagicMock()
-    reconciler = reconcile.Reconciler(engine, "dagster", [], health_command=[], health_timeout=1, check_mode=False)
-    reconciler._remove("abc")
-    engine.api.remove_container.assert_called_once_with("abc", v=True, force=True)
+def standing(engine: Engine) -> dict[str, str]:
+    """Names and commands of what runs."""
+    held = engine.api.held.values()
+    return {item["Name"].lstrip("/"): item["Config"]["Cmd"][-1] for item in held if item["State"]["Running"]}
+
+
+def test_made_once_and_removed(engine: Engine) -> None:
+    (planned,) = run(engine, {}, check_mode=True)
+    assert (planned.action, planned.changed, engine.api.calls) == ("created", True, [])
+    (made,) = run(engine, {})
+    assert (made.action, made.error, made.container_id) == ("created", None, "c0")
+    assert [call.split()[0] for call in engine.api.calls] == ["create", "start", "exec", "update"]
+    assert engine.api.held["c0"]["HostConfig"]["RestartPolicy"]["Name"] == "always", "only once it was healthy"
+    (again,) = run(engine, {})
+    assert (again.action, again.changed) == ("none", False)
+    (removed,) = run(engine)
+    assert (removed.action, engine.api.held) == ("removed", {})
+
+
+def test_a_swap_keeps_the_previous_until_the_new_one_is_healthy(engine: Engine) -> None:
+    run(engine, {})
+    engine.api.calls.clear()
+    (swapped,) = run(engine, {"image": "code:2"})
+    assert (swapped.action, swapped.container_id, swapped.image_id) == ("recreated", "c1", "sha256:2")
+    assert [call.split()[:2] for call in engine.api.calls] == [
+        ["create", f"{NAME}-next"],
+        ["stop", "c0"],
+        ["rename", "c0"],
+        ["rename", "c1"],
+        ["start", "c1"],
+        ["exec", "c1"],
+        ["update", "c1"],
+        ["remove", "c0"],
+    ]
+
+
+@pytest.mark.parametrize(("command", "words"), [("bad", "ended with exit code 7"), ("deaf", "was not healthy within")])
+def test_a_bad_image_puts_the_previous_container_back(engine: Engine, command: str, words: str) -> None:
+    run(engine, {})
+    (failed,) = run(engine, {"command": ["p", command]})
+    assert failed.error is not None
+    assert words in failed.error
+    assert "The previous container (c0) serves again." in failed.error
+    assert (failed.container_id, failed.image_id, standing(engine)) == ("c0", "sha256:1", {NAME: "serve"})
+
+
+def test_a_port_moves_from_one_location_to_another(engine: Engine) -> None:
+    run(engine, {"name": "a", "port": 1}, {"name": "b", "port": 2})
+    engine.api.calls.clear()
+    swapped = run(engine, {"name": "a", "port": 2}, {"name": "b", "port": 1})
+    assert [item.error for item in swapped] == [None, None]
+    assert {call.split()[0] for call in engine.api.calls[:2]} == {"stop"}, "both are free before one is taken"
+
+
+def test_what_is_refused_in_place_is_done_by_a_swap(engine: Engine) -> None:
+    run(engine, {"mem_limit": "1g"})
+    engine.api.failing["update"] = 0
+    (done,) = run(engine, {"mem_limit": "2g"})
+    assert (done.action, done.error, done.container_id) == ("recreated", None, "c1")
+    assert "the engine refused the change in place: no update today" in done.differences
+
+
+@pytest.mark.parametrize("call", ["create", "stop", "rename", "start", "exec", "update", "remove"])
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_call_that_failed_anywhere_is_finished_by_the_next(engine: Engine, call: str, after: int) -> None:
+    run(engine, {"networks": ["extra"]})
+    engine.api.failing[call] = after
+    run(engine, {"networks": ["extra"], "image": "code:2"})
+    engine.api.failing.clear()
+    (done,) = run(engine, {"networks": ["extra"], "image": "code:2"})
+    assert (done.error, done.image_id, standing(engine)) == (None, "sha256:2", {NAME: "serve"})
+    (again,) = run(engine, {"networks": ["extra"], "image": "code:2"})
+    assert (again.changed, len(engine.api.held)) == (False, 1)
+
+
+def test_a_restored_container_keeps_its_own_image(engine: Engine) -> None:
+    """A swap was cut off, its container is bad, and the next attempt fails too: the previous one is named."""
+    run(engine, {})
+    engine.api.rename("c0", f"{NAME}-previous")
+    run(engine, {"image": "code:2", "command": ["p", "bad"]})
+    engine.api.failing["create"] = 0
+    (failed,) = run(engine, {"image": "code:2", "user": "1"})
+    assert (failed.container_id, failed.image_id) == ("c0", "sha256:1")

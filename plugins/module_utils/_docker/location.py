@@ -1,0 +1,157 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the container of a code location should be: the module's options, checked and normalised."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+from dataclasses import dataclass, field
+
+NAME_PREFIX = "dagster-code-"
+# A swap in progress: the new container before it takes the name, the old one until the new one is healthy.
+NEXT_SUFFIX = "-next"
+PREVIOUS_SUFFIX = "-previous"
+
+RESTART_POLICIES = ("no", "always", "unless-stopped", "on-failure")
+
+_NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*$", re.IGNORECASE)
+UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+
+
+def text(value: t.Any) -> str:
+    """A value as an environment variable holds it: YAML's true is `true`, not Python's `True`."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+def parse_size(value: t.Any) -> int:
+    """`1g`, `512m`, `1073741824` as bytes; nothing and `0` mean no limit."""
+    if value is None or str(value).strip() == "":
+        return 0
+    match = _SIZE.match(str(value))
+    if not match:
+        raise ValueError(f"{value!r} is not a size like 512m or 1g")
+    return int(float(match.group(1)) * UNITS[match.group(2).lower()])
+
+
+class LocationError(Exception):
+    """One location could not be brought to the wanted state."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """One wanted container, every value normalised."""
+
+    name: str
+    image: str
+    command: tuple[str, ...]
+    container_port: int = 4000
+    publish_address: str = "127.0.0.1"
+    port: int = 0
+    env: dict[str, str] = field(default_factory=dict)
+    volumes: tuple[str, ...] = ()
+    memory: int = 0
+    nano_cpus: int = 0
+    network: str = "bridge"
+    networks: tuple[str, ...] = ()
+    user: str = ""
+    restart_policy: str = "unless-stopped"
+    stop_timeout: int = 65
+    labels: dict[str, str] = field(default_factory=dict)
+    extra_hosts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """Where an operator finds it."""
+        return f"dagster_code_locations[{self.name}]"
+
+    @property
+    def container(self) -> str:
+        return NAME_PREFIX + self.name
+
+    @property
+    def all_networks(self) -> list[str]:
+        return [self.network] + [name for name in self.networks if name != self.network]
+
+
+def location_from_params(params: t.Mapping[str, t.Any], network: str) -> Location:
+    """Build a Location from one item of the module's `locations`; ValueError says what is wrong with it."""
+    name = str(params["name"])
+    where = f"dagster_code_locations[{name}]"
+    if not _NAME.match(name):
+        raise ValueError(
+            f"{where}.name: {name!r} cannot be part of a container name. Expected letters, digits, '_', '.' and '-', "
+            "starting with a letter or digit."
+        )
+    for suffix in (NEXT_SUFFIX, PREVIOUS_SUFFIX):
+        if name.endswith(suffix):
+            raise ValueError(f"{where}.name: names ending in {suffix!r} are reserved for the swap of containers.")
+    try:
+        memory = parse_size(params.get("mem_limit"))
+    except ValueError as error:
+        raise ValueError(f"{where}.mem_limit: {error}.") from error
+    port = int(params.get("port") or 0)
+    given = params.get("container_port")
+    container_port = 4000 if given is None else int(given)
+    for key, number in (("port", port), ("container_port", container_port)):
+        if not 0 <= number <= 65535:
+            raise ValueError(f"{where}.{key}: found {number}, expected a port from 1 to 65535.")
+    if port and not container_port:
+        raise ValueError(f"{where}.container_port: a published port needs the port inside the container.")
+    address = str(params.get("publish_address") or "127.0.0.1")
+    try:
+        ipaddress.ip_address(address)
+    except ValueError as error:
+        raise ValueError(f"{where}.publish_address: found {address!r}, expected an IP address.") from error
+    policy = str(params.get("restart_policy") or "unless-stopped")
+    base, colon, count = policy.partition(":")
+    if base not in RESTART_POLICIES or (colon and (base != "on-failure" or not count.isdigit())):
+        raise ValueError(
+            f"{where}.restart_policy: found {policy!r}, expected {', '.join(RESTART_POLICIES)} or on-failure:<n>."
+        )
+    volumes = tuple(str(volume) for volume in params.get("volumes") or ())
+    for volume in volumes:
+        if not 2 <= len(volume.split(":")) <= 3 or not volume.split(":")[1].startswith("/"):
+            raise ValueError(f"{where}.volumes: found {volume!r}, expected source:/path/in/container[:mode].")
+    return Location(
+        name=name,
+        image=str(params["image"]),
+        command=tuple(text(word) for word in params["command"]),
+        container_port=container_port,
+        publish_address=address,
+        port=port,
+        env={str(key): text(value) for key, value in (params.get("env") or {}).items()},
+        volumes=volumes,
+        memory=memory,
+        nano_cpus=round(float(params.get("cpus") or 0) * 1_000_000_000),
+        network=network,
+        networks=tuple(str(item) for item in params.get("networks") or ()),
+        user=text(params.get("user")),
+        restart_policy=policy,
+        stop_timeout=int(params.get("stop_timeout") or 65),
+        labels={str(key): text(value) for key, value in (params.get("labels") or {}).items()},
+        extra_hosts={str(key): text(value) for key, value in (params.get("extra_hosts") or {}).items()},
+    )
+
+
+def clashes(locations: t.Sequence[Location]) -> list[str]:
+    """Two locations that cannot both be: the second server on a port would start silently and flap."""
+    errors: list[str] = []
+    for index, second in enumerate(locations):
+        for first in locations[:index]:
+            if first.name == second.name:
+                errors.append(f"dagster_code_locations names {first.name!r} twice; every location needs its own name.")
+            elif first.port and first.port == second.port and overlap(first.publish_address, second.publish_address):
+                errors.append(
+                    f"dagster_code_locations[{first.name}] and [{second.name}] both publish port {first.port} on this "
+                    "host; give one of them another port."
+                )
+    return errors
+
+
+def overlap(first: str, second: str) -> bool:
+    """Do two listening addresses exclude each other on one port? `::` also takes IPv4 unless told otherwise."""
+    return first == second or any(ipaddress.ip_address(item).is_unspecified for item in (first, second))

@@ -1,0 +1,84 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""States of containers, and the differences between them."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from wishes import IMAGE, real, wish
+
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import state
+
+
+def test_a_container_made_right_shows_no_difference() -> None:
+    location = wish()
+    assert state.compare(location, IMAGE, real(location), {"dagster": "n1", "extra": "n2"}) == []
+    assert state.action_for([]) == "none"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field", "action"),
+    [
+        (("Image",), "sha256:bbb", "image_id", "recreated"),
+        (("Config", "Env"), ["A=2", "DEBUG=true", "PATH=/bin", "LANG=C"], "env.A", "recreated"),
+        (("Config", "Env"), ["A=1", "DEBUG=true", "PATH=/bin", "LANG=C", "HAND=1"], "env.HAND", "recreated"),
+        (("Config", "Env"), ["A=1", "DEBUG=true", "PATH=/evil", "LANG=C"], "env.PATH", "recreated"),
+        (("Config", "Cmd"), ["sleep", "1"], "command", "recreated"),
+        (("Config", "Entrypoint"), None, "entrypoint", "recreated"),
+        (("Config", "User"), "0", "user", "recreated"),
+        (("Config", "StopTimeout"), None, "stop_timeout", "recreated"),
+        (("Config", "Labels"), {"from": "image"}, "labels.dataops.dagster.location", "recreated"),
+        (("HostConfig", "Binds"), None, "volumes", "recreated"),
+        (("HostConfig", "Binds"), ["/etc/dagster/containers:/run/dagster"], "volumes", "recreated"),
+        (("HostConfig", "PortBindings"), {}, "ports", "recreated"),
+        (("HostConfig", "PortBindings", "4000/tcp"), [{"HostIp": "", "HostPort": "4000"}], "ports", "recreated"),
+        (("HostConfig", "ExtraHosts"), None, "extra_hosts", "recreated"),
+        (("HostConfig", "NetworkMode"), "bridge", "main_network", "recreated"),
+        (("HostConfig", "CpuQuota"), 5000, "cpu_quota", "recreated"),
+        (("HostConfig", "Memory"), 0, "memory", "updated"),
+        (("HostConfig", "NanoCpus"), 0, "nano_cpus", "updated"),
+        (("HostConfig", "RestartPolicy", "Name"), "no", "restart_policy", "updated"),
+        (("NetworkSettings", "Networks"), {"dagster": {}}, "networks", "updated"),
+        (("NetworkSettings", "Networks", "hand"), {}, "networks", "updated"),
+        (("NetworkSettings", "Networks", "extra", "NetworkID"), "old", "network_id.extra", "recreated"),
+        (("State", "Status"), "exited", "status", "started"),
+    ],
+)
+def test_each_change_by_hand_is_seen(path: tuple[str, ...], value: Any, field: str, action: str) -> None:
+    location = wish()
+    container = real(location)
+    spot = container
+    for key in path[:-1]:
+        spot = spot[key]
+    spot[path[-1]] = value
+    found = state.compare(location, IMAGE, container, {"dagster": "n1", "extra": "n2"})
+    assert field in [item.field for item in found]
+    assert state.action_for(found) == action
+
+
+def test_what_another_image_brings_is_not_listed_with_it() -> None:
+    location = wish()
+    newer = deepcopy(IMAGE)
+    newer["Id"] = "sha256:bbb"
+    newer["Config"].update(Env=["PATH=/usr/bin", "NEW=1"], Labels={"other": "x"}, Entrypoint=None, User="root")
+    assert [item.field for item in state.compare(location, newer, real(location))] == ["image_id"]
+
+
+def test_a_limit_that_is_taken_away_needs_a_new_container() -> None:
+    container = real(wish())
+    for change in ({"mem_limit": None}, {"cpus": None}):
+        assert state.action_for(state.compare(wish(**change), IMAGE, container)) == "recreated"
+    assert state.action_for(state.compare(wish(mem_limit="2g", cpus=2), IMAGE, container)) == "updated"
+
+
+def test_the_digest_follows_what_cannot_change_in_place_only() -> None:
+    same = [wish(), wish(mem_limit="2g"), wish(cpus=None), wish(networks=[]), wish(restart_policy="no")]
+    assert len({state.config_digest(item, "i") for item in same}) == 1
+    assert state.config_digest(wish(volumes=["/etc/dagster/containers:/run/dagster/:ro"]), "i") == state.config_digest(
+        wish(), "i"
+    )
+    other = [wish(env={}), wish(port=4001), wish(command=["x"]), wish(user="1"), wish(labels={}), wish(stop_timeout=9)]
+    digests = [state.config_digest(item, "i") for item in [wish(), *other]] + [state.config_digest(wish(), "j")]
+    assert len(set(digests)) == len(digests)
