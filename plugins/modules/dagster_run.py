@@ -213,14 +213,9 @@ from ansible_collections.dataops.dagster.plugins.module_utils._graphql.client im
     GraphQLClient,
     Unreachable,
 )
-from ansible_collections.dataops.dagster.plugins.module_utils._graphql.run import (
-    ENDED,
-    Runner,
-    RunProblem,
-    find_target,
-    tag_strings,
-    unexpected_end,
-)
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.report import failure_details, unexpected_end
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.run import ENDED, Runner, tag_strings
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.target import RunProblem, find_target
 
 
 def launch(runner: Runner, params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -240,7 +235,7 @@ def launch(runner: Runner, params: dict[str, Any], check_mode: bool) -> dict[str
     known.update(runner.summary(run_id))
     known["status"] = status
     if status != "SUCCESS":
-        known.update(runner.failure_details(run_id))
+        known.update(failure_details(runner.client, run_id))
     if status != params["expect"]:
         raise RunProblem(unexpected_end(known, params["expect"]), known)
     return known
@@ -252,7 +247,7 @@ def terminate(runner: Runner, params: dict[str, Any], check_mode: bool) -> dict[
     if running and not check_mode:
         runner.terminate(run_id)
         if params["wait"] and runner.wait(run_id, params["timeout"]) == "FAILURE":
-            facts = {"changed": True, **runner.summary(run_id), **runner.failure_details(run_id)}
+            facts = {"changed": True, **runner.summary(run_id), **failure_details(runner.client, run_id)}
             raise RunProblem(f"run {run_id} ended with FAILURE while it was stopped, expected CANCELED", facts)
     return {"changed": running, **runner.summary(run_id)}
 

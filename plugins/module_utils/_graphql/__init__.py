@@ -3,6 +3,8 @@
 """What talks to a running webserver, at its GraphQL endpoint.
 
 client.py         asking, and what may be asked twice
+target.py         which job is meant
 run.py            launching a job, and following its run
+report.py         why a run ended as it did
 instance_info.py  what the instance says of itself, and whether it is healthy
 """

@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._graphql.client import (
@@ -18,34 +16,14 @@ from ansible_collections.dataops.dagster.plugins.module_utils._graphql.client im
     Unreachable,
     error_text,
 )
-from ansible_collections.dataops.dagster.plugins.module_utils._words import nearest
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.report import failure_details, reasons
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.target import RunProblem, Target
 
 LAUNCH_TAG = "dataops.dagster/launch_id"
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 # How long a run may take to appear after a launch whose answer was lost: longer than a webserver needs for the launch.
 ADOPT_SECONDS = 20.0
-EVENTS_KEPT = 20
-LOG_LINES_KEPT = 40
-EVENT_PAGE = 1000
-EVENT_PAGES_MAX = 50
-LOG_CHUNKS_MAX = 8
 
-REPOSITORIES = """
-query Repositories {
-  repositoriesOrError {
-    __typename
-    ... on RepositoryConnection { nodes { name location { name } jobs { name } } }
-    ... on PythonError { message causes { message } }
-  }
-  workspaceOrError {
-    __typename
-    ... on Workspace { locationEntries { name locationOrLoadError {
-      __typename ... on PythonError { message causes { message } }
-    } } }
-    ... on PythonError { message causes { message } }
-  }
-}
-"""
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
@@ -89,29 +67,6 @@ query Run($runId: ID!) {
 }
 """
 STATUS = "query Status($runId: ID!) { runOrError(runId: $runId) { __typename ... on Run { status } } }"
-EVENTS = """
-query Events($runId: ID!, $cursor: String, $limit: Int) {
-  logsForRun(runId: $runId, afterCursor: $cursor, limit: $limit) {
-    __typename
-    ... on EventConnection {
-      cursor hasMore
-      events {
-        __typename
-        ... on MessageEvent { message timestamp level stepKey eventType }
-        ... on ErrorEvent { error { message causes { message } } }
-        ... on LogsCapturedEvent { fileKey stepKeys }
-      }
-    }
-    ... on Error { message }
-  }
-}
-"""
-CAPTURED = """
-query Captured($logKey: [String!]!, $cursor: String) {
-  capturedLogs(logKey: $logKey, cursor: $cursor) { stdout stderr cursor }
-}
-"""
-
 STUCK = {
     "QUEUED": "It waits in the queue: is the daemon running and healthy, and do the concurrency limits leave a place?",
     "NOT_STARTED": "It was created but never queued: the webserver was stopped while it launched the run.",
@@ -119,21 +74,6 @@ STUCK = {
     "STARTED": "It is still executing: raise `timeout` if that is expected.",
     "CANCELING": "It was told to stop and has not: does its code swallow the interrupt, is its container gone?",
 }
-
-
-class RunProblem(Exception):
-    """What an operator must read; `facts` are what is known of the run."""
-
-    def __init__(self, message: str, facts: dict[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.facts = facts or {}
-
-
-@dataclass(frozen=True)
-class Target:
-    location: str
-    repository: str
-    job: str
 
 
 @dataclass
@@ -249,7 +189,7 @@ class Runner:
                 f"is left alone: see {self.run_url(run_id)}",
                 {"run_id": run_id, "run_url": self.run_url(run_id), "status": status},
             )
-        facts = {**self.summary(run_id), **self.failure_details(run_id)}
+        facts = {**self.summary(run_id), **failure_details(self.client, run_id)}
         raise RunProblem(
             f"run {run_id} is {status} after {timeout:g} s, expected an end within `timeout`. {STUCK.get(status, '')} "
             f"{reasons(facts)}It is left as it is: see {self.run_url(run_id)}",
@@ -308,106 +248,6 @@ class Runner:
             ],
         }
 
-    def failure_details(self, run_id: str) -> dict[str, Any]:
-        """Errors of the steps and of the run, the last events, and the end of what the steps printed."""
-        try:
-            events = list(self._events(run_id))
-        except (Unreachable, DagsterApiError) as error:
-            return {"errors": [], "events": [f"the run's events cannot be read: {error}"], "logs": []}
-        return {
-            "errors": errors_of(events),
-            "events": [event_line(event) for event in deque(events, maxlen=EVENTS_KEPT)],
-            "logs": [entry for key, steps in log_files_of(events) if (entry := self._log_tail(run_id, key, steps))],
-        }
-
-    def _events(self, run_id: str) -> Iterable[dict[str, Any]]:
-        cursor: str | None = None
-        for _page in range(EVENT_PAGES_MAX):
-            variables = {"runId": run_id, "cursor": cursor, "limit": EVENT_PAGE}
-            page = self.client.query(EVENTS, variables)["logsForRun"]
-            if page["__typename"] != "EventConnection":
-                raise DagsterApiError(error_text(page))
-            yield from page["events"]
-            cursor = page["cursor"]
-            if not page["hasMore"]:
-                return
-
-    def _log_tail(self, run_id: str, file_key: str, steps: list[str]) -> dict[str, Any] | None:
-        tails = {"stdout": "", "stderr": ""}
-        cursor: str | None = None
-        try:
-            for _chunk in range(LOG_CHUNKS_MAX):
-                variables = {"logKey": [run_id, "compute_logs", file_key], "cursor": cursor}
-                chunk = self.client.query(CAPTURED, variables)["capturedLogs"]
-                for name in tails:
-                    tails[name] = last_lines(tails[name] + (chunk[name] or ""), LOG_LINES_KEPT)
-                if not (chunk["stdout"] or chunk["stderr"]) or chunk["cursor"] == cursor:
-                    break
-                cursor = chunk["cursor"]
-        except (Unreachable, DagsterApiError) as error:
-            # With a log store that is down the API answers 500; the run's own error is what matters here.
-            return {"steps": steps, "stdout": "", "stderr": f"the captured output cannot be read: {error}"}
-        if not any(tails.values()):
-            return None
-        return {"steps": steps, **tails}
-
-
-# What needs no connection
-
-
-def find_target(client: GraphQLClient, location: str, repository: str | None, job: str) -> Target:
-    """The job to launch; a wrong name is answered with the nearest right one and the list."""
-    data = client.query(REPOSITORIES)
-    for part in ("repositoriesOrError", "workspaceOrError"):
-        if data[part]["__typename"] == "PythonError":
-            raise RunProblem(f"{client.url} cannot read its workspace: {error_text(data[part])}")
-    entries = data["workspaceOrError"]["locationEntries"]
-    repositories = data["repositoriesOrError"]["nodes"]
-    return choose_target(entries, repositories, location, repository, job)
-
-
-def choose_target(
-    entries: list[dict[str, Any]],
-    repositories: list[dict[str, Any]],
-    location: str,
-    repository: str | None,
-    job: str,
-) -> Target:
-    names = sorted(entry["name"] for entry in entries)
-    if location not in names:
-        raise RunProblem(unknown("code location", location, names, "`location`"))
-    for entry in entries:
-        loaded = entry["locationOrLoadError"]
-        if entry["name"] == location and loaded is None:
-            raise RunProblem(f"code location {location} is still loading, expected it to be loaded: try again")
-        if entry["name"] == location and loaded["__typename"] == "PythonError":
-            raise RunProblem(f"code location {location} is not loaded, so it has no jobs: {error_text(loaded)}")
-    here = {
-        repo["name"]: [item["name"] for item in repo["jobs"]]
-        for repo in repositories
-        if repo["location"]["name"] == location
-    }
-    if repository is not None and repository not in here:
-        raise RunProblem(unknown(f"repository in code location {location}", repository, sorted(here), "`repository`"))
-    candidates = [name for name in here if repository in (None, name)]
-    holders = [name for name in candidates if job in here[name]]
-    if len(holders) == 1:
-        return Target(location, holders[0], job)
-    if holders:
-        raise RunProblem(
-            f"job {job} is in {len(holders)} repositories of code location {location} ({', '.join(sorted(holders))}), "
-            "expected one: set `repository`"
-        )
-    # Names that start with two underscores are Dagster's own (the implicit asset job): launchable, not offered.
-    jobs = sorted({name for repo in candidates for name in here[repo] if not name.startswith("__")})
-    raise RunProblem(unknown(f"job in code location {location}", job, jobs, "`job`"))
-
-
-def unknown(what: str, name: str, known: list[str], option: str) -> str:
-    near = nearest(name, known)
-    hint = f" Did you mean {near}?" if near else ""
-    return f"no {what} is called {name}.{hint} There are: {', '.join(known) or 'none'}. Change {option}"
-
 
 def tag_strings(tags: dict[str, Any]) -> dict[str, str]:
     """Dagster's tags are strings; YAML gives numbers, booleans and structures as well."""
@@ -416,61 +256,3 @@ def tag_strings(tags: dict[str, Any]) -> dict[str, str]:
 
 def seconds_between(start: float | None, end: float | None) -> float | None:
     return None if start is None or end is None else round(end - start, 3)
-
-
-def errors_of(events: list[dict[str, Any]]) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = []
-    # What the launcher or the daemon could not do, such as a network that the engine does not have. The run's own event
-    # only says that it failed from outside.
-    outside: list[dict[str, str]] = []
-    for event in events:
-        if event.get("__typename") == "EngineEvent" and event.get("error"):
-            outside.append({"step": "", "error": error_text(event["error"])})
-        # A retried step's error is not the reason of the run's end, so only final failures count.
-        if event.get("__typename") in ("ExecutionStepFailureEvent", "RunFailureEvent", "ResourceInitFailureEvent"):
-            error = event.get("error")
-            text = error_text(error) if error else str(event.get("message") or "")
-            found.append({"step": event.get("stepKey") or "", "error": text})
-    by_step = [item for item in found if item["step"]]
-    # The run's own failure event repeats "Steps failed: [...]", of use only if no step says why.
-    return by_step or [*outside, *(item for item in found if item["error"])]
-
-
-def unexpected_end(facts: dict[str, Any], expected: str) -> str:
-    """One line; the whole errors, the events and the output are returned beside it."""
-    return (
-        f"run {facts['run_id']} of {facts['job']} ended with {facts['status']}, expected {expected}. "
-        f"{reasons(facts)}see {facts['run_url']}"
-    )
-
-
-def reasons(facts: dict[str, Any]) -> str:
-    """The first errors of a run, ready for more text behind them."""
-    found = facts.get("errors", [])[:3]
-    return "".join(f"{item['step'] or 'run'}: {' '.join(item['error'].split())[:500]}; " for item in found)
-
-
-def log_files_of(events: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
-    """File keys of captured output, those of failed steps if there are any."""
-    failed = {event.get("stepKey") for event in events if event.get("__typename") == "ExecutionStepFailureEvent"}
-    files = [
-        (event["fileKey"], event.get("stepKeys") or [])
-        for event in events
-        if event.get("__typename") == "LogsCapturedEvent"
-    ]
-    return [entry for entry in files if failed & set(entry[1])] or files
-
-
-def event_line(event: dict[str, Any]) -> str:
-    try:
-        moment = datetime.fromtimestamp(int(event["timestamp"]) / 1000, UTC).strftime("%H:%M:%S")
-    except (KeyError, TypeError, ValueError):
-        moment = "--:--:--"
-    kind = event.get("eventType") or event.get("level") or ""
-    step = f" {event['stepKey']}" if event.get("stepKey") else ""
-    message = " ".join(str(event.get("message") or "").split())
-    return f"{moment} {kind}{step}: {message[:500]}"
-
-
-def last_lines(text: str, count: int) -> str:
-    return "".join(text.splitlines(keepends=True)[-count:])

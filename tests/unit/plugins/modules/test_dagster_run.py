@@ -1,208 +1,17 @@
-"""dagster_run and instance_info, whole, against a stand-in for the webserver that keeps runs and can lose answers."""
+"""dagster_run, whole, against a stand-in for the webserver that keeps runs and can lose answers."""
 
 from __future__ import annotations
 
-import importlib
-import json
-import re
-import socket
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from ansible.module_utils import basic
-from ansible.module_utils.testing import patch_module_args
+from fake_webserver import Webserver, run
 
 from ansible_collections.dataops.dagster.plugins.module_utils._graphql import client as api
 from ansible_collections.dataops.dagster.plugins.module_utils._graphql import run as subject
-
-BASE = "ansible_collections.dataops.dagster.plugins.modules."
-ERROR = {"message": 'Error occurred while executing op "boom":\n', "causes": [{"message": "RuntimeError: asked\n"}]}
-
-
-class Webserver(ThreadingHTTPServer):
-    """Runs go through `statuses`, one a question. `lose` names operations whose next answer is lost, and how."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.statuses = ["QUEUED", "STARTED", "SUCCESS"]
-        self.runs: dict[str, dict[str, str]] = {}
-        self.asked: list[str] = []
-        self.variables: dict[str, Any] = {}
-        # operation -> "unsent" (lost before it was carried out), "sent" (carried out, then lost) or an HTTP status
-        self.lose: dict[str, list[str]] = {}
-        self.answers: dict[str, Any] = {}
-        self.load_error: dict[str, Any] | None = None
-        self.jobs = {"__repository__": ["orders_report", "daily_orders", "__ASSET_JOB"]}
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def carry_out(self, operation: str, variables: dict[str, Any]) -> dict[str, Any]:
-        if operation in self.answers:
-            return dict(self.answers[operation])
-        method = getattr(self, f"do_{operation.lower()}")
-        return dict(method(variables))
-
-    def status(self) -> str:
-        return self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
-
-    def do_repositories(self, _variables: dict[str, Any]) -> dict[str, Any]:
-        loaded = self.load_error or {"__typename": "RepositoryLocation"}
-        repositories = [
-            {"name": name, "location": {"name": "analytics"}, "jobs": [{"name": job} for job in jobs]}
-            for name, jobs in self.jobs.items()
-        ]
-        return {
-            "repositoriesOrError": {"__typename": "RepositoryConnection", "nodes": repositories},
-            "workspaceOrError": {
-                "__typename": "Workspace",
-                "locationEntries": [{"name": "analytics", "locationOrLoadError": loaded}],
-            },
-        }
-
-    def do_launch(self, variables: dict[str, Any]) -> dict[str, Any]:
-        run_id = f"run-{len(self.runs) + 1}"
-        tags = variables["params"]["executionMetadata"]["tags"]
-        self.runs[run_id] = {tag["key"]: tag["value"] for tag in tags}
-        return {"launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": run_id}}}
-
-    def do_runbytag(self, variables: dict[str, Any]) -> dict[str, Any]:
-        (tag,) = variables["filter"]["tags"]
-        found = [{"runId": name} for name, tags in self.runs.items() if tags.get(tag["key"]) == tag["value"]]
-        return {"runsOrError": {"__typename": "Runs", "results": found}}
-
-    def do_status(self, variables: dict[str, Any]) -> dict[str, Any]:
-        if variables["runId"] not in self.runs:
-            return {"runOrError": {"__typename": "RunNotFoundError"}}
-        return {"runOrError": {"__typename": "Run", "status": self.status()}}
-
-    def do_run(self, variables: dict[str, Any]) -> dict[str, Any]:
-        step = {"stepKey": "boom", "status": self.statuses[0], "startTime": 10.0, "endTime": 12.5}
-        return {
-            "runOrError": {
-                "__typename": "Run",
-                "runId": variables["runId"],
-                "status": self.statuses[0],
-                "jobName": "orders_report",
-                "creationTime": 8.0,
-                "startTime": 9.0,
-                "endTime": 13.0,
-                "stepStats": [step],
-            }
-        }
-
-    def do_terminate(self, _variables: dict[str, Any]) -> dict[str, Any]:
-        self.statuses = ["CANCELING", "CANCELED"]
-        return {"terminateRun": {"__typename": "TerminateRunSuccess"}}
-
-    def do_events(self, variables: dict[str, Any]) -> dict[str, Any]:
-        message: dict[str, Any] = {
-            "timestamp": "1795500000000",
-            "level": "INFO",
-            "message": "",
-            "stepKey": None,
-            "eventType": None,
-        }
-        if variables["cursor"] is None:
-            events = [{**message, "__typename": "LogMessageEvent", "message": f"line {i}"} for i in range(30)]
-            events.append({**message, "__typename": "LogsCapturedEvent", "fileKey": "f1", "stepKeys": ["boom"]})
-            events.append({**message, "__typename": "LogsCapturedEvent", "fileKey": "f2", "stepKeys": ["other"]})
-            return {"logsForRun": {"__typename": "EventConnection", "cursor": "c1", "hasMore": True, "events": events}}
-        events = [
-            {**message, "__typename": "ExecutionStepFailureEvent", "stepKey": "boom", "error": ERROR},
-            {
-                **message,
-                "__typename": "RunFailureEvent",
-                "eventType": "RUN_FAILURE",
-                "message": "failed",
-                "error": None,
-            },
-        ]
-        return {"logsForRun": {"__typename": "EventConnection", "cursor": "c2", "hasMore": False, "events": events}}
-
-    def do_captured(self, variables: dict[str, Any]) -> dict[str, Any]:
-        assert variables["logKey"] == ["run-1", "compute_logs", "f1"]
-        if variables["cursor"] is None:
-            stdout = "".join(f"out {i}\n" for i in range(100))
-            return {"capturedLogs": {"stdout": stdout, "stderr": "oops\n", "cursor": "1"}}
-        return {"capturedLogs": {"stdout": "", "stderr": None, "cursor": "1"}}
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Webserver
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        named = re.search(r"(?:query|mutation) (\w+)", body["query"])
-        assert named
-        operation = named[1]
-        self.server.asked.append(operation)
-        self.server.variables[operation] = body["variables"]
-        losses = self.server.lose.get(operation) or [""]
-        loss = losses.pop(0)
-        if loss == "unsent":
-            self.connection.shutdown(socket.SHUT_RDWR)
-            return
-        answer = json.dumps({"data": self.server.carry_out(operation, body["variables"])}).encode()
-        if loss == "sent":
-            self.connection.shutdown(socket.SHUT_RDWR)
-            return
-        self.send_response(int(loss or 200))
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        del format, args
-
-
-class Stop(BaseException):
-    """exit_json or fail_json was called. Like the SystemExit that it stands for, not an Exception."""
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webserver]:
-    monkeypatch.setattr(api, "READ_PAUSE", 0.0)
-    monkeypatch.setattr(subject, "ADOPT_SECONDS", 0.1)
-    stub = Webserver()
-    threading.Thread(target=stub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield stub
-    stub.shutdown()
-    stub.server_close()
-
-
-def run(server: Webserver, *, check: bool = False, module: str = "dagster_run", **changes: Any) -> dict[str, Any]:
-    """The module's answer; `failed` says whether it failed, `warned` what it warned of."""
-    answer: dict[str, Any] = {}
-    warned: list[str] = []
-
-    def stop(failed: bool) -> Any:
-        def end(_self: Any, **result: Any) -> None:
-            answer.update(result, failed=failed)
-            raise Stop
-
-        return end
-
-    arguments: dict[str, Any] = {"url": server.url, "_ansible_check_mode": check, **changes}
-    if module == "dagster_run":
-        arguments.setdefault("poll_interval", "0.01")
-        if arguments.get("state") != "terminated":
-            arguments.setdefault("location", "analytics")
-            arguments.setdefault("job", "orders_report")
-    with pytest.MonkeyPatch.context() as patch, patch_module_args(arguments):
-        patch.setattr(basic.AnsibleModule, "exit_json", stop(False))
-        patch.setattr(basic.AnsibleModule, "fail_json", stop(True))
-        patch.setattr(basic.AnsibleModule, "warn", lambda _self, text: warned.append(text))
-        with pytest.raises(Stop):
-            importlib.import_module(BASE + module).main()
-    return {**answer, "warned": warned}
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.report import EVENTS_KEPT
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.target import Target
 
 
 def test_launch_and_wait(server: Webserver) -> None:
@@ -297,17 +106,12 @@ def test_failure_comes_with_its_reasons(server: Webserver) -> None:
     assert result["errors"] == [
         {"step": "boom", "error": 'Error occurred while executing op "boom":\nRuntimeError: asked'}
     ]
-    assert len(result["events"]) == subject.EVENTS_KEPT
+    assert len(result["events"]) == EVENTS_KEPT
     assert result["events"][-1] == "06:00:00 RUN_FAILURE: failed"
     (log,) = result["logs"]
     assert log["steps"] == ["boom"]
     assert log["stdout"].splitlines() == [f"out {i}" for i in range(60, 100)]
     assert log["stderr"] == "oops\n"
-
-
-def test_without_a_failed_step_all_output_is_of_interest() -> None:
-    captured = {"__typename": "LogsCapturedEvent", "fileKey": "f", "stepKeys": None}
-    assert subject.log_files_of([captured]) == [("f", [])]
 
 
 def test_an_expected_failure_is_a_success(server: Webserver) -> None:
@@ -364,7 +168,7 @@ def test_run_that_appears_late_is_adopted() -> None:
         now[0] += seconds
 
     runner = subject.Runner(client, MagicMock(), clock=lambda: now[0], sleep=sleep)
-    assert runner.launch(subject.Target("analytics", "__repository__", "report"), {}, {}, "id") == "late"
+    assert runner.launch(Target("analytics", "__repository__", "report"), {}, {}, "id") == "late"
     client.mutate.assert_called_once()
 
 
@@ -451,75 +255,3 @@ def test_a_run_that_fails_while_it_is_stopped_is_an_error(server: Webserver) -> 
 
 def test_an_unknown_run_is_named(server: Webserver) -> None:
     assert "no run nosuch" in run(server, state="terminated", run_id="nosuch")["msg"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [({"url": "h:1"}, "url is 'h:1'"), ({"url": "https://h", "ca_path": "/nosuch"}, "ca_path cannot be read")],
-)
-def test_bad_connection_options_are_one_sentence(server: Webserver, changes: dict[str, Any], message: str) -> None:
-    for module in ("dagster_run", "instance_info"):
-        assert message in run(server, module=module, **changes)["msg"]
-
-
-def test_instance_info_without_expectation_refuses_to_wait(server: Webserver) -> None:
-    assert "need expect" in run(server, module="instance_info", wait="5")["msg"]
-
-
-def test_instance_info_reports_problems_and_fails_only_when_told(server: Webserver) -> None:
-    # The stand-in knows no GET: its 501 is a deployment that cannot be asked.
-    result = run(server, module="instance_info", expect={"max_heartbeat_age": "75"})
-    assert (result["failed"], result["ok"], len(result["problems"])) == (False, False, 1)
-    result = run(server, module="instance_info", expect={}, fail_on_problems="true")
-    assert result["failed"]
-    assert "is not healthy: The deployment cannot be asked" in result["msg"]
-
-
-def test_instance_info_judges_by_each_of_its_expectations(monkeypatch: pytest.MonkeyPatch, server: Webserver) -> None:
-    module = importlib.import_module(BASE + "instance_info")
-    judged: list[Any] = []
-
-    def watch(_client: Any, expected: Any, wait: float, poll_interval: float) -> dict[str, Any]:
-        judged.append((expected, wait, poll_interval))
-        return {"ok": True, "problems": []}
-
-    monkeypatch.setattr(module, "watch", watch)
-    expect = {"dagster_version": "1.2.3", "locations": ["a"], "daemons_newer_than": 1000.5, "max_heartbeat_age": 33}
-    run(server, module="instance_info", expect=expect, wait=7, poll_interval=3)
-    assert judged == [(module.Expectation("1.2.3", ("a",), 1000.5, 33.0), 7.0, 3.0)]
-    run(server, module="instance_info", expect={}, wait=7)
-    assert judged[1:] == [(module.Expectation("", (), 0.0, 75.0), 7.0, 2.0)]
-
-
-def test_instance_info_is_given_the_hosts_of_the_daemon(monkeypatch: pytest.MonkeyPatch, server: Webserver) -> None:
-    """In check mode one that does not run may be new, one that cannot be asked is not."""
-    module = importlib.import_module(BASE + "instance_info")
-    judged: list[Any] = []
-
-    def watch(_client: Any, expected: Any, _wait: float, poll_interval: float) -> dict[str, Any]:
-        assert poll_interval
-        judged.append([host.name for host in expected.daemon_hosts])
-        return {"ok": True, "problems": []}
-
-    monkeypatch.setattr(module, "watch", watch)
-    hosts = [
-        {"name": "a", "started": 7, "status": "active: daemon runs"},
-        {"name": "b"},
-        {"name": "c", "error": "no route"},
-    ]
-    for check in (False, True):
-        run(server, check=check, module="instance_info", expect={"daemon_hosts": hosts})
-    assert judged == [["a", "b", "c"], ["a", "c"]]
-
-
-def test_what_the_launcher_could_not_do_is_the_reason() -> None:
-    """The run's own event only says that it failed from outside."""
-    outside = {"__typename": "EngineEvent", "error": {"message": "network dagster not found", "causes": []}}
-    said = {"__typename": "EngineEvent", "error": None}
-    own = {"__typename": "RunFailureEvent", "error": None, "message": "marked as failed from outside"}
-    found = subject.errors_of([said, outside, own])
-    assert [item["error"] for item in found] == ["network dagster not found", "marked as failed from outside"]
-    step = {"__typename": "ExecutionStepFailureEvent", "stepKey": "boom", "error": ERROR}
-    assert [item["step"] for item in subject.errors_of([outside, step, own])] == ["boom"]
-    facts = {"run_id": "r", "job": "j", "status": "FAILURE", "run_url": "u", "errors": found}
-    assert "run: network dagster not found; run: marked" in subject.unexpected_end(facts, "SUCCESS")
