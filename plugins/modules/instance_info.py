@@ -209,6 +209,8 @@ locations:
       sample: {dagster: 1.13.27}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.dataops.dagster.plugins.module_utils._graphql.client import (
@@ -224,39 +226,53 @@ from ansible_collections.dataops.dagster.plugins.module_utils._graphql.instance_
     watch,
 )
 
+ARGUMENTS: dict[str, Any] = {
+    "url": {"type": "str", "required": True},
+    "validate_certs": {"type": "bool", "default": True},
+    "ca_path": {"type": "path"},
+    "request_timeout": {"type": "float", "default": 30},
+    "expect": {
+        "type": "dict",
+        "options": {
+            "dagster_version": {"type": "str"},
+            "locations": {"type": "list", "elements": "str", "default": []},
+            "daemons_newer_than": {"type": "float", "default": 0},
+            "daemon_hosts": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "unit": {"type": "str", "default": "dagster-daemon.service"},
+                    "started": {"type": "float", "default": 0},
+                    "status": {"type": "str", "default": ""},
+                    "error": {"type": "str", "default": ""},
+                },
+            },
+            "max_heartbeat_age": {"type": "float", "default": DEFAULT_MAX_HEARTBEAT_AGE},
+        },
+    },
+    "wait": {"type": "float", "default": 0},
+    "poll_interval": {"type": "float", "default": 2},
+    "fail_on_problems": {"type": "bool", "default": False},
+}
+
+
+def expectation(expect: dict[str, Any], check_mode: bool) -> Expectation:
+    """What is expected of the deployment. In check mode a daemon host that says nothing yet may be new."""
+    hosts = [DaemonHost(**found) for found in expect["daemon_hosts"]]
+    return Expectation(
+        dagster_version=expect["dagster_version"] or "",
+        locations=tuple(expect["locations"]),
+        daemons_newer_than=expect["daemons_newer_than"],
+        daemon_hosts=tuple(found for found in hosts if found.started or found.error or not check_mode),
+        max_heartbeat_age=expect["max_heartbeat_age"],
+    )
+
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "url": {"type": "str", "required": True},
-            "validate_certs": {"type": "bool", "default": True},
-            "ca_path": {"type": "path"},
-            "request_timeout": {"type": "float", "default": 30},
-            "expect": {
-                "type": "dict",
-                "options": {
-                    "dagster_version": {"type": "str"},
-                    "locations": {"type": "list", "elements": "str", "default": []},
-                    "daemons_newer_than": {"type": "float", "default": 0},
-                    "daemon_hosts": {
-                        "type": "list",
-                        "elements": "dict",
-                        "default": [],
-                        "options": {
-                            "name": {"type": "str", "required": True},
-                            "unit": {"type": "str", "default": "dagster-daemon.service"},
-                            "started": {"type": "float", "default": 0},
-                            "status": {"type": "str", "default": ""},
-                            "error": {"type": "str", "default": ""},
-                        },
-                    },
-                    "max_heartbeat_age": {"type": "float", "default": DEFAULT_MAX_HEARTBEAT_AGE},
-                },
-            },
-            "wait": {"type": "float", "default": 0},
-            "poll_interval": {"type": "float", "default": 2},
-            "fail_on_problems": {"type": "bool", "default": False},
-        },
+        argument_spec=ARGUMENTS,
         supports_check_mode=True,
     )
     params = module.params
@@ -274,15 +290,9 @@ def main() -> None:
         )
         if expect is None:
             module.exit_json(changed=False, **gather(client))
-        hosts = [DaemonHost(**found) for found in expect["daemon_hosts"]]
-        expected = Expectation(
-            dagster_version=expect["dagster_version"] or "",
-            locations=tuple(expect["locations"]),
-            daemons_newer_than=expect["daemons_newer_than"],
-            daemon_hosts=tuple(found for found in hosts if found.started or found.error or not module.check_mode),
-            max_heartbeat_age=expect["max_heartbeat_age"],
+        result = watch(
+            client, expectation(expect, module.check_mode), params["wait"], poll_interval=params["poll_interval"]
         )
-        result = watch(client, expected, params["wait"], poll_interval=params["poll_interval"])
     except (DagsterApiError, Unreachable, ValueError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:

@@ -97,7 +97,7 @@ def suite(*, full: bool) -> list[Step]:
         *cluster[1:],
         Step("sanity", ("tools/sanity.sh",), 1200, ["packages"], filler=True),
         Step("importer", ("tools/importer.sh",), 600, filler=True),
-        Step("containers", (*pytest, "tests/integration/test_code_containers.py"), 1500, ["images"], filler=True),
+        Step("containers", (*pytest, "tests/integration/containers"), 1500, ["images"], filler=True),
         Step("plants", ("tests/plants/run", "--no-host"), 1500, ["packages", "venvs"], filler=True),
         Step("guard", (*pytest, "tests/integration/test_guard.py"), 1200, ["packages", "venvs"], alone=True),
     ]

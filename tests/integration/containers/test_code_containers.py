@@ -1,130 +1,32 @@
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""code_containers and code_images against a real engine (DOCKER_HOST, or the usual socket).
+"""code_containers against a real engine (DOCKER_HOST, or the usual socket).
 
-The modules run as Ansible runs them: a process of their own, arguments as JSON. Everything made here is called
-`...t-code-...` and is removed again. The base image is this Python interpreter in an otherwise empty file system.
+The module runs as Ansible runs it: a process of its own, arguments as JSON.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
-import sysconfig
-import tarfile
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-docker = pytest.importorskip("docker", reason="the Docker SDK for Python is what the modules use")
-
-ROOT = Path(__file__).resolve().parents[2]
-ENDPOINT = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-IMAGE, OTHER_IMAGE, BAD_IMAGE = "t-code-image:1", "t-code-image:2", "t-code-image:bad"
-NETWORK, EXTRA_NETWORK = "t-code-main", "t-code-extra"
-LABEL = "dataops.dagster.location"
-Json = dict[str, Any]
-
-SERVER = """
-import signal, socket, sys
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-print("serving", flush=True)
-server = socket.socket()
-server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-server.bind(("0.0.0.0", int(sys.argv[1])))
-server.listen()
-while True:
-    server.accept()[0].close()
-"""
-BAD_SERVER = "print('cannot import pipelines')\nraise SystemExit(7)\n"
-CHECK = "import socket, sys\nsocket.create_connection(('127.0.0.1', int(sys.argv[1])), 1)\n"
-
-
-def _engine() -> Any:
-    try:
-        api = docker.APIClient(base_url=ENDPOINT, version="auto", timeout=60)
-        api.ping()
-    except Exception as error:
-        pytest.skip(f"no Docker engine at {ENDPOINT}: {error}")
-    return api
-
-
-def _base_tar() -> bytes:
-    """This interpreter, its standard library and the shared objects it needs."""
-    binary = os.path.realpath(sys.executable)
-    stdlib = sysconfig.get_path("stdlib")
-    wanted = {binary}
-    for item in [binary, *Path(stdlib, "lib-dynload").glob("_socket*.so"), *Path(stdlib, "lib-dynload").glob("se*.so")]:
-        listing = subprocess.run(["ldd", str(item)], capture_output=True, text=True, check=True).stdout
-        wanted |= {word for word in listing.split() if word.startswith("/")}
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", dereference=True) as tar:
-        for path in sorted(wanted):
-            tar.add(path)
-
-        def lean(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
-            parts = set(Path(info.name).parts)
-            unwanted = {
-                "test",
-                "tests",
-                "site-packages",
-                "dist-packages",
-                "__pycache__",
-                "idlelib",
-                "ensurepip",
-                "lib2to3",
-            }
-            return None if parts & unwanted or Path(info.name).name.startswith("config-") else info
-
-        tar.add(stdlib, filter=lean)
-        for name, code in (("server", SERVER), ("bad", BAD_SERVER), ("check", CHECK)):
-            info = tarfile.TarInfo(name)
-            info.size = len(code)
-            tar.addfile(info, io.BytesIO(code.encode()))
-    return out.getvalue()
-
-
-@pytest.fixture(scope="session")
-def api() -> Iterator[Any]:
-    api = _engine()
-    _clean(api)
-    api.import_image_from_data(_base_tar(), repository="t-code-base", tag="itest")
-    home = sys.base_prefix
-    for ref, extra in (
-        (IMAGE, f'ENV FROM_IMAGE=yes\nLABEL from.image=yes {LABEL}="t-code-inherited"'),
-        (OTHER_IMAGE, "ENV FROM_IMAGE=other"),
-        (BAD_IMAGE, "ENV BAD=1"),
-    ):
-        recipe = f"FROM t-code-base:itest\nENV PYTHONHOME={home}\n{extra}\n"
-        for line in api.build(fileobj=io.BytesIO(recipe.encode()), tag=ref, rm=True, decode=True):
-            assert "error" not in line, line
-    for name in (NETWORK, EXTRA_NETWORK):
-        api.create_network(name)
-    yield api
-    _clean(api)
-
-
-def _clean(api: Any) -> None:
-    for item in api.containers(all=True):
-        if any("t-code-" in name for name in item["Names"]):
-            api.remove_container(item["Id"], force=True, v=True)
-    for item in api.networks():
-        if item["Name"] in (NETWORK, EXTRA_NETWORK):
-            api.remove_network(item["Id"])
-    for item in api.images():
-        for tag in item["RepoTags"] or ():
-            if tag.startswith(("t-code-image:", "t-code-base:itest", "dagster-code/t-code-")):
-                api.remove_image(tag, force=True)
-
-
-PYTHON = os.path.realpath(sys.executable)
+from containers_rig import (
+    BAD_IMAGE,
+    ENDPOINT,
+    EXTRA_NETWORK,
+    IMAGE,
+    LABEL,
+    NETWORK,
+    OTHER_IMAGE,
+    PYTHON,
+    Json,
+    module_environment,
+)
 
 
 def free_port() -> int:
@@ -161,13 +63,9 @@ def _command(*locations: Json, check: bool = False, diff: bool = False, **args: 
     return [sys.executable, "-m", module], json.dumps({"ANSIBLE_MODULE_ARGS": args})
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT / ".deps")}
-
-
 def reconcile(*locations: Json, fails: bool = False, **args: Any) -> Json:
     command, text = _command(*locations, **args)
-    done = subprocess.run(command, input=text, capture_output=True, text=True, env=_environment(), check=False)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, env=module_environment(), check=False)
     try:
         result: Json = json.loads(done.stdout)
     except ValueError:
@@ -188,13 +86,6 @@ def ids(result: Json) -> dict[str, str]:
 def names(api: Any) -> set[str]:
     listed = api.containers(all=True, filters={"name": "dagster-code-t-code-"})
     return {item["Names"][0].lstrip("/") for item in listed}
-
-
-@pytest.fixture(autouse=True)
-def no_leftovers(api: Any) -> Iterator[None]:
-    yield
-    for item in api.containers(all=True, filters={"name": "dagster-code-t-code-"}):
-        api.remove_container(item["Id"], force=True, v=True)
 
 
 def test_create_is_idempotent_and_an_empty_list_removes(api: Any) -> None:
@@ -377,7 +268,9 @@ def test_a_call_killed_at_any_moment_is_finished_by_the_next(api: Any, delay: fl
     reconcile(location(port=port))
     wanted = location(port=port, image=OTHER_IMAGE)
     command, text = _command(wanted)
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=_environment()) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=module_environment()
+    ) as process:
         assert process.stdin
         process.stdin.write(text.encode())
         process.stdin.close()
@@ -442,104 +335,3 @@ def test_a_check_before_the_engine_or_the_image_is_there_plans_everything() -> N
     early = reconcile(location(image="t-code-none:1", networks=["t-code-nowhere"]), check=True)
     assert actions(early) == {"t-code-a": "created"}
     assert len(early["locations"][0]["differences"]) == 2
-
-
-# --- code_images ----------------------------------------------------------------------------------------------------
-
-
-def images(tmp_path: Path, check: bool = False, fails: bool = False, **args: Any) -> Json:
-    """One task through its action plugin, on this host."""
-    task = {"dataops.dagster.code_images": {"docker_host": ENDPOINT, **args}, "register": "answer"}
-    show = {"ansible.builtin.copy": {"content": "{{ answer | to_json }}", "dest": str(tmp_path / "answer.json")}}
-    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [
-        {**task, "ignore_errors": True}, {**show, "check_mode": False}]}]  # fmt: skip
-    (tmp_path / "play.json").write_text(json.dumps(play))
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local"]
-    command += ["-e", f"ansible_python_interpreter={sys.executable}", str(tmp_path / "play.json")]
-    environment = {**_environment(), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".deps"), "ANSIBLE_LOCALHOST_WARNING": "0"}
-    done = subprocess.run(
-        [*command, *(["--check"] if check else [])], capture_output=True, text=True, env=environment, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    answer: Json = json.loads((tmp_path / "answer.json").read_text())
-    assert bool(answer.get("failed")) is fails, answer
-    return answer
-
-
-def test_images_are_built_loaded_and_copied_once(api: Any, tmp_path: Path) -> None:
-    context = tmp_path / "context"
-    context.mkdir()
-    (context / "Dockerfile").write_text("ARG BASE\nFROM $BASE\nCOPY . /src\n")
-    (context / "code.py").write_text("one\n")
-    archive = tmp_path / "saved.tar"
-    with archive.open("wb") as target:
-        target.writelines(api.get_image(OTHER_IMAGE))
-    api.remove_image(OTHER_IMAGE, noprune=True)
-    wanted = [
-        {"name": "t-code-built", "build": {"context": str(context), "args": {"BASE": OTHER_IMAGE},
-                                           "base_archive": str(archive)}},
-        {"name": "t-code-saved", "archive": str(archive)},
-        {"name": "t-code-there", "image": IMAGE},
-    ]  # fmt: skip
-    planned = images(tmp_path, check=True, images=wanted)["images"]
-    assert planned["t-code-built"]["action"] == "built"
-    assert planned["t-code-built"]["id"] is None
-    made = images(tmp_path, images=wanted)
-    assert made["changed"]
-    assert {key: item["action"] for key, item in made["images"].items()} == {
-        "t-code-built": "built", "t-code-saved": "loaded", "t-code-there": "none"}  # fmt: skip
-    assert {key: item["ref"] for key, item in made["images"].items()} == {
-        key: item["ref"] for key, item in planned.items()
-    }
-    built = made["images"]["t-code-built"]
-    assert re.fullmatch(r"dagster-code/t-code-built:[0-9a-f]{16}", built["ref"])
-    info = api.inspect_image(built["ref"])
-    assert info["Id"] == built["id"]
-    assert LABEL not in (info["Config"]["Labels"] or {})
-    again = images(tmp_path, images=wanted)
-    assert not again["changed"]
-    assert again["images"]["t-code-built"]["id"] == built["id"]
-    (context / "code.py").write_text("two\n")
-    assert images(tmp_path, images=wanted[:1])["images"]["t-code-built"]["ref"] != built["ref"]
-
-    copy = {"id": built["id"], "ref": built["ref"]}
-    assert images(tmp_path, load=[copy])["missing"] == []
-    exported = tmp_path / "copy.tar"
-    images(tmp_path, export=[{**copy, "path": str(exported)}])
-    api.remove_image(built["ref"], force=True)
-    assert images(tmp_path, load=[copy])["missing"] == [built["ref"]]
-    loaded = images(tmp_path, load=[{**copy, "path": str(exported)}])
-    assert loaded["changed"]
-    assert loaded["loaded"] == [built["ref"]]
-    assert loaded["missing"] == []
-    assert api.inspect_image(built["ref"])["Id"] == built["id"]
-    assert not images(tmp_path, load=[{**copy, "path": str(exported)}])["changed"]
-
-
-def test_what_is_wrong_with_images_is_said_clearly(tmp_path: Path) -> None:
-    wrong = [
-        {"name": "a", "build": {"context": str(tmp_path / "none")}},
-        {"name": "b", "build": {"context": str(tmp_path), "dockerfile": "Dockerfil"}},
-        {"name": "c", "archive": str(tmp_path / "none.tar")},
-    ]
-    msg = images(tmp_path, images=wrong, verify_only=True, docker_host="unix:///nonexistent.sock", fails=True)["msg"]
-    for words in ("[a].build.context", "[b].build.dockerfile", "[c].archive"):
-        assert words in msg
-    unknown = [{"name": "d", "image": "127.0.0.1:1/none:1"}, {"name": "e", "image": IMAGE}]
-    msg = images(tmp_path, images=unknown, verify_only=True, fails=True)["msg"]
-    assert "[d].image" in msg
-    assert "[e].image" not in msg
-    # Without an engine the host asks the registry itself.
-    away: Json = {"verify_only": True, "docker_host": "unix:///nonexistent.sock", "fails": True}
-    assert "127.0.0.1:1 cannot be reached" in images(tmp_path, images=unknown[:1], **away)["msg"]
-    assert "[d].image" in images(tmp_path, images=unknown, fails=True)["msg"]
-    bare = images(tmp_path, images=unknown, check=True, docker_host="unix:///nonexistent.sock")
-    assert bare["images"]["e"] == {"ref": IMAGE, "id": None, "action": "pulled"}
-    context = tmp_path / "bad"
-    context.mkdir()
-    (context / "Dockerfile").write_text(
-        f'FROM {IMAGE}\nRUN ["{PYTHON}", "-c", "raise SystemExit(\'no compiler here\')"]\n'
-    )
-    msg = images(tmp_path, images=[{"name": "t-code-f", "build": {"context": str(context)}}], fails=True)["msg"]
-    assert "dagster_code_locations[t-code-f].build" in msg
-    assert "no compiler here" in msg

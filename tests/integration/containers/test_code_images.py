@@ -1,0 +1,113 @@
+"""code_images against a real engine (DOCKER_HOST, or the usual socket), through its action plugin."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from containers_rig import ENDPOINT, IMAGE, LABEL, OTHER_IMAGE, PYTHON, ROOT, Json, module_environment
+
+
+def images(tmp_path: Path, check: bool = False, fails: bool = False, **args: Any) -> Json:
+    """One task through its action plugin, on this host."""
+    task = {"dataops.dagster.code_images": {"docker_host": ENDPOINT, **args}, "register": "answer"}
+    show = {"ansible.builtin.copy": {"content": "{{ answer | to_json }}", "dest": str(tmp_path / "answer.json")}}
+    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [
+        {**task, "ignore_errors": True}, {**show, "check_mode": False}]}]  # fmt: skip
+    (tmp_path / "play.json").write_text(json.dumps(play))
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local"]
+    command += ["-e", f"ansible_python_interpreter={sys.executable}", str(tmp_path / "play.json")]
+    command += ["--check"] if check else []
+    environment = {
+        **module_environment(),
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".deps"),
+        "ANSIBLE_LOCALHOST_WARNING": "0",
+    }
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer: Json = json.loads((tmp_path / "answer.json").read_text())
+    assert bool(answer.get("failed")) is fails, answer
+    return answer
+
+
+def test_images_are_built_loaded_and_copied_once(api: Any, tmp_path: Path) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text("ARG BASE\nFROM $BASE\nCOPY . /src\n")
+    (context / "code.py").write_text("one\n")
+    archive = tmp_path / "saved.tar"
+    with archive.open("wb") as target:
+        target.writelines(api.get_image(OTHER_IMAGE))
+    api.remove_image(OTHER_IMAGE, noprune=True)
+    wanted = [
+        {"name": "t-code-built", "build": {"context": str(context), "args": {"BASE": OTHER_IMAGE},
+                                           "base_archive": str(archive)}},
+        {"name": "t-code-saved", "archive": str(archive)},
+        {"name": "t-code-there", "image": IMAGE},
+    ]  # fmt: skip
+    planned = images(tmp_path, check=True, images=wanted)["images"]
+    assert planned["t-code-built"]["action"] == "built"
+    assert planned["t-code-built"]["id"] is None
+    made = images(tmp_path, images=wanted)
+    assert made["changed"]
+    assert {key: item["action"] for key, item in made["images"].items()} == {
+        "t-code-built": "built", "t-code-saved": "loaded", "t-code-there": "none"}  # fmt: skip
+    assert {key: item["ref"] for key, item in made["images"].items()} == {
+        key: item["ref"] for key, item in planned.items()
+    }
+    built = made["images"]["t-code-built"]
+    assert re.fullmatch(r"dagster-code/t-code-built:[0-9a-f]{16}", built["ref"])
+    info = api.inspect_image(built["ref"])
+    assert info["Id"] == built["id"]
+    assert LABEL not in (info["Config"]["Labels"] or {})
+    again = images(tmp_path, images=wanted)
+    assert not again["changed"]
+    assert again["images"]["t-code-built"]["id"] == built["id"]
+    (context / "code.py").write_text("two\n")
+    assert images(tmp_path, images=wanted[:1])["images"]["t-code-built"]["ref"] != built["ref"]
+
+    copy = {"id": built["id"], "ref": built["ref"]}
+    assert images(tmp_path, load=[copy])["missing"] == []
+    exported = tmp_path / "copy.tar"
+    images(tmp_path, export=[{**copy, "path": str(exported)}])
+    api.remove_image(built["ref"], force=True)
+    assert images(tmp_path, load=[copy])["missing"] == [built["ref"]]
+    loaded = images(tmp_path, load=[{**copy, "path": str(exported)}])
+    assert loaded["changed"]
+    assert loaded["loaded"] == [built["ref"]]
+    assert loaded["missing"] == []
+    assert api.inspect_image(built["ref"])["Id"] == built["id"]
+    assert not images(tmp_path, load=[{**copy, "path": str(exported)}])["changed"]
+
+
+def test_what_is_wrong_with_images_is_said_clearly(tmp_path: Path) -> None:
+    wrong = [
+        {"name": "a", "build": {"context": str(tmp_path / "none")}},
+        {"name": "b", "build": {"context": str(tmp_path), "dockerfile": "Dockerfil"}},
+        {"name": "c", "archive": str(tmp_path / "none.tar")},
+    ]
+    msg = images(tmp_path, images=wrong, verify_only=True, docker_host="unix:///nonexistent.sock", fails=True)["msg"]
+    for words in ("[a].build.context", "[b].build.dockerfile", "[c].archive"):
+        assert words in msg
+    unknown = [{"name": "d", "image": "127.0.0.1:1/none:1"}, {"name": "e", "image": IMAGE}]
+    msg = images(tmp_path, images=unknown, verify_only=True, fails=True)["msg"]
+    assert "[d].image" in msg
+    assert "[e].image" not in msg
+    # Without an engine the host asks the registry itself.
+    away: Json = {"verify_only": True, "docker_host": "unix:///nonexistent.sock", "fails": True}
+    assert "127.0.0.1:1 cannot be reached" in images(tmp_path, images=unknown[:1], **away)["msg"]
+    assert "[d].image" in images(tmp_path, images=unknown, fails=True)["msg"]
+    bare = images(tmp_path, images=unknown, check=True, docker_host="unix:///nonexistent.sock")
+    assert bare["images"]["e"] == {"ref": IMAGE, "id": None, "action": "pulled"}
+    context = tmp_path / "bad"
+    context.mkdir()
+    (context / "Dockerfile").write_text(
+        f'FROM {IMAGE}\nRUN ["{PYTHON}", "-c", "raise SystemExit(\'no compiler here\')"]\n'
+    )
+    msg = images(tmp_path, images=[{"name": "t-code-f", "build": {"context": str(context)}}], fails=True)["msg"]
+    assert "dagster_code_locations[t-code-f].build" in msg
+    assert "no compiler here" in msg
