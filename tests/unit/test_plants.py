@@ -8,16 +8,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import plant as plant_files
 import pytest
-from support import load_program
+import pytest_run
+from scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
-plants = load_program(ROOT / "tests" / "plants" / "plants.py", "plants_program")
 KINDS = {
     *("certificates", "edge", "guard", "handover", "housekeeping", "listeners", "post_once"),
     *("restarts", "run_containers", "sandbox", "secret_files", "settings"),
 }
-EVERY = plants.every()
+EVERY = plant_files.every()
 SCENARIOS = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}
 each = pytest.mark.parametrize("plant", EVERY, ids=lambda plant: plant.name)
 
@@ -63,7 +64,7 @@ def test_its_test_is_there(plant: Any) -> None:
 
 @each
 def test_it_applies(plant: Any) -> None:
-    assert plants.apply_problem(plant, ROOT, check=True) == ""
+    assert plant_files.apply_problem(plant, ROOT, check=True) == ""
     assert not [name for name in plant.files() if name.startswith(("tests/", "molecule/"))], "it breaks the product"
 
 
@@ -86,7 +87,7 @@ def planted(folder: Path, text: str) -> Any:
     path = folder / "edge" / "x.patch"
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    return plants.read(path)
+    return plant_files.read(path)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def planted(folder: Path, text: str) -> Any:
     ],
 )
 def test_a_bad_head_is_named(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(plants.BadPlant, match=re.escape(words)):
+    with pytest.raises(plant_files.BadPlant, match=re.escape(words)):
         planted(tmp_path, text)
 
 
@@ -108,14 +109,14 @@ def test_apply(tmp_path: Path, content: str, problem: str) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "x").write_text(content, encoding="utf-8")
-    assert plants.apply_problem(plant, tree).startswith(problem)
+    assert plant_files.apply_problem(plant, tree).startswith(problem)
     assert (tree / "x").read_text(encoding="utf-8") == (content if problem else "new\n")
 
 
 def outcome(folder: Path, text: str, test: str = "test_x.py::test_x", limit: float = 20) -> Any:
     """What a run of pytest makes of this file."""
     (folder / "test_x.py").write_text(text, encoding="utf-8")
-    return plants.Pytest([test], folder, limit).wait()
+    return pytest_run.Pytest([test], folder, limit).wait()
 
 
 NOT_RED = [
@@ -133,9 +134,9 @@ def test_what_is_not_red(tmp_path: Path, text: str, words: str) -> None:
     folder = tmp_path / "tree"
     folder.mkdir()
     result = outcome(folder, text)
-    assert words in plants.verdict(plant, result)
+    assert words in pytest_run.verdict(plant, result)
     # As a control, only the first is good.
-    assert bool(plants.control_problem(plant.test, result)) == (words != "nobody noticed")
+    assert bool(pytest_run.control_problem(plant.test, result)) == (words != "nobody noticed")
 
 
 @pytest.mark.parametrize(
@@ -151,8 +152,8 @@ def test_what_is_red(tmp_path: Path, text: str) -> None:
     folder = tmp_path / "tree"
     folder.mkdir()
     result = outcome(folder, text)
-    assert plants.verdict(plant, result) == ""
-    assert "not green without the plant" in plants.control_problem(plant.test, result)
+    assert pytest_run.verdict(plant, result) == ""
+    assert "not green without the plant" in pytest_run.control_problem(plant.test, result)
 
 
 def test_a_test_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> None:
@@ -166,13 +167,13 @@ def test_a_test_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> None
         "    time.sleep(600)\n"
     )
     result = outcome(folder, text, limit=5)
-    assert plants.verdict(plant, result).startswith("its test hangs: ended after ")
+    assert pytest_run.verdict(plant, result).startswith("its test hangs: ended after ")
     child = Path("/proc") / (folder / "pid").read_text(encoding="utf-8") / "status"
     assert not child.exists() or "State:\tZ" in child.read_text(encoding="utf-8")
 
 
 def test_arguments_of_a_scenario_are_those_of_molecule() -> None:
-    scenario = plants.Scenario("cluster", "dev")
+    scenario = Scenario("cluster", "dev")
     assert scenario.inventories(ROOT) == [
         f"--inventory={ROOT}/inventories/cluster",
         f"--inventory={ROOT}/molecule/cluster/inventory",
