@@ -13,7 +13,8 @@ import pytest
 import yaml
 from ansible.errors import AnsibleUndefinedVariable
 from ansible.template import Templar, trust_as_template
-from dry_play import DEPLOYMENTS, OURS, Deployment, Players
+from deployments import DEPLOYMENTS, Deployment
+from dry_play import OURS, Players
 from plans import ROLES as GROUPS
 from plans import specs
 

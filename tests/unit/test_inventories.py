@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from ansible.template import Templar
-from dry_play import Deployment, Players
+from deployments import Deployment
+from dry_play import Players
 from plans import FACTS, ROLES, read, specs
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import spec

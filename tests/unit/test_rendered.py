@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 from ansible.release import __version__
-from dry_play import DEPLOYMENTS, SHOWN, documents
+from deployments import DEPLOYMENTS, SHOWN
+from dry_play import documents
 
 EXPECTED = Path(__file__).parent / "rendered"
 of = functools.cache(documents)

@@ -13,7 +13,8 @@ import modules
 import pytest
 import yaml
 from ansible.template import Templar, trust_as_template
-from dry_play import Deployment, Players
+from deployments import Deployment
+from dry_play import Players
 from measure import HERE, ROOT, BenchError, Cost
 from modules import COMPARISONS, SIDES, Comparison, calls_of, compare, own_calls, play_changed, play_of, playbook
 

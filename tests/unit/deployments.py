@@ -1,0 +1,104 @@
+"""The deployments that are played without hosts, and which of their hosts tests/unit/rendered shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Inventories, what is set beside them, and what the hosts are like."""
+
+    inventories: tuple[str, ...]
+    extra: Json = field(default_factory=dict)
+    playbooks: tuple[str, ...] = ("site.yml",)
+    problems: tuple[str, ...] = ()  # what the health gate finds
+    facts: Json = field(default_factory=dict)  # how its hosts differ from bare ones
+    check: bool = False  # whether Ansible only checks
+    contents: bool = True  # whether the content of files is shown
+
+
+DEPLOYMENTS = {
+    "single_host": Deployment(
+        ("inventories/single_host",),
+        extra={"dagster_canary": {"location": "pipeline", "job": "nightly", "run_config": {"ops": {}}, "timeout": 99}},
+    ),
+    "cluster": Deployment(
+        ("inventories/cluster",),
+        extra={"dagster_daemon_target": "ctl2"},
+        playbooks=("site.yml", "daemon_switchover.yml"),
+        problems=("Code location etl is still loading.",),
+    ),
+    "shared_address": Deployment(
+        ("inventories/cluster",), extra={"dagster_vip": "10.0.0.9/24", "dagster_nginx_listen": "10.0.0.9"}
+    ),
+    # Certificates from an authority of the site, and a database that was told to take fewer connections.
+    "less_and_brought": Deployment(
+        ("inventories/cluster",),
+        extra={
+            "dagster_postgres_max_connections": 300,
+            "dagster_docker_tls_ca": "authority",
+            "dagster_docker_tls_cert": "engine's certificate",
+            "dagster_docker_tls_key": "engine's key",
+            "dagster_docker_tls_client_cert": "client's certificate",
+            "dagster_docker_tls_client_key": "client's key",
+        },
+    ),
+    # What a check says to bare hosts.
+    "check": Deployment(("inventories/cluster",), check=True, contents=False),
+    # The same again: what a second run asks for. The content of its files is that of the first.
+    "second_run": Deployment(
+        ("inventories/single_host",),
+        facts={
+            "packages": dict.fromkeys(
+                [
+                    *("ca-certificates", "containerd", "docker.io", "haproxy", "iptables", "nginx-light"),
+                    *("postgresql-15", "python3-docker", "python3-pip-whl", "python3-psycopg2", "runc"),
+                ],
+                "1",
+            ),
+            "listeners": [
+                {"port": port, "address": "127.0.0.1", "process": "x", "unit": unit}
+                for port, unit in (
+                    (3000, "dagster-webserver@3000.service"),
+                    (3001, "dagster-webserver@3001.service"),
+                    (5432, "postgresql@15-main.service"),
+                    (8080, "nginx.service"),
+                )
+            ],
+            "container_root": 100000,
+            "users": ["root", "dagster"],
+            "groups": ["root", "dagster"],
+            # The proxies shared an address before.
+            "paths": ["/opt/dagster/1.13.27/.complete", "/usr/local/lib/dagster/edge.sh"],
+            "texts": {"/usr/local/lib/dagster/edge.url": "http://127.0.0.1:8080\n"},
+            "addresses": ["10.0.0.1", "172.30.0.1"],
+        },
+        contents=False,
+    ),
+    # Every default changed.
+    "alternative": Deployment(
+        ("molecule/alternative/inventory",),
+        extra={
+            "dagster_ca_certificates": [str(ROOT / "tests/unit/rendered/site-ca.crt")],
+            "external_address": "10.0.0.2",
+            "pipeline_build_args": {},
+            "pipeline_base_archive": "",
+        },
+    ),
+}
+# Which hosts are shown: one of those that get the same.
+SHOWN = {
+    "single_host": ["dagster1"],
+    "cluster": ["db", "edge1", "ctl1", "ctl2", "run"],
+    "less_and_brought": ["ctl1", "edge1", "run"],
+    "check": ["db", "edge1", "ctl1", "run"],
+    "second_run": ["dagster1"],
+    "shared_address": ["edge1", "edge2"],
+    "alternative": ["dagster1", "dagster2"],
+}
