@@ -23,7 +23,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
-from oracle import BASES, ENVIRONMENT, Oracle, Refused, load, quiet
+from oracle import ENVIRONMENT, Oracle, Refused, quiet  # has made the next two importable
+
+from plugins.module_utils._dagster.instance import BASES
+from plugins.module_utils._dagster.problems import load
 
 PACKAGES = (
     "dagster",
@@ -241,32 +244,8 @@ def catalogue(oracle: Oracle) -> dict[str, Any]:
                 continue
             identity = f"{klass.__module__}:{klass.__name__}"
             names.setdefault(module_name, {})[attribute] = identity
-            if identity in classes:
-                continue
-            entry: dict[str, Any] = {"sections": sections}
-            classes[identity] = entry
-            if sections == ["instance_class"]:
-                if not (hasattr(klass, "config_schema") and hasattr(klass, "config_defaults")):
-                    entry["unusable"] = "has no configuration of its own"
-                else:
-                    entry["config"] = types.add(resolve(klass.config_schema()))
-                continue
-            why = unusable(klass)
-            if why:
-                entry["unusable"] = why
-                continue
-            config = resolve(klass.config_type())
-            entry["config"] = types.add(config)
-            try:
-                entry.update(constructors.rules(klass, config))
-            except NotImplementedError as error:
-                print(error, file=sys.stderr)
-                entry["unusable"] = "cannot be built from a configuration"
-            if "run_launcher" in sections:
-                entry["resume"] = bool(klass.supports_resume_run.fget(None))
-            in_memory = "in_memory" in klass.__module__ and "run_coordinator" not in sections
-            if in_memory or re.search(r"(^|[._])test", klass.__module__):
-                entry["for_tests"] = True
+            if identity not in classes:
+                classes[identity] = {"sections": sections, **described(klass, sections, constructors, types)}
     schema = load("dagster._core.instance.config:dagster_instance_config_schema")
     return {
         "dagster": version("dagster"),
@@ -283,6 +262,31 @@ def catalogue(oracle: Oracle) -> dict[str, Any]:
         "modules": names,
         "types": types.table,
     }
+
+
+def described(klass: Any, sections: list[str], constructors: Constructors, types: Types) -> dict[str, Any]:
+    """What the validator knows of one class."""
+    resolve = load("dagster._config:resolve_to_config_type")
+    if sections == ["instance_class"]:
+        if not (hasattr(klass, "config_schema") and hasattr(klass, "config_defaults")):
+            return {"unusable": "has no configuration of its own"}
+        return {"config": types.add(resolve(klass.config_schema()))}
+    why = unusable(klass)
+    if why:
+        return {"unusable": why}
+    config = resolve(klass.config_type())
+    entry: dict[str, Any] = {"config": types.add(config)}
+    try:
+        entry.update(constructors.rules(klass, config))
+    except NotImplementedError as error:
+        print(error, file=sys.stderr)
+        entry["unusable"] = "cannot be built from a configuration"
+    if "run_launcher" in sections:
+        entry["resume"] = bool(klass.supports_resume_run.fget(None))
+    in_memory = "in_memory" in klass.__module__ and "run_coordinator" not in sections
+    if in_memory or re.search(r"(^|[._])test", klass.__module__):
+        entry["for_tests"] = True
+    return entry
 
 
 def is_class(value: Any) -> bool:
