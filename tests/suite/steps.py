@@ -99,7 +99,7 @@ def suite(*, full: bool) -> list[Step]:
         Step("importer", ("tools/importer.sh",), 600, filler=True),
         Step("containers", (*pytest, "tests/integration/containers"), 1500, ["images"], filler=True),
         Step("plants", ("tests/plants/run", "--no-host"), 1500, ["packages", "venvs"], filler=True),
-        Step("guard", (*pytest, "tests/integration/test_guard.py"), 1200, ["packages", "venvs"], alone=True),
+        Step("guard", (*pytest, "tests/integration/guard"), 1200, ["packages", "venvs"], alone=True),
     ]
     if not full:
         return [*steps, Step("validator", ("tests/validator/run",), 900, ["venvs"], filler=True)]
