@@ -1,5 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Asks a registry for a manifest over its HTTP API (OCI distribution spec), for hosts that have no engine yet."""
+"""Asks a registry for a manifest over its HTTP API (OCI distribution spec), for hosts that have no engine yet.
+
+An engine could be asked instead once there is one. Before that, only this can name a mistyped image: preflight checks
+a bare host, and without it the first installation would fail after the packages, the database and the engine.
+"""
 
 from __future__ import annotations
 
