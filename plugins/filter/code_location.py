@@ -62,13 +62,20 @@ def code_containers(
     volumes: list[str],
     secrets: str,
     publish_address: str,
+    default_port: int = PORT,
 ) -> list[dict[str, Any]]:
     """Each location's container, as module code_containers takes it.
 
-    env and volumes are what every location and every run of one has; secrets is the folder of secret_files.
+    env and volumes are what every location and every run of one has; secrets is the folder of secret_files;
+    default_port is the port on the host of a location that names none.
     """
     return [
-        _container(location, images[location["name"]], env, volumes, secrets, publish_address) for location in locations
+        {
+            **_container(location, images[location["name"]], env, volumes, secrets),
+            "publish_address": publish_address,
+            "port": int(location.get("port") or default_port),
+        }
+        for location in locations
     ]
 
 
@@ -78,7 +85,6 @@ def _container(
     env: dict[str, str],
     volumes: list[str],
     secrets: str,
-    publish_address: str,
 ) -> dict[str, Any]:
     own_env = {name: str(value) for name, value in (location.get("env") or {}).items()}
     mounted = [*volumes, *(location.get("volumes") or [])]
@@ -104,8 +110,6 @@ def _container(
         "image": ref,
         "command": command,
         "container_port": PORT,
-        "port": int(location.get("port") or PORT),
-        "publish_address": publish_address,
         "env": {
             **env,
             # Without it a run fails 0.1 s after its start: the launcher does not know which image the code lives in.

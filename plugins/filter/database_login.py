@@ -34,7 +34,7 @@ from collections.abc import Callable
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.dataops.dagster.plugins.module_utils._dialects import DIALECTS
+from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 
 
 def database_login(password: str, user: str, dialect: str) -> str:

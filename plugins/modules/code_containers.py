@@ -34,6 +34,13 @@ options:
     description: The address of the Docker engine.
     type: str
     default: unix:///run/docker.sock
+  prefix:
+    description:
+      - How the names of containers begin, before a dash and the name of the location.
+      - Containers of another prefix belong to another instance, and are left alone.
+    type: str
+    default: dagster-code
+    version_added: 0.2.0
   network:
     description: The Docker network that every container joins. It must exist.
     type: str
@@ -56,7 +63,7 @@ options:
     required: true
     suboptions:
       name:
-        description: The name of the location. Its container is called C(dagster-code-<name>).
+        description: The name of the location. Its container is called C(<prefix>-<name>).
         type: str
         required: true
       image:
@@ -239,7 +246,7 @@ def parse(module: AnsibleModule) -> list[Location]:
         env = {str(key): text(value) for key, value in (item["env"] or {}).items()}
         module.no_log_values.update(secret_values(env))
         try:
-            locations.append(location_from_params(item, module.params["network"]))
+            locations.append(location_from_params(item, module.params["network"], module.params["prefix"]))
         except ValueError as error:
             errors.append(str(error))
     errors += clashes(locations)
@@ -260,6 +267,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "docker_host": {"type": "str", "default": DEFAULT_ENDPOINT},
+            "prefix": {"type": "str", "default": "dagster-code"},
             "network": {"type": "str", "required": True},
             "health_command": {
                 "type": "list",
@@ -279,7 +287,9 @@ def main() -> None:
             raise EngineUnavailable(missing_required_lib("docker (Docker SDK for Python, python3-docker on Debian)"))
         engine = Engine(module.params["docker_host"])
         health = Health(engine, module.params["health_command"], module.params["health_timeout"])
-        outcomes = reconcile(engine, locations, health, check_mode=module.check_mode)
+        outcomes = reconcile(
+            engine, locations, health, check_mode=module.check_mode, prefix=module.params["prefix"]
+        )
     except EngineUnavailable as error:
         if not module.check_mode:
             module.fail_json(msg=str(error), exception=DOCKER_IMPORT_ERROR, changed=False, locations=[], failures=[])

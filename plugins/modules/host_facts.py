@@ -110,8 +110,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.dataops.dagster.plugins.module_utils._dialects import DIALECTS
-from ansible_collections.dataops.dagster.plugins.module_utils._proc import NOBODY, listeners, read, socket_owners
+from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
+from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import NOBODY, listeners, read, socket_owners
 
 
 def os_release(text: str) -> dict[str, str]:

@@ -75,8 +75,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _schema_probe
-from ansible_collections.dataops.dagster.plugins.module_utils._dialects import DIALECTS, source_of
+from ansible_collections.dataops.dagster.plugins.module_utils._database import schema_probe
+from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS, source_of
 
 
 def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
         "lease": params["lease"],
         "apply": apply,
     }
-    rc, out, err = module.run_command([params["python"], "-I", "-c", source_of(_schema_probe)], data=json.dumps(asked))
+    rc, out, err = module.run_command([params["python"], "-I", "-c", source_of(schema_probe)], data=json.dumps(asked))
     if rc:
         module.fail_json(msg=f"The database could not be looked at with {params['python']}: {err.strip()[-800:]}")
     answer: dict[str, Any] = json.loads(out)

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.modules import units
+from ansible_collections.dataops.dagster.plugins.module_utils._host import units
 
 SPEC: dict[str, Any] = {"name": "a.service", "files": [], "reload": False, "check": [], "state": "started"}
 UP = {"ActiveState": "active", "UnitFileState": "enabled", "MainPID": str(os.getpid()), "ControlGroup": "/x"}

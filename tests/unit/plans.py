@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import spec
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names, spec
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 
@@ -63,7 +63,8 @@ def read(hosts: Groups, given: dict[str, dict[str, Any]]) -> Inventory:
     roles_of = Inventory(members, ROLES, {}).roles_of
     known = {}
     for name, variables in sorted(given.items()):
-        values, problems = spec.read(specs(), [*roles_of(name), "playbooks"], variables)
+        documented = spec.with_defaults(specs(), names.chosen(variables.get))
+        values, problems = spec.read(documented, [*roles_of(name), "playbooks"], variables)
         assert problems == []
         address = variables.get("dagster_address") or variables.get("ansible_host") or name
         known[name] = Host(name, str(address), values, frozenset(variables))

@@ -67,7 +67,7 @@ def test_results_of_a_loop() -> None:
         ]
     )
     assert found == [
-        {"name": "a", "started": 7, "status": "active: daemon runs", "error": ""},
-        {"name": "b", "started": 0, "status": "", "error": "Data could not be sent. No route."},
-        {"name": "c", "started": 0, "status": "", "error": "no systemd"},
+        {"name": "a", "unit": UNIT, "started": 7, "status": "active: daemon runs", "error": ""},
+        {"name": "b", "unit": "", "started": 0, "status": "", "error": "Data could not be sent. No route."},
+        {"name": "c", "unit": "", "started": 0, "status": "", "error": "no systemd"},
     ]

@@ -1,7 +1,7 @@
 """The storage is a choice behind one contract: who names the database, and what another one would cost.
 
 The collection is copied with a database that exists for this test only (example_database/). Nothing else is changed for
-it but the lines that name it: its dialect in _dialects.py, its role in the two playbooks.
+it but the lines that name it: its dialect in dialects.py, its role in the two playbooks.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ ALLOWED = {
     "roles/daemon/files/lease/postgres/": "its lease",
     "roles/instance/files/locks/": "the packages of Dagster",
     "plugins/plugin_utils/plan/postgres.py": "its component and its storage",
-    "plugins/module_utils/_postgres.py": "its dialect",
-    "plugins/module_utils/_postgres_probe.py": "and what of that runs in Dagster's virtual environment",
-    "plugins/module_utils/_dialects.py": "the list of dialects",
+    "plugins/module_utils/_database/postgres.py": "its dialect",
+    "plugins/module_utils/_database/postgres_probe.py": "and what of that runs in Dagster's virtual environment",
+    "plugins/module_utils/_database/dialects.py": "the list of dialects",
     "plugins/filter/scram_verifier.py": "a filter of its role",
-    "plugins/plugin_utils/validator/": "the validator knows every storage of Dagster",
-    "plugins/module_utils/_dagster_check.py": "so does its other half",
+    "plugins/plugin_utils/config/validator/": "the validator knows every storage of Dagster",
+    "plugins/module_utils/_dagster/": "so does its other half",
     "plugins/module_utils/_secrets.py": "and what it says about secrets",
 }
 # The name of the role: where a playbook gives it to its group, and where a README says who else has a variable.
@@ -77,9 +77,9 @@ def test_control_finds_the_role_elsewhere(tmp_path: Path) -> None:
 REPLACED = {
     "playbooks/preflight.yml": [("dagster_database: [postgres]", "dagster_database: [ledger]")],
     "playbooks/site.yml": [("dataops.dagster.postgres", "dataops.dagster.ledger"), ("[postgres]", "[ledger]")],
-    "plugins/module_utils/_dialects.py": [
-        ("import _postgres\n", "import _ledger\n"),
-        ('{"postgres": _postgres}', '{"ledger": _ledger}'),
+    "plugins/module_utils/_database/dialects.py": [
+        ("import postgres\n", "import ledger\n"),
+        ('{"postgres": postgres}', '{"ledger": ledger}'),
     ],
 }
 LEASE = {"sql": "guard", "install": "guard_install"}

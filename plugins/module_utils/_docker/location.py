@@ -8,7 +8,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-NAME_PREFIX = "dagster-code-"
+DEFAULT_PREFIX = "dagster-code"
 # A swap in progress: the new container before it takes the name, the old one until the new one is healthy.
 NEXT_SUFFIX = "-next"
 PREVIOUS_SUFFIX = "-previous"
@@ -62,6 +62,7 @@ class Location:
     stop_timeout: int = 65
     labels: dict[str, str] = field(default_factory=dict)
     extra_hosts: dict[str, str] = field(default_factory=dict)
+    prefix: str = DEFAULT_PREFIX
 
     @property
     def where(self) -> str:
@@ -70,14 +71,27 @@ class Location:
 
     @property
     def container(self) -> str:
-        return NAME_PREFIX + self.name
+        return f"{self.prefix}-{self.name}"
 
     @property
     def all_networks(self) -> list[str]:
         return [self.network] + [name for name in self.networks if name != self.network]
 
 
-def location_from_params(params: t.Mapping[str, t.Any], network: str) -> Location:
+def restart_policy(value: t.Any, where: str) -> str:
+    """When the engine starts a container again; ValueError for what it does not know."""
+    policy = str(value or "unless-stopped")
+    base, colon, count = policy.partition(":")
+    if base not in RESTART_POLICIES or (colon and (base != "on-failure" or not count.isdigit())):
+        raise ValueError(
+            f"{where}.restart_policy: found {policy!r}, expected {', '.join(RESTART_POLICIES)} or on-failure:<n>."
+        )
+    return policy
+
+
+def location_from_params(
+    params: t.Mapping[str, t.Any], network: str, prefix: str = DEFAULT_PREFIX
+) -> Location:
     """Build a Location from one item of the module's `locations`; ValueError says what is wrong with it."""
     name = str(params["name"])
     where = f"dagster_code_locations[{name}]"
@@ -106,12 +120,7 @@ def location_from_params(params: t.Mapping[str, t.Any], network: str) -> Locatio
         ipaddress.ip_address(address)
     except ValueError as error:
         raise ValueError(f"{where}.publish_address: found {address!r}, expected an IP address.") from error
-    policy = str(params.get("restart_policy") or "unless-stopped")
-    base, colon, count = policy.partition(":")
-    if base not in RESTART_POLICIES or (colon and (base != "on-failure" or not count.isdigit())):
-        raise ValueError(
-            f"{where}.restart_policy: found {policy!r}, expected {', '.join(RESTART_POLICIES)} or on-failure:<n>."
-        )
+    policy = restart_policy(params.get("restart_policy"), where)
     volumes = tuple(str(volume) for volume in params.get("volumes") or ())
     for volume in volumes:
         if not 2 <= len(volume.split(":")) <= 3 or not volume.split(":")[1].startswith("/"):
@@ -134,6 +143,7 @@ def location_from_params(params: t.Mapping[str, t.Any], network: str) -> Locatio
         stop_timeout=int(params.get("stop_timeout") or 65),
         labels={str(key): text(value) for key, value in (params.get("labels") or {}).items()},
         extra_hosts={str(key): text(value) for key, value in (params.get("extra_hosts") or {}).items()},
+        prefix=prefix,
     )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .._proc import Listener, listeners, socket_owners
+from .._host.proc import Listener, listeners, socket_owners
 from .decide import Decision
 from .engine import Engine, sdk_errors
 from .location import overlap

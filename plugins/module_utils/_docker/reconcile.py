@@ -19,7 +19,7 @@ from .containers import Containers
 from .decide import Decision, Step, decide, refused, settled
 from .engine import Engine, explain, sdk_errors
 from .health import Health
-from .location import NEXT_SUFFIX, PREVIOUS_SUFFIX, Location, LocationError
+from .location import DEFAULT_PREFIX, NEXT_SUFFIX, PREVIOUS_SUFFIX, Location, LocationError
 from .ports import hands_over, without_clashes
 from .shown import readable
 from .state import LOCATION_LABEL, actual_state, is_running, name_of
@@ -62,10 +62,12 @@ def on_bare_host(locations: list[Location]) -> list[Outcome]:
     ]
 
 
-def reconcile(engine: Engine, locations: list[Location], health: Health, *, check_mode: bool) -> list[Outcome]:
-    """Bring all locations of an engine to the wanted state, and remove what belongs to none."""
+def reconcile(
+    engine: Engine, locations: list[Location], health: Health, *, check_mode: bool, prefix: str = DEFAULT_PREFIX
+) -> list[Outcome]:
+    """Bring all locations of an instance (its containers have that prefix) to the wanted state, and remove the others."""
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
-        found = survey(engine, locations, pool)
+        found = survey(engine, locations, prefix, pool)
         strays = found.strays(locations)
         wished = [decide(location, found, engine.endpoint, check_mode) for location in locations]
         decisions = without_clashes(engine, wished, strays)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from .engine import Engine, explain, sdk_errors, status_of
-from .location import NAME_PREFIX, NEXT_SUFFIX, PREVIOUS_SUFFIX, Location
+from .location import NEXT_SUFFIX, PREVIOUS_SUFFIX, Location
 from .state import CONFIG_LABEL, LOCATION_LABEL, name_of
 
 Json = dict[str, t.Any]
@@ -43,8 +43,8 @@ class Survey:
         return [item for name, item in sorted(self.containers.items()) if name not in known]
 
 
-def survey(engine: Engine, locations: t.Sequence[Location], pool: ThreadPoolExecutor) -> Survey:
-    """One list, then parallel inspects."""
+def survey(engine: Engine, locations: t.Sequence[Location], prefix: str, pool: ThreadPoolExecutor) -> Survey:
+    """One list, then parallel inspects. Containers of another prefix belong to another instance."""
     references = sorted({location.image for location in locations})
     names = {name for location in locations for name in location.all_networks}
     networks = pool.submit(_networks, engine, names)
@@ -52,7 +52,7 @@ def survey(engine: Engine, locations: t.Sequence[Location], pool: ThreadPoolExec
     # Both labels: an image may carry the first one, and every run container inherits the labels of its image.
     listed = engine.api.containers(all=True, filters={"label": [LOCATION_LABEL, CONFIG_LABEL]})
     inspected = pool.map(lambda container: inspect(engine, container), [item["Id"] for item in listed])
-    found = {name_of(item): item for item in inspected if item and name_of(item).startswith(NAME_PREFIX)}
+    found = {name_of(item): item for item in inspected if item and name_of(item).startswith(f"{prefix}-")}
     return Survey(found, dict(zip(references, images, strict=True)), networks.result())
 
 

@@ -57,10 +57,10 @@ class DaemonHost:
     """A host that may run the daemon, as its unit was found there."""
 
     name: str
-    unit: str = "dagster-daemon.service"
     started: float = 0.0  # seconds since 1970, 0 when the unit does not run
     status: str = ""  # what the guard says of itself
     error: str = ""  # why the host could not be asked
+    unit: str = "dagster-daemon.service"
 
     @property
     def active(self) -> bool:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._dialects import DIALECTS
+from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, gateway
@@ -28,7 +28,7 @@ RESERVE_CONNECTIONS = 10
 class Storage:
     """The database of the deployment, as one host sees it; a subclass says what is so in one database alone."""
 
-    dialect = ""  # the module of module_utils/_dialects, and the folder of the lease in role daemon
+    dialect = ""  # the module of module_utils/_database/dialects, and the folder of the lease in role daemon
     unit = ""  # the unit of systemd after which the services start where both are on one host
     default_port = 0
     longest_login = 0  # characters

@@ -16,7 +16,7 @@ from ansible.template import Templar, trust_as_template
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = ROOT / "roles"
-PROGRAMS = "/usr/local/lib/dagster"
+PROGRAMS = "{{ dagster_plan.names.programs }}"
 # The daemon reads this one again by itself, each minute. A webserver does so only when somebody asks it to.
 REREAD = {"daemon": {"{{ dagster_home }}/workspace.yaml"}, "webserver": set()}
 # How roles name the folder of their files, and the file with a password.
@@ -65,7 +65,7 @@ def reads(role: str, unit: str) -> set[str]:
     found |= set(re.findall(rf"^LoadCredential={re.escape(CREDENTIAL)}:(.+)$", text, re.MULTILINE))
     command = re.findall(r"^ExecStart=((?:.*\\\n)*.*)$", own, re.MULTILINE)
     assert len(command) == 1
-    found |= set(re.findall(rf"{PROGRAMS}/\w+\.py|{{{{ dagster_home }}}}/[\w.]+", command[0]))
+    found |= set(re.findall(rf"{re.escape(PROGRAMS)}/\w+\.py|{{{{ dagster_home }}}}/[\w.]+", command[0]))
     programs = [Path(path).stem for path in found if path.startswith(PROGRAMS)]
     for program in programs:  # which grows
         for source in sources(program):
@@ -77,13 +77,13 @@ def reads(role: str, unit: str) -> set[str]:
 
 def sources(module: str) -> list[Path]:
     """Where a program of ours, or what it imports, stands in the roles; one of each database's."""
-    return [path for name in (PROGRAMS, "/lease/*") for path in ROLES.glob(f"*/files{name}/{module}.py")]
+    return [path for name in ("/usr/local/lib/dagster", "/lease/*") for path in ROLES.glob(f"*/files{name}/{module}.py")]
 
 
 @pytest.mark.parametrize(
     ("role", "unit", "template", "among"),
     [
-        ("daemon", "dagster-daemon.service", "dagster-daemon.service.j2", f"{HOME}/daemon.{CREDENTIAL}"),
+        ("daemon", "{{ dagster_plan.names.daemon }}.service", "dagster-daemon.service.j2", f"{HOME}/daemon.{CREDENTIAL}"),
         ("webserver", "dagster-webserver@.service", "dagster-webserver.service.j2", f"{HOME}/{CREDENTIAL}"),
     ],
 )
@@ -121,7 +121,7 @@ def test_some_unit_watches_what_the_role_writes(role: str) -> None:
 
 
 def test_directories_of_the_operator_are_watched() -> None:
-    assert "/etc/nginx/dagster.d" in watched("proxy")["nginx.service"]
+    assert "{{ dagster_plan.names.nginx_own }}" in watched("proxy")["nginx.service"]
 
 
 @pytest.mark.parametrize("program", ["haproxy", "nginx"])

@@ -14,6 +14,8 @@ from plans import FACTS, LOCATION, PASSWORDS, ROLES, VARIABLES, Groups, groups, 
 from ansible_collections.dataops.dagster.plugins.action import preflight
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import vip
 
+PROGRAM = "/usr/local/lib/dagster/edge.sh"
+
 
 class Preflight:
     """Runs the action without a play: the host is what `facts` says."""
@@ -86,7 +88,7 @@ def test_good_deployment_gets_its_plan(action: Preflight) -> None:
     assert [asked["connect"] for asked in action.asked] == [[]]
     paths = action.asked[0]["paths"]
     assert [path for path in paths if path.endswith("/.complete")]
-    assert {vip.PROGRAM, vip.CONFIG, "/etc/systemd/system/dagster-daemon.service"} <= set(paths)
+    assert {PROGRAM, vip.CONFIG, "/etc/systemd/system/dagster-daemon.service"} <= set(paths)
 
 
 def test_addresses_of_other_hosts(action: Preflight) -> None:
@@ -113,7 +115,7 @@ def test_shared_address_of_the_proxies(action: Preflight) -> None:
     assert "keepalived" in action.packages(hosts, **VIP)
     found = action.options(hosts, **VIP, dagster_vip_interface="bond0")
     assert found["dagster_vip_interface"] == "bond0"
-    assert set(action.asked[0]["paths"]) >= {vip.PROGRAM, vip.CONFIG}
+    assert set(action.asked[0]["paths"]) >= {PROGRAM, vip.CONFIG}
     action.others["b"] = {}
     assert "differs between the proxies (10.0.0.9/24 on a, none on b)" in action.refused(hosts, **VIP)[0]
     assert "keepalived" not in action.packages(hosts)

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _postgres_probe, _schema_probe
-from ansible_collections.dataops.dagster.plugins.module_utils._dialects import source_of
+from ansible_collections.dataops.dagster.plugins.module_utils._database import postgres_probe, schema_probe
+from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import source_of
 from ansible_collections.dataops.dagster.plugins.modules import schema
 
 PASSWORDS = {"dagster_migration": "hunter2hunter2", "dagster": "correct-horse"}
@@ -39,8 +39,8 @@ def test_head_is_what_alembic_says(dagster_python: str) -> None:
         port = server.getsockname()[1]
     logins = [{"user": "dagster", "password": "hunter2hunter2", "migration": True}]
     where = {"host": "127.0.0.1", "port": port, "database": "dagster", "logins": logins, "lease": None}
-    asked = {"dialect": source_of(_postgres_probe), **where}
-    argv = [dagster_python, "-I", "-c", source_of(_schema_probe)]
+    asked = {"dialect": source_of(postgres_probe), **where}
+    argv = [dagster_python, "-I", "-c", source_of(schema_probe)]
     done = subprocess.run(argv, input=json.dumps(asked), capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
     alembic = (

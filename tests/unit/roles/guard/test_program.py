@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from guard_world import ROOT, guard, lease
 
-from ansible_collections.dataops.dagster.plugins.module_utils._dialects import DIALECTS
+from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 
 
 def test_clock_goes_on_in_suspend(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_unit_fits_the_guard() -> None:
     unit = (ROOT / "roles/daemon/templates/etc/systemd/system/dagster-daemon.service.j2").read_text()
     assert "Type=notify\n" in unit
     assert "WatchdogSec={{ dagster_daemon_watchdog | int }}\nWatchdogSignal=SIGKILL\n" in unit
-    assert "RuntimeDirectory=dagster-daemon\n" in unit, "the folder of the lock"
+    assert "RuntimeDirectory={{ dagster_plan.names.daemon }}\n" in unit, "the folder of the lock"
     assert "RuntimeDirectoryPreserve=yes\n" in unit, "a daemon that outlives its unit holds a lock that is still there"
     timeout = float(unit.split("TimeoutStopSec=")[1].split("\n")[0])
     assert timeout > guard.Timings().stop + guard.Timings().attempt + guard.KILL

@@ -6,7 +6,7 @@ from __future__ import annotations
 from wishes import real, wish
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import ports
-from ansible_collections.dataops.dagster.plugins.module_utils._proc import Listener
+from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import Listener
 
 
 def test_an_address_is_taken_by_all_addresses_too() -> None:

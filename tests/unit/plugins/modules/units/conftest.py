@@ -13,7 +13,8 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from fake_systemd import Systemd
 
-from ansible_collections.dataops.dagster.plugins.modules import units
+from ansible_collections.dataops.dagster.plugins.module_utils._host import units
+from ansible_collections.dataops.dagster.plugins.modules import units as module
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Any:
             contextlib.redirect_stdout(io.StringIO()) as output,
             pytest.raises(SystemExit) as status,
         ):
-            units.main()
+            module.main()
         return json.loads(output.getvalue()), status.value.code
 
     return run

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fake_systemd import SPEC, UP, monotonic
 
-from ansible_collections.dataops.dagster.plugins.modules import units
+from ansible_collections.dataops.dagster.plugins.module_utils._host import units
 
 
 def test_start_of_a_process() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fake_systemd import UP, Systemd
 
-from ansible_collections.dataops.dagster.plugins.modules import units
+from ansible_collections.dataops.dagster.plugins.module_utils._host import units
 
 
 def test_nothing_is_called_when_all_is_as_wanted(call: Any, old: str) -> None:

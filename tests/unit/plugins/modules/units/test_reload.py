@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fake_systemd import SPEC, UP, Systemd
 
-from ansible_collections.dataops.dagster.plugins.modules import units
+from ansible_collections.dataops.dagster.plugins.module_utils._host import units
 
 
 def test_reload_is_over_when_a_worker_is_newer(new: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,8 +195,8 @@ def test_memory() -> None:
 
 
 def test_live_is_a_host_that_serves() -> None:
-    assert not checks.live([listener(22, "ssh.service"), listener(8080, "nginx.service")])
-    assert checks.live([listener(3000, "dagster-webserver@3000.service")])
+    assert not checks.live([listener(22, "ssh.service"), listener(8080, "nginx.service")], "dagster-webserver")
+    assert checks.live([listener(3000, "dagster-webserver@3000.service")], "dagster-webserver")
 
 
 def test_matches_of_one_field_stand_together() -> None:

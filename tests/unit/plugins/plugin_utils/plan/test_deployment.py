@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from plans import FACTS, LOCATION, ROLES, component, fact, groups, plan
 
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import component_of
 
@@ -67,7 +68,8 @@ def test_fact_has_what_the_roles_of_the_host_need_and_no_more() -> None:
     said = found.as_fact(FACTS)
     assert list(found.components) == list(said["packages"]) == ["proxy", "vip"]
     wanted = {**component("proxy", "b", groups(proxy=["b"])).options(FACTS), **found.known["vip"].options(FACTS)}
-    assert said["options"] == wanted
+    assert said["options"] == {**names.defaults(), **wanted}
+    assert said["names"]["daemon"] == "dagster-daemon"
     assert "instance" not in said
     assert said["health"]["locations"] == ["etl"], "for the health gate, which may be asked here"
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from plans import ROOT, VARIABLES, specs
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import spec
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names, spec
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import RENAMED
 
 
@@ -74,10 +74,11 @@ def test_values_have_the_types_of_the_spec() -> None:
 
 def test_spec_of_a_role_that_the_host_does_not_get_refuses_nothing() -> None:
     given = {**VARIABLES, "dagster_nginx_port": "eighty", "dagster_database_password": ""}
-    values, problems = spec.read(specs(), ["code_location"], given)
+    documented = spec.with_defaults(specs(), names.defaults())
+    values, problems = spec.read(documented, ["code_location"], given)
     assert problems == []
     assert values["dagster_nginx_port"] == 8080, "what cannot be typed is left out"
-    _values, problems = spec.read(specs(), ["proxy", "instance"], given)
+    _values, problems = spec.read(documented, ["proxy", "instance"], given)
     assert len(problems) == 2
     assert "dagster_nginx_port" in problems[0]
     assert problems[1].startswith("dagster_database_password is not set: ")

@@ -9,6 +9,8 @@ from plans import FACTS, component, groups, options
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import vip
 
+PROGRAM = "/usr/local/lib/dagster/edge.sh"
+
 VIP = {"dagster_vip": "10.0.0.9/24", "dagster_nginx_listen": "0.0.0.0"}
 
 
@@ -73,7 +75,7 @@ def test_proxies_of_a_shared_address() -> None:
 
 
 def test_host_for_the_shared_address() -> None:
-    ours, facts = [vip.PROGRAM, vip.CONFIG], {**FACTS, "networks": {"10.0.0.0/24": "eth0"}}
+    ours, facts = [PROGRAM, vip.CONFIG], {**FACTS, "networks": {"10.0.0.0/24": "eth0"}}
     shared = component("vip", "a", groups(proxy=["a", "b"]), **VIP)
     assert shared.host_problems({**facts, "paths": []}) == shared.host_problems({**facts, "paths": ours}) == []
     (theirs,) = shared.host_problems({**facts, "paths": ours[1:]})
@@ -88,7 +90,7 @@ def test_without_a_shared_address_it_says_nothing() -> None:
     found = component("vip")
     assert found.packages(FACTS) == found.ports() == found.problems() == found.known_by() == []
     assert found.host_problems({**FACTS, "paths": [vip.CONFIG]}) == []
-    assert set(found.plan.questions()["paths"]) >= {vip.PROGRAM, vip.CONFIG}, "what is left of one is removed"
+    assert set(found.plan.questions()["paths"]) >= {PROGRAM, vip.CONFIG}, "what is left of one is removed"
 
 
 def test_proxies_that_share_an_address_have_to_know_each_other() -> None:
@@ -97,7 +99,7 @@ def test_proxies_that_share_an_address_have_to_know_each_other() -> None:
     shared = component("vip", "a", hosts, **VIP)
     assert shared.packages(FACTS) == ["keepalived"]
     marks = [part.mark() for part in shared.plan.components.values() if part is not shared]
-    assert shared.plan.limit_problems({"paths": [mark for mark in marks if mark != vip.PROGRAM]}, ["a"]) == [
+    assert shared.plan.limit_problems({"paths": [mark for mark in marks if mark != PROGRAM]}, ["a"]) == [
         "the play leaves out b, but a is new and they have to know it; use --limit a:b, or none"
     ]
-    assert shared.plan.limit_problems({"paths": [*marks, vip.PROGRAM]}, ["a"]) == []
+    assert shared.plan.limit_problems({"paths": [*marks, PROGRAM]}, ["a"]) == []

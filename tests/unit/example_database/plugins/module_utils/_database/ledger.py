@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The ledger as one of the databases of _dialects."""
+"""The ledger as one of the databases of dialects."""
 
 from __future__ import annotations
 

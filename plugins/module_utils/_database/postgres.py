@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""PostgreSQL as one of the databases of _dialects."""
+"""PostgreSQL as one of the databases of dialects."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 import socket
 import struct
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _postgres_probe
+from ansible_collections.dataops.dagster.plugins.module_utils._database import postgres_probe
 
 PRODUCT = "PostgreSQL"
 CREDENTIAL = "pgpass"
 VARIABLES = {"host": "DAGSTER_POSTGRES_HOST", "user": "DAGSTER_POSTGRES_USER", "credential": "PGPASSFILE"}
-PROBE = _postgres_probe
+PROBE = postgres_probe
 
 
 def login(password: str, user: str) -> str:

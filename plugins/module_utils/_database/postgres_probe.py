@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What module schema asks of PostgreSQL: its half of _schema_probe.
+"""What module schema asks of PostgreSQL: its half of schema_probe.
 
 It runs in Dagster's virtual environment and is imported there alone, so the driver is imported late.
 """

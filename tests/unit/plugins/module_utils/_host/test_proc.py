@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _proc
+from ansible_collections.dataops.dagster.plugins.module_utils._host import proc
 
 TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1538 00000000:0000 0A 00000000:00000000 00:00000000 00000000   110        0 4711 1 0 100 0 0 10 0
@@ -24,8 +24,8 @@ TCP6 = """  sl  local_address                         remote_address            
 
 @pytest.mark.skipif(struct.pack("=I", 1) != struct.pack("<I", 1), reason="the text is of a little-endian kernel")
 def test_listeners() -> None:
-    assert list(_proc.listening(TCP, socket.AF_INET)) == [(5432, "127.0.0.1", "4711"), (22, "0.0.0.0", "4712")]
-    assert list(_proc.listening(TCP6, socket.AF_INET6)) == [
+    assert list(proc.listening(TCP, socket.AF_INET)) == [(5432, "127.0.0.1", "4711"), (22, "0.0.0.0", "4712")]
+    assert list(proc.listening(TCP6, socket.AF_INET6)) == [
         (8080, "::", "1"),
         (80, "::1", "2"),
         (81, "127.0.0.1", "3"),
@@ -34,8 +34,8 @@ def test_listeners() -> None:
 
 def test_a_real_listener_and_its_owner() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        (found,) = [entry for entry in _proc.listeners() if entry.port == server.getsockname()[1]]
-        owner = _proc.socket_owners({found.inode})[found.inode]
+        (found,) = [entry for entry in proc.listeners() if entry.port == server.getsockname()[1]]
+        owner = proc.socket_owners({found.inode})[found.inode]
     assert (found.address, owner.pid) == ("127.0.0.1", str(os.getpid()))
 
 
@@ -53,4 +53,4 @@ def test_a_real_listener_and_its_owner() -> None:
     ],
 )
 def test_unit_of_a_process(cgroup: str, unit: str) -> None:
-    assert _proc.unit_of(cgroup) == unit
+    assert proc.unit_of(cgroup) == unit

@@ -9,7 +9,7 @@ A database is one module beside this one, under the name that the plan calls its
                  password (credential)
     login        the content of that file for one login; contents of several can be put together
     answers      whether a server of its kind is at the other end of a connection
-    PROBE        the module that is its half of _schema_probe
+    PROBE        the module that is its half of schema_probe
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils import _postgres
+from ansible_collections.dataops.dagster.plugins.module_utils._database import postgres
 
-DIALECTS: dict[str, Any] = {"postgres": _postgres}
+DIALECTS: dict[str, Any] = {"postgres": postgres}
 
 
 def source_of(module: ModuleType) -> str:

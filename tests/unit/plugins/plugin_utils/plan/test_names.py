@@ -1,0 +1,98 @@
+"""The names of an instance: today's for the default, and nothing in common between two instances of other names."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from deployments import Deployment
+from dry_play import Host, Players
+from plans import component, fact, groups, options, plan
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names
+
+# What belongs to the host or to a server on it: several instances of a host share it.
+OF_THE_HOST = re.compile(
+    r"/etc/docker(/.*)?|/etc/systemd/system/docker\.service\.d(/.*)?|/etc/postgresql/.*|/etc/sysctl\.d/60-dagster-postgres\.conf"
+    r"|/etc/haproxy/haproxy\.cfg|/etc/nginx/sites-enabled(/default)?"
+)
+UNITS_OF_THE_HOST = {"docker.service", "haproxy.service", "nginx.service", "systemd-sysctl.service", "postgresql@15-main.service"}
+
+
+def test_default_name_gives_the_names_of_0_1() -> None:
+    found = fact()
+    assert found["options"]["dagster_home"] == "/etc/dagster"
+    assert found["options"]["dagster_database_guard_role"] == "dagster_guard_owner"
+    assert found["options"]["dagster_webserver_ports"] == [3000, 3001]
+    assert found["names"]["unit_drop_ins"] == "/etc/systemd/system/dagster-.service.d"
+
+
+def test_value_of_the_inventory_wins_over_the_name() -> None:
+    found = options("a", dagster_instance_name="etl", dagster_home="/srv/etl", dagster_database_user="writer")
+    assert found["dagster_home"] == "/srv/etl"
+    assert found["dagster_database_user"] == "writer"
+    assert found["dagster_database_run_user"] == "etl_run"
+
+
+def test_ports_are_moved_by_the_offset() -> None:
+    given = {"dagster_instance_port_offset": 100}
+    assert {port.number for port in plan("a", **given).ports()} >= {3100, 3101, 8180, 4100}
+    assert component("proxy", "a", None, None, **given).url == "http://127.0.0.1:8180"
+    assert fact("a", **given)["code_location"]["port"] == 4100
+
+
+@pytest.mark.parametrize("name", ["Dagster", "data-team", "data_team", "1st", "x" * 17, "a b"])
+def test_name_that_is_none(name: str) -> None:
+    assert plan("a", dagster_instance_name=name).problems() == [
+        f"dagster_instance_name is {name!r}; it has at most 16 small letters and digits and begins with a letter, for "
+        "example analytics"
+    ]
+
+
+def test_hosts_are_of_one_instance() -> None:
+    found = plan("a", groups(daemon=["b"]), {"b": {"dagster_instance_name": "other"}}).problems()
+    assert found[0] == "dagster_instance_name differs between the hosts (dagster on a, other on b); they are one instance"
+
+
+def test_every_name_has_the_instance_in_it() -> None:
+    found = {**names.OPTIONS, **names.FIXED}
+    assert [key for key, pattern in found.items() if "{name}" not in pattern] == []
+
+
+def named(host: Host) -> dict[str, set[str]]:
+    """What a host was given under names: paths, units, networks, containers, users, and what of a server is an instance's own."""
+    found: dict[str, set[str]] = {"paths": set(), "units": set(), "others": set()}
+    for task in host.given:
+        for module, arguments in task.items():
+            if not isinstance(arguments, dict):
+                continue
+            found["paths"] |= {str(entry["dest"]) for entry in arguments.get("files", [])}
+            found["units"] |= {str(unit["name"]) for unit in arguments.get("units", [])}
+            found["others"] |= {str(arguments["path"])} if module.endswith("_yaml") else set()
+            if module in ("community.docker.docker_network", "ansible.builtin.user", "ansible.builtin.group"):
+                found["others"].add(f"{module} {arguments['name']}")
+            if module == "dataops.dagster.code_containers":
+                found["others"].add(f"container {arguments['prefix']}")
+    return found
+
+
+def played(**extra: Any) -> dict[str, set[str]]:
+    return named(Players(Deployment(("inventories/single_host",), extra=extra)).hosts["dagster1"])
+
+
+def test_two_instances_have_nothing_in_common() -> None:
+    one, other = played(), played(dagster_instance_name="etl", dagster_instance_port_offset=100)
+    assert [path for path in sorted(one["paths"] & other["paths"]) if not OF_THE_HOST.fullmatch(path)] == []
+    assert (one["units"] & other["units"]) - UNITS_OF_THE_HOST == set()
+    assert one["others"] & other["others"] == set()
+    assert "/etc/etl/environment" in other["paths"], "the control"
+    assert {"etl-daemon.service", "etl-webserver@3100.service", "prune-etl-runs.timer"} <= other["units"]
+    assert {"community.docker.docker_network etl", "container etl-code", "ansible.builtin.user etl"} <= other["others"]
+
+
+def test_what_is_written_for_another_instance_names_no_path_of_the_first() -> None:
+    host = Players(Deployment(("inventories/single_host",), extra={"dagster_instance_name": "etl"})).hosts["dagster1"]
+    foreign = re.compile(r"/(?:etc|opt|var/lib|usr/local/lib)/dagster\b|\bdagster-(?:daemon|webserver[a-z-]*)(?:@|\.service)")
+    assert any("/etc/etl" in text for text in host.written.values()), "the control"
+    assert {path: foreign.findall(text) for path, text in host.written.items() if foreign.search(text)} == {}
