@@ -11,7 +11,7 @@ author: dataops (@dataops)
 description: Makes the option O(dataops.dagster.instance_info#module:expect.daemon_hosts) of the results of
   M(dataops.dagster.units) in a loop over the hosts.
 options:
-  _input: {description: The results about one unit each; C(item) is the name of the host., type: list, elements: dict, required: true}
+  _input: {description: Results about one unit each; C(item) is the host., type: list, elements: dict, required: true}
 """
 
 EXAMPLES = r"""

@@ -287,9 +287,7 @@ def main() -> None:
             raise EngineUnavailable(missing_required_lib("docker (Docker SDK for Python, python3-docker on Debian)"))
         engine = Engine(module.params["docker_host"])
         health = Health(engine, module.params["health_command"], module.params["health_timeout"])
-        outcomes = reconcile(
-            engine, locations, health, check_mode=module.check_mode, prefix=module.params["prefix"]
-        )
+        outcomes = reconcile(engine, locations, health, check_mode=module.check_mode, prefix=module.params["prefix"])
     except EngineUnavailable as error:
         if not module.check_mode:
             module.fail_json(msg=str(error), exception=DOCKER_IMPORT_ERROR, changed=False, locations=[], failures=[])

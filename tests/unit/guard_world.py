@@ -1,4 +1,4 @@
-"""Role daemon's guard.py and what it imports, without a database, and a world around it whose clock and answers the test drives.
+"""Role daemon's guard.py and what it imports, without a database, and a world whose clock and answers a test drives.
 
 tests/integration/guard runs it against PostgreSQL.
 """

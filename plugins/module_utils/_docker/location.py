@@ -89,9 +89,7 @@ def restart_policy(value: t.Any, where: str) -> str:
     return policy
 
 
-def location_from_params(
-    params: t.Mapping[str, t.Any], network: str, prefix: str = DEFAULT_PREFIX
-) -> Location:
+def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: str = DEFAULT_PREFIX) -> Location:
     """Build a Location from one item of the module's `locations`; ValueError says what is wrong with it."""
     name = str(params["name"])
     where = f"dagster_code_locations[{name}]"

@@ -65,7 +65,7 @@ def on_bare_host(locations: list[Location]) -> list[Outcome]:
 def reconcile(
     engine: Engine, locations: list[Location], health: Health, *, check_mode: bool, prefix: str = DEFAULT_PREFIX
 ) -> list[Outcome]:
-    """Bring all locations of an instance (its containers have that prefix) to the wanted state, and remove the others."""
+    """Bring the locations of an instance (its containers have that prefix) to the wanted state, and remove others."""
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
         found = survey(engine, locations, prefix, pool)
         strays = found.strays(locations)

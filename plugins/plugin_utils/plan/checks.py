@@ -138,5 +138,5 @@ def journal(components: list[Component]) -> list[str]:
 
 
 def live(listeners: Iterable[Mapping[str, Any]], webserver: str) -> bool:
-    """Whether a host serves already (units that begin with webserver), so that hosts are changed one after the other."""
+    """Whether a host serves already, with units of that name, so that hosts are changed one after the other."""
     return any(str(listener["unit"]).startswith(webserver) for listener in listeners)

@@ -179,7 +179,9 @@ class Plan:
         """The fact dagster_plan: names, numbers and addresses, never a secret; played are the hosts of the play."""
         played = self.inventory.hosts if played is None else played
         components = self.components
-        options: dict[str, Any] = {name: self.host.values[name] for name in names.defaults() if name in self.host.values}
+        options: dict[str, Any] = {
+            name: self.host.values[name] for name in names.defaults() if name in self.host.values
+        }
         for component in components.values():
             options.update(component.options(facts))
         handed: Mapping[str, Any] = {role: component.handed(facts) for role, component in components.items()}
@@ -192,5 +194,6 @@ class Plan:
             "certificates": self.certificates(),
             "health": self.health(),
             # Some hosts alone are those of a deployment that exists: nobody else says whether it serves.
-            "live": checks.live(facts["listeners"], self.names["webserver"]) or not set(self.inventory.hosts) <= set(played),
+            "live": checks.live(facts["listeners"], self.names["webserver"])
+            or not set(self.inventory.hosts) <= set(played),
         }

@@ -45,8 +45,7 @@ PORTS: dict[str, int | list[int]] = {
 # That of a code location that names none.
 CODE_PORT = 4000
 
-# The names that no option changes. Those of units have no suffix; `code` is the beginning of a code server's container and
-# the repository of an image that we build.
+# The names that no option changes. Those of units have no suffix; `code` is how the containers of code servers begin.
 FIXED = {
     "daemon": "{name}-daemon",
     "webserver": "{name}-webserver",

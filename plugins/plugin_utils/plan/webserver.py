@@ -33,7 +33,8 @@ class Webserver(Component):
         """The variable, the port and the unit of each webserver."""
         name, names = "dagster_webserver_read_only_port", self.plan.names
         found = [
-            ("dagster_webserver_ports", port, f"{names['webserver']}@") for port in self.values["dagster_webserver_ports"]
+            ("dagster_webserver_ports", port, f"{names['webserver']}@")
+            for port in self.values["dagster_webserver_ports"]
         ]
         return found + ([(name, self.values[name], f"{names['webserver_read_only']}@")] if self.values[name] else [])
 

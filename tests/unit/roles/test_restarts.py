@@ -77,13 +77,20 @@ def reads(role: str, unit: str) -> set[str]:
 
 def sources(module: str) -> list[Path]:
     """Where a program of ours, or what it imports, stands in the roles; one of each database's."""
-    return [path for name in ("/usr/local/lib/dagster", "/lease/*") for path in ROLES.glob(f"*/files{name}/{module}.py")]
+    return [
+        path for name in ("/usr/local/lib/dagster", "/lease/*") for path in ROLES.glob(f"*/files{name}/{module}.py")
+    ]
 
 
 @pytest.mark.parametrize(
     ("role", "unit", "template", "among"),
     [
-        ("daemon", "{{ dagster_plan.names.daemon }}.service", "dagster-daemon.service.j2", f"{HOME}/daemon.{CREDENTIAL}"),
+        (
+            "daemon",
+            "{{ dagster_plan.names.daemon }}.service",
+            "dagster-daemon.service.j2",
+            f"{HOME}/daemon.{CREDENTIAL}",
+        ),
         ("webserver", "dagster-webserver@.service", "dagster-webserver.service.j2", f"{HOME}/{CREDENTIAL}"),
     ],
 )

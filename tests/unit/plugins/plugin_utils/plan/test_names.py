@@ -17,7 +17,13 @@ OF_THE_HOST = re.compile(
     r"/etc/docker(/.*)?|/etc/systemd/system/docker\.service\.d(/.*)?|/etc/postgresql/.*|/etc/sysctl\.d/60-dagster-postgres\.conf"
     r"|/etc/haproxy/haproxy\.cfg|/etc/nginx/sites-enabled(/default)?"
 )
-UNITS_OF_THE_HOST = {"docker.service", "haproxy.service", "nginx.service", "systemd-sysctl.service", "postgresql@15-main.service"}
+UNITS_OF_THE_HOST = {
+    "docker.service",
+    "haproxy.service",
+    "nginx.service",
+    "systemd-sysctl.service",
+    "postgresql@15-main.service",
+}
 
 
 def test_default_name_gives_the_names_of_0_1() -> None:
@@ -52,7 +58,9 @@ def test_name_that_is_none(name: str) -> None:
 
 def test_hosts_are_of_one_instance() -> None:
     found = plan("a", groups(daemon=["b"]), {"b": {"dagster_instance_name": "other"}}).problems()
-    assert found[0] == "dagster_instance_name differs between the hosts (dagster on a, other on b); they are one instance"
+    assert (
+        found[0] == "dagster_instance_name differs between the hosts (dagster on a, other on b); they are one instance"
+    )
 
 
 def test_every_name_has_the_instance_in_it() -> None:
@@ -61,7 +69,7 @@ def test_every_name_has_the_instance_in_it() -> None:
 
 
 def named(host: Host) -> dict[str, set[str]]:
-    """What a host was given under names: paths, units, networks, containers, users, and what of a server is an instance's own."""
+    """What a host was given by name: paths, units, networks, containers and users."""
     found: dict[str, set[str]] = {"paths": set(), "units": set(), "others": set()}
     for task in host.given:
         for module, arguments in task.items():
@@ -93,6 +101,8 @@ def test_two_instances_have_nothing_in_common() -> None:
 
 def test_what_is_written_for_another_instance_names_no_path_of_the_first() -> None:
     host = Players(Deployment(("inventories/single_host",), extra={"dagster_instance_name": "etl"})).hosts["dagster1"]
-    foreign = re.compile(r"/(?:etc|opt|var/lib|usr/local/lib)/dagster\b|\bdagster-(?:daemon|webserver[a-z-]*)(?:@|\.service)")
+    foreign = re.compile(
+        r"/(?:etc|opt|var/lib|usr/local/lib)/dagster\b|\bdagster-(?:daemon|webserver[a-z-]*)(?:@|\.service)"
+    )
     assert any("/etc/etl" in text for text in host.written.values()), "the control"
     assert {path: foreign.findall(text) for path, text in host.written.items() if foreign.search(text)} == {}
