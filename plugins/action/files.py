@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Controller side of dataops.dagster.files: renders the templates, so that one remote call writes them all."""
+"""Controller side of dataops.dagster.files and service: renders the templates, so that one remote call writes all files."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class ActionModule(ActionBase):
     """Turns C(template) into content and hands the whole list to the module in one call."""
 
     MODULE = "dataops.dagster.files"
+    UNITS = False  # whether the units that read the files may be given with them
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_async = False
@@ -31,6 +32,8 @@ class ActionModule(ActionBase):
         """Returns the module's result."""
         result = super().run(tmp, task_vars)
         variables = dict(task_vars or {})
+        if not self.UNITS and "units" in self._task.args:
+            raise AnsibleActionFail("files has no option units; use dataops.dagster.service for both")
         files = self._task.args.get("files")
         if not isinstance(files, list):
             raise AnsibleActionFail(f"files is a list of dictionaries; found {type(files).__name__}")
@@ -42,7 +45,7 @@ class ActionModule(ActionBase):
         }
         result.update(
             self._execute_module(
-                module_name=self.MODULE,
+                module_name="dataops.dagster.service",
                 module_args={**self._task.args, "files": rendered, "secrets": secrets},
                 task_vars=variables,
             )

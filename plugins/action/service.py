@@ -9,4 +9,4 @@ from ansible_collections.dataops.dagster.plugins.action import files
 class ActionModule(files.ActionModule):
     """Renders the templates of a service's files; its units are for the module alone."""
 
-    MODULE = "dataops.dagster.service"
+    UNITS = True

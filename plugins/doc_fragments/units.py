@@ -12,7 +12,7 @@ options:
     description: The units, in the order of a restart.
     type: list
     elements: dict
-    required: true
+    default: []
     suboptions:
       name: {description: Full name of the unit., type: str, required: true}
       files:

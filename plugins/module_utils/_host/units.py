@@ -24,7 +24,7 @@ ARGUMENTS: dict[str, Any] = {
     "units": {
         "type": "list",
         "elements": "dict",
-        "required": True,
+        "default": [],
         "options": {
             "name": {"type": "str", "required": True},
             "files": {"type": "list", "elements": "path", "default": []},

@@ -1,4 +1,4 @@
-"""Module files: given JSON as Ansible gives it to a host, and judged by what it prints and what is on the disk."""
+"""The files of module service, which does what files says: given JSON as on a host, judged by its output and the disk."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.dataops.dagster.plugins.modules import files as files_module
+from ansible_collections.dataops.dagster.plugins.modules import service
 
 ROOT = Path(__file__).resolve().parents[4]
-MODULE = "ansible_collections.dataops.dagster.plugins.modules.files"
+MODULE = "ansible_collections.dataops.dagster.plugins.modules.service"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to another user")
 
 
@@ -43,7 +43,7 @@ class Host:
             contextlib.redirect_stdout(io.StringIO()) as output,
             pytest.raises(SystemExit) as exit_status,
         ):
-            files_module.main()
+            service.main()
         self.output = output.getvalue()
         result: dict[str, Any] = json.loads(self.output)
         assert exit_status.value.code == (0 if ok else 1)
