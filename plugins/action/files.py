@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Controller side of dataops.dagster.files and service: renders the templates, so that one remote call writes all files."""
+"""Controller side of dataops.dagster.files: renders the templates, so that one remote call writes them all."""
 
 from __future__ import annotations
 

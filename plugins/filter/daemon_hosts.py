@@ -27,11 +27,12 @@ _value:
   sample: [{name: ctl1, unit: dagster-daemon.service, started: 1795513200, status: "active: daemon runs", error: ""}]
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
-def daemon_hosts(results: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def daemon_hosts(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The daemon's hosts as they were found."""
     found = []
     for result in results:
@@ -49,9 +50,18 @@ def daemon_hosts(results: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def daemons_settled(results: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether one host runs the daemon and each other one stands by, and none of several was changed just now."""
+    hosts = daemon_hosts(results)
+    active = [host for host in hosts if host["status"].startswith("active")]
+    waiting = [host for host in hosts if re.match(rf"standby: (?!{re.escape(host['name'])} ).* holds", host["status"])]
+    changed = len(hosts) > 1 and any(result.get("actions") or result.get("changed_paths") for result in results)
+    return len(active) == 1 and len(active) + len(waiting) == len(hosts) and not changed
+
+
 class FilterModule:
     """Ansible's entry point."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters of this file by name."""
-        return {"daemon_hosts": daemon_hosts}
+        return {"daemon_hosts": daemon_hosts, "daemons_settled": daemons_settled}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from ansible_collections.dataops.dagster.plugins.filter.daemon_hosts import daemon_hosts
+from ansible_collections.dataops.dagster.plugins.filter.daemon_hosts import daemon_hosts, daemons_settled
 from ansible_collections.dataops.dagster.plugins.module_utils._graphql.instance_info import (
     DaemonHost,
     Expectation,
@@ -71,3 +73,31 @@ def test_results_of_a_loop() -> None:
         {"name": "b", "unit": "", "started": 0, "status": "", "error": "Data could not be sent. No route."},
         {"name": "c", "unit": "", "started": 0, "status": "", "error": "no systemd"},
     ]
+
+
+def seen(host: str, status: str, **more: Any) -> dict[str, Any]:
+    """What role daemon has found on a host."""
+    return {"item": host, "started": {UNIT: 7}, "status": {UNIT: status}, "actions": {}, "changed_paths": [], **more}
+
+
+@pytest.mark.parametrize(
+    ("results", "settled"),
+    [
+        ([seen("a", "active: daemon")], True),
+        ([seen("a", "active: daemon", actions={UNIT: "start: was inactive"})], True),
+        ([seen("a", "standby: b holds the lease")], False),
+        ([seen("a", "active: daemon"), seen("b", "standby: a holds the lease, epoch 7")], True),
+        ([seen("a", "active: daemon"), seen("b", "standby: b holds the lease")], False),
+        ([seen("a", "active: daemon"), seen("b", "standby: nobody answers")], False),
+        ([seen("a", "active: daemon"), seen("b", "active: daemon")], False),
+        ([seen("a", "active: daemon"), seen("b", "")], False),
+        ([seen("a", "active: daemon"), seen("b", "standby: a holds", actions={UNIT: "restart: x"})], False),
+        ([seen("a", "active: daemon", changed_paths=["/x"]), seen("b", "standby: a holds")], False),
+        ([seen("a", "active: daemon"), {"item": "b", "failed": True}], False),
+        ([seen("a", "active: daemon"), {"item": "b", "unreachable": True}], False),
+        ([], False),
+    ],
+)
+def test_who_runs_the_daemon_is_clear(results: list[dict[str, Any]], settled: bool) -> None:
+    """Otherwise the gate asks the hosts again, and waits for them."""
+    assert daemons_settled(results) is settled

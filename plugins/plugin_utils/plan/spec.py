@@ -30,7 +30,8 @@ def specs(collection: str = COLLECTION) -> dict[str, Options]:
     paths = {role: os.path.join(roles, role, "meta", "argument_specs.yml") for role in sorted(os.listdir(roles))}
     paths["playbooks"] = os.path.join(collection, "playbooks", "argument_specs.yml")
     found = {}
-    for name, path in paths.items():
+    # A checkout that was updated may keep the folder of a role that is gone.
+    for name, path in ((name, path) for name, path in paths.items() if os.path.exists(path)):
         with open(path, encoding="utf-8") as stream:
             entries = yaml_load(stream)["argument_specs"]
         if "main" in entries:

@@ -1,4 +1,4 @@
-"""The files of module service, which does what files says: given JSON as on a host, judged by its output and the disk."""
+"""Module service, which writes the files of files too: given JSON as on a host, judged by its output and the disk."""
 
 from __future__ import annotations
 
