@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -28,11 +29,11 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     items.sort(key=lambda item: (item.path, item.function.__code__.co_firstlineno))
 
 
-def ended(argv: list[str], env: dict[str, str], seconds: float = PLAY_TIMEOUT) -> Play:
-    """A play in a session of its own, which is ended whole when the play takes too long."""
+def ended(argv: list[str], env: dict[str, str], seconds: float = PLAY_TIMEOUT, folder: Path = ROOT) -> Play:
+    """A play of a checkout in a session of its own, which is ended whole when the play takes too long."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        argv, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env=env, start_new_session=True
+        argv, cwd=folder, stdout=pipe, stderr=pipe, text=True, env=env, start_new_session=True
     ) as process:
         try:
             out, err = process.communicate(timeout=seconds)

@@ -92,6 +92,7 @@ def suite(*, full: bool) -> list[Step]:
         Step("oldest", (".cache/oldest/bin/pytest", "-q", "tests/unit/test_rendered.py"), 600, ["venvs"], filler=True),
         *scenario("alternative"),
         *scenario("runner"),
+        *scenario("upgrade"),
         *cluster[:1],
         *default,
         *cluster[1:],

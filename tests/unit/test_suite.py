@@ -119,7 +119,7 @@ def test_the_table(full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         assert {step.name for step in suite(full=False)} <= set(names), "the long suite has all of the short one"
 
 
-@pytest.mark.parametrize("name", ["default", "cluster", "alternative", "runner"])
+@pytest.mark.parametrize("name", ["default", "cluster", "alternative", "runner", "upgrade"])
 def test_a_verb_of_a_scenario_is_one_step(name: str) -> None:
     """molecule's own sequence of `check` removes the hosts, and that of `create` prepares them."""
     root = Path(__file__).resolve().parents[2]

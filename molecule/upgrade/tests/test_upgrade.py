@@ -1,0 +1,120 @@
+"""A deployment of the last release becomes one of this checkout by site.yml alone, and nothing is lost.
+
+The release is named by its commit, because a clone may come without tags.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ended
+from deployment import RIG, ROOT, Dagster, Play, environment
+from restarts import invocations
+
+VERSION, COMMIT = next(reversed(yaml.safe_load((ROOT / "changelogs/releases.yml").read_text()).items()))
+SLEEP = {"ops": {"sleep_seconds": {"config": {"seconds": 150.0}}}}
+# A module of its own writes these.
+CONFIGURATION = {"/etc/dagster/dagster.yaml", "/etc/dagster/workspace.yaml"}
+
+
+def written(play: Play) -> set[str]:
+    """The files that a play keeps on the host, by the arguments of its modules."""
+    entries = [entry for arguments in invocations(play.output, "files") for entry in arguments["files"]]
+    return CONFIGURATION | {entry["dest"] for entry in entries if entry.get("state") in (None, "file", "link")}
+
+
+def units(host: Any) -> set[str]:
+    """The units of ours that systemd knows by a file."""
+    listed = host.check_output("systemctl list-unit-files --no-legend '*dagster*' | cut -d' ' -f1")
+    return set(listed.split())
+
+
+@pytest.fixture(scope="module")
+def release() -> Path:
+    """The checkout of the release, as an operator has it beside this one."""
+    folder = RIG.parent / "release"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    archive = subprocess.run(["git", "archive", COMMIT], cwd=ROOT, check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def old(release: Path) -> Play:
+    """The deployment of the release on a bare host."""
+    argv = ["ansible-playbook", "playbooks/site.yml", "-vvv", "-i", "inventories/single_host", "-i", str(RIG)]
+    env = {**environment(), "ANSIBLE_CONFIG": str(release / "ansible.cfg"), "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    found = ended(argv, env, folder=release)
+    assert found.rc == 0, found.output[-6000:]
+    return found
+
+
+@pytest.fixture(scope="module")
+def before(old: Play, tunnel: Callable[[int], int]) -> dict[str, str]:
+    """A run that has ended, and one that goes on over the upgrade."""
+    assert old.changed > 0
+    dagster = Dagster(f"http://127.0.0.1:{tunnel(8080)}")
+    ended_run = dagster.launch("orders_report")
+    dagster.wait(ended_run)
+    return {"ended": ended_run, "running": dagster.launch("sleep_job", config=SLEEP)}
+
+
+@pytest.fixture(scope="module")
+def new(before: dict[str, str], play: Callable[..., Play]) -> Play:
+    """The upgrade."""
+    assert before
+    return play("site.yml", "-vvv", env={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
+
+
+def test_runs_are_kept(new: Play, before: dict[str, str], dagster: Dagster) -> None:
+    assert new.changed > 0, "the control: there was something to upgrade"
+    assert dagster.status(before["ended"]) == "SUCCESS"
+    assert dagster.output(before["ended"])
+    assert dagster.status(before["running"]) in ("STARTED", "SUCCESS"), "the upgrade ended a run"
+    dagster.wait(before["running"])
+
+
+def test_new_runs_work(new: Play, dagster: Dagster) -> None:
+    assert new.rc == 0
+    run_id = dagster.launch("orders_report")
+    dagster.wait(run_id)
+    assert dagster.output(run_id)
+
+
+def test_nothing_of_the_release_is_left_over(old: Play, new: Play, host: Any) -> None:
+    """What the release has written is kept by this version, or gone."""
+    mine, theirs = written(new), written(old)
+    assert len(theirs) > 30, "the control: the release has written its files"
+    left = [path for path in sorted(theirs - mine) if host.run("test -e %s", path).rc == 0]
+    assert left == []
+
+
+def test_units_are_those_of_this_version(new: Play, host: Any) -> None:
+    assert new.rc == 0
+    assert units(host) == {
+        "dagster-daemon.service",
+        "dagster-webserver@.service",
+        "prune-dagster-runs.service",
+        "prune-dagster-runs.timer",
+    }
+    failed = host.check_output("systemctl list-units --no-legend --state=failed '*dagster*' nginx haproxy docker 'postgresql@*'")
+    assert failed == ""
+
+
+def test_second_run_changes_nothing(new: Play, play: Callable[..., Play]) -> None:
+    assert new.rc == 0
+    assert play("site.yml").changed == 0
+
+
+def test_it_was_the_release(release: Path) -> None:
+    """The control: its own version, not this one."""
+    assert f"version: {VERSION}\n" in (release / "galaxy.yml").read_text()
+    assert os.path.exists(release / "roles/nginx")
