@@ -14,6 +14,7 @@ from ansible.vars.hostvars import HostVars
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names, spec
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import tag_problems
 
 
 def derived(value: Any) -> bool:
@@ -60,7 +61,8 @@ class ActionModule(ActionBase):
         groups = {group: tuple(str(host) for host in every.get(group) or []) for group in roles}
         undecided = spec.specs()
         documented = {option for options in undecided.values() for option in options}
-        problems = spec.unknown_names(variables, documented)
+        problems = tag_problems(variables.get("ansible_run_tags") or [])
+        problems += spec.unknown_names(variables, documented)
         hosts = {}
         for other in sorted({host for members in groups.values() for host in members}):
             given, read = self._given(other, documented, variables)

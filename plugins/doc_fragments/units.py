@@ -9,7 +9,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   units:
-    description: The units, in the order of a restart.
+    description: The units, in the order of a restart or reload.
     type: list
     elements: dict
     default: []

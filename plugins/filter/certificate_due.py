@@ -45,10 +45,10 @@ def certificate_due(
     now: float | None = None,
 ) -> str:
     """Why the certificate has to be renewed, empty when it stays."""
-    if current_authority and (authority or {}).get("pem") != current_authority.get("pem"):
-        return "the authority has a new certificate"
     if not certificate:
         return "there is none"
+    if current_authority and (authority or {}).get("pem") != current_authority.get("pem"):
+        return "the authority has a new certificate"
     left = int((certificate["not_after"] - (time.time() if now is None else now)) // DAY)
     if left < int(days):
         return f"it ends in {left} days" if left >= 0 else "it has ended"

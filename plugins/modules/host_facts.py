@@ -29,7 +29,7 @@ options:
         type: str
         required: true
   paths:
-    description: Paths to look for.
+    description: Paths to look for. One with C(*) is a pattern, and each path that fits it is returned.
     type: list
     elements: path
   texts:
@@ -99,6 +99,7 @@ host:
 """
 
 import calendar
+import glob
 import grp
 import json
 import os
@@ -239,7 +240,8 @@ def asked(
     """The answers to what the options ask, without those to options that were not given."""
     found: dict[str, Any] = {}
     if paths is not None:
-        found["paths"] = [path for path in paths if os.path.exists(path)]
+        there = (sorted(glob.glob(path)) if "*" in path else [path] * os.path.exists(path) for path in paths)
+        found["paths"] = list(dict.fromkeys(path for found_paths in there for path in found_paths))
     if certificates is not None:
         read_certificates = {path: certificate(path, key) for path, key in certificates.items()}
         found["certificates"] = {path: said for path, said in read_certificates.items() if said}

@@ -10,8 +10,8 @@ short_description: Write the files of a service and keep its units running with 
 version_added: 0.2.0
 description:
   - What M(dataops.dagster.files) does, and then what M(dataops.dagster.units) does, in one remote call instead of two.
-  - In check mode a file that would be written counts as newer than every process, so the restarts that a change would
-    cause are shown with it.
+  - In check mode a file of the same call that would be written counts as newer than every process, so the restarts
+    that it would cause are shown with it.
 author: [dataops (@dataops)]
 attributes:
   check_mode: {support: full, description: 'Reports what would be written, started and restarted, and touches nothing.'}
@@ -77,7 +77,7 @@ def main() -> None:
     except (files.Refused, units.Failed) as error:
         module.fail_json(msg=str(error), changed_paths=files.changed_paths(diffs))
     diffs += result.pop("diff")
-    module.exit_json(changed=bool(diffs), changed_paths=paths, diff=diffs, **result)
+    module.exit_json(**result, changed=bool(diffs), changed_paths=paths, diff=diffs)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ COMPARISONS = (
         "postgres",
         ROLES / "postgres/tasks/database.yml",
         ("community.postgresql.postgresql_query",),
-        first=4,  # the last is the daemon's lease, for which there is no module
+        first=4,  # the others are the daemon's lease, for which there is no module
         extra=SCRATCH,
         reset=DROP,
         cleanup=f"{DROP.format(side='ours')}; {DROP.format(side='standard')}",

@@ -66,7 +66,7 @@ def main() -> None:
     asked = json.load(sys.stdin)
     dialect: dict[str, Any] = {"__name__": "dialect"}
     exec(compile(asked["dialect"], "dialect", "exec"), dialect)  # noqa: S102 - a file of ours, read by the module
-    print(json.dumps(look(asked, dialect["Session"])))
+    sys.stdout.write(json.dumps(look(asked, dialect["Session"])))
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ def perform(specs: list[dict[str, Any]], actions: dict[str, tuple[str, str]], no
         by_action.setdefault(action, []).append(name)
     run("systemctl", "daemon-reload")
     for spec in specs:
-        if spec["check"] and actions.get(spec["name"], ("", ""))[0] in ("start", "restart", "reload"):
+        if spec["check"] and spec["name"] in by_action.get("start", []):
             run(*spec["check"])
     if by_action.get("stop"):
         run("systemctl", "disable", "--now", *by_action["stop"])
@@ -219,10 +219,16 @@ def perform(specs: list[dict[str, Any]], actions: dict[str, tuple[str, str]], no
     if by_action.get("start"):
         run("systemctl", "reset-failed", *by_action["start"])
         run("systemctl", "start", *by_action["start"])
-    for name in by_action.get("restart", []):
-        run("systemctl", "restart", name)
+    # Those that are up, one after the other: the first that refuses its files leaves the others as they are.
     for spec in specs:
-        if spec["name"] in by_action.get("reload", []):
+        action = actions.get(spec["name"], ("", ""))[0]
+        if action not in ("restart", "reload"):
+            continue
+        if spec["check"]:
+            run(*spec["check"])
+        if action == "restart":
+            run("systemctl", "restart", spec["name"])
+        else:
             reload(spec, now[spec["name"]].get("ControlGroup", ""))
 
 

@@ -118,7 +118,8 @@ class Plan:
         return {
             "connect": [server for number, server in enumerate(servers) if server not in servers[:number]],
             "paths": [
-                path for component in components for path in filter(None, [component.mark(), *component.paths()])
+                *names.traces(),
+                *(path for component in components for path in filter(None, [component.mark(), *component.paths()])),
             ],
             "texts": [path for component in components for path in component.texts()],
             "certificates": self.certificates(),
@@ -145,6 +146,7 @@ class Plan:
     def host_problems(self, facts: Facts, began: float, ended: float) -> list[str]:
         """What is wrong with the host as it was found between two times (seconds since 1970)."""
         found = checks.system_problems(facts)
+        found += names.host_problems(facts.get("paths") or [], self.names.name)
         found += checks.surroundings_problems(facts, began, ended)
         found += checks.taken_port_problems(self.ports(), facts["listeners"])
         for component in self.components.values():

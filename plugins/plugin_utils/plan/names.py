@@ -2,13 +2,14 @@
 """Every name that an instance has on its hosts: all of them are made from the instance's own (dagster_instance_name).
 
 Two instances of Dagster differ in that name and in dagster_instance_port_offset; paths, units, users, networks, logins,
-containers and ports follow. Nobody else writes such a name down. Pure: no I/O.
+containers and ports follow. They cannot share a host yet: its engine, database server and proxy have one configuration.
+Pure: no I/O.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
@@ -56,6 +57,7 @@ FIXED = {
     "programs": "/usr/local/lib/{name}",
     "ca_certificates": "/usr/local/share/ca-certificates/{name}",
     "tmpfiles": "/etc/tmpfiles.d/{name}.conf",
+    "postgres_sysctl": "/etc/sysctl.d/60-{name}-postgres.conf",
     "nginx": "/etc/nginx/conf.d/{name}.conf",
     "nginx_own": "/etc/nginx/{name}.d",
     "nginx_sysctl": "/etc/sysctl.d/60-{name}-nginx.conf",
@@ -63,6 +65,14 @@ FIXED = {
     "backend_read_only": "{name}_read_only",
     "vrrp": "{name}",
 }
+# By which an instance on a host is known: services, proxy, engine, database. Each host of one has at least one of them.
+TRACES = (
+    "/etc/systemd/system/{name}-.service.d/10-instance.conf",
+    "/usr/local/lib/{name}/edge.url",
+    "/etc/systemd/system/prune-{name}-runs.timer",
+    "/etc/sysctl.d/60-{name}-postgres.conf",
+)
+LARGEST_OFFSET = 50000
 
 
 def defaults(name: str = DEFAULT, port_offset: int = 0) -> dict[str, Any]:
@@ -100,14 +110,44 @@ class Names:
         return f"/etc/systemd/system/{self[key]}{suffix}"
 
 
+def traces() -> list[str]:
+    """Patterns of paths that show which instances a host has."""
+    return [trace.format(name="*") for trace in TRACES]
+
+
+def other_instances(paths: Iterable[str], name: str) -> dict[str, str]:
+    """The other instances of a host, each with a path that shows it; paths are those that are there."""
+    patterns = [re.compile(re.escape(trace).replace(re.escape("{name}"), f"({PATTERN.pattern})")) for trace in TRACES]
+    found = {match[1]: path for path in paths for pattern in patterns if (match := pattern.fullmatch(path))}
+    return {other: path for other, path in found.items() if other != name}
+
+
+def host_problems(paths: Iterable[str], name: str) -> list[str]:
+    """A sentence when another instance has the host: both would write the files of its database, proxy and engine."""
+    return [
+        f"the host serves the instance {other} ({path}), and dagster_instance_name is {name}; one host serves one "
+        "instance. Take another host, or the name of that instance"
+        for other, path in other_instances(paths, name).items()
+    ]
+
+
 def problems(inventory: Inventory) -> list[str]:
     """Sentences about a name from which not every other name can be made, or that hosts do not agree on."""
     every = {host: str(known.values["dagster_instance_name"]) for host, known in inventory.hosts.items()}
     if len(set(every.values())) > 1:
         return [f"dagster_instance_name differs between the hosts ({by_host(every)}); they are one instance"]
-    return [
+    offsets = {host: str(known.values["dagster_instance_port_offset"]) for host, known in inventory.hosts.items()}
+    if len(set(offsets.values())) > 1:
+        return [f"dagster_instance_port_offset differs between the hosts ({by_host(offsets)}); they are one instance"]
+    found = [
         f"dagster_instance_name is {name!r}; it has at most 16 small letters and digits and begins with a letter, for "
         "example analytics"
         for name in set(every.values())
         if not PATTERN.fullmatch(name)
     ]
+    found += [
+        f"dagster_instance_port_offset is {offset}; it is a number from 0 to {LARGEST_OFFSET}"
+        for offset in set(offsets.values())
+        if not 0 <= int(offset) <= LARGEST_OFFSET
+    ]
+    return found

@@ -64,7 +64,7 @@ class Postgres(Component):
         return {"postgres": (1, 200)}
 
     def mark(self) -> str:
-        return "/etc/sysctl.d/60-dagster-postgres.conf"
+        return self.plan.names["postgres_sysctl"]
 
     def known_by(self) -> list[str]:
         return [*self.inventory.services, *self.inventory.engines]

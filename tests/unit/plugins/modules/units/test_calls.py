@@ -45,6 +45,22 @@ def test_status_is_waited_for(call: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     assert 3 < len(asked) < 9
 
 
+def test_restarts_and_reloads_are_in_the_order_of_the_list(call: Any, new: str) -> None:
+    """HAProxy before nginx, whichever of them needs a restart; what the second refuses does not keep the first back."""
+    specs = [
+        {"name": "a.service", "files": [new], "reload": True, "check": ["a", "-t"]},
+        {"name": "b.service", "files": [new], "check": ["b", "-t"]},
+    ]
+    order = ["a -t", "systemctl reload a.service", "b -t", "systemctl restart b.service"]
+    systemd = Systemd({"a.service": UP, "b.service": UP})
+    assert call(systemd, *specs)[1] == 0
+    assert [command for command in systemd.calls if command in order] == order
+    refusing = Systemd({"a.service": UP, "b.service": UP})
+    refusing.broken = "b -t"
+    assert call(refusing, *specs)[1] == 1
+    assert [command for command in refusing.calls if command in order] == order[:3]
+
+
 def test_all_actions_in_one_call(call: Any, new: str) -> None:
     down = {"ActiveState": "inactive", "UnitFileState": "disabled", "MainPID": "0"}
     states = {
@@ -82,7 +98,6 @@ def test_all_actions_in_one_call(call: Any, new: str) -> None:
     }
     assert systemd.calls == [
         "systemctl daemon-reload",
-        "nginx -t",
         "systemctl disable --now gone.service",
         # a restarted unit too comes up at boot, without a second run
         "systemctl enable --quiet up2.service new1.service plain.service",
@@ -90,6 +105,7 @@ def test_all_actions_in_one_call(call: Any, new: str) -> None:
         "systemctl start new1.service new2.service",
         "systemctl restart up1.service",
         "systemctl restart up2.service",
+        "nginx -t",
         "systemctl reload proxy.service",
     ]
 

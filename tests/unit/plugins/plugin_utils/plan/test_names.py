@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from deployments import Deployment
 from dry_play import Host, Players
-from plans import component, fact, groups, options, plan
+from plans import FACTS, component, fact, groups, options, plan
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names
 
-# What belongs to the host or to a server on it: several instances of a host share it.
+# What belongs to the host or to a server on it. Preflight refuses a second instance there, because they would share it.
 OF_THE_HOST = re.compile(
-    r"/etc/docker(/.*)?|/etc/systemd/system/docker\.service\.d(/.*)?|/etc/postgresql/.*|/etc/sysctl\.d/60-dagster-postgres\.conf"
-    r"|/etc/haproxy/haproxy\.cfg|/etc/nginx/sites-enabled(/default)?"
+    r"/etc/docker(/.*)?|/etc/systemd/system/docker\.service\.d(/.*)?|/etc/postgresql/.*|/etc/haproxy/haproxy\.cfg"
+    r"|/etc/nginx/sites-enabled(/default)?"
 )
 UNITS_OF_THE_HOST = {
     "docker.service",
@@ -61,6 +61,54 @@ def test_hosts_are_of_one_instance() -> None:
     assert (
         found[0] == "dagster_instance_name differs between the hosts (dagster on a, other on b); they are one instance"
     )
+
+
+@pytest.mark.parametrize("offset", [-1, 70000])
+def test_offset_that_leads_to_no_port(offset: int) -> None:
+    assert f"dagster_instance_port_offset is {offset}; it is a number from 0 to 50000" in plan(
+        "a", dagster_instance_port_offset=offset
+    ).problems()
+
+
+def test_hosts_have_one_offset() -> None:
+    found = plan("a", groups(daemon=["b"]), {"b": {"dagster_instance_port_offset": 100}}).problems()
+    assert found[0] == "dagster_instance_port_offset differs between the hosts (0 on a, 100 on b); they are one instance"
+
+
+TRACE = "/etc/systemd/system/{}-.service.d/10-instance.conf"
+
+
+@pytest.mark.parametrize(
+    ("paths", "name", "others"),
+    [
+        ([], "etl", []),
+        ([TRACE.format("etl")], "etl", []),
+        ([TRACE.format("dagster")], "etl", ["dagster"]),
+        ([TRACE.format("etl"), "/usr/local/lib/dagster/edge.url"], "etl", ["dagster"]),
+        (["/etc/systemd/system/prune-ops-runs.timer"], "dagster", ["ops"]),
+        (["/etc/sysctl.d/60-dagster-postgres.conf"], "etl", ["dagster"]),
+        (["/etc/sysctl.d/60-our-own-postgres.conf", "/usr/local/lib/Some/edge.url"], "etl", []),
+    ],
+)
+def test_host_of_another_instance_is_refused(paths: list[str], name: str, others: list[str]) -> None:
+    """Its database, proxy and engine have one configuration, which the second would take from the first."""
+    assert list(names.other_instances(paths, name)) == others
+    found = plan("a", dagster_instance_name=name).host_problems({**FACTS, "paths": paths}, 0, 0)
+    said = [problem for problem in found if "dagster_instance_name" in problem]
+    assert len(said) == len(others)
+    assert all(f"serves the instance {other} (" in problem for other, problem in zip(others, said, strict=True))
+
+
+def test_each_host_is_asked_for_other_instances() -> None:
+    assert set(names.traces()) <= set(plan("a").questions()["paths"])
+    assert TRACE.format("*") in names.traces()
+
+
+def test_a_deployed_host_shows_its_instance() -> None:
+    """Each host of an instance has one of the traces, so that none is taken for a free one."""
+    players = Players(Deployment(("inventories/cluster",)))
+    shown = {host.name: names.other_instances(named(host)["paths"], "") for host in players.hosts.values()}
+    assert {name: list(found) for name, found in shown.items()} == {name: ["dagster"] for name in players.hosts}
 
 
 def test_every_name_has_the_instance_in_it() -> None:

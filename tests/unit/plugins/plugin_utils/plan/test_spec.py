@@ -9,7 +9,7 @@ import yaml
 from plans import ROOT, VARIABLES, specs
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names, spec
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import RENAMED
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import RENAMED, tag_problems
 
 
 def test_specs_are_those_of_the_roles() -> None:
@@ -54,6 +54,12 @@ def test_renamed_variable_names_its_new_name() -> None:
     assert RENAMED.keys() & documented == set(), "an old name means nothing"
     assert set(RENAMED.values()) <= documented, "a new one is documented"
     assert len(set(RENAMED.values())) == len(RENAMED)
+
+
+def test_old_tag_names_the_new_one() -> None:
+    """Otherwise a job with the tag nginx would do nothing, and end well."""
+    assert tag_problems(["all"]) == tag_problems(["proxy", "always"]) == []
+    assert tag_problems(["nginx", "docker"]) == ["tag nginx is gone; use proxy, and vip for the shared address"]
 
 
 def test_values_have_the_types_of_the_spec() -> None:
