@@ -11,31 +11,31 @@ options:
   python:
     description:
       - The Python of the virtual environment that holds Dagster, for example C(/opt/dagster/current/bin/python).
-      - In check mode it may be missing (a host that has not been installed yet). Then a warning says that only
-        the catalogue was asked.
+      - In check mode it may be missing, if the host is not installed yet. A warning then says that only the
+        catalogue checked the file.
     type: path
     required: true
   dagster_version:
-    description: The version that O(python) must have. Another one is an error, in check mode a warning.
+    description: The version that O(python) must have. Another version is an error, and in check mode a warning.
     type: str
     required: true
   env:
     description:
-      - The environment of the services that read this file. Every C(env) reference has to name a variable of it.
-      - Secrets belong into O(secret_env).
-      - Names in C(env_vars) of the run launcher that have no value of their own have to be here as well, because
-        the launcher takes them from the environment of the daemon.
+      - The environment of the services that read this file. Every C(env) reference must name a variable of it.
+      - Put secrets into O(secret_env).
+      - If C(env_vars) of the run launcher names a variable without a value, that variable must be here as well, because
+        the launcher takes its value from the environment of the daemon.
     type: dict
     default: {}
   secret_env:
-    description: The part of that environment which holds secrets. It is shown nowhere.
+    description: The part of that environment that holds secrets. No output shows it.
     type: dict
     default: {}
   validate:
     description:
-      - V(strict) asks the Dagster of O(python) before a changed file is written.
-      - V(catalogue) takes the word of the collection's catalogue, for a host on which the Dagster that will read the
-        file is not there yet, or somewhere else.
+      - With V(strict), the Dagster of O(python) checks a changed file before it is written.
+      - With V(catalogue), only the collection's catalogue checks the file. This is for a host on which the Dagster that
+        will read the file is not installed yet, or is elsewhere.
     type: str
     choices: [strict, catalogue]
     default: strict

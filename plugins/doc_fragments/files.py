@@ -9,7 +9,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   files:
-    description: What there is to be, in order; a folder comes before what is in it.
+    description: The wanted folders, files and links, in order. A folder comes before its content.
     type: list
     elements: dict
     required: true
@@ -20,10 +20,10 @@ options:
         required: true
       state:
         description:
-          - V(file) has the text of O(files[].content) or O(files[].template); without either the file must be there,
-            and only its owner and mode are kept.
-          - V(directory) is made with its parents; a link to a folder is as good as a folder.
-          - V(link) points to O(files[].src). V(absent) is removed, a folder with all that is in it.
+          - V(file) has the text of O(files[].content) or O(files[].template). Without either, the file must exist, and
+            the module keeps only its owner and mode.
+          - V(directory) is created with its parents. A link to a folder counts as a folder.
+          - V(link) points to O(files[].src). V(absent) is removed, a folder with its content.
         type: str
         choices: [file, directory, link, absent]
         default: file
@@ -37,30 +37,30 @@ options:
         description: Variables for this template alone.
         type: dict
       secret:
-        description: The text is a secret. It is shown in no output and no diff.
+        description: Whether the text is a secret. No output and no diff shows a secret.
         type: bool
         default: false
       purge:
-        description: Remove what is in this folder and is not in O(files).
+        description: Whether to remove content of this folder that is not in O(files).
         type: bool
         default: false
       src:
-        description: What a link points to.
+        description: The target of a link.
         type: path
       owner:
-        description: User name or number. Without it the owner is left as it is.
+        description: User name or number. Without it, the owner stays as it is.
         type: str
       group:
-        description: Group name or number. Without it the group is left as it is.
+        description: Group name or number. Without it, the group stays as it is.
         type: str
       mode:
         description:
-          - Mode as octal text, such as V("0644"). Without it V("0644") for a new file and V("0755") for a new folder.
+          - Mode as octal text, such as V("0644"). By default V("0644") for a new file and V("0755") for a new folder.
         type: str
   secrets:
     description:
-      - Text of each file of which O(files[].secret) is true, by path. Set by the controller side.
-      - It is an option of its own because Ansible keeps only whole options out of the host's journal for certain.
+      - Text of each file with O(files[].secret=true), by path. The action plugin sets it.
+      - It is a separate option, because Ansible reliably keeps only whole options out of the host's journal.
     type: dict
     default: {}
 """

@@ -17,18 +17,18 @@ options:
       name: {description: Full name of the unit., type: str, required: true}
       files:
         description:
-          - Files the process reads when it starts. A directory stands for itself and the files in it.
-          - Its unit file and drop-ins count by themselves.
+          - Files that the process reads when it starts. A directory stands for itself and the files in it.
+          - The unit file and its drop-ins always count.
         type: list
         elements: path
         default: []
       reload:
         description:
-          - Reload instead of restart (the files are read again without a new main process).
-          - A reload is done when the unit has a new process. Without one after 20 s the module fails, because the unit
-            has refused its files and the old configuration still serves.
-          - It is for units that start new processes at a reload, as nginx and HAProxy do. A unit that reads its files
-            in the processes that it has, as sshd does, always fails here. Restart it instead.
+          - Reload instead of restart (the unit reads its files again without a new main process).
+          - A reload is done when the unit has a new process. Without a new process after 20 s the module fails, because
+            the unit has refused its files and the old configuration still serves.
+          - Use it for units that start new processes at a reload, as nginx and HAProxy do. A unit that reads its files
+            in its existing processes, as sshd does, always fails here. Restart it instead.
           - Any new process counts. When a worker crashes and is started again just after a reload was refused, the
             reload counts as done.
           - Where the control group of the unit cannot be read, the reload is not judged and the result has a warning.
@@ -41,16 +41,16 @@ options:
         elements: str
         default: []
       state:
-        description: V(stopped) stops and disables the unit when there is one.
+        description: V(stopped) stops and disables the unit if it exists.
         type: str
         choices: [started, stopped]
         default: started
       status:
-        description: A pattern for the beginning of what the unit says of itself, waited for at the end.
+        description: Pattern for the beginning of the unit's C(STATUS=). The module waits for it at the end.
         type: str
         default: ''
   status_timeout:
-    description: Seconds to wait for O(units[].status). After that, or for a unit that is down, the answer says what is.
+    description: Seconds to wait for O(units[].status). After that, or for a unit that is down, the result has the last status.
     type: int
     default: 0
   journal_lines: {description: How many journal lines a failure shows., type: int, default: 20}

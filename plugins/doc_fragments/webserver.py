@@ -22,7 +22,7 @@ options:
     description: File with the CA certificates to verify with, instead of the system's.
     type: path
   request_timeout:
-    description: Seconds one HTTP request may take.
+    description: Seconds that one HTTP request may take.
     type: float
     default: 30
 """

@@ -5,19 +5,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: certificate_due
-short_description: Why a certificate has to be renewed
+short_description: Reason to renew a certificate
 version_added: 0.1.0
 author: dataops (@dataops)
 description:
-  - Judges what M(dataops.dagster.host_facts) read of a certificate. The empty text means that it stays.
-  - Of an empty dictionary for an authority nothing is known, so nothing is compared with it.
+  - Judges what M(dataops.dagster.host_facts) read of a certificate. The empty text means that the certificate stays.
+  - An empty dictionary for an authority means that nothing is known of it, so nothing is compared with it.
 positional: days
 options:
-  _input: {description: 'What was read, an empty dictionary for no certificate.', type: dict, required: true}
-  days: {description: Days before its end in which it is renewed., type: int, required: true}
-  addresses: {description: Addresses and names that it has to be for., type: list, elements: str, default: []}
-  authority: {description: What was read of its authority's certificate beside it., type: dict, default: {}}
-  current_authority: {description: What was read of that certificate where the authority is., type: dict, default: {}}
+  _input: {description: 'What was read, or an empty dictionary without a certificate.', type: dict, required: true}
+  days: {description: Days before expiry at which the certificate is renewed., type: int, required: true}
+  addresses: {description: Addresses and names that the certificate must have., type: list, elements: str, default: []}
+  authority: {description: What was read of the copy of the authority's certificate., type: dict, default: {}}
+  current_authority: {description: What was read of that certificate on the authority's host., type: dict, default: {}}
 """
 
 EXAMPLES = r"""

@@ -8,8 +8,8 @@ name: daemon_hosts
 short_description: The daemon's hosts as they were found
 version_added: 0.2.0
 author: dataops (@dataops)
-description: Makes the option O(dataops.dagster.instance_info#module:expect.daemon_hosts) of the results of
-  M(dataops.dagster.units) in a loop over the hosts.
+description: Turns the results of M(dataops.dagster.units) in a loop over the hosts into the option
+  O(dataops.dagster.instance_info#module:expect.daemon_hosts).
 options:
   _input: {description: Results about one unit each; C(item) is the host., type: list, elements: dict, required: true}
 """
@@ -21,7 +21,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Name, unit, start and status of each host, or why it could not be asked.
+  description: Name, unit, start and status of each host, or the reason why the host could not be asked.
   type: list
   elements: dict
   sample: [{name: ctl1, unit: dagster-daemon.service, started: 1795513200, status: "active: daemon runs", error: ""}]

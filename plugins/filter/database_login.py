@@ -9,14 +9,14 @@ short_description: The credential file of a login of the database
 version_added: 0.2.0
 author: dataops (@dataops)
 description:
-  - Gives the text of the file from which a client of Dagster's database reads one login's password, for any server and
-    database. Texts of several logins can be put together.
+  - Returns the text of the file from which a client of Dagster's database reads one login's password. The text is for
+    any server and database. Texts of several logins can be put together.
 positional: user
 options:
   _input: {description: The password., type: str, required: true}
   user: {description: The login., type: str, required: true}
   dialect:
-    description: The kind of database, as C(dagster_plan.storage.dialect) says it.
+    description: The kind of database, as in C(dagster_plan.storage.dialect).
     type: str
     required: true
 """

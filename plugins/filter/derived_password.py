@@ -5,13 +5,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: derived_password
-short_description: The password of a login that nobody types
+short_description: The password of a login that only programs use
 version_added: 0.1.0
 author: dataops (@dataops)
 description:
-  - Gives the password of a login that only the collection's programs use, made from a secret and the login's name.
-  - Each daemon host has a login that the database shuts out while another host runs the daemon. A process that was
-    given the services' password does not have theirs, though who knows the secret can make them again.
+  - Returns the password of a login that only the collection's programs use, made from a secret and the login's name.
+  - Each daemon host has a login that the database refuses while another host runs the daemon. The services' password
+    does not work for these logins. But whoever knows the secret can compute their passwords.
 positional: user
 options:
   _input: {description: The secret., type: str, required: true}

@@ -8,7 +8,7 @@ name: environment_file
 short_description: The text of a systemd EnvironmentFile
 version_added: 0.1.0
 author: dataops (@dataops)
-description: Gives one line for each variable, quoted so that systemd reads the very value.
+description: Returns one line for each variable, quoted so that systemd reads exactly that value.
 options:
   _input: {description: Values by name., type: dict, required: true}
 """

@@ -8,7 +8,7 @@ name: gateway
 short_description: First address of a subnet
 version_added: 0.1.0
 author: dataops (@dataops)
-description: Gives the first host address of a subnet, which Docker uses as the network's gateway.
+description: Returns the first host address of a subnet, which Docker uses as the network's gateway.
 options:
   _input: {description: A subnet in CIDR form., type: str, required: true}
 """

@@ -9,9 +9,9 @@ short_description: PostgreSQL's stored form of a password
 version_added: 0.1.0
 author: dataops (@dataops)
 description:
-  - Gives the SCRAM-SHA-256 verifier (RFC 5803) that PostgreSQL keeps in C(pg_authid.rolpassword).
-  - The password is prepared with SASLprep (RFC 4013) as server and clients do, so that letters beyond ASCII work too.
-  - The salt is derived from user and password, so the same input always gives the same text, and a play can see without
+  - Returns the SCRAM-SHA-256 verifier (RFC 5803) that PostgreSQL keeps in C(pg_authid.rolpassword).
+  - SASLprep (RFC 4013) prepares the password, as in server and clients, so that letters beyond ASCII work too.
+  - The salt is computed from user and password, so the same input always gives the same text. A play can see without
     a login whether the stored password is the wanted one.
 positional: user
 options:

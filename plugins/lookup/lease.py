@@ -5,15 +5,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: lease
-short_description: What makes the daemon's lease in a database
+short_description: SQL that creates the daemon's lease in a database
 version_added: 0.2.0
 author: dataops (@dataops)
 description:
-  - Reads the SQL of the lease from role daemon, which is its home. It is installed by who owns the database, its role
-    or role instance.
+  - Reads the SQL of the lease from role daemon. The role of the database installs it, or role instance in a database of
+    your own.
 options:
   _terms:
-    description: The kind of database, as C(dagster_plan.storage.dialect) says it.
+    description: The kind of database, as in C(dagster_plan.storage.dialect).
     type: list
     elements: str
     required: true
@@ -27,7 +27,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description:
-    - C(sql) are the functions of the lease, C(install) is the query that answers with the statements that are missing.
+    - C(sql) holds the functions of the lease. C(install) is the query that returns the missing statements.
   type: list
   elements: dict
 """

@@ -13,12 +13,12 @@ author: The dataops.dagster contributors (@dataops)
 description:
   - Brings every code-location container of one Docker engine to the wanted state, in one call and in parallel.
   - The list is declarative. A container made by this module whose location is not in the list is stopped and removed.
-  - The wanted state is compared with the real container, so one that was changed by hand is noticed. A stopped one is
-    started, a network is connected again, limits and the restart policy are changed in place; everything else is mended
-    by a new container.
+  - The module compares the wanted state with the real container, so it notices a container that was changed by hand. It
+    starts a stopped container, connects a network again, and changes limits and the restart policy in place. Any other
+    difference needs a new container.
   - A new container replaces the old one only after its health command succeeded. Otherwise the old one is put back and
-    the task fails with the last log lines of the new one. A call that was killed half-way is finished by the next one.
-  - All locations are tried. The failures of all of them are reported together, and what succeeded is kept.
+    the task fails with the last log lines of the new one. The next call finishes a call that was killed.
+  - The module tries all locations. It reports all failures together, and keeps what succeeded.
 requirements:
   - "docker (Docker SDK for Python) >= 5.0.3 on the managed host; python3-docker of Debian 12 and 13 are both fine"
 attributes:
@@ -36,8 +36,8 @@ options:
     default: unix:///run/docker.sock
   prefix:
     description:
-      - How the names of containers begin, before a dash and the name of the location.
-      - Containers of another prefix belong to another instance, and are left alone.
+      - Beginning of the containers' names. A dash and the name of the location follow.
+      - Containers with another prefix belong to another instance, and are not touched.
     type: str
     default: dagster-code
     version_added: 0.2.0
@@ -96,10 +96,10 @@ options:
         elements: str
         default: []
       mem_limit:
-        description: The memory limit, such as V(512m) or V(1g). No limit without it.
+        description: The memory limit, such as V(512m) or V(1g). Without it, there is no limit.
         type: str
       cpus:
-        description: The number of CPUs it may use. No limit without it.
+        description: The number of CPUs that the container may use. Without it, there is no limit.
         type: float
       networks:
         description: Networks joined in addition to O(network).
@@ -107,7 +107,7 @@ options:
         elements: str
         default: []
       user:
-        description: The user (and group) of the process. That of the image without it.
+        description: The user (and group) of the process. By default that of the image.
         type: str
       restart_policy:
         description: V(no), V(always), V(unless-stopped), V(on-failure) or V(on-failure:<n>).
@@ -124,7 +124,7 @@ options:
         type: dict
         default: {}
       extra_hosts:
-        description: Lines for /etc/hosts of the container, a name to an address.
+        description: Lines for /etc/hosts of the container, an address by its name.
         type: dict
         default: {}
 """
@@ -168,7 +168,7 @@ locations:
       returned: always
       sample: recreated
     container_id:
-      description: The ID of the container; none if it was not created.
+      description: The ID of the container. Null if it was not created.
       type: str
       returned: always
       sample: 5f0c2a1d7c3e
@@ -178,7 +178,7 @@ locations:
       returned: always
       sample: sha256:dd23bee6a0e0
     differences:
-      description: What was found and what was wanted, readable, secrets masked.
+      description: What was found and what was wanted, as readable text. Secrets are masked.
       type: list
       elements: str
       returned: always

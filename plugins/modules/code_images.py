@@ -12,14 +12,14 @@ version_added: 0.1.0
 author: The dataops.dagster contributors (@dataops)
 description:
   - Pulls, builds or loads the image of each code location, once.
-  - An image that is built or loaded gets a name made from its content, C(dagster-code/<name>:<16 hex digits>), computed
-    on the controller from the context (without what .dockerignore names), the Dockerfile, the arguments and the base
+  - The name of a built or loaded image follows from its content, C(dagster-code/<name>:<16 hex digits>). The controller
+    computes it from the context (without what .dockerignore names), the Dockerfile, the arguments and the base
     archive. When the engine has that name, nothing is sent and nothing is built.
-  - Of file modes only the executable bit counts, and all files get one date, so that two checkouts make one image.
-  - What a Dockerfile takes from elsewhere (C(FROM) a tag that moves, packages) is not part of the digest. Name
+  - Only the executable bit of file modes counts, and all files get the same date. So two checkouts make the same image.
+  - The digest does not cover what a Dockerfile takes from elsewhere (C(FROM) a tag that moves, packages). Name
     versions there.
-  - Registry credentials are those of the configuration file of the user that the module runs as.
-  - An action plugin does the controller's part; the files named in the options are files of the controller.
+  - Registry credentials come from the configuration file of the user that runs the module.
+  - An action plugin does the controller's part. The options name files of the controller.
 requirements:
   - "docker (Docker SDK for Python) >= 5.0.3 on the managed host; python3-docker of Debian 12 and 13 are both fine"
 attributes:
@@ -66,7 +66,7 @@ options:
             type: str
             default: Dockerfile
           args:
-            description: Build arguments. They can be read from the image's history, so no secrets.
+            description: Build arguments. The image's history shows them, so they must not be secrets.
             type: dict
             default: {}
           base_archive:
@@ -77,14 +77,14 @@ options:
         type: path
   verify_only:
     description:
-      - Only check that the images can be had, and change nothing. Contexts, Dockerfiles and archives must exist on the
-        controller; references must be on the engine or known to their registry.
-      - When no engine (or no SDK) is there yet, the host asks the registry itself, without a login; a reference that a
-        login hides is returned in RV(unverified).
+      - Only check that the images are available, and change nothing. Contexts, Dockerfiles and archives must exist on
+        the controller. References must be on the engine or known to their registry.
+      - When the host has no engine (or no SDK) yet, the host asks the registry itself, without a login. RV(unverified)
+        returns a reference that needs a login.
     type: bool
     default: false
   export:
-    description: Save images of this engine as archives on the controller, to load them into other engines.
+    description: Images of this engine to save as archives on the controller, so that other engines can load them.
     type: list
     elements: dict
     default: []
@@ -94,7 +94,7 @@ options:
         type: str
         required: true
       ref:
-        description: Its reference, so that the archive holds the name as well.
+        description: The reference of the image, so that the archive holds the name as well.
         type: str
       path:
         description: The archive to write on the controller.
@@ -102,8 +102,8 @@ options:
         required: true
   load:
     description:
-      - Load images into this engine from archives of the controller, unless it has their ID already.
-      - Without O(load[].path) it only asks, and the references of what the engine lacks are returned in RV(missing).
+      - Images to load into this engine from archives of the controller, unless the engine has their ID already.
+      - Without O(load[].path) nothing is loaded. RV(missing) returns the references that the engine lacks.
     type: list
     elements: dict
     default: []
@@ -120,12 +120,12 @@ options:
         description: The archive on the controller.
         type: path
   staged:
-    description: What the action plugin worked out and transferred. Not to be set by hand.
+    description: What the action plugin worked out and transferred. Do not set it by hand.
     type: dict
 """
 
 EXAMPLES = r"""
-- name: Have the images of all code locations
+- name: Provide the images of all code locations
   dataops.dagster.code_images:
     images:
       - name: analytics
@@ -169,7 +169,7 @@ EXAMPLES = r"""
 RETURN = r"""
 images:
   description:
-    - For each name in O(images) a dictionary with C(ref) (the reference to use), C(id) (the image ID; none if it is not
+    - For each name in O(images) a dictionary with C(ref) (the reference to use), C(id) (the image ID; null if it is not
       on the engine yet, as in check mode) and C(action) (V(none), V(pulled), V(built) or V(loaded)).
   returned: always
   type: dict
@@ -191,7 +191,7 @@ missing:
   elements: str
   sample: ["dagster-code/marketing:0f3c5a7b9d1e2f40"]
 loaded:
-  description: References that were loaded or tagged (in check mode, that would be).
+  description: References that were loaded or tagged, or would be in check mode.
   returned: with O(load)
   type: list
   elements: str

@@ -11,12 +11,12 @@ version_added: 0.1.0
 author:
   - DataOps (@dataops)
 description:
-  - The part of M(dataops.dagster.dagster_yaml) and M(dataops.dagster.workspace_yaml) that runs on the host. Use those.
-  - Asks the Dagster in the virtual environment of the host about a text. Its schema is applied, each class named in
-    the file is imported, its configuration is processed and the object is built, without any connection and without
-    any change to the host. Then the file is replaced in one step.
-  - If the file already has the wanted content nothing is asked, because the comment on top of the file says with which
-    version it was checked.
+  - This is the host's part of M(dataops.dagster.dagster_yaml) and M(dataops.dagster.workspace_yaml). Use those instead.
+  - The Dagster in the host's virtual environment checks a text. It applies its schema, imports each class that the text
+    names, processes the configuration and builds the object. It opens no connection and changes nothing on the host.
+    Then the module replaces the file in one step.
+  - If the file already has the wanted content, Dagster is not asked. The comment on top of the file says with which
+    version the content was checked.
 options:
   path:
     description: Where to write the file. The folder has to exist.
@@ -27,12 +27,12 @@ options:
     type: str
     required: true
   kind:
-    description: What the file is.
+    description: The kind of file.
     type: str
     choices: [dagster, workspace]
     required: true
   variable:
-    description: The variable of the inventory that the content comes from, for messages.
+    description: The inventory variable that holds the content, for messages.
     type: str
     required: true
 extends_documentation_fragment:

@@ -10,8 +10,8 @@ short_description: Launch or stop a run of a Dagster job and wait for its end
 version_added: 0.1.0
 description:
   - Launches a job through the GraphQL API of a Dagster webserver and waits for the end of the run, or stops a run.
-  - A launch is sent once. If its answer is lost, the run is looked up by a tag that only this launch carries, and
-    adopted if it is there; a job is never launched a second time.
+  - The module sends a launch once. If the answer is lost, the module looks for the run by a tag that only this launch
+    carries, and adopts a run that it finds. It never launches a job a second time.
   - When a run does not end as expected, the failing steps' errors, the last events and the end of the captured output
     are returned.
 extends_documentation_fragment:
@@ -19,16 +19,16 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Asks whether the job or the run exists, launches and stops nothing.
+    description: Checks that the job or the run exists. Launches and stops nothing.
   diff_mode:
     support: none
-    description: A run is not a state that could be compared.
+    description: A run has no state to compare.
 options:
   state:
     description:
       - V(launched) starts a new run each time.
-      - V(terminated) stops the run O(run_id) safely (its code is interrupted and may clean up) and waits until it is
-        over. A run that is over already is left alone.
+      - V(terminated) stops the run O(run_id) gracefully (its code is interrupted and may clean up) and waits for its
+        end. A run that has already ended is not touched.
     type: str
     choices: [launched, terminated]
     default: launched
@@ -57,11 +57,11 @@ options:
     type: bool
     default: true
   timeout:
-    description: Seconds to wait for the end of the run. A run that takes longer is left as it is and reported.
+    description: Seconds to wait for the end of the run. A run that takes longer goes on, and the module fails.
     type: float
     default: 300
   poll_interval:
-    description: Seconds between two questions while waiting.
+    description: Seconds between two requests while waiting.
     type: float
     default: 2
   expect:
@@ -139,7 +139,7 @@ status:
   type: str
   sample: SUCCESS
 duration:
-  description: Seconds from the start of the run's execution to its end, null if it has not both.
+  description: Seconds from the start of the run's execution to its end. Null if one of them is missing.
   returned: as RV(run_id)
   type: float
   sample: 4.218

@@ -14,16 +14,16 @@ author:
   - DataOps (@dataops)
 description:
   - Writes the instance configuration of Dagster (C(dagster.yaml)) from data.
-  - The content is checked on the controller before anything is sent. A catalogue of the real configuration, made from
-    Dagster's packages, says of every class of every section what Dagster would refuse, now or when it first uses it.
-    Rules of the collection refuse what Dagster accepts silently, above all passwords as text.
-  - Then the checked text goes to the host in one call. With O(validate=strict) the Dagster in the virtual environment
-    there is asked too. Its schema is applied, each class named in the file is imported, its configuration is processed
-    and the object is built, without any connection and without any change to the host. If it refuses what the
-    catalogue accepts, the module says so and writes nothing.
-  - All problems are reported at once, each with the dotted path of its key and what to write instead.
-  - If the file already has the wanted content Dagster is not asked again, because the comment on top of the file
-    says with which version it was checked.
+  - The controller checks the content before anything is sent. A catalogue of the real configuration, made from
+    Dagster's packages, says for every class of every section what Dagster would refuse, now or at its first use.
+    Rules of the collection refuse harmful settings that Dagster accepts silently, above all passwords as text.
+  - Then the checked text goes to the host in one call. With O(validate=strict), the Dagster in the host's virtual
+    environment checks it too. Dagster applies its schema, imports each class that the file names, processes the
+    configuration and builds the object. It opens no connection and changes nothing on the host. If it refuses what
+    the catalogue accepts, the module says so and writes nothing.
+  - The module reports all problems at once, each with the dotted path of its key and what to write instead.
+  - If the file already has the wanted content, Dagster is not asked again. The comment on top of the file says with
+    which version the content was checked.
 options:
   path:
     description: Where to write the file, usually C(dagster.yaml) in C(DAGSTER_HOME). The folder has to exist.
@@ -32,15 +32,15 @@ options:
   config:
     description:
       - The complete content of the file.
-      - Secrets are refused. Write an C(env) reference to a variable of the services instead, or leave the password of
-        the database out where its client reads it from a file.
+      - Secrets are refused. Write an C(env) reference to a variable of the services instead. Leave the database
+        password out if the database client reads it from a file.
     type: dict
     required: true
   allow:
     description:
-      - Refusals and warnings to pass over, by their names, as in C(literal_secret) for all of a kind or
+      - Names of refusals and warnings to ignore, as in C(literal_secret) for all of a kind or
         C(literal_secret:run_launcher.config.env_vars[0]) for one place.
-      - C(custom_module:my_company) takes classes of a module, or of a package, that the catalogue does not have.
+      - C(custom_module:my_company) accepts classes of a module or package that the catalogue does not have.
     type: list
     elements: str
     default: []
@@ -60,8 +60,8 @@ attributes:
   platform:
     platforms: posix
 requirements:
-  - Dagster in a virtual environment on the managed host (see O(python)); nothing beside Python itself for the
-    module
+  - Dagster in a virtual environment on the managed host (see O(python)); the module itself needs
+    only Python
 seealso:
   - module: dataops.dagster.workspace_yaml
 notes:
@@ -133,14 +133,14 @@ problems:
       returned: when the controller found it
       sample: "write 120 without quotes"
     name:
-      description: The kind, for O(allow). C(error) for what Dagster itself refuses, which cannot be allowed.
+      description: Name for O(allow). C(error) marks what Dagster itself refuses, which cannot be allowed.
       type: str
       returned: when the controller found it
       sample: error
 harms:
   description:
-    - What works and should not be written, in the form of RV(problems).
-    - It is also shown as warnings when the file changes.
+    - Settings that work and should not be written, in the form of RV(problems).
+    - When the file changes, they are also shown as warnings.
   returned: success
   type: list
   elements: dict
@@ -161,20 +161,20 @@ harms:
       returned: when the controller found it
       sample: "write 120 without quotes"
     name:
-      description: The kind, for O(allow). C(error) for what Dagster itself refuses, which cannot be allowed.
+      description: Name for O(allow). C(error) marks what Dagster itself refuses, which cannot be allowed.
       type: str
       returned: when the controller found it
       sample: error
 changed_keys:
-  description: Dotted paths of what the file sets differently from now on, or would in check mode.
+  description: Dotted paths of the settings that changed, or would change in check mode.
   returned: when the content changes
   type: list
   elements: str
   sample: [run_monitoring.poll_interval_seconds]
 checked_by:
   description:
-    - What has checked the content beside the catalogue, now or when the file was written.
-    - C(catalogue of the collection) if there was no Dagster to ask, which only happens in check mode or with
+    - What has checked the content in addition to the catalogue, now or when the file was written.
+    - C(catalogue of the collection) if no Dagster was asked. This happens only in check mode or with
       O(validate=catalogue).
   returned: success
   type: str

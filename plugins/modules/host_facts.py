@@ -9,8 +9,8 @@ module: host_facts
 short_description: Read what the roles need to know of a host
 version_added: 0.1.0
 description:
-  - One read-only call that stands for many (M(ansible.builtin.setup), M(ansible.builtin.package_facts), a look at the
-    listening ports), because the start of Python on the host is most of what each call costs.
+  - One read-only call replaces several (M(ansible.builtin.setup), M(ansible.builtin.package_facts), a look at the
+    listening ports). The start of Python on the host is most of the cost of each call.
 author: [dataops (@dataops)]
 attributes:
   check_mode: {support: full, description: Reads only.}
@@ -18,14 +18,15 @@ attributes:
 options:
   connect:
     description:
-      - Database servers that this host must reach. Each is connected to and has to answer as one, which needs no login.
+      - Database servers that this host must reach. The module connects to each one and expects the answer of a
+        database server. This needs no login.
     type: list
     elements: dict
     suboptions:
       host: {description: Name or address., type: str, required: true}
       port: {description: Port., type: int, required: true}
       dialect:
-        description: The kind of database, as C(dagster_plan.storage.dialect) says it.
+        description: The kind of database, as in C(dagster_plan.storage.dialect).
         type: str
         required: true
   paths:
@@ -33,7 +34,7 @@ options:
     type: list
     elements: path
   texts:
-    description: Small text files to read. A secret does not belong here, because what is read is shown and logged.
+    description: Small text files to read. Do not name a secret, because the content is shown and logged.
     type: list
     elements: path
   resolve:
@@ -43,7 +44,7 @@ options:
   certificates:
     description:
       - Certificates to read (PEM), each with the path of its key.
-      - Without python3-cryptography on the host none is found.
+      - Without python3-cryptography on the host, no certificate is read.
     type: dict
 """
 
@@ -54,8 +55,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 host:
-  description: What was read, to be used as C(dagster_host). The results of options that were not given are left out, so
-    that a later read can be merged into an earlier one.
+  description: What was read, for the fact C(dagster_host). Options that were not given have no result here, so a later
+    read can be merged into an earlier one.
   returned: always
   type: dict
   contains:
@@ -69,7 +70,7 @@ host:
       sample: []
     unresolved: {description: Names of O(resolve) without an address here., type: list, elements: str, sample: []}
     texts:
-      description: The text of each file of O(texts) that is there, by path.
+      description: The text of each file of O(texts) that exists, by path.
       type: dict
       sample: {/etc/hostname: "dagster1\n"}
     packages:
@@ -77,11 +78,11 @@ host:
       type: dict
       sample: {nginx: 1.22.1-9}
     container_root:
-      description: User number on the host of root in a container; not 0 where the engine remaps users.
+      description: User number that root of a container has on the host. It is not 0 where the engine remaps users.
       type: int
       sample: 100000
     certificates:
-      description: What is in each certificate of O(certificates) that is there and can be read, by path.
+      description: Content of each certificate of O(certificates) that exists and can be read, by path.
       type: dict
       sample: {/etc/docker/tls/cert.pem: {not_after: 1827049200, names: [10.0.0.6], key_matches: true}}
     time: {description: The host's clock in seconds since 1970., type: float, sample: 1795513200.5}

@@ -11,10 +11,10 @@ version_added: 0.1.0
 description:
   - Asks a Dagster webserver over C(/server_info) and GraphQL what it knows of its deployment.
   - With O(expect) it judges the answer and can wait until the deployment is healthy.
-  - Heartbeats carry the clock of the daemon's host. Their age is counted against the C(Date) header of the webserver's
-    answer, and only if that is missing against the clock of the machine that runs the module (RV(clock) says which).
-    C(dagster-daemon liveness-check) and Dagster's own C(healthy) stay positive for half an hour after the daemon is
-    gone; the age does not.
+  - Heartbeats carry the clock of the daemon's host. The module counts their age from the C(Date) header of the
+    webserver's answer. If the header is missing, it uses the clock of the machine that runs the module (RV(clock) says
+    which). C(dagster-daemon liveness-check) and Dagster's own C(healthy) stay positive for half an hour after the
+    daemon is gone. The age does not.
 extends_documentation_fragment:
   - dataops.dagster.webserver
 attributes:
@@ -27,29 +27,29 @@ attributes:
 options:
   expect:
     description:
-      - What a healthy deployment looks like. Whatever it names, every required daemon must have a recent
-        heartbeat, and every code location of the workspace must be loaded; V({}) asks for just that.
+      - Expected state of a healthy deployment. In any case, every required daemon must have a recent heartbeat, and
+        every code location of the workspace must be loaded. V({}) expects just that.
     type: dict
     suboptions:
       dagster_version:
         description: The version of dagster, dagster-webserver and dagster-graphql that the webserver runs.
         type: str
       locations:
-        description: Names of code locations that must be there.
+        description: Names of code locations that must exist.
         type: list
         elements: str
         default: []
       daemons_newer_than:
         description:
-          - Each heartbeat must be newer than this moment, in Unix seconds of the daemon's host; give the time at which
-            the daemon was started. V(0) asks nothing.
+          - Each heartbeat must be newer than this moment, in Unix seconds of the daemon's host. Give the time at which
+            the daemon was started. V(0) disables the check.
         type: float
         default: 0
       daemon_hosts:
         description:
-          - The hosts that may run the daemon, as they were found. Exactly one has to run it, with heartbeats that are
-            newer than its start. Each other one has to stand by.
-          - In check mode a host whose unit does not run is left out, since it may be one that is still to be deployed.
+          - The hosts that may run the daemon, as they were found. Exactly one host must run it, with heartbeats that
+            are newer than its start. Each other host must be a standby.
+          - In check mode a host whose unit does not run is left out, because it may not be deployed yet.
         type: list
         elements: dict
         default: []
@@ -57,16 +57,16 @@ options:
           name: {description: Name of the host., type: str, required: true}
           unit: {description: Unit of the daemon there., type: str, default: dagster-daemon.service}
           started:
-            description: When the unit started in Unix seconds, V(0) for one that does not run.
+            description: When the unit started, in Unix seconds. V(0) for a unit that does not run.
             type: float
             default: 0
           status: {description: What the unit says of itself (C(STATUS=))., type: str, default: ''}
           error: {description: Why the host could not be asked., type: str, default: ''}
       max_heartbeat_age:
         description:
-          - Seconds that the last heartbeat may be old.
-          - Dagster writes one each 30 seconds, but for V(SCHEDULER) only at the full minute once a schedule runs, so
-            less than V(65) reports a healthy scheduler.
+          - Largest age of the last heartbeat in seconds.
+          - Dagster writes a heartbeat every 30 seconds. Once a schedule runs, it writes that of V(SCHEDULER) only at
+            the full minute, so a value below V(65) reports a healthy scheduler as a problem.
         type: float
         default: 75
   wait:
@@ -74,7 +74,7 @@ options:
     type: float
     default: 0
   poll_interval:
-    description: Seconds between two looks while waiting.
+    description: Seconds between two requests while waiting.
     type: float
     default: 2
   fail_on_problems:
@@ -119,7 +119,7 @@ problems:
     - "Daemon SCHEDULER wrote its last heartbeat 93.2 s ago, expected at most 75 s: is dagster-daemon running and can it
       reach the database?"
 time:
-  description: The moment the ages are counted from, in Unix seconds.
+  description: The moment from which the ages are counted, in Unix seconds.
   returned: when the webserver answers
   type: float
   sample: 1764000000.0

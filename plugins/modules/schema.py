@@ -9,10 +9,10 @@ module: schema
 short_description: Migrate the schema of Dagster's database when it is not at the head
 version_added: 0.1.0
 description:
-  - Connects with every login before anything is changed, and checks the server as the instance needs it (UTC, encoding,
-    and that the services' login may read and write but need not own a thing).
-  - Compares the revision in the database with the newest one of the installed Dagster and runs
-    C(dagster instance migrate) only when they differ. That command takes seconds and prints work when there is none.
+  - Connects with every login before anything is changed. Checks that the server is as the instance needs it (UTC,
+    encoding, and a services' login that may read and write; it need not own anything).
+  - Compares the revision in the database with the newest one of the installed Dagster. Runs
+    C(dagster instance migrate) only when they differ, because it takes seconds and prints work when there is none.
   - The migration password is written to a file that only root can read, for as long as the migration runs.
 author: [dataops (@dataops)]
 attributes:
@@ -21,7 +21,7 @@ attributes:
 options:
   python: {description: Python of the Dagster venv., type: path, required: true}
   dialect:
-    description: The kind of database, as C(dagster_plan.storage.dialect) says it.
+    description: The kind of database, as in C(dagster_plan.storage.dialect).
     type: str
     required: true
   host: {description: Address of the server., type: str, required: true}
@@ -33,7 +33,7 @@ options:
   app_users: {description: The other logins that must work., type: list, elements: str, default: []}
   passwords: {description: Password of each of these logins by name., type: dict, required: true}
   lease:
-    description: Make the lease of the daemon too, as the migration's role. Without it somebody else does.
+    description: The daemon's lease, to be created by the migration's role. Without it, another role creates the lease.
     type: dict
     suboptions:
       install: {description: Query that answers with the statements that are missing., type: str, required: true}

@@ -9,9 +9,9 @@ module: service
 short_description: Write the files of a service and keep its units running with them
 version_added: 0.2.0
 description:
-  - What M(dataops.dagster.files) does, and then what M(dataops.dagster.units) does, in one remote call instead of two.
-  - In check mode a file of the same call that would be written counts as newer than every process, so the restarts
-    that it would cause are shown with it.
+  - Does the work of M(dataops.dagster.files) and then that of M(dataops.dagster.units), in one remote call.
+  - In check mode a file of the same call that would be written counts as newer than every process. So the result also
+    shows the restarts that it would cause.
 author: [dataops (@dataops)]
 attributes:
   check_mode: {support: full, description: 'Reports what would be written, started and restarted, and touches nothing.'}
@@ -47,7 +47,7 @@ actions:
   type: dict
   sample: {haproxy.service: "reload: /etc/haproxy/haproxy.cfg is newer than the process"}
 started:
-  description: When the main process of each unit started, in seconds since 1970. 0 for a unit without one.
+  description: When the main process of each unit started, in seconds since 1970. 0 for a unit without a main process.
   returned: success
   type: dict
   sample: {haproxy.service: 1795513200}

@@ -10,11 +10,11 @@ short_description: Keep systemd units running with the files they read
 version_added: 0.1.0
 description:
   - Enables and starts units, and restarts (or reloads) each one whose process is older than a file it reads.
-  - That is a restart handler which cannot be lost. A handler is forgotten when a play is killed between the write and
-    the restart, and the next run then says ok while the old process serves; here the next run still sees it.
+  - Unlike a handler, such a restart cannot be lost. When a play is killed between the write and the restart, its
+    handler is forgotten, and the next run says ok while the old process serves. With this module, the next run restarts.
   - A unit without a main process, such as a timer, is as old as its last start.
-  - Units that are down are started together; units that are up are restarted one after the other, each one only after
-    the one before is ready again, so that replicas never go away at once.
+  - Units that are down are started together. Units that are up are restarted one after the other, each one only after
+    the one before is ready again. So replicas are never all down at the same time.
 author: [dataops (@dataops)]
 attributes:
   check_mode: {support: full, description: Says what would be started or restarted.}
@@ -37,7 +37,7 @@ actions:
   type: dict
   sample: {dagster-webserver@3000.service: "restart: /etc/dagster/dagster.yaml is newer than the process"}
 started:
-  description: When the main process of each unit started, in seconds since 1970. 0 for a unit without one.
+  description: When the main process of each unit started, in seconds since 1970. 0 for a unit without a main process.
   returned: success
   type: dict
   sample: {dagster-webserver@3000.service: 1795513200}

@@ -14,12 +14,12 @@ author:
   - DataOps (@dataops)
 description:
   - Writes the list of code locations (C(workspace.yaml)) that the webservers and the daemon of Dagster load.
-  - Names and addresses have to be unique. Dagster does not notice two code servers on one address, and the
+  - Names and addresses must be unique. Dagster does not notice two code servers on one address, and the
     locations flap.
-  - The content is checked on the controller before anything is sent, then by the Dagster in the virtual environment
-    of the host. All problems are reported at once.
-  - If the file already has the wanted content Dagster is not asked again, because the comment on top of the file
-    says with which version it was checked.
+  - The controller checks the content before anything is sent. Then the Dagster in the host's virtual environment checks
+    it. All problems are reported at once.
+  - If the file already has the wanted content, Dagster is not asked again. The comment on top of the file says with
+    which version the content was checked.
 options:
   path:
     description: Where to write the file, usually C(workspace.yaml) in C(DAGSTER_HOME). The folder has to exist.
@@ -38,13 +38,13 @@ options:
       host:
         description:
           - Host name or address of the code server, without scheme and port.
-          - Not together with O(locations[].socket). Without it C(localhost) is written.
+          - Excludes O(locations[].socket). By default C(localhost).
         type: str
       port:
-        description: TCP port of the code server, from 1 to 65535. Exactly one of this and O(locations[].socket).
+        description: TCP port of the code server, from 1 to 65535. Set exactly one of this and O(locations[].socket).
         type: int
       socket:
-        description: Absolute path of the unix socket of the code server. Exactly one of this and O(locations[].port).
+        description: Absolute path of the code server's unix socket. Set exactly one of this and O(locations[].port).
         type: str
       ssl:
         description: Whether the clients use TLS.
@@ -52,9 +52,9 @@ options:
         default: false
   allow:
     description:
-      - Refusals and warnings to pass over, by their names, as in C(same_address) for all of a kind or
+      - Names of refusals and warnings to ignore, as in C(same_address) for all of a kind or
         C(same_address:load_from[1].grpc_server) for one place.
-      - C(custom_module:my_company) takes classes of a module, or of a package, that the catalogue does not have.
+      - C(custom_module:my_company) accepts classes of a module or package that the catalogue does not have.
     type: list
     elements: str
     default: []
@@ -74,8 +74,8 @@ attributes:
   platform:
     platforms: posix
 requirements:
-  - Dagster in a virtual environment on the managed host (see O(python)); nothing beside Python itself for the
-    module
+  - Dagster in a virtual environment on the managed host (see O(python)); the module itself needs
+    only Python
 seealso:
   - module: dataops.dagster.dagster_yaml
 """
@@ -124,14 +124,14 @@ problems:
       returned: when the controller found it
       sample: without scheme, port and path
     name:
-      description: The kind, for O(allow). C(error) for what Dagster itself refuses, which cannot be allowed.
+      description: Name for O(allow). C(error) marks what Dagster itself refuses, which cannot be allowed.
       type: str
       returned: when the controller found it
       sample: error
 harms:
   description:
-    - What works and should not be written, in the form of RV(problems).
-    - It is also shown as warnings when the file changes.
+    - Settings that work and should not be written, in the form of RV(problems).
+    - When the file changes, they are also shown as warnings.
   returned: success
   type: list
   elements: dict
@@ -152,20 +152,20 @@ harms:
       returned: when the controller found it
       sample: without scheme, port and path
     name:
-      description: The kind, for O(allow). C(error) for what Dagster itself refuses, which cannot be allowed.
+      description: Name for O(allow). C(error) marks what Dagster itself refuses, which cannot be allowed.
       type: str
       returned: when the controller found it
       sample: error
 changed_keys:
-  description: Dotted paths of what the file sets differently from now on, or would in check mode.
+  description: Dotted paths of the settings that changed, or would change in check mode.
   returned: when the content changes
   type: list
   elements: str
   sample: [load_from]
 checked_by:
   description:
-    - What has checked the content beside the catalogue, now or when the file was written.
-    - C(catalogue of the collection) if there was no Dagster to ask, which only happens in check mode or with
+    - What has checked the content in addition to the catalogue, now or when the file was written.
+    - C(catalogue of the collection) if no Dagster was asked. This happens only in check mode or with
       O(validate=catalogue).
   returned: success
   type: str
