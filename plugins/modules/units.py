@@ -11,7 +11,8 @@ version_added: 0.1.0
 description:
   - Enables and starts units, and restarts (or reloads) each one whose process is older than a file it reads.
   - Unlike a handler, such a restart cannot be lost. When a play is killed between the write and the restart, its
-    handler is forgotten, and the next run says ok while the old process serves. With this module, the next run restarts.
+    handler is forgotten, and the next run says ok while the old process serves. With this module, the next run
+    restarts.
   - A unit without a main process, such as a timer, is as old as its last start.
   - Units that are down are started together. Units that are up are restarted one after the other, each one only after
     the one before is ready again. So replicas are never all down at the same time.
