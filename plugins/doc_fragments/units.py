@@ -50,7 +50,7 @@ options:
         type: str
         default: ''
   status_timeout:
-    description: Seconds to wait for O(units[].status). After that, or for a unit that is down, the result has its status.
+    description: Seconds to wait for O(units[].status). Afterwards, or if a unit is down, the result has its status.
     type: int
     default: 0
   journal_lines: {description: How many journal lines a failure shows., type: int, default: 20}
