@@ -105,7 +105,9 @@ def test_units_are_those_of_this_version(new: Play, host: Any) -> None:
         "prune-dagster-runs.service",
         "prune-dagster-runs.timer",
     }
-    failed = host.check_output("systemctl list-units --no-legend --state=failed '*dagster*' nginx haproxy docker 'postgresql@*'")
+    failed = host.check_output(
+        "systemctl list-units --no-legend --state=failed '*dagster*' nginx haproxy docker 'postgresql@*'"
+    )
     assert failed == ""
 
 

@@ -57,10 +57,8 @@ FIXED = {
     "programs": "/usr/local/lib/{name}",
     "ca_certificates": "/usr/local/share/ca-certificates/{name}",
     "tmpfiles": "/etc/tmpfiles.d/{name}.conf",
-    "postgres_sysctl": "/etc/sysctl.d/60-{name}-postgres.conf",
     "nginx": "/etc/nginx/conf.d/{name}.conf",
     "nginx_own": "/etc/nginx/{name}.d",
-    "nginx_sysctl": "/etc/sysctl.d/60-{name}-nginx.conf",
     "backend": "{name}_webserver",
     "backend_read_only": "{name}_read_only",
     "vrrp": "{name}",
@@ -70,7 +68,7 @@ TRACES = (
     "/etc/systemd/system/{name}-.service.d/10-instance.conf",
     "/usr/local/lib/{name}/edge.url",
     "/etc/systemd/system/prune-{name}-runs.timer",
-    "/etc/sysctl.d/60-{name}-postgres.conf",
+    "/etc/sysctl.d/60-{name}-*.conf",
 )
 LARGEST_OFFSET = 50000
 
@@ -105,6 +103,10 @@ class Names:
     def __getitem__(self, key: str) -> str:
         return self.fixed[key]
 
+    def sysctl(self, what: str) -> str:
+        """The file with which a system sets parameters of the kernel."""
+        return f"/etc/sysctl.d/60-{self.name}-{what}.conf"
+
     def unit_file(self, key: str, suffix: str = ".service") -> str:
         """The path of one of our units."""
         return f"/etc/systemd/system/{self[key]}{suffix}"
@@ -115,9 +117,14 @@ def traces() -> list[str]:
     return [trace.format(name="*") for trace in TRACES]
 
 
+def expression(trace: str) -> str:
+    """A trace as a regular expression, in which the first group is the name of the instance."""
+    return re.escape(trace).replace(re.escape("{name}"), f"({PATTERN.pattern})").replace(re.escape("*"), "[a-z]+")
+
+
 def other_instances(paths: Iterable[str], name: str) -> dict[str, str]:
     """The other instances of a host, each with a path that shows it; paths are those that are there."""
-    patterns = [re.compile(re.escape(trace).replace(re.escape("{name}"), f"({PATTERN.pattern})")) for trace in TRACES]
+    patterns = [re.compile(expression(trace)) for trace in TRACES]
     found = {match[1]: path for path in paths for pattern in patterns if (match := pattern.fullmatch(path))}
     return {other: path for other, path in found.items() if other != name}
 

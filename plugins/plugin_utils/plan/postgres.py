@@ -64,13 +64,13 @@ class Postgres(Component):
         return {"postgres": (1, 200)}
 
     def mark(self) -> str:
-        return self.plan.names["postgres_sysctl"]
+        return self.plan.names.sysctl("postgres")
 
     def known_by(self) -> list[str]:
         return [*self.inventory.services, *self.inventory.engines]
 
     def handed(self, facts: Facts) -> dict[str, Any]:
-        return {"version": VERSIONS[facts["release"]]}
+        return {"version": VERSIONS[facts["release"]], "sysctl": self.plan.names.sysctl("postgres")}
 
     def options(self, facts: Facts) -> dict[str, Any]:
         budget = self.plan.budget

@@ -75,4 +75,4 @@ class Proxy(Component):
         return {"dagster_haproxy_webservers": [self.webserver_address(name) for name in servers]}
 
     def handed(self, facts: Facts) -> dict[str, Any]:
-        return {"url": self.url, "url_file": self.url_file}
+        return {"url": self.url, "url_file": self.url_file, "sysctl": self.plan.names.sysctl("nginx")}

@@ -65,14 +65,17 @@ def test_hosts_are_of_one_instance() -> None:
 
 @pytest.mark.parametrize("offset", [-1, 70000])
 def test_offset_that_leads_to_no_port(offset: int) -> None:
-    assert f"dagster_instance_port_offset is {offset}; it is a number from 0 to 50000" in plan(
-        "a", dagster_instance_port_offset=offset
-    ).problems()
+    assert (
+        f"dagster_instance_port_offset is {offset}; it is a number from 0 to 50000"
+        in plan("a", dagster_instance_port_offset=offset).problems()
+    )
 
 
 def test_hosts_have_one_offset() -> None:
     found = plan("a", groups(daemon=["b"]), {"b": {"dagster_instance_port_offset": 100}}).problems()
-    assert found[0] == "dagster_instance_port_offset differs between the hosts (0 on a, 100 on b); they are one instance"
+    assert (
+        found[0] == "dagster_instance_port_offset differs between the hosts (0 on a, 100 on b); they are one instance"
+    )
 
 
 TRACE = "/etc/systemd/system/{}-.service.d/10-instance.conf"

@@ -37,7 +37,7 @@ def test_share_of_each_login() -> None:
 
 
 def test_server_is_the_one_of_the_release() -> None:
-    assert fact()["postgres"] == {"version": 15}
+    assert fact()["postgres"] == {"version": 15, "sysctl": "/etc/sysctl.d/60-dagster-postgres.conf"}
     assert fact()["packages"]["postgres"] == ["postgresql-15", "python3-psycopg2"]
 
 
