@@ -1,4 +1,4 @@
-"""Role postgres's settings on hosts small and large, and with settings of an operator's own."""
+"""Role postgres: its settings on hosts small and large, and the order in which it makes the database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 
 import jinja2
 import pytest
+from deployments import Deployment
+from dry_play import Players
 
+QUERY = "community.postgresql.postgresql_query"
 TEMPLATE = Path(__file__).resolve().parents[3] / "roles/postgres/templates/etc/postgresql/conf.d/dagster.conf.j2"
 
 
@@ -49,3 +52,12 @@ def test_connections_are_those_of_the_plan_unless_a_number_is_set() -> None:
     assert settings()["max_connections"] == "250"
     assert settings(connections=300)["max_connections"] == "300"
     assert settings(connections=300, max_connections=400)["max_connections"] == "400"
+
+
+def test_lease_is_compared_once_the_grants_are_made() -> None:
+    """Before, PUBLIC may still connect, so nothing would seem to be missing for the guard's login."""
+    host = Players(Deployment(("inventories/single_host",))).hosts["dagster1"]
+    queries = [str(task[QUERY]["query"]) for task in host.given if QUERY in task]
+    assert len(queries) == 6, "three comparisons, and what each of them found missing"
+    assert [index for index, query in enumerate(queries) if "grants.sql" in query] == [2]
+    assert [index for index, query in enumerate(queries) if "guard_install.sql" in query] == [4]
