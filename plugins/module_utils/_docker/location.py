@@ -8,6 +8,8 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from .._addresses import overlap
+
 DEFAULT_PREFIX = "dagster-code"
 # A swap in progress: the new container before it takes the name, the old one until the new one is healthy.
 NEXT_SUFFIX = "-next"
@@ -158,8 +160,3 @@ def clashes(locations: t.Sequence[Location]) -> list[str]:
                     "host; give one of them another port."
                 )
     return errors
-
-
-def overlap(first: str, second: str) -> bool:
-    """Do two listening addresses exclude each other on one port? `::` also takes IPv4 unless told otherwise."""
-    return first == second or any(ipaddress.ip_address(item).is_unspecified for item in (first, second))

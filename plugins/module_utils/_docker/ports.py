@@ -6,10 +6,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
+from .._addresses import overlap
 from .._host.proc import Listener, listeners, socket_owners
 from .decide import Decision
 from .engine import Engine, sdk_errors
-from .location import overlap
 from .state import ANY_ADDRESS, Inspect
 from .survey import Json
 

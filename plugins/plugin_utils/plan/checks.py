@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._addresses import overlap
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, is_address, overlap
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, is_address
 
 # What the test suite runs; anything else is not called supported.
 SUPPORTED_SYSTEMS = {"debian": ("bookworm",)}

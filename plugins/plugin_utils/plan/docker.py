@@ -6,10 +6,11 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._addresses import host_port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import brought_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, host_port, port_of
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, port_of
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
 
 # Packages of engines that are used as they are.

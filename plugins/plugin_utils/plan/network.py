@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-WILDCARDS = ("0.0.0.0", "::", "*")
+from ansible_collections.dataops.dagster.plugins.module_utils._addresses import WILDCARDS, gateway
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -47,21 +48,12 @@ def is_ipv4(text: str) -> bool:
     return is_address(text) and ipaddress.ip_address(text).version == 4
 
 
-def overlap(one: str, other: str) -> bool:
-    """Whether two listening addresses exclude each other on one port."""
-    one, other = bare(one), bare(other)
-    return one == other or one in WILDCARDS or other in WILDCARDS
-
-
-def bare(address: str) -> str:
-    """An address without the brackets that nginx wants around IPv6."""
-    return address.strip("[]")
-
-
-def host_port(address: str, port: Any) -> str:
-    """An address with a port as URLs and gRPC take it, IPv6 in brackets."""
-    address = bare(address)
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+def first_address(subnet: Any) -> str:
+    """The gateway of a subnet; empty for what is no subnet, which another problem says."""
+    try:
+        return gateway(subnet)
+    except ValueError:
+        return ""
 
 
 def reached_at(listening: str, address: str, *, own: bool) -> str:
@@ -69,14 +61,6 @@ def reached_at(listening: str, address: str, *, own: bool) -> str:
     if listening in (LOOPBACK, *WILDCARDS):
         return LOOPBACK if own else address
     return listening
-
-
-def gateway(subnet: Any) -> str:
-    """The first address of a subnet, where its containers reach the host; empty for what is no subnet."""
-    try:
-        return str(ipaddress.ip_network(str(subnet))[1])
-    except (ValueError, IndexError):
-        return ""
 
 
 def interface_of(address: str, networks: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ import ipaddress
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, gateway
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, first_address
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
 
 # The major version that each Debian release ships.
@@ -81,7 +81,7 @@ class Postgres(Component):
         clients, listen = [], {LOOPBACK}
         for consumer, in_container, users in self.plan.storage.clients:
             inside = in_container and consumer == self.host.name
-            listen.add(gateway(subnet) if inside else own)
+            listen.add(first_address(subnet) if inside else own)
             address = subnet if inside else source(self.inventory.address(consumer))
             clients.append({"address": address, "users": users})
         return {

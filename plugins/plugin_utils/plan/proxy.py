@@ -6,15 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._addresses import WILDCARDS, bare, host_port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import (
-    LOOPBACK,
-    WILDCARDS,
-    Port,
-    bare,
-    host_port,
-    reached_at,
-)
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, reached_at
 
 
 def named_addresses(values: Mapping[str, Any]) -> list[str]:

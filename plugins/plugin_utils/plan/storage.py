@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, gateway
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, first_address
 
 # Dagster's storages, each with an engine of its own (SQLAlchemy's word): runs, events, schedules.
 ENGINES = 3
@@ -60,7 +60,7 @@ class Storage:
             return self.external
         if consumer != self.server:
             return self.inventory.address(self.server)
-        return gateway(self.values["dagster_docker_network_subnet"]) if in_container else LOOPBACK
+        return first_address(self.values["dagster_docker_network_subnet"]) if in_container else LOOPBACK
 
     @property
     def run_address(self) -> str:

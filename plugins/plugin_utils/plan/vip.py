@@ -7,8 +7,9 @@ import ipaddress
 import re
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._addresses import WILDCARDS
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import WILDCARDS, interface_of, is_ipv4
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import interface_of, is_ipv4
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.proxy import named_addresses
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
 

@@ -31,11 +31,6 @@ def test_port(value: Any, port: int) -> None:
     assert network.port_of(value) == port
 
 
-def test_address_with_a_port() -> None:
-    assert network.host_port("fd00::1", 2376) == "[fd00::1]:2376"
-    assert network.host_port("run.example.com", "2377") == "run.example.com:2377"
-
-
 @pytest.mark.parametrize(
     ("address", "interface"), [("10.0.0.1", "eth0"), ("10.0.1.1", "eth1"), ("10.1.0.1", ""), ("a.example.com", "")]
 )
@@ -48,4 +43,4 @@ def test_interface_of_an_address(address: str, interface: str) -> None:
 )
 def test_gateway(subnet: str, gateway: str) -> None:
     """What is no subnet is told by a sentence of its own."""
-    assert network.gateway(subnet) == gateway
+    assert network.first_address(subnet) == gateway
