@@ -42,6 +42,15 @@ def environment() -> dict[str, str]:
     return {**kept, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0", "NO_COLOR": "1"}
 
 
+def oldest_ansible() -> dict[str, str]:
+    """What a play needs to run with the oldest ansible-core, without facts among the variables as on hardened sites."""
+    path = f"{ROOT}/.cache/oldest/bin{os.pathsep}{os.environ['PATH']}"
+    argv = ["ansible", "--version"]
+    said = subprocess.run(argv, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True).stdout
+    assert "core 2.16." in said, "the control"
+    return {"PATH": path, "ANSIBLE_INJECT_FACT_VARS": "False"}
+
+
 def free_port() -> int:
     """A port of loopback that nobody listens on."""
     with socket.socket() as sock:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ended
-from deployment import RIG, ROOT, Dagster, Play, environment
+from deployment import RIG, ROOT, Dagster, Play, environment, oldest_ansible
 from restarts import invocations
 
 VERSION, COMMIT = next(reversed(yaml.safe_load((ROOT / "changelogs/releases.yml").read_text()).items()))
@@ -69,9 +69,9 @@ def before(old: Play, tunnel: Callable[[int], int]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def new(before: dict[str, str], play: Callable[..., Play]) -> Play:
-    """The upgrade."""
+    """The upgrade, with the oldest Ansible that is accepted."""
     assert before
-    return play("site.yml", "-vvv", env={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
+    return play("site.yml", "-vvv", env={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", **oldest_ansible()})
 
 
 def test_runs_are_kept(new: Play, before: dict[str, str], dagster: Dagster) -> None:
