@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names
+
 ROOT = Path(__file__).resolve().parents[2]
 RIG = ROOT / ".cache/rig/runner"
 HOST = "dagster1"
@@ -205,8 +207,9 @@ def typed_variables(project: str, archive: str) -> dict[str, Any]:
     options = specs()
     rig = yaml.safe_load((RIG / "inventory/group_vars/all.yml").read_text(encoding="utf-8"))
     shipped = yaml.safe_load((ROOT / "inventories/single_host/group_vars/all/dagster.yml").read_text(encoding="utf-8"))
-    # What is derived from the inventory has no default.
+    # What is derived from the inventory has no default, but for what the name of the instance decides.
     variables = {name: option["default"] for name, option in options.items() if "default" in option}
+    variables |= {name: value for name, value in names.defaults().items() if name in options}
     variables |= {name: value for name, value in rig.items() if name.startswith("dagster_")}
     variables |= {
         "dagster_version": shipped["dagster_version"],
