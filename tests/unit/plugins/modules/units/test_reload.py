@@ -20,9 +20,12 @@ def test_reload_is_over_when_a_worker_is_newer(new: str, monkeypatch: pytest.Mon
     spec = {**SPEC, "files": [new], "reload": True}
     monkeypatch.setattr(units, "processes", lambda cgroup: [os.getpid()] if cgroup == "/x" else [])
     assert units.wanted_action(spec, UP) == ("reload", f"{new} is newer than the process")
+    # This process may have been made a moment ago: the file is younger, and the worker is younger than the file.
+    written = units.started_at(os.getpid()) + 0.1
+    time.sleep(max(0.0, written + 0.1 - time.time()))
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as worker:
         monkeypatch.setattr(units, "processes", lambda _cgroup: [os.getpid(), worker.pid])
-        os.utime(new, (time.time() - 1, time.time() - 1))
+        os.utime(new, (written, written))
         assert units.wanted_action(spec, UP) == ("", "")
         assert units.wanted_action({**spec, "reload": False}, UP)[0] == "restart"
         worker.communicate(b"\n")
