@@ -17,19 +17,25 @@ options:
     type: list
     elements: str
     required: true
+  part:
+    description:
+      - V(sql) are the functions of the lease.
+      - V(install) is the query that answers with the statements that are missing.
+    type: str
+    choices: [sql, install]
+    required: true
 """
 
 EXAMPLES = r"""
 - ansible.builtin.debug:
-    msg: "{{ lookup('dataops.dagster.lease', dagster_plan.storage.dialect).sql }}"
+    msg: "{{ lookup('dataops.dagster.lease', dagster_plan.storage.dialect, part='sql') }}"
 """
 
 RETURN = r"""
 _raw:
-  description:
-    - C(sql) holds the functions of the lease. C(install) is the query that returns the missing statements.
+  description: The text.
   type: list
-  elements: dict
+  elements: str
 """
 
 import os
@@ -41,24 +47,24 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
 
 LEASES = os.path.join(COLLECTION, "roles", "daemon", "files", "lease")
+FILES = {"sql": "guard.sql", "install": "guard_install.sql"}
 
 
-def lease(dialect: str) -> dict[str, str]:
-    """The texts of a dialect, without the space at their end: the version in a database is made of this form."""
-    found = {}
-    for name, file in (("sql", "guard.sql"), ("install", "guard_install.sql")):
-        path = os.path.join(LEASES, dialect, file)
-        try:
-            with open(path, encoding="utf-8") as stream:
-                found[name] = stream.read().rstrip()
-        except OSError as error:
-            raise AnsibleLookupError(f"lease: {path} cannot be read: {error.strerror}") from error
-    return found
+def lease(dialect: str, part: str) -> str:
+    """A text of a dialect, without the space at its end: the version in a database is made of this form."""
+    if part not in FILES:
+        raise AnsibleLookupError(f"lease: part is {part!r}; it is {' or '.join(FILES)}")
+    path = os.path.join(LEASES, dialect, FILES[part])
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read().rstrip()
+    except OSError as error:
+        raise AnsibleLookupError(f"lease: {path} cannot be read: {error.strerror}") from error
 
 
 class LookupModule(LookupBase):
     """Ansible's entry point."""
 
-    def run(self, terms: list[str], variables: Any = None, **_options: Any) -> list[dict[str, str]]:  # noqa: ARG002
-        """The texts of each dialect."""
-        return [lease(str(dialect)) for dialect in terms]
+    def run(self, terms: list[str], variables: Any = None, part: str = "", **_options: Any) -> list[str]:  # noqa: ARG002
+        """The text of each dialect."""
+        return [lease(str(dialect), part) for dialect in terms]

@@ -80,18 +80,25 @@ def render(data: Any, comment: str = "") -> str:
     )
 
 
+def _text(value: str) -> str:
+    """Text of the plain type. str() is not enough: before ansible-core 2.19 that of unsafe text is unsafe text again."""
+    return "".join(value)
+
+
 def _plain(value: Any) -> Any:
     """A copy of plain types: Ansible's text and numbers are subclasses, and what is shared would become an alias."""
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"the key {key!r} is not text")
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {_text(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if value is None or isinstance(value, bool):
         return value
-    for kind in (int, float, str):
+    if isinstance(value, str):
+        return _text(value)
+    for kind in (int, float):
         if isinstance(value, kind):
             return kind(value)
     raise TypeError(f"cannot write a {type(value).__name__} into YAML")

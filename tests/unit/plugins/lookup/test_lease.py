@@ -15,12 +15,14 @@ INSTALLED = "9eadf6600736286b415904e4d944c634"
 
 
 def test_version_in_the_database() -> None:
-    (found,) = LookupModule().run(["postgres"])
-    assert found["sql"].startswith("-- What the daemon's guard (role daemon) asks of PostgreSQL"), "the control"
-    assert hashlib.md5(found["sql"].encode(), usedforsecurity=False).hexdigest() == INSTALLED
-    assert found["install"].endswith("ORDER BY step"), "no space at its end either"
+    (sql,), (install,) = (LookupModule().run(["postgres"], part=part) for part in ("sql", "install"))
+    assert sql.startswith("-- What the daemon's guard (role daemon) asks of PostgreSQL"), "the control"
+    assert hashlib.md5(sql.encode(), usedforsecurity=False).hexdigest() == INSTALLED
+    assert install.endswith("ORDER BY step"), "no space at its end either"
 
 
 def test_database_without_a_lease() -> None:
     with pytest.raises(AnsibleLookupError, match=r"lease/oracle/guard\.sql cannot be read: No such file"):
-        LookupModule().run(["oracle"])
+        LookupModule().run(["oracle"], part="sql")
+    with pytest.raises(AnsibleLookupError, match="part is ''; it is sql or install"):
+        LookupModule().run(["postgres"])

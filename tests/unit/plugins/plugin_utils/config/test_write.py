@@ -107,6 +107,19 @@ def test_a_value_stands_on_one_line() -> None:
     assert "second" not in masked(write.render({"private_key": text}))
 
 
+class Unsafe(str):
+    """Text as ansible-core before 2.19 marks it: it stays marked when it is made text again."""
+
+    def __str__(self) -> str:
+        return self
+
+
+def test_marked_text_is_written_as_text() -> None:
+    assert render({Unsafe("storage"): {Unsafe("x"): [Unsafe("a b"), Unsafe("y"), Unsafe("")]}}) == render(
+        {"storage": {"x": ["a b", "y", ""]}}
+    )
+
+
 def test_what_is_shared_is_written_twice() -> None:
     shared = {"a": [1]}
     assert write.render({"x": shared, "y": shared}).count("a:") == 2
