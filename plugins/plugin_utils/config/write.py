@@ -81,7 +81,7 @@ def render(data: Any, comment: str = "") -> str:
 
 
 def _text(value: str) -> str:
-    """Text of the plain type. str() is not enough: before ansible-core 2.19 that of unsafe text is unsafe text again."""
+    """Text of the plain type. str() is not enough: before ansible-core 2.19 marked text stays marked."""
     return "".join(value)
 
 

@@ -115,7 +115,7 @@ class Unsafe(str):
 
 
 def test_marked_text_is_written_as_text() -> None:
-    assert render({Unsafe("storage"): {Unsafe("x"): [Unsafe("a b"), Unsafe("y"), Unsafe("")]}}) == render(
+    assert write.render({Unsafe("storage"): {Unsafe("x"): [Unsafe("a b"), Unsafe("y"), Unsafe("")]}}) == write.render(
         {"storage": {"x": ["a b", "y", ""]}}
     )
 
