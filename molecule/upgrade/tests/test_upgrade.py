@@ -93,7 +93,9 @@ def test_nothing_of_the_release_is_left_over(old: Play, new: Play, host: Any) ->
     """What the release has written is kept by this version, or gone."""
     mine, theirs = written(new), written(old)
     assert len(theirs) > 20, "the control: the release has written its files"
-    left = [path for path in sorted(theirs - mine) if host.run("test -e %s", path).rc == 0]
+    # The locks of a version stay as long as its virtual environment: they are written with it.
+    gone = [path for path in sorted(theirs - mine) if not path.startswith("/opt/dagster/locks/")]
+    left = [path for path in gone if host.run("test -e %s", path).rc == 0]
     assert left == []
 
 
