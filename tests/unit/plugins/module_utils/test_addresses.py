@@ -21,8 +21,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils import _addresses
     ],
 )
 def test_listening_addresses_that_exclude_each_other(one: str, other: str, both: bool) -> None:
-    assert _addresses.overlap(one, other) is both
-    assert _addresses.overlap(other, one) is both
+    assert [_addresses.overlap(*pair) for pair in ((one, other), (other, one))] == [both, both]
 
 
 def test_address_with_a_port() -> None:
