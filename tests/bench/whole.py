@@ -282,7 +282,11 @@ def webserver_command(port: int, recycle: int, deployed_unit: str) -> str:
 
 @contextlib.contextmanager
 def webservers(host: Host, recycle: dict[int, int], deployed_unit: str) -> Iterator[None]:
-    """One webserver for each value of --db-pool-recycle, by port."""
+    """One webserver for each value of --db-pool-recycle, by port.
+
+    The daemon pauses: what its sensors cost would drown the figure.
+    """
+    host.shell("systemctl stop dagster-daemon")
     try:
         for port, seconds in recycle.items():
             host.shell(webserver_command(port, seconds, deployed_unit))
@@ -294,6 +298,7 @@ def webservers(host: Host, recycle: dict[int, int], deployed_unit: str) -> Itera
         yield
     finally:
         host.shell("systemctl stop " + " ".join(f"dagster-bench-{port}" for port in recycle) + " || true")
+        host.shell("systemctl start dagster-daemon")
 
 
 def pool_recycle(bench: Host, rounds: int, requests: int = 300) -> list[Row]:
