@@ -65,8 +65,14 @@ class Deployment:
     def reached(self) -> Path:
         return ROOT / ".cache" / "rig" / self.name / "inventory"
 
-    def ansible(self, playbook: Path, extra: dict[str, Any] | None = None, env: dict[str, str] | None = None) -> str:
-        argv = ["ansible-playbook", *(f"-i{path}" for path in [*self.inventories, self.reached])]
+    def ansible(
+        self,
+        playbook: Path,
+        extra: dict[str, Any] | None = None,
+        env: dict[str, str] | None = None,
+        limit: str = "all",
+    ) -> str:
+        argv = ["ansible-playbook", *(f"-i{path}" for path in [*self.inventories, self.reached]), "--limit", limit]
         return run([*argv, "-e", json.dumps(extra or {}), str(playbook)], env={"RIG_NAME": self.name, **(env or {})})
 
     def create(self) -> None:
@@ -90,11 +96,12 @@ class Deployment:
         except LookupError as error:
             raise BenchError(str(error)) from error
 
-    def play(self, extra: dict[str, Any] | None = None, *, unchanged: bool = False) -> list[Step]:
+    def play(self, extra: dict[str, Any] | None = None, *, unchanged: bool = False, limit: str = "all") -> list[Step]:
         """site.yml, task by task, less what the hosts do anyway."""
         path = CACHE / f"{self.name}.cpu.json"
         env = {"BENCH_CPU": str(path), "BENCH_CPU_ACCOUNTS": json.dumps(self.accounts(), default=str)}
-        output = self.ansible(SITE, extra, env={**env, "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins")})
+        callback = {"ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins")}
+        output = self.ansible(SITE, extra, env={**env, **callback}, limit=limit)
         if unchanged and (tasks := changed(output)):
             raise BenchError(f"site.yml changed something although there was nothing to do: {'; '.join(tasks)}")
         rows = json.loads(path.read_text(encoding="utf-8"))
@@ -169,6 +176,12 @@ def against(name: str, cluster: list[list[Step]], single: list[list[Step]], boun
     return Row(name, ours, Cost(alone.wall, theirs), ours.cpu / theirs, None, bound, note=note)
 
 
+def longer(name: str, ours: list[list[Step]], yardstick: list[list[Step]], bound: float) -> Row:
+    """Wall clock, because an operator waits: the hosts of a cluster work beside each other."""
+    left, right = (median([cost(steps) for steps in plays]) for plays in (ours, yardstick))
+    return Row(name, left, right, by_wall=left.wall / right.wall, bound=bound)
+
+
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
@@ -201,6 +214,10 @@ def deploy(single: Deployment, cluster: Deployment, rounds: int, idle_seconds: i
     cluster.measure_idle(idle_seconds)
     second = [cluster.play(unchanged=True) for _round in range(rounds)]
     yield against("cluster, second run", second, second_single, 1.3)
+    yield longer("  its wall clock, against one host", second, second_single, 2.0)
+    for host in cluster.addresses():
+        limited = [cluster.play(unchanged=True, limit=host) for _round in range(rounds)]
+        yield longer(f"  limited to {host}, against all six", limited, second, 0.5)
 
 
 def keepers(cluster: Deployment, seconds: int) -> Row:
