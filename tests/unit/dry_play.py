@@ -206,8 +206,13 @@ class Players:
             every = {name: [*before, *added] for name, before in conditions.items()}
             module, *more = sorted(key for key in task if key not in KEYWORDS) or [""]
             assert not more, f"{task.get('name')}: {module} and {more}: one of them is not known here"
-            if module in ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks"):
+            if module == "ansible.builtin.import_tasks":
                 self.tasks(self.load(scope.folder / "tasks" / task[module]), scope, every, own)
+            elif module == "ansible.builtin.include_tasks":
+                # Whether a host takes part is decided here, once.
+                included = {name: [] for name in every if self.included(self.hosts[name], every[name], scope, own)}
+                if included:
+                    self.tasks(self.load(scope.folder / "tasks" / task[module]), scope, included, own)
             elif module == "ansible.builtin.import_role":
                 inner = self.called(task[module], scope)
                 self.tasks(self.load(inner.folder / "tasks" / f"{task[module]['tasks_from']}.yml"), inner, every, own)
@@ -216,11 +221,16 @@ class Players:
                 block = [{**shared, **entry} for entry in [*task["block"], *task.get("always", [])]]
                 self.tasks(block, scope, every, own)
             else:
-                names = scope.names[:1] if task.get("run_once") else scope.names
+                names = list(every)[:1] if task.get("run_once") else list(every)
                 results = {name: self.task(self.hosts[name], task, module, scope, every[name], own) for name in names}
-                for name in scope.names:
+                for name in every:
                     if "register" in task:
                         self.hosts[name].facts[task["register"]] = results.get(name) or results[names[0]]
+
+    def included(self, host: Host, conditions: list[Any], scope: Scope, own: Json) -> bool:
+        variables = self.variables(host, scope, own)
+        templar = Templar(loader=self.loader, variables=variables)
+        return all(holds(condition, templar, variables) for condition in conditions)
 
     def variables(self, host: Host, scope: Scope, own: Json) -> Json:
         paths = {"role_path": str(scope.folder), "ansible_search_path": [str(scope.folder)]} if scope.low else {}

@@ -52,6 +52,7 @@ FIXED = {
     "webserver": "{name}-webserver",
     "webserver_read_only": "{name}-webserver-read-only",
     "unit_drop_ins": "/etc/systemd/system/{name}-.service.d",
+    "installation": "install-{name}",
     "prune": "prune-{name}-runs",
     "code": "{name}-code",
     "programs": "/usr/local/lib/{name}",
