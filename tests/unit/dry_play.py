@@ -149,7 +149,7 @@ class Players:
             variables.update(SECRETS, ansible_host=f"10.0.0.{number}", **deployment.extra)
             self.hosts[name] = Host(name, variables)
         with (
-            patch.object(docker, "brought_problems", return_value=[]),  # the certificates here are words
+            patch.object(docker, "supplied_problems", return_value=[]),  # the certificates here are words
             # Most of the time of a play without hosts went into these two.
             patch.object(spec, "specs", functools.cache(spec.specs)),
             patch.object(jinja2.Environment, "compile", compiled),
