@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,23 +112,40 @@ ALL = groups(database=["db"], webserver=["web", "new"], daemon=["web"], code=["w
 
 
 @pytest.mark.parametrize(
-    ("host", "played", "left_out"),
+    ("host", "played", "left_out", "in_turn"),
     [
-        ("new", ["new"], "db, edge, web"),  # pg_hba.conf, HAProxy, the engine's certificate
-        ("new", ["new", "db", "web"], "edge"),
-        ("new", ["new", "db", "edge", "web"], ""),
-        ("edge", ["edge"], "new, web"),  # they listen for it
-        ("db", ["db"], "new, web"),
+        ("new", ["new"], "db, edge, web", ""),  # pg_hba.conf, HAProxy, the engine's certificate
+        ("new", ["new", "db", "web"], "edge", ""),
+        ("new", ["new", "db", "edge", "web"], "", ""),
+        # They listen for it. Were one of them new, its database would have to know that one.
+        ("edge", ["edge"], "new, web", "db:edge:new:web"),
+        ("db", ["db"], "new, web", "db:edge:new:web"),
     ],
 )
-def test_new_host_that_others_have_to_know(host: str, played: list[str], left_out: str) -> None:
+def test_new_host_that_others_have_to_know(host: str, played: list[str], left_out: str, in_turn: str) -> None:
     problems = plan(host, ALL).limit_problems({"paths": []}, played)
     assert len(problems) == bool(left_out), problems
     if left_out:
         enough = ":".join(sorted({*played, *left_out.split(", ")}))
+        more = f", --limit {in_turn} if another of these is new too" if in_turn else ""
         assert problems == [
-            f"the play leaves out {left_out}, but {host} is new and they have to know it; use --limit {enough}, or none"
+            f"the play leaves out {left_out}, but {host} is new and they have to know it; use --limit {enough}{more}, "
+            "or none"
         ]
+
+
+def test_limit_that_is_enough_when_the_others_are_new_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain: new needs one, which needs two, which needs three. Nobody is refused twice."""
+    chain = {"new": ["one"], "one": ["two"], "two": ["three", "one"], "three": [], "apart": ["new"]}
+    found = plan("new", groups(proxy=list(chain)))
+    parts = {host: SimpleNamespace(mark=lambda: "/mark", known_by=lambda host=host: chain[host]) for host in chain}
+    monkeypatch.setattr(found, "component", lambda _role, host: parts[host])
+    monkeypatch.setattr(found, "components", {"proxy": parts["new"]})
+    (problem,) = found.limit_problems({"paths": []}, ["new"])
+    assert problem.endswith("--limit new:one, --limit new:one:three:two if another of these is new too, or none")
+    parts["one"].mark = lambda: ""  # no role has to run there for it to be known
+    (problem,) = found.limit_problems({"paths": []}, ["new"])
+    assert problem.endswith("use --limit new:one, or none")
 
 
 def test_limited_play_is_one_of_a_live_deployment() -> None:
