@@ -18,6 +18,7 @@ def test_health_is_asked_of_the_hosts_own_edge() -> None:
     assert found.addresses == ["10.0.0.9", "127.0.0.1"]
     assert found.url == "http://127.0.0.1:8080"
     assert component("proxy", **VIP).addresses == ["0.0.0.0"]
+    assert found.handed(FACTS)["listen"] == found.addresses, "for the role too"
 
 
 def test_proxy_elsewhere() -> None:
