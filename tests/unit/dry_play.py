@@ -208,7 +208,7 @@ class Players:
             assert not more, f"{task.get('name')}: {module} and {more}: one of them is not known here"
             if module in ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks"):
                 self.tasks(self.load(scope.folder / "tasks" / task[module]), scope, every, own)
-            elif module == "ansible.builtin.import_role":
+            elif module in ("ansible.builtin.import_role", "ansible.builtin.include_role"):
                 inner = self.called(task[module], scope)
                 self.tasks(self.load(inner.folder / "tasks" / f"{task[module]['tasks_from']}.yml"), inner, every, own)
             elif "block" in task:
