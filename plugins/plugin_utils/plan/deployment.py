@@ -157,6 +157,19 @@ class Plan:
             f"use --limit {':'.join(sorted(enough))}{more}, or none"
         ]
 
+    def tag_problems(self, facts: Facts, tags: Iterable[str], skipped: Iterable[str]) -> list[str]:
+        """A sentence for each role that tags apply without one that it needs and that this version has not run yet."""
+        wanted, skipped = set(tags), set(skipped)
+        every = not wanted or bool(wanted & {"all", "tagged"})
+        applied = [role for role in self.components if (every or role in wanted) and role not in skipped]
+        return [
+            f"the play applies role {role} without role {needed}, and {path} of that is missing here or of another "
+            f"version; apply role {needed} too (--tags {needed},{role})"
+            for role in applied
+            for needed in self.components[role].needs()
+            if needed not in applied and (path := self.known[needed].other_version(facts))
+        ]
+
     def host_problems(self, facts: Facts, began: float, ended: float) -> list[str]:
         """What is wrong with the host as it was found between two times (seconds since 1970)."""
         found = checks.system_problems(facts)

@@ -64,6 +64,9 @@ class Webserver(Component):
     def pools(self) -> int:
         return ENGINES * len(self.replicas)
 
+    def needs(self) -> list[str]:
+        return ["instance"]
+
     def journal(self) -> list[str]:
         return [f"_SYSTEMD_UNIT={unit}{port}.service" for _variable, port, unit in self.replicas]
 

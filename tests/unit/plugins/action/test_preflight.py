@@ -254,6 +254,14 @@ def test_text_that_may_be_empty(action: Preflight) -> None:
     action.run(dagster_webserver_path_prefix="", dagster_wheelhouse="")
 
 
+def test_tags_that_leave_out_what_is_needed(action: Preflight) -> None:
+    """Seen before anything is changed; preflight is played with any tags."""
+    (problem,) = action.refused(ansible_run_tags=["daemon"])
+    assert problem.startswith("the play applies role daemon without role instance, and /usr/local/lib/dagster/")
+    assert len(action.refused(ansible_run_tags=["all"], ansible_skip_tags=["instance"])) == 2
+    action.run(ansible_run_tags=["instance", "daemon"])
+
+
 @pytest.mark.parametrize("nothing", ["", None])
 def test_variable_of_the_playbooks_may_be_empty(action: Preflight, nothing: str | None) -> None:
     """No role reads it, so a survey's blank is its default wherever it is read."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from plans import FACTS, LOCATION, ROLES, component, fact, groups, plan
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import instance, names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import component_of
 
@@ -162,6 +162,38 @@ def test_host_that_is_deployed_may_be_played_alone() -> None:
         found = plan(host, ALL)
         marks = [part.mark() for part in found.components.values()]
         assert found.limit_problems({"paths": marks}, [host]) == []
+
+
+PROGRAM = "/usr/local/lib/dagster/systemd_service.py"
+
+
+@pytest.mark.parametrize("deployed", ["", "def passfile(): ...", instance.program()])
+@pytest.mark.parametrize(
+    ("tags", "skipped", "without"),
+    [
+        ([], [], []),
+        (["all"], [], []),
+        (["instance", "daemon"], [], []),
+        (["docker", "packages"], [], []),
+        (["daemon"], [], ["daemon"]),
+        (["webserver", "proxy"], [], ["webserver"]),
+        (["all"], ["instance"], ["daemon", "webserver"]),
+        (["all"], ["instance", "daemon"], ["webserver"]),
+    ],
+)
+def test_role_without_the_one_that_it_needs(
+    deployed: str, tags: list[str], skipped: list[str], without: list[str]
+) -> None:
+    """Right after an upgrade; once that role has run, each may be applied alone."""
+    found = plan()
+    assert PROGRAM in found.questions()["texts"]
+    problems = found.tag_problems({**FACTS, "texts": {PROGRAM: deployed} if deployed else {}}, tags, skipped)
+    assert problems == [
+        f"the play applies role {role} without role instance, and {PROGRAM} of that is missing here or of another "
+        f"version; apply role instance too (--tags instance,{role})"
+        for role in without
+        if deployed != instance.program()
+    ]
 
 
 def test_ports_of_a_host() -> None:
