@@ -46,7 +46,7 @@ def versions(collection: str = COLLECTION) -> list[str]:
     return sorted(found, key=lambda version: [int(part) for part in version.split(".")], reverse=True)
 
 
-def program() -> str:
+def program_text() -> str:
     """The text of what the programs of the services import."""
     path = os.path.join(COLLECTION, "roles", "instance", "files", "usr", "local", "lib", "dagster", PROGRAM)
     with open(path, encoding="utf-8") as stream:
@@ -85,7 +85,7 @@ class Instance(Component):
 
     def other_version(self, facts: Facts) -> str:
         there = str((facts.get("texts") or {}).get(self.program, ""))
-        return "" if there.strip() == program().strip() else self.program
+        return "" if there.strip() == program_text().strip() else self.program
 
     def certificates(self) -> dict[str, str]:
         return docker.client_certificates(self.host, self.inventory)

@@ -167,7 +167,7 @@ def test_host_that_is_deployed_may_be_played_alone() -> None:
 PROGRAM = "/usr/local/lib/dagster/systemd_service.py"
 
 
-@pytest.mark.parametrize("deployed", ["", "def passfile(): ...", instance.program()])
+@pytest.mark.parametrize("deployed", ["", "def passfile(): ...", instance.program_text()])
 @pytest.mark.parametrize(
     ("tags", "skipped", "without"),
     [
@@ -192,7 +192,7 @@ def test_role_without_the_one_that_it_needs(
         f"the play applies role {role} without role instance, and {PROGRAM} of that is missing here or of another "
         f"version; apply role instance too (--tags instance,{role})"
         for role in without
-        if deployed != instance.program()
+        if deployed != instance.program_text()
     ]
 
 
