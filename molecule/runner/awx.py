@@ -238,10 +238,11 @@ def typed_variables(project: str, archive: str) -> dict[str, Any]:
 
 
 def survey_variables() -> dict[str, Any]:
-    """The same as a survey gives them; a blank is not given."""
+    """The same as a survey gives them; a blank is given only where preflight takes it for the default."""
     options = specs()
     typed = typed_variables("/runner/project", "/runner/python.tar")
-    return {name: as_survey(value, options[name]) for name, value in typed.items() if value != ""}
+    given = {name: as_survey(value, options[name]) for name, value in typed.items() if value != ""}
+    return {"dagster_address": "", "dagster_daemon_target": "", **given}
 
 
 def secrets(variables: Mapping[str, Any]) -> list[bytes]:

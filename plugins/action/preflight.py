@@ -50,7 +50,9 @@ class ActionModule(ActionBase):
             return answer
         facts = answer["host"]
         played = list(variables.get("ansible_play_hosts_all") or inventory.hosts)
-        self._refuse(name, plan.host_problems(facts, began, ended) + plan.limit_problems(facts, played))
+        problems = plan.host_problems(facts, began, ended) + plan.limit_problems(facts, played)
+        tags, skipped = (variables.get(f"ansible_{kind}_tags") or [] for kind in ("run", "skip"))
+        self._refuse(name, problems + plan.tag_problems(facts, tags, skipped))
         result.update(changed=False, plan=plan.as_fact(facts, played), host=facts)
         return result
 

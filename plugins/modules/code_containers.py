@@ -214,7 +214,7 @@ from ..module_utils._docker.engine import (
     sdk_errors,
 )
 from ..module_utils._docker.health import Health
-from ..module_utils._docker.location import Location, clashes, location_from_params, text
+from ..module_utils._docker.location import DEFAULT_PREFIX, Location, clashes, location_from_params, text
 from ..module_utils._docker.reconcile import Outcome, on_bare_host, reconcile
 from ..module_utils._docker.shown import secret_values, to_text
 
@@ -267,7 +267,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "docker_host": {"type": "str", "default": DEFAULT_ENDPOINT},
-            "prefix": {"type": "str", "default": "dagster-code"},
+            "prefix": {"type": "str", "default": DEFAULT_PREFIX},
             "network": {"type": "str", "required": True},
             "health_command": {
                 "type": "list",

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is wrong with certificates for the Docker engine that the user brings. On the controller, in memory only."""
+"""What is wrong with certificates for the Docker engine that the user supplies. On the controller, in memory only."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def end_problem(name: str, certificate: x509.Certificate, days: int, now: dateti
     """A sentence when a certificate has ended or is about to, else the empty text."""
     end = ends(certificate)
     if end <= now:
-        return f"{name} ended on {end:%Y-%m-%d}; bring a new one"
+        return f"{name} ended on {end:%Y-%m-%d}; supply a new one"
     left = (end - now).days
     if left < days:
         return (
-            f"{name} ends on {end:%Y-%m-%d}, in {left} days; bring a new one (dagster_docker_tls_renew_days is {days})"
+            f"{name} ends on {end:%Y-%m-%d}, in {left} days; supply a new one (dagster_docker_tls_renew_days is {days})"
         )
     return ""
 
@@ -106,8 +106,8 @@ def pair_problem(name: str, chain: list[x509.Certificate], key: str, usage: str,
     return ""
 
 
-def brought_problems(values: Mapping[str, Any], address: str = "", now: datetime.datetime | None = None) -> list[str]:
-    """Sentences about the brought certificates; address is where clients reach the engine with the brought one."""
+def supplied_problems(values: Mapping[str, Any], address: str = "", now: datetime.datetime | None = None) -> list[str]:
+    """Sentences about the supplied certificates; address is where clients reach the engine with the supplied one."""
     given = {name: str(values.get(name) or "") for name in [CA, *PAIRS, *(pair[0] for pair in PAIRS.values())]}
     if not any(given.values()):
         return []
@@ -118,7 +118,7 @@ def brought_problems(values: Mapping[str, Any], address: str = "", now: datetime
     if missing:
         return [f"{', '.join(missing)} must be set as well, because {next(filter(given.get, given))} is"]
     if not HAS_CRYPTOGRAPHY:
-        return ["certificates were brought, and the controller's Python cannot read them; install cryptography there"]
+        return ["certificates were supplied, and the controller's Python cannot read them; install cryptography there"]
     now = now or datetime.datetime.now(datetime.UTC)
     days = int(values["dagster_docker_tls_renew_days"])
     problems, chains = [], {}

@@ -149,7 +149,7 @@ class Players:
             variables.update(SECRETS, ansible_host=f"10.0.0.{number}", **deployment.extra)
             self.hosts[name] = Host(name, variables)
         with (
-            patch.object(docker, "brought_problems", return_value=[]),  # the certificates here are words
+            patch.object(docker, "supplied_problems", return_value=[]),  # the certificates here are words
             # Most of the time of a play without hosts went into these two.
             patch.object(spec, "specs", functools.cache(spec.specs)),
             patch.object(jinja2.Environment, "compile", compiled),
@@ -213,7 +213,7 @@ class Players:
                 included = {name: [] for name in every if self.included(self.hosts[name], every[name], scope, own)}
                 if included:
                     self.tasks(self.load(scope.folder / "tasks" / task[module]), scope, included, own)
-            elif module == "ansible.builtin.import_role":
+            elif module in ("ansible.builtin.import_role", "ansible.builtin.include_role"):
                 inner = self.called(task[module], scope)
                 self.tasks(self.load(inner.folder / "tasks" / f"{task[module]['tasks_from']}.yml"), inner, every, own)
             elif "block" in task:

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._docker.location import Location, location_from_params
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.location import (
+    DEFAULT_PREFIX,
+    Location,
+    location_from_params,
+)
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.state import container_labels
 
 Json = dict[str, Any]
@@ -36,7 +40,7 @@ def wish(**changes: Any) -> Location:
         "extra_hosts": {"db": "10.0.0.1"},
         **changes,
     }
-    return location_from_params(params, "dagster")
+    return location_from_params(params, "dagster", DEFAULT_PREFIX)
 
 
 def real(location: Location) -> Json:

@@ -22,8 +22,10 @@ def play(play: Callable[..., Play]) -> Callable[..., Play]:
     more: further inventories, which win.
     """
 
-    def run(playbook: str, *arguments: str, ok: bool = True, more: Sequence[str] = ()) -> Play:
-        return play(playbook, *arguments, ok=ok, inventories=[*INVENTORIES, str(RIG), *more])
+    def run(
+        playbook: str, *arguments: str, ok: bool = True, more: Sequence[str] = (), env: dict[str, str] | None = None
+    ) -> Play:
+        return play(playbook, *arguments, ok=ok, inventories=[*INVENTORIES, str(RIG), *more], env=env)
 
     return run
 

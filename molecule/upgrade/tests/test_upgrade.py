@@ -68,10 +68,24 @@ def before(old: Play, tunnel: Callable[[int], int]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def new(before: dict[str, str], play: Callable[..., Play]) -> Play:
-    """The upgrade, with the oldest Ansible that is accepted."""
+def too_little(before: dict[str, str], play: Callable[..., Play]) -> Play:
+    """One role of this version, before the one whose files it needs."""
     assert before
+    return play("site.yml", "--tags", "daemon", ok=False)
+
+
+@pytest.fixture(scope="module")
+def new(too_little: Play, play: Callable[..., Play]) -> Play:
+    """The upgrade, with the oldest Ansible that is accepted."""
+    assert too_little
     return play("site.yml", "-vvv", env={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", **oldest_ansible()})
+
+
+def test_role_that_needs_another_one_is_refused_before_anything_is_changed(too_little: Play) -> None:
+    assert too_little.rc != 0
+    assert too_little.changed == 0
+    assert "the play applies role daemon without role instance" in too_little.output
+    assert "(--tags instance,daemon)" in too_little.output
 
 
 def test_runs_are_kept(new: Play, before: dict[str, str], dagster: Dagster) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from .._addresses import overlap
 
-DEFAULT_PREFIX = "dagster-code"
+DEFAULT_PREFIX = "dagster-code"  # that of the instance with the default name
 # A swap in progress: the new container before it takes the name, the old one until the new one is healthy.
 NEXT_SUFFIX = "-next"
 PREVIOUS_SUFFIX = "-previous"
@@ -47,6 +47,7 @@ class LocationError(Exception):
 class Location:
     """One wanted container, every value normalised."""
 
+    prefix: str
     name: str
     image: str
     command: tuple[str, ...]
@@ -64,7 +65,6 @@ class Location:
     stop_timeout: int = 65
     labels: dict[str, str] = field(default_factory=dict)
     extra_hosts: dict[str, str] = field(default_factory=dict)
-    prefix: str = DEFAULT_PREFIX
 
     @property
     def where(self) -> str:
@@ -91,7 +91,7 @@ def restart_policy(value: t.Any, where: str) -> str:
     return policy
 
 
-def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: str = DEFAULT_PREFIX) -> Location:
+def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: str) -> Location:
     """Build a Location from one item of the module's `locations`; ValueError says what is wrong with it."""
     name = str(params["name"])
     where = f"dagster_code_locations[{name}]"
@@ -126,6 +126,7 @@ def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: st
         if not 2 <= len(volume.split(":")) <= 3 or not volume.split(":")[1].startswith("/"):
             raise ValueError(f"{where}.volumes: found {volume!r}, expected source:/path/in/container[:mode].")
     return Location(
+        prefix=prefix,
         name=name,
         image=str(params["image"]),
         command=tuple(text(word) for word in params["command"]),
@@ -143,7 +144,6 @@ def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: st
         stop_timeout=int(params.get("stop_timeout") or 65),
         labels={str(key): text(value) for key, value in (params.get("labels") or {}).items()},
         extra_hosts={str(key): text(value) for key, value in (params.get("extra_hosts") or {}).items()},
-        prefix=prefix,
     )
 
 

@@ -19,7 +19,7 @@ from .containers import Containers
 from .decide import Decision, Step, decide, refused, settled
 from .engine import Engine, explain, sdk_errors
 from .health import Health
-from .location import DEFAULT_PREFIX, NEXT_SUFFIX, PREVIOUS_SUFFIX, Location, LocationError
+from .location import NEXT_SUFFIX, PREVIOUS_SUFFIX, Location, LocationError
 from .ports import hands_over, without_clashes
 from .shown import readable
 from .state import LOCATION_LABEL, actual_state, is_running, name_of
@@ -63,7 +63,7 @@ def on_bare_host(locations: list[Location]) -> list[Outcome]:
 
 
 def reconcile(
-    engine: Engine, locations: list[Location], health: Health, *, check_mode: bool, prefix: str = DEFAULT_PREFIX
+    engine: Engine, locations: list[Location], health: Health, *, check_mode: bool, prefix: str
 ) -> list[Outcome]:
     """Bring the locations of an instance (its containers have that prefix) to the wanted state, and remove others."""
     with ThreadPoolExecutor(max_workers=THREADS) as pool:

@@ -64,6 +64,14 @@ class Component:
         """The hosts that have to be changed when this host is new, for it to work."""
         return []
 
+    def needs(self) -> list[str]:
+        """The roles that have to be of this version on this host before its own role runs."""
+        return []
+
+    def other_version(self, facts: Facts) -> str:
+        """A file of its role that is missing, or of another version, and that roles which need this one would miss."""
+        return ""
+
     # What preflight asks its host
 
     def paths(self) -> list[str]:

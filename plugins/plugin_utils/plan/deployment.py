@@ -130,17 +130,44 @@ class Plan:
         """The certificates of this host, each with its key."""
         return {path: key for component in self.components.values() for path, key in component.certificates().items()}
 
+    def known_in_turn(self, hosts: Iterable[str]) -> set[str]:
+        """These hosts, those that would have to know them if all were new, those that would have to know these, ..."""
+        found: set[str] = set()
+        more = set(hosts)
+        while more:
+            found |= more
+            parts = [self.component(role, host) for host in more for role in self.inventory.roles_of(host)]
+            more = {host for part in parts if part.mark() for host in part.known_by()} - found
+        return found
+
     def limit_problems(self, facts: Facts, played: Iterable[str]) -> list[str]:
-        """A sentence when the host is new and a play (of the hosts played) leaves out some that have to know it."""
-        played = set(played)
+        """A sentence when the host is new and a play (of the hosts played) leaves out some that have to know it.
+
+        Whether these are new as well is not known, because they are not in the play. So it says both.
+        """
+        played = {*played, self.host.name}
         new = [part for part in self.components.values() if part.mark() and part.mark() not in facts.get("paths", [])]
-        left_out = {host for part in new for host in part.known_by()} - {*played, self.host.name}
+        left_out = {host for part in new for host in part.known_by()} - played
         if not left_out:
             return []
-        listed, enough = ", ".join(sorted(left_out)), ":".join(sorted({*played, *left_out}))
+        enough, in_turn = played | left_out, self.known_in_turn(played | left_out)
+        more = f", --limit {':'.join(sorted(in_turn))} if another of these is new too" if in_turn > enough else ""
         return [
-            f"the play leaves out {listed}, but {self.host.name} is new and they have to know it; use "
-            f"--limit {enough}, or none"
+            f"the play leaves out {', '.join(sorted(left_out))}, but {self.host.name} is new and they have to know it; "
+            f"use --limit {':'.join(sorted(enough))}{more}, or none"
+        ]
+
+    def tag_problems(self, facts: Facts, tags: Iterable[str], skipped: Iterable[str]) -> list[str]:
+        """A sentence for each role that tags apply without one that it needs and that this version has not run yet."""
+        wanted, skipped = set(tags), set(skipped)
+        every = not wanted or bool(wanted & {"all", "tagged"})
+        applied = [role for role in self.components if (every or role in wanted) and role not in skipped]
+        return [
+            f"the play applies role {role} without role {needed}, and {path} of that is missing here or of another "
+            f"version; apply role {needed} too (--tags {needed},{role})"
+            for role in applied
+            for needed in self.components[role].needs()
+            if needed not in applied and (path := self.known[needed].other_version(facts))
         ]
 
     def host_problems(self, facts: Facts, began: float, ended: float) -> list[str]:

@@ -7,7 +7,7 @@ import ipaddress
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import host_port
-from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import brought_problems
+from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import supplied_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, port_of
@@ -38,7 +38,7 @@ def endpoint(host: Host, inventory: Inventory) -> str:
 
 
 def authority(host: Host, inventory: Inventory) -> str:
-    """The host that signs this one's certificate for the engine; nobody does when certificates are brought."""
+    """The host that signs this one's certificate for the engine; nobody does when certificates are supplied."""
     signed = host.name in clients(inventory) and not host.values["dagster_docker_tls_client_cert"]
     derived = next(iter(inventory.group("dagster_run")), "") if signed else ""
     return str(host.chosen("dagster_docker_ca_host", derived))
@@ -107,7 +107,7 @@ class Docker(Component):
         return {"tls_folder": TLS_FOLDER, "foreign": bool(self.foreign(facts))}
 
     def deployment_problems(self) -> list[str]:
-        return [*self.network_problems(), *brought_problems(self.values, address=self.tls_address)]
+        return [*self.network_problems(), *supplied_problems(self.values, address=self.tls_address)]
 
     def network_problems(self) -> list[str]:
         """Sentences about the subnets of containers."""
@@ -136,16 +136,16 @@ class Docker(Component):
         if self.host.name not in self.inventory.group("dagster_run") or not asking:
             return []
         foreign = self.foreign(facts)
-        brought = bool(self.values["dagster_docker_tls_client_cert"])
-        if foreign and not brought:
+        supplied = bool(self.values["dagster_docker_tls_client_cert"])
+        if foreign and not supplied:
             return [
                 f"{', '.join(asking)} cannot reach the engine of this host: it comes from {foreign[0]}, "
                 "whose settings stay as they are. Let it listen with TLS, and set dagster_docker_endpoint, "
                 "dagster_docker_tls_ca, dagster_docker_tls_client_cert and dagster_docker_tls_client_key"
             ]
-        if not foreign and brought and not self.values["dagster_docker_tls_cert"]:
+        if not foreign and supplied and not self.values["dagster_docker_tls_cert"]:
             return [
-                "dagster_docker_tls_client_cert is set, but the engine of this host has no certificate; bring "
+                "dagster_docker_tls_client_cert is set, but the engine of this host has no certificate; supply "
                 "dagster_docker_tls_cert and dagster_docker_tls_key too, or none of them"
             ]
         return []
@@ -177,7 +177,7 @@ def endpoint_problems(host: Host, inventory: Inventory) -> list[str]:
         return [f"dagster_docker_endpoint is {text}; an engine on another host is reached at tcp://ADDRESS:PORT"]
     if not host.values["dagster_docker_tls_client_cert"]:
         return [
-            f"dagster_docker_endpoint is {text}, an engine that this collection does not set up; bring "
+            f"dagster_docker_endpoint is {text}, an engine that this collection does not set up; supply "
             "certificates for it (dagster_docker_tls_ca, dagster_docker_tls_client_cert and "
             "dagster_docker_tls_client_key), or leave dagster_docker_endpoint out"
         ]

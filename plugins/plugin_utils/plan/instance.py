@@ -33,6 +33,8 @@ CONTAINER_ENVIRONMENT = {
     "DOCKER_TLS_VERIFY",
     "PATH",
 }
+# What the programs of the services import.
+PROGRAM = "systemd_service.py"
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -42,6 +44,13 @@ def versions(collection: str = COLLECTION) -> list[str]:
     matches = (re.fullmatch(r"dagster-(\d+\.\d+\.\d+)\.txt", name) for name in names)
     found = [match.group(1) for match in matches if match]
     return sorted(found, key=lambda version: [int(part) for part in version.split(".")], reverse=True)
+
+
+def program_text() -> str:
+    """The text of what the programs of the services import."""
+    path = os.path.join(COLLECTION, "roles", "instance", "files", "usr", "local", "lib", "dagster", PROGRAM)
+    with open(path, encoding="utf-8") as stream:
+        return stream.read()
 
 
 class Instance(Component):
@@ -65,6 +74,18 @@ class Instance(Component):
         return [
             f"{venv}/.complete{suffix}" for suffix in ("", *(f"-{name}" for name in self.values["dagster_libraries"]))
         ]
+
+    @property
+    def program(self) -> str:
+        """Where that is on a host."""
+        return f"{self.plan.names['programs']}/{PROGRAM}"
+
+    def texts(self) -> list[str]:
+        return [self.program]
+
+    def other_version(self, facts: Facts) -> str:
+        there = str((facts.get("texts") or {}).get(self.program, ""))
+        return "" if there.strip() == program_text().strip() else self.program
 
     def certificates(self) -> dict[str, str]:
         return docker.client_certificates(self.host, self.inventory)

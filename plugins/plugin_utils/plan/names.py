@@ -112,6 +112,10 @@ class Names:
         """The path of one of our units."""
         return f"/etc/systemd/system/{self[key]}{suffix}"
 
+    def enabled(self, key: str) -> str:
+        """A pattern of the links with which systemd starts the instances of one of our template units at boot."""
+        return f"/etc/systemd/system/multi-user.target.wants/{self[key]}@*.service"
+
 
 def traces() -> list[str]:
     """Patterns of paths that show which instances a host has."""

@@ -22,7 +22,7 @@ class Proxy(Component):
 
     @property
     def addresses(self) -> list[str]:
-        """Where it listens. With a shared address on loopback too, where this host is asked whether it can hold it."""
+        """Where nginx listens. With a shared address on loopback too, where keepalived asks whether it may hold it."""
         named = named_addresses(self.values)
         more = self.values["dagster_vip"] and not {LOOPBACK, *WILDCARDS}.intersection(named)
         return [*named, *([LOOPBACK] if more else [])]
@@ -69,4 +69,9 @@ class Proxy(Component):
         return {"dagster_haproxy_webservers": [self.webserver_address(name) for name in servers]}
 
     def handed(self, facts: Facts) -> dict[str, Any]:
-        return {"url": self.url, "url_file": self.url_file, "sysctl": self.plan.names.sysctl("nginx")}
+        return {
+            "listen": self.addresses,
+            "url": self.url,
+            "url_file": self.url_file,
+            "sysctl": self.plan.names.sysctl("nginx"),
+        }

@@ -66,16 +66,25 @@ def unknown_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
     ]
 
 
-def empty_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
-    """A sentence for a variable set to nothing: a survey's blank would replace a default, or what is derived.
+def blank(value: Any) -> bool:
+    """Whether a variable is set to nothing. ansible-core makes null of a text that AWX gives, since 2.19."""
+    return value is None or value == ""
 
+
+def empty_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
+    """A sentence for a variable of a role that is set to nothing: the role would get that instead of its default.
+
+    Nothing comes before an extra variable, which an answer to a survey is, so nothing can put the default in its place.
     What is required has a sentence of its own.
     """
     default = option.get("default")
-    if option.get("required") or not (value is None or (value == "" and default != "")):
+    if option.get("required") or not blank(value) or (value == "" and default == ""):
         return []
     instead = f" to get its default {default!r}" if default not in (None, "") else ""
-    return [f"{name} is empty; leave it out{instead}"]
+    return [
+        f"{name} is empty; leave it out{instead} (AWX sends a question of a survey without an answer as empty text: "
+        "give it a default answer, or remove it)"
+    ]
 
 
 def text_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
@@ -114,7 +123,7 @@ def missing_problems(options: Options, given: Mapping[str, Any]) -> list[str]:
     return [
         f"{name} is not set: {summary(option['description'])}"
         for name, option in options.items()
-        if option.get("required") and given.get(name) in (None, "")
+        if option.get("required") and blank(given.get(name))
     ]
 
 
@@ -131,14 +140,18 @@ def read(
     """The value of each documented variable for a host, and what is wrong with those that it was given.
 
     The spec of a role that the host does not get (needed) types its variables, but refuses none. A variable that
-    cannot be typed is left out, so that one sentence about it is enough.
+    cannot be typed is left out, so that one sentence about it is enough. An empty one is not given, where no role
+    reads it.
     """
     options = {name: option for spec in known.values() for name, option in spec.items()}
     own = {name for role in needed for name in known[role]}
+    of_roles = {name for role, spec in known.items() if role != "playbooks" for name in spec}
     values = {name: option.get("default") for name, option in options.items()}
     problems: list[str] = []
     for name in sorted(options.keys() & given.keys()):
         option, value = options[name], given[name]
+        if blank(value) and name not in of_roles:
+            continue
         found = empty_problems(name, value, option) or text_problems(name, value, option)
         if not found and value is not None:
             value, refused = typed(name, value, option)

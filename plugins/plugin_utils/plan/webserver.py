@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component imp
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
 
+KINDS = ("webserver", "webserver_read_only")  # as names.py calls their units
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
@@ -62,6 +64,9 @@ class Webserver(Component):
     def pools(self) -> int:
         return ENGINES * len(self.replicas)
 
+    def needs(self) -> list[str]:
+        return ["instance"]
+
     def journal(self) -> list[str]:
         return [f"_SYSTEMD_UNIT={unit}{port}.service" for _variable, port, unit in self.replicas]
 
@@ -70,6 +75,20 @@ class Webserver(Component):
 
     def known_by(self) -> list[str]:
         return self.inventory.group("dagster_proxy")
+
+    def paths(self) -> list[str]:
+        return [self.plan.names.enabled(kind) for kind in KINDS]
+
+    def gone(self, facts: Facts) -> list[str]:
+        """The units of webservers that are no longer listed: those that run there, or would at the next boot."""
+        ours = tuple(f"{self.plan.names[kind]}@" for kind in KINDS)
+        there = {os.path.basename(path) for path in facts.get("paths", []) if ".wants/" in path}
+        there |= {str(listener["unit"]) for listener in facts["listeners"]}
+        listed = {f"{unit}{port}.service" for _variable, port, unit in self.replicas}
+        return sorted(unit for unit in there - listed if unit.startswith(ours))
+
+    def handed(self, facts: Facts) -> dict[str, Any]:
+        return {"gone": self.gone(facts)}
 
     def options(self, facts: Facts) -> dict[str, Any]:
         return {

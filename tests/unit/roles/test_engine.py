@@ -118,7 +118,7 @@ def test_engine_of_several_hosts() -> None:
     )
 
 
-def test_certificates_that_are_brought_are_written_and_not_made() -> None:
+def test_certificates_that_are_supplied_are_written_and_not_made() -> None:
     given = {"dagster_docker_tls_address": "10.0.0.6", "dagster_docker_tls_client_cert": "C\n"}
     pems = {"dagster_docker_tls_ca": "A\n\n", "dagster_docker_tls_cert": "B", "dagster_docker_tls_key": "K"}
     assert value("docker", "__dagster_docker_tls_supplied", **given, **pems) is True

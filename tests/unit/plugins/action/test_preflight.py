@@ -203,10 +203,12 @@ def test_defaults_of_roles_are_no_users(action: Preflight) -> None:
         (
             "dagster_webserver_ports",
             "",
-            "dagster_webserver_ports is empty; leave it out to get its default [3000, 3001]",
+            "dagster_webserver_ports is empty; leave it out to get its default [3000, 3001] (AWX sends a question",
         ),
-        ("dagster_nginx_port", "", "dagster_nginx_port is empty; leave it out to get its default 8080"),
-        ("dagster_canary", None, "dagster_canary is empty; leave it out"),
+        ("dagster_nginx_port", "", "dagster_nginx_port is empty; leave it out to get its default 8080 (AWX sends"),
+        ("dagster_webserver_bind", "", "dagster_webserver_bind is empty; leave it out (AWX sends"),
+        ("dagster_code_endpoints", None, "dagster_code_endpoints is empty; leave it out (AWX sends"),
+        ("dagster_database_password", "", "dagster_database_password is not set: "),
     ],
 )
 def test_value_of_another_kind_gets_one_sentence(action: Preflight, name: str, value: Any, words: str) -> None:
@@ -250,6 +252,27 @@ def test_what_dagster_config_allows(action: Preflight) -> None:
 def test_text_that_may_be_empty(action: Preflight) -> None:
     """Where the default is the empty text, a survey's blank is that default."""
     action.run(dagster_webserver_path_prefix="", dagster_wheelhouse="")
+
+
+def test_tags_that_leave_out_what_is_needed(action: Preflight) -> None:
+    """Seen before anything is changed; preflight is played with any tags."""
+    (problem,) = action.refused(ansible_run_tags=["daemon"])
+    assert problem.startswith("the play applies role daemon without role instance, and /usr/local/lib/dagster/")
+    assert len(action.refused(ansible_run_tags=["all"], ansible_skip_tags=["instance"])) == 2
+    action.run(ansible_run_tags=["instance", "daemon"])
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+def test_variable_of_the_playbooks_may_be_empty(action: Preflight, nothing: str | None) -> None:
+    """No role reads it, so a survey's blank is its default wherever it is read."""
+    playbooks = specs()["playbooks"]
+    blank = dict.fromkeys(playbooks, nothing)
+    of_roles = {name for role, options in specs().items() if role != "playbooks" for name in options}
+    assert blank
+    assert of_roles.isdisjoint(blank)
+    action.others["b"] = {"dagster_address": nothing}
+    assert action.plan(**blank) == action.plan()
+    assert action.options(groups(database=["b"]), **blank)["dagster_database_host"] == "x", "its ansible_host"
 
 
 def test_variables_are_templates(action: Preflight) -> None:

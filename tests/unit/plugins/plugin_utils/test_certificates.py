@@ -1,4 +1,4 @@
-"""Certificates that the user brings: each mistake gets its sentence."""
+"""Certificates that the user supplies: each mistake gets its sentence."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def good(ca: Issued) -> dict[str, Any]:
 
 
 def problems(values: dict[str, Any], address: str = "10.0.0.6") -> list[str]:
-    return certificates.brought_problems(values, address, now=NOW)
+    return certificates.supplied_problems(values, address, now=NOW)
 
 
 def test_good_ones(good: dict[str, Any]) -> None:
@@ -107,9 +107,9 @@ def test_mistakes(good: dict[str, Any], ca: Issued) -> None:
         return problems({**good, cert: client.pem, key: client.key_pem})
 
     assert with_client(Issued("x", ca, days=12, usage=CLIENT)) == [
-        f"{cert} ends on 2026-12-06, in 12 days; bring a new one (dagster_docker_tls_renew_days is 60)"
+        f"{cert} ends on 2026-12-06, in 12 days; supply a new one (dagster_docker_tls_renew_days is 60)"
     ]
-    assert with_client(Issued("x", ca, days=-1, usage=CLIENT)) == [f"{cert} ended on 2026-11-23; bring a new one"]
+    assert with_client(Issued("x", ca, days=-1, usage=CLIENT)) == [f"{cert} ended on 2026-11-23; supply a new one"]
     assert with_client(Issued("x", ca, usage=SERVER)) == [f"{cert} is not for clientAuth (extended key usage)"]
     assert with_client(Issued("x", Issued("ca"), usage=CLIENT)) == [f"{cert} was not signed by dagster_docker_tls_ca"]
     assert problems({**good, key: Issued("x").key_pem}) == [f"{key} does not belong to {cert}"]

@@ -39,6 +39,7 @@ def test_all_of_a_location_reaches_the_engine() -> None:
             "extra_hosts": {"db": "10.0.0.9"},
         },
         "dagster",
+        "dagster-code",
     )
     api = made(location)
     api.create_container.assert_called_once_with(
@@ -71,7 +72,8 @@ def test_all_of_a_location_reaches_the_engine() -> None:
 
 def test_what_a_location_leaves_out() -> None:
     """It is published on loopback only, and gets the time that running runs of it need to be told."""
-    api = made(location_from_params({"name": "etl", "image": "etl:1", "command": ["x"], "port": 4000}, "dagster"))
+    params = {"name": "etl", "image": "etl:1", "command": ["x"], "port": 4000}
+    api = made(location_from_params(params, "dagster", "dagster-code"))
     given = api.create_container.call_args.kwargs
     assert given["host_config"]["port_bindings"] == {4000: ("127.0.0.1", 4000)}
     assert (given["host_config"]["mem_limit"], given["host_config"]["nano_cpus"]) == (None, None)

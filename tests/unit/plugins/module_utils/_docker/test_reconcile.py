@@ -11,9 +11,12 @@ import pytest
 from fake_engine import Engine
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import health, reconcile
-from ansible_collections.dataops.dagster.plugins.module_utils._docker.location import location_from_params
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.location import (
+    DEFAULT_PREFIX,
+    location_from_params,
+)
 
-NAME = "dagster-code-etl"
+NAME = f"{DEFAULT_PREFIX}-etl"
 
 
 @pytest.fixture
@@ -27,8 +30,9 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
 def run(engine: Engine, *changes: dict[str, Any], check_mode: bool = False) -> list[reconcile.Outcome]:
     """One call for locations that differ in this from a usual one."""
     usual = {"name": "etl", "image": "code:1", "command": ["p", "serve"], "port": 4000, "restart_policy": "always"}
-    locations = [location_from_params({**usual, **change}, "dagster") for change in changes]
-    return reconcile.reconcile(engine, locations, health.Health(engine, ["check"], 5), check_mode=check_mode)
+    locations = [location_from_params({**usual, **change}, "dagster", DEFAULT_PREFIX) for change in changes]
+    asked = health.Health(engine, ["check"], 5)
+    return reconcile.reconcile(engine, locations, asked, check_mode=check_mode, prefix=DEFAULT_PREFIX)
 
 
 def standing(engine: Engine) -> dict[str, str]:

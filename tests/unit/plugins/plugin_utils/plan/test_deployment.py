@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from plans import FACTS, LOCATION, ROLES, component, fact, groups, plan
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import instance, names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import component_of
 
@@ -111,23 +112,40 @@ ALL = groups(database=["db"], webserver=["web", "new"], daemon=["web"], code=["w
 
 
 @pytest.mark.parametrize(
-    ("host", "played", "left_out"),
+    ("host", "played", "left_out", "in_turn"),
     [
-        ("new", ["new"], "db, edge, web"),  # pg_hba.conf, HAProxy, the engine's certificate
-        ("new", ["new", "db", "web"], "edge"),
-        ("new", ["new", "db", "edge", "web"], ""),
-        ("edge", ["edge"], "new, web"),  # they listen for it
-        ("db", ["db"], "new, web"),
+        ("new", ["new"], "db, edge, web", ""),  # pg_hba.conf, HAProxy, the engine's certificate
+        ("new", ["new", "db", "web"], "edge", ""),
+        ("new", ["new", "db", "edge", "web"], "", ""),
+        # They listen for it. Were one of them new, its database would have to know that one.
+        ("edge", ["edge"], "new, web", "db:edge:new:web"),
+        ("db", ["db"], "new, web", "db:edge:new:web"),
     ],
 )
-def test_new_host_that_others_have_to_know(host: str, played: list[str], left_out: str) -> None:
+def test_new_host_that_others_have_to_know(host: str, played: list[str], left_out: str, in_turn: str) -> None:
     problems = plan(host, ALL).limit_problems({"paths": []}, played)
     assert len(problems) == bool(left_out), problems
     if left_out:
         enough = ":".join(sorted({*played, *left_out.split(", ")}))
+        more = f", --limit {in_turn} if another of these is new too" if in_turn else ""
         assert problems == [
-            f"the play leaves out {left_out}, but {host} is new and they have to know it; use --limit {enough}, or none"
+            f"the play leaves out {left_out}, but {host} is new and they have to know it; use --limit {enough}{more}, "
+            "or none"
         ]
+
+
+def test_limit_that_is_enough_when_the_others_are_new_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain: new needs one, which needs two, which needs three. Nobody is refused twice."""
+    chain = {"new": ["one"], "one": ["two"], "two": ["three", "one"], "three": [], "apart": ["new"]}
+    found = plan("new", groups(proxy=list(chain)))
+    parts = {host: SimpleNamespace(mark=lambda: "/mark", known_by=lambda host=host: chain[host]) for host in chain}
+    monkeypatch.setattr(found, "component", lambda _role, host: parts[host])
+    monkeypatch.setattr(found, "components", {"proxy": parts["new"]})
+    (problem,) = found.limit_problems({"paths": []}, ["new"])
+    assert problem.endswith("--limit new:one, --limit new:one:three:two if another of these is new too, or none")
+    parts["one"].mark = lambda: ""  # no role has to run there for it to be known
+    (problem,) = found.limit_problems({"paths": []}, ["new"])
+    assert problem.endswith("use --limit new:one, or none")
 
 
 def test_limited_play_is_one_of_a_live_deployment() -> None:
@@ -144,6 +162,38 @@ def test_host_that_is_deployed_may_be_played_alone() -> None:
         found = plan(host, ALL)
         marks = [part.mark() for part in found.components.values()]
         assert found.limit_problems({"paths": marks}, [host]) == []
+
+
+PROGRAM = "/usr/local/lib/dagster/systemd_service.py"
+
+
+@pytest.mark.parametrize("deployed", ["", "def passfile(): ...", instance.program_text()])
+@pytest.mark.parametrize(
+    ("tags", "skipped", "without"),
+    [
+        ([], [], []),
+        (["all"], [], []),
+        (["instance", "daemon"], [], []),
+        (["docker", "packages"], [], []),
+        (["daemon"], [], ["daemon"]),
+        (["webserver", "proxy"], [], ["webserver"]),
+        (["all"], ["instance"], ["daemon", "webserver"]),
+        (["all"], ["instance", "daemon"], ["webserver"]),
+    ],
+)
+def test_role_without_the_one_that_it_needs(
+    deployed: str, tags: list[str], skipped: list[str], without: list[str]
+) -> None:
+    """Right after an upgrade; once that role has run, each may be applied alone."""
+    found = plan()
+    assert PROGRAM in found.questions()["texts"]
+    problems = found.tag_problems({**FACTS, "texts": {PROGRAM: deployed} if deployed else {}}, tags, skipped)
+    assert problems == [
+        f"the play applies role {role} without role instance, and {PROGRAM} of that is missing here or of another "
+        f"version; apply role instance too (--tags instance,{role})"
+        for role in without
+        if deployed != instance.program_text()
+    ]
 
 
 def test_ports_of_a_host() -> None:

@@ -38,7 +38,7 @@ def test_engine_of_a_single_host_is_reached_at_its_socket() -> None:
     assert options("a", groups(proxy=["b"], database=["b"], code=["b"]))["dagster_docker_tls_address"] == ""
 
 
-def test_certificates_that_are_brought_are_signed_by_nobody() -> None:
+def test_certificates_that_are_supplied_are_signed_by_nobody() -> None:
     found = options("a", groups(run=["b"]), dagster_docker_tls_client_cert="x")
     assert (found["dagster_docker_endpoint"], found["dagster_docker_ca_host"]) == ("tcp://10.0.0.2:2376", "")
     remote = options("a", groups(run=["b"]), dagster_docker_endpoint="tcp://c:1")
@@ -85,20 +85,20 @@ TWO_HOSTS = groups(daemon=["a"], webserver=["a", "c"], run=["b"])
 
 
 @pytest.mark.parametrize(
-    ("endpoints", "brought", "words"),
+    ("endpoints", "supplied", "words"),
     [
         ({}, "", ""),
         ({"a": "tcp://x:2376", "c": "tcp://x:2376"}, "PEM", ""),
-        ({"a": "tcp://x:2376", "c": "tcp://x:2376"}, "", "an engine that this collection does not set up; bring"),
+        ({"a": "tcp://x:2376", "c": "tcp://x:2376"}, "", "an engine that this collection does not set up; supply"),
         ({"a": "tcp://x:2376", "c": "tcp://y:2376"}, "PEM", "differs (tcp://x:2376 on a, tcp://y:2376 on c); with two"),
         ({"a": "tcp://x:2376"}, "PEM", "differs (tcp://x:2376 on a, none on c)"),
         (dict.fromkeys("ac", "unix:///run/docker.sock"), "", "but runs start on b: two engines for one instance"),
         (dict.fromkeys("ac", "ssh://x"), "PEM", "is reached at tcp://ADDRESS:PORT"),
     ],
 )
-def test_engine(endpoints: dict[str, str], brought: str, words: str) -> None:
+def test_engine(endpoints: dict[str, str], supplied: str, words: str) -> None:
     each = {host: {"dagster_docker_endpoint": endpoint} for host, endpoint in endpoints.items()}
-    found = inventory(TWO_HOSTS, each, dagster_docker_tls_client_cert=brought)
+    found = inventory(TWO_HOSTS, each, dagster_docker_tls_client_cert=supplied)
     problems = docker.endpoint_problems(found.hosts["a"], found)
     assert len(problems) == bool(words), problems
     assert not words or words in problems[0]

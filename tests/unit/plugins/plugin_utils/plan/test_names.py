@@ -10,6 +10,7 @@ from deployments import Deployment
 from dry_play import Host, Players
 from plans import FACTS, component, fact, groups, options, plan
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.location import DEFAULT_PREFIX
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names
 
 # What belongs to the host or to a server on it. Preflight refuses a second instance there, because they would share it.
@@ -32,6 +33,7 @@ def test_default_name_gives_the_names_of_0_1() -> None:
     assert found["options"]["dagster_database_guard_role"] == "dagster_guard_owner"
     assert found["options"]["dagster_webserver_ports"] == [3000, 3001]
     assert found["names"]["unit_drop_ins"] == "/etc/systemd/system/dagster-.service.d"
+    assert found["names"]["code"] == DEFAULT_PREFIX, "the default of module code_containers"
 
 
 def test_value_of_the_inventory_wins_over_the_name() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from plans import groups, options, plan
+from plans import FACTS, component, groups, options, plan
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.webserver import prefix_problems
 
@@ -38,3 +38,33 @@ def test_path_prefix(prefix: str, words: list[str]) -> None:
     assert len(problems) == (1 if words else 0), problems
     assert all(word in problems[0] for word in words), problems
     assert plan(**variables).problems() == problems
+
+
+WANTS = "/etc/systemd/system/multi-user.target.wants"
+
+
+@pytest.mark.parametrize(
+    ("links", "running", "gone"),
+    [
+        (["dagster-webserver@3000.service", "dagster-webserver@3001.service"], [], []),
+        (["dagster-webserver@3002.service"], [], ["dagster-webserver@3002.service"]),  # down, until the next boot
+        ([], ["dagster-webserver@3002.service"], ["dagster-webserver@3002.service"]),  # nothing starts it at boot
+        (
+            ["dagster-webserver@3009.service", "dagster-webserver-read-only@3000.service"],
+            ["dagster-webserver@3009.service", "dagster-webserver-read-only@3009.service"],
+            ["dagster-webserver-read-only@3000.service", "dagster-webserver@3009.service"],
+        ),
+        # Of somebody else, or of another instance.
+        (["etl-webserver@3002.service"], ["dagster-webserver-mine.service", "nginx.service"], []),
+    ],
+)
+def test_replicas_that_are_no_longer_listed(links: list[str], running: list[str], gone: list[str]) -> None:
+    found = component("webserver", dagster_webserver_read_only_port=3009)
+    asked = found.plan.questions()["paths"]
+    assert {f"{WANTS}/dagster-webserver@*.service", f"{WANTS}/dagster-webserver-read-only@*.service"} <= set(asked)
+    facts = {
+        **FACTS,
+        "paths": [found.mark(), *(f"{WANTS}/{name}" for name in links)],
+        "listeners": [{"port": 1, "address": "127.0.0.1", "process": "x", "unit": unit} for unit in running],
+    }
+    assert found.handed(facts) == {"gone": gone}
