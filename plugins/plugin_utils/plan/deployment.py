@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import Docker
@@ -96,6 +96,10 @@ class Plan:
         """Every port on which this host is to listen."""
         return [port for component in self.components.values() for port in component.ports()]
 
+    def ours(self, facts: Facts) -> list[str]:
+        """The packages of this host that are ours; the settings and units of any other one stay as they are."""
+        return record.ours(self.names["record"], self.components.values(), facts)
+
     def problems(self) -> list[str]:
         """What is wrong with the inventory, each sentence once."""
         found = [
@@ -119,6 +123,7 @@ class Plan:
             "connect": [server for number, server in enumerate(servers) if server not in servers[:number]],
             "paths": [
                 *names.traces(),
+                *(self.names["record"], record.entry(self.names["record"], "*")),
                 *(path for component in components for path in filter(None, [component.mark(), *component.paths()])),
             ],
             "texts": [path for component in components for path in component.texts()],
@@ -193,6 +198,7 @@ class Plan:
             "names": self.names.fixed,
             "storage": self.storage.handed(),
             "packages": {role: component.packages(facts) for role, component in components.items()},
+            "ours": self.ours(facts),
             "certificates": self.certificates(),
             "health": self.health(),
             # Some hosts alone are those of a deployment that exists: nobody else says whether it serves.
