@@ -51,6 +51,8 @@ class ActionModule(ActionBase):
         facts = answer["host"]
         played = list(variables.get("ansible_play_hosts_all") or inventory.hosts)
         self._refuse(name, plan.host_problems(facts, began, ended) + plan.limit_problems(facts, played))
+        if warnings := plan.warnings(facts):
+            result["warnings"] = [f"{name}: {text}" for text in warnings]
         result.update(changed=False, plan=plan.as_fact(facts, played), host=facts)
         return result
 

@@ -41,6 +41,11 @@ options:
     description: Names of other hosts that this host must resolve.
     type: list
     elements: str
+  engine:
+    description:
+      - Socket of a Docker engine to ask what it is, such as V(unix:///run/docker.sock). No package is needed for it.
+    type: str
+    version_added: 0.2.0
   certificates:
     description:
       - Certificates to read (PEM), each with the path of its key.
@@ -81,6 +86,11 @@ host:
       description: User number that root of a container has on the host. It is not 0 where the engine remaps users.
       type: int
       sample: 100000
+    engine:
+      description: What the Docker engine at O(engine) says of itself, its networks, and the containers of others. Empty
+        if none answers.
+      type: dict
+      sample: {product: Docker, version: 20.10.24, api: "1.41", live_restore: false, log_driver: json-file, root: 0}
     certificates:
       description: Content of each certificate of O(certificates) that exists and can be read, by path.
       type: dict
@@ -90,6 +100,11 @@ host:
       description: The interface of each IPv4 network that the host is in.
       type: dict
       sample: {10.0.0.0/24: eth0}
+    routed:
+      description: IPv4 networks that are reached through a gateway. The default route is none of them.
+      type: list
+      elements: str
+      sample: [10.20.0.0/16]
     users: {description: Names of the local users., type: list, elements: str, sample: [root]}
     groups: {description: Names of the local groups., type: list, elements: str, sample: [root]}
     listeners:
@@ -113,6 +128,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
 from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import NOBODY, listeners, read, socket_owners
 
 
@@ -170,6 +186,16 @@ def networks(routes: str) -> dict[str, str]:
         if mask and not gateway:
             found[f"{socket.inet_ntoa(struct.pack('=I', network))}/{mask.bit_count()}"] = interface
     return found
+
+
+def routed(routes: str) -> list[str]:
+    """The IPv4 networks that are reached through a gateway, without the default route."""
+    found = set()
+    for line in routes.splitlines()[1:]:
+        network, gateway, mask = (int(line.split()[number], 16) for number in (1, 2, 7))
+        if mask and gateway:
+            found.add(f"{socket.inet_ntoa(struct.pack('=I', network))}/{mask.bit_count()}")
+    return sorted(found)
 
 
 def connect_error(host: str, port: int, dialect: str) -> str:
@@ -237,6 +263,7 @@ def asked(
     certificates: dict[str, str] | None,
     resolve: list[str] | None,
     texts: list[str] | None = None,
+    engine: str | None = None,
 ) -> dict[str, Any]:
     """The answers to what the options ask, without those to options that were not given."""
     found: dict[str, Any] = {}
@@ -250,6 +277,10 @@ def asked(
         found["unresolved"] = [name for name in resolve if not resolves(name)]
     if texts is not None:
         found["texts"] = {path: read(path) for path in texts if os.path.isfile(path)}
+    if engine is not None:
+        found["engine"] = info.ask(engine)
+        # An engine that runs knows better than its settings, which others may have given it on its command line.
+        found.update({"container_root": found["engine"]["root"]} if found["engine"] else {})
     if connect is not None:
         found["connect_errors"] = list(filter(None, (connect_error(**server) for server in connect)))
     return found
@@ -280,6 +311,7 @@ def facts() -> dict[str, Any]:
         ],
         "addresses": local_addresses(read("/proc/net/fib_trie")),
         "networks": networks(read("/proc/net/route")),
+        "routed": routed(read("/proc/net/route")),
         "time": time.time(),
     }
 
@@ -294,13 +326,15 @@ def main() -> None:
             "paths": {"type": "list", "elements": "path"},
             "texts": {"type": "list", "elements": "path"},
             "resolve": {"type": "list", "elements": "str"},
+            "engine": {"type": "str"},
             "certificates": {"type": "dict"},
         },
         supports_check_mode=True,
     )
+    questions = ("connect", "paths", "texts", "certificates", "resolve", "engine")
     found = {
         **facts(),
-        **asked(**{name: module.params[name] for name in ("connect", "paths", "texts", "certificates", "resolve")}),
+        **asked(**{name: module.params[name] for name in questions}),
     }
     module.exit_json(changed=False, host=found)
 

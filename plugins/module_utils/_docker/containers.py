@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from .engine import Engine, explain, sdk_errors, status_of
+from .labels import CONFIG_LABEL
 from .location import Location, LocationError
-from .state import CONFIG_LABEL, container_labels
+from .state import container_labels
 from .survey import Json
 
 

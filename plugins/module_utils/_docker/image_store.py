@@ -8,7 +8,8 @@ import typing as t
 
 from . import registry
 from .engine import Engine, explain, sdk_errors, status_of
-from .images import IMAGE_LABEL, tail, where
+from .images import tail, where
+from .labels import IMAGE_LABEL
 
 Json = dict[str, t.Any]
 

@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = "dagster-code"
-# Not the label of the containers: run containers inherit the labels of their image and must not look like servers.
-IMAGE_LABEL = "dataops.dagster.image"
 # Part of each digest: raise it when the same input has to make another image.
 SCHEME = "1"
 # One date for all files; not 1970, because ZIP archives (wheels) begin in 1980.

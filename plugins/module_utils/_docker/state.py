@@ -11,11 +11,10 @@ import json
 import typing as t
 from dataclasses import dataclass
 
+from .labels import CONFIG_LABEL, LOCATION_LABEL
 from .location import Location
 from .shown import show
 
-LOCATION_LABEL = "dataops.dagster.location"
-CONFIG_LABEL = "dataops.dagster.config"
 # How a difference is mended. `recreate` is the strongest.
 RECREATE = "recreate"
 UPDATE = "update"

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import CONFIG_LABEL
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
@@ -54,6 +56,13 @@ class CodeLocation(Component):
     def mark(self) -> str:
         return f"{self.values['dagster_home']}/containers"
 
+    def removal(self) -> list[str]:
+        return [
+            f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",
+            f"rm -r {self.values['dagster_home']}/secrets",
+            *super().removal(),
+        ]
+
     def known_by(self) -> list[str]:
         return [*self.inventory.group("dagster_database"), *(self.inventory.services if self.here else [])]
 
@@ -82,6 +91,7 @@ class CodeLocation(Component):
             "builder": next(iter(every), ""),
             "builder_socket": self.plan.docker(every[0]).socket,
             "engines": list(dict.fromkeys(every)),
+            "log_driver": docker.log_driver(self.host),
         }
 
     def deployment_problems(self) -> list[str]:

@@ -28,6 +28,9 @@ class Daemon(Component):
     def mark(self) -> str:
         return self.plan.names.unit_file("daemon")
 
+    def removal(self) -> list[str]:
+        return [f"systemctl disable --now {self.plan.names['daemon']}.service", *super().removal()]
+
     def journal(self) -> list[str]:
         return [f"_SYSTEMD_UNIT={self.plan.names['daemon']}.service"]
 

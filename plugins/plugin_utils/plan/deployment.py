@@ -124,8 +124,11 @@ class Plan:
             "paths": [
                 *names.traces(),
                 *(self.names["record"], record.entry(self.names["record"], "*")),
-                *(path for component in components for path in filter(None, [component.mark(), *component.paths()])),
+                # Also the marks of roles that the host may have had before.
+                *filter(None, (component.mark() for component in self.known.values())),
+                *(path for component in components for path in component.paths()),
             ],
+            "engine": next(filter(None, (component.engine() for component in components)), None),
             "texts": [path for component in components for path in component.texts()],
             "certificates": self.certificates(),
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
@@ -159,6 +162,20 @@ class Plan:
         found += checks.memory_problems(list(self.components.values()), facts["memory_mb"])
         found += [f"dagster_database_host: {error}" for error in facts["connect_errors"]]
         return list(dict.fromkeys(found))
+
+    def warnings(self, facts: Facts) -> list[str]:
+        """What is not refused, and an operator has to know of the host as it was found."""
+        found = [text for component in self.components.values() for text in component.host_warnings(facts)]
+        there = facts.get("paths") or []
+        for role, component in self.known.items():
+            if role in self.components or not component.mark() or component.mark() not in there:
+                continue
+            groups = " or ".join(group for group, roles in self.inventory.roles.items() if role in roles)
+            found.append(
+                f"the host is not in group {groups} any more, and what role {role} has made stays "
+                f"({component.mark()}). To remove it: {'; '.join(component.removal())}"
+            )
+        return found
 
     def health(self) -> dict[str, Any]:
         """What the health gate asks of whom. It asks hosts that a play leaves out as well, and is the same on all."""

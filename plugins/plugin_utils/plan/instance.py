@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import JOURNAL_LABELS, RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.action import sentence
@@ -53,6 +54,9 @@ class Instance(Component):
 
     def mark(self) -> str:
         return f"{self.plan.names['unit_drop_ins']}/10-instance.conf"
+
+    def removal(self) -> list[str]:
+        return [f"rm -r {self.values['dagster_install_dir']}", *super().removal()]
 
     def known_by(self) -> list[str]:
         asks = self.host.name in docker.clients(self.inventory)
@@ -149,6 +153,9 @@ class Instance(Component):
                     "env_vars": [f"{name}={value}" for name, value in sorted_by_name(self.run_environment)],
                     "container_kwargs": {
                         "volumes": [f"{state}:{state}", f"{values['dagster_home']}/containers:/run/dagster:ro"],
+                        # A list: the launcher writes each run's ID into a dictionary, and its threads would share that.
+                        "labels": [RUN_LABEL],
+                        **self.log_config,
                         # As process 1 of its container a run would ignore a termination that comes before it has set
                         # its handlers.
                         "init": True,
@@ -178,6 +185,18 @@ class Instance(Component):
             },
             "telemetry": {"enabled": False},
         }
+
+    @property
+    def log_config(self) -> dict[str, Any]:
+        """Where runs log to, as the launcher passes it on; nothing where the inventory says another driver."""
+        given: Any = self.values["dagster_config"]
+        for key in ("run_launcher", "config", "container_kwargs"):
+            given = given.get(key) if isinstance(given, Mapping) else None
+        run = self.inventory.group("dagster_run")
+        driver = docker.log_driver(self.inventory.hosts[run[0]] if run else self.host)
+        if not driver or (isinstance(given, Mapping) and "log_config" in given):
+            return {}
+        return {"log_config": {"type": driver, "config": {"labels": JOURNAL_LABELS}}}
 
     @functools.cached_property
     def merged(self) -> dict[str, Any]:

@@ -58,6 +58,9 @@ class Proxy(Component):
     def mark(self) -> str:
         return self.plan.names["nginx"]
 
+    def removal(self) -> list[str]:
+        return [*super().removal(), "systemctl reload nginx.service"]
+
     def known_by(self) -> list[str]:
         return self.inventory.group("dagster_webserver")
 
