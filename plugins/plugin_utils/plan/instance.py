@@ -153,13 +153,13 @@ class Instance(Component):
                     "env_vars": [f"{name}={value}" for name, value in sorted_by_name(self.run_environment)],
                     "container_kwargs": {
                         "volumes": [f"{state}:{state}", f"{values['dagster_home']}/containers:/run/dagster:ro"],
-                        # A list: the launcher writes each run's ID into a dictionary, and its threads would share that.
-                        "labels": [RUN_LABEL],
-                        **self.log_config,
                         # As process 1 of its container a run would ignore a termination that comes before it has set
                         # its handlers.
                         "init": True,
                         "stop_timeout": 30,
+                        # A list: the launcher writes each run's ID into a dictionary, and its threads would share that.
+                        "labels": [RUN_LABEL],
+                        **self.log_config,
                     },
                 },
             },
