@@ -16,5 +16,6 @@ containers.py   what the engine is asked for to make, change and remove a contai
 reconcile.py    these together: all containers of an engine as they should be
 images.py       what an image should be, on the controller and on the host
 image_store.py  the images of an engine: pulled, loaded, built
+old_images.py   which of them are not needed any more
 registry.py     what a registry says of an image before there is an engine
 """

@@ -97,6 +97,20 @@ def repository(name: str) -> str:
     return f"{REPOSITORY}/{clean or 'location'}"
 
 
+def split(ref: str) -> tuple[str, str]:
+    """`repo:tag` and `repo@sha256:...` for the engine's two parameters; a registry's port is no tag."""
+    if "@" in ref:
+        name, _at, digest = ref.partition("@")
+        return name, digest
+    name, colon, tag = ref.rpartition(":")
+    return (name, tag) if colon and "/" not in tag else (ref, "latest")
+
+
+def content_name(ref: str, image: str) -> str:
+    """Our own name for an image that we have brought under the name that a registry gives it."""
+    return f"{repository(split(ref)[0])}:{image.removeprefix('sha256:')[:16]}"
+
+
 # --- .dockerignore ---------------------------------------------------------------------------------------------------
 
 

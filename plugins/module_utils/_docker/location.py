@@ -65,6 +65,7 @@ class Location:
     labels: dict[str, str] = field(default_factory=dict)
     extra_hosts: dict[str, str] = field(default_factory=dict)
     prefix: str = DEFAULT_PREFIX
+    log_driver: str = ""  # that of the engine
 
     @property
     def where(self) -> str:
@@ -91,7 +92,9 @@ def restart_policy(value: t.Any, where: str) -> str:
     return policy
 
 
-def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: str = DEFAULT_PREFIX) -> Location:
+def location_from_params(
+    params: t.Mapping[str, t.Any], network: str, prefix: str = DEFAULT_PREFIX, log_driver: str = ""
+) -> Location:
     """Build a Location from one item of the module's `locations`; ValueError says what is wrong with it."""
     name = str(params["name"])
     where = f"dagster_code_locations[{name}]"
@@ -144,6 +147,7 @@ def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: st
         labels={str(key): text(value) for key, value in (params.get("labels") or {}).items()},
         extra_hosts={str(key): text(value) for key, value in (params.get("extra_hosts") or {}).items()},
         prefix=prefix,
+        log_driver=log_driver,
     )
 
 
