@@ -74,6 +74,10 @@ class Component:
         """Small files whose text its role compares, so that it need not write what is there already; never a secret."""
         return []
 
+    def lines(self) -> dict[str, str]:
+        """Files of which some lines are wanted, each with a regular expression. Its first group is read, and no more."""
+        return {}
+
     def certificates(self) -> dict[str, str]:
         """Paths of certificates, each with that of its key; empty where there is none."""
         return {}
