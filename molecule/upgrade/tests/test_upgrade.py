@@ -104,6 +104,7 @@ def test_units_are_those_of_this_version(new: Play, host: Any) -> None:
     assert units(host) == {
         "dagster-daemon.service",
         "dagster-webserver@.service",
+        "haproxy-dagster.service",
         "prune-dagster-runs.service",
         "prune-dagster-runs.timer",
     }

@@ -75,7 +75,7 @@ class Component:
         return []
 
     def lines(self) -> dict[str, str]:
-        """Files of which some lines are wanted, each with a regular expression. Its first group is read, and no more."""
+        """Files of which some lines are wanted, each with a regular expression. Only its first group is read."""
         return {}
 
     def certificates(self) -> dict[str, str]:
