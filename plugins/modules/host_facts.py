@@ -37,6 +37,19 @@ options:
     description: Small text files to read. Do not name a secret, because the content is shown and logged.
     type: list
     elements: path
+  lines:
+    description:
+      - Files of which some lines are wanted, each with a regular expression. The first group of each match is returned.
+      - The rest of the file is not shown, so it may be somebody else's file with secrets.
+    type: dict
+  shells:
+    description: Users whose shell is wanted.
+    type: list
+    elements: str
+  members:
+    description: Groups whose members are wanted.
+    type: list
+    elements: str
   resolve:
     description: Names of other hosts that this host must resolve.
     type: list
@@ -78,6 +91,18 @@ host:
       description: The text of each file of O(texts) that exists, by path.
       type: dict
       sample: {/etc/hostname: "dagster1\n"}
+    lines:
+      description: What was found in each file of O(lines) that exists, by path.
+      type: dict
+      sample: {/etc/nginx/nginx.conf: [www-data]}
+    shells:
+      description: The shell of each user of O(shells) that exists.
+      type: dict
+      sample: {dagster: /usr/sbin/nologin}
+    members:
+      description: The users that each group of O(members) has, if it exists. For some of them it is the primary group.
+      type: dict
+      sample: {dagster: [dagster]}
     packages:
       description: Installed Debian packages and their versions.
       type: dict
@@ -120,6 +145,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import socket
 import struct
 import time
@@ -257,6 +283,28 @@ def resolves(name: str) -> bool:
         return False
 
 
+def matches(path: str, pattern: str) -> list[str]:
+    """What the first group of a pattern is in the lines of a file."""
+    return [str(found[1]) for found in re.finditer(pattern, read(path), re.MULTILINE)]
+
+
+def members(group: str) -> list[str]:
+    """The users that are in a group, for some of them it is the primary one."""
+    entry = grp.getgrnam(group)
+    return sorted({*entry.gr_mem, *(user.pw_name for user in pwd.getpwall() if user.pw_gid == entry.gr_gid)})
+
+
+def accounts(shells: list[str] | None, groups: list[str] | None) -> dict[str, Any]:
+    """Shells of users, and members of groups, of those that there are."""
+    found: dict[str, Any] = {}
+    if shells is not None:
+        found["shells"] = {user.pw_name: user.pw_shell for user in pwd.getpwall() if user.pw_name in shells}
+    if groups is not None:
+        known = {entry.gr_name for entry in grp.getgrall()}
+        found["members"] = {group: members(group) for group in groups if group in known}
+    return found
+
+
 def asked(
     connect: list[dict[str, Any]] | None,
     paths: list[str] | None,
@@ -264,6 +312,7 @@ def asked(
     resolve: list[str] | None,
     texts: list[str] | None = None,
     engine: str | None = None,
+    lines: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """The answers to what the options ask, without those to options that were not given."""
     found: dict[str, Any] = {}
@@ -281,6 +330,8 @@ def asked(
         found["engine"] = info.ask(engine)
         # An engine that runs knows better than its settings, which others may have given it on its command line.
         found.update({"container_root": found["engine"]["root"]} if found["engine"] else {})
+    if lines is not None:
+        found["lines"] = {path: matches(path, pattern) for path, pattern in lines.items() if os.path.isfile(path)}
     if connect is not None:
         found["connect_errors"] = list(filter(None, (connect_error(**server) for server in connect)))
     return found
@@ -325,15 +376,19 @@ def main() -> None:
             "connect": {"type": "list", "elements": "dict", "options": server},
             "paths": {"type": "list", "elements": "path"},
             "texts": {"type": "list", "elements": "path"},
+            "lines": {"type": "dict"},
+            "shells": {"type": "list", "elements": "str"},
+            "members": {"type": "list", "elements": "str"},
             "resolve": {"type": "list", "elements": "str"},
             "engine": {"type": "str"},
             "certificates": {"type": "dict"},
         },
         supports_check_mode=True,
     )
-    questions = ("connect", "paths", "texts", "certificates", "resolve", "engine")
+    questions = ("connect", "paths", "texts", "lines", "certificates", "resolve", "engine")
     found = {
         **facts(),
+        **accounts(module.params["shells"], module.params["members"]),
         **asked(**{name: module.params[name] for name in questions}),
     }
     module.exit_json(changed=False, host=found)

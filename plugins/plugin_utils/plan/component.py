@@ -85,6 +85,10 @@ class Component:
         """The socket of the host's Docker engine, which is asked what it is; empty when there is none to ask."""
         return ""
 
+    def lines(self) -> dict[str, str]:
+        """Files of which some lines are wanted, each with a regular expression. Only its first group is read."""
+        return {}
+
     def certificates(self) -> dict[str, str]:
         """Paths of certificates, each with that of its key; empty where there is none."""
         return {}

@@ -130,6 +130,12 @@ class Plan:
             ],
             "engine": next(filter(None, (component.engine() for component in components)), None),
             "texts": [path for component in components for path in component.texts()],
+            "lines": {
+                **dict.fromkeys(record.headed(components), record.HEADER),
+                **{path: pattern for component in components for path, pattern in component.lines().items()},
+            },
+            "shells": [str(self.host.values["dagster_user"])],
+            "members": [str(self.host.values["dagster_group"])],
             "certificates": self.certificates(),
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
         }
@@ -155,6 +161,7 @@ class Plan:
         """What is wrong with the host as it was found between two times (seconds since 1970)."""
         found = checks.system_problems(facts)
         found += names.host_problems(facts.get("paths") or [], self.names.name)
+        found += record.file_problems(self.components.values(), facts)
         found += checks.surroundings_problems(facts, began, ended)
         found += checks.taken_port_problems(self.ports(), facts["listeners"])
         for component in self.components.values():

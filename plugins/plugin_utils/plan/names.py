@@ -58,8 +58,13 @@ FIXED = {
     "record": "/usr/local/lib/{name}/installed",
     "ca_certificates": "/usr/local/share/ca-certificates/{name}",
     "tmpfiles": "/etc/tmpfiles.d/{name}.conf",
+    # No name that begins as those of our services do: the settings in unit_drop_ins are not for this unit.
+    "haproxy": "haproxy-{name}",
+    "haproxy_config": "/etc/haproxy-{name}.cfg",
+    "haproxy_sockets": "/run/haproxy-{name}",
     "nginx": "/etc/nginx/conf.d/{name}.conf",
     "nginx_own": "/etc/nginx/{name}.d",
+    "nginx_connection": "{name}_connection",
     "backend": "{name}_webserver",
     "backend_read_only": "{name}_read_only",
     "vrrp": "{name}",

@@ -1,15 +1,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Which packages of a host are ours: it keeps a record of them, a folder with one small file each.
+"""What of a host is ours: packages by a record that the host keeps, files by their first line. Pure: no I/O.
 
 Whose a package is, is decided at first contact. What is there before us belongs to somebody else, and stays so. What is
-missing is ours: the record says so before the package is installed. Nothing is ever taken out of it. Pure: no I/O.
+missing is ours: the record, a folder with one small file each, says so before the package is installed.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+
+# The beginning of the files that we write, but for programs. As a pattern for Component.lines.
+HEADER = r"(Managed by dataops\.dagster)"
 
 
 def entry(folder: str, package: str) -> str:
@@ -36,3 +40,19 @@ def ours(folder: str, components: Iterable[Component], facts: Facts) -> list[str
     components = list(components)
     wanted = {package for component in components for package in component.packages(facts)}
     return sorted(recorded(folder, components, facts) | wanted.difference(facts["packages"]))
+
+
+def headed(components: Iterable[Component]) -> list[str]:
+    """The marks of components that are files with our header."""
+    return [mark for component in components if (mark := component.mark()).endswith((".conf", ".service", ".timer"))]
+
+
+def file_problems(components: Iterable[Component], facts: Facts) -> list[str]:
+    """Sentences about files of others that have the names of ours. They would be replaced, and be taken for a mark."""
+    lines = facts.get("lines") or {}
+    return [
+        f'the host has a {path} of somebody else (nothing in it says "Managed by dataops.dagster"); move it away, or '
+        "give this instance a dagster_instance_name of its own"
+        for path in headed(components)
+        if path in lines and not any(re.fullmatch(HEADER, line) for line in lines[path])
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from plans import FACTS, plan
 
 FOLDER = "/usr/local/lib/dagster/installed"
@@ -55,3 +56,13 @@ def test_package_that_the_role_would_not_have_installed_is_not_its_own() -> None
 
 def test_host_is_asked_for_its_record() -> None:
     assert {FOLDER, f"{FOLDER}/*"} <= set(plan().questions()["paths"])
+
+
+@pytest.mark.parametrize("path", [NGINX, "/etc/systemd/system/dagster-daemon.service"])
+def test_file_of_somebody_else_with_a_name_of_ours_is_refused(path: str) -> None:
+    """Somebody may run Dagster there by hand. The file would be replaced, and be taken for a mark of ours."""
+    assert path in plan().questions()["lines"]
+    found = plan().host_problems({**FACTS, "lines": {path: []}, "paths": [path]}, 0, 0)
+    assert [problem for problem in found if f"a {path} of somebody else" in problem]
+    ours = plan().host_problems({**FACTS, "lines": {path: ["Managed by dataops.dagster"]}, "paths": [path]}, 0, 0)
+    assert not [problem for problem in ours if "somebody else" in problem]
