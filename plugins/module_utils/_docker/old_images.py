@@ -53,8 +53,8 @@ def change(names: t.Mapping[str, str], wanted: t.Mapping[str, str], used: t.Call
 
 def _before_the_record(names: t.Mapping[str, str], location: str, image: str) -> str:
     """What a location had before its current image, when nobody has kept a record yet."""
-    of_the_location = (other for name, other in names.items() if split(name)[0] == repository(location))
-    return next((other for other in of_the_location if other != image), "")
+    ours = ((split(name)[0], other) for name, other in names.items() if BROUGHT.fullmatch(name))
+    return next((other for of, other in ours if of == repository(location) and other != image), "")
 
 
 class OldImages:

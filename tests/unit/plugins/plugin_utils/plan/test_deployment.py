@@ -74,6 +74,55 @@ def test_fact_has_what_the_roles_of_the_host_need_and_no_more() -> None:
     assert said["health"]["locations"] == ["etl"], "for the health gate, which may be asked here"
 
 
+LEFT = groups(database=["b"], webserver=["b"], daemon=["b"], code=["b"], run=["b"], proxy=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("mark", "group", "role", "commands"),
+    [
+        (
+            "/etc/systemd/system/dagster-webserver@.service",
+            "dagster_webserver",
+            "webserver",
+            "systemctl stop 'dagster-webserver@*' 'dagster-webserver-read-only@*'; systemctl disable "
+            "dagster-webserver@.service dagster-webserver-read-only@.service; rm ",
+        ),
+        (
+            "/etc/systemd/system/dagster-daemon.service",
+            "dagster_daemon",
+            "daemon",
+            "systemctl disable --now dagster-daemon.service; rm -r /etc/systemd/system/dagster-daemon.service",
+        ),
+        (
+            "/etc/systemd/system/dagster-.service.d/10-instance.conf",
+            "dagster_webserver or dagster_daemon",
+            "instance",
+            "rm -r /opt/dagster; rm -r /etc/systemd/system/dagster-.service.d/10-instance.conf",
+        ),
+        (
+            "/etc/systemd/system/prune-dagster-runs.timer",
+            "dagster_code or dagster_run",
+            "docker",
+            "systemctl disable --now prune-dagster-runs.timer; rm /etc/systemd/system/prune-dagster-runs.*",
+        ),
+        (
+            "/etc/dagster/containers",
+            "dagster_code or dagster_run",
+            "code_location",
+            "docker ps -aq --filter label=dataops.dagster.config | xargs -r docker rm -f; rm -r /etc/dagster/secrets",
+        ),
+    ],
+)
+def test_what_a_host_keeps_of_a_group_that_it_has_left(mark: str, group: str, role: str, commands: str) -> None:
+    """It goes on serving an old version. Preflight knows it by the mark of the role."""
+    found = plan("a", LEFT)
+    assert mark in found.questions()["paths"]
+    (said,) = found.warnings({**FACTS, "paths": [mark]})
+    assert said.startswith(f"the host is not in group {group} any more, and what role {role} has made stays ({mark}).")
+    assert f"To remove it: {commands}" in said
+    assert plan("b", LEFT).warnings({**FACTS, "paths": [mark]}) == [], "it is in that group"
+
+
 def test_journal_of_a_host() -> None:
     services = [
         "_SYSTEMD_UNIT=dagster-daemon.service",

@@ -98,6 +98,29 @@ def test_environment_of_runs_is_theirs_whatever_the_user_sets_beside_it() -> Non
     ]
 
 
+def kwargs(*given: Any, **variables: Any) -> dict[str, Any]:
+    """What the launcher gives to the container of each run."""
+    found: dict[str, Any] = component("instance", *given, **variables).merged["run_launcher"]["config"]
+    return dict(found["container_kwargs"])
+
+
+def test_runs_have_our_label_and_log_to_the_journal_on_any_engine() -> None:
+    found = kwargs()
+    # As a list. The launcher writes the ID of a run into a dictionary that it was given, and its threads share that.
+    assert found["labels"] == ["dataops.dagster.run"]
+    fields = "dagster/run_id,dagster/job_name,dataops.dagster.location"
+    assert found["log_config"] == {"type": "journald", "config": {"labels": fields}}
+
+
+def test_log_driver_that_the_user_has_chosen() -> None:
+    driver = {"dagster_docker_config": {"log-driver": "fluentd"}}
+    assert "log_config" not in kwargs(**driver), "that of the engine"
+    assert "log_config" not in kwargs("a", groups(run=["b"]), {"b": driver}), "as its host says"
+    chosen = {"type": "local"}
+    config = {"run_launcher": {"config": {"container_kwargs": {"log_config": chosen}}}}
+    assert kwargs(dagster_config=config)["log_config"] == chosen, "other drivers do not know our options"
+
+
 LOCAL_LOGS = {"compute_logs": {"class": "LocalComputeLogManager"}}
 TWO_HOSTS = groups(daemon=["a"], webserver=["a", "c"], run=["b"])
 
