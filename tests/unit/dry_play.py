@@ -345,7 +345,7 @@ class Players:
                 **changed,
                 "images": {
                     image["name"]: {"id": "sha256:1", "ref": f"{image['name']}:1"}
-                    for image in arguments.get("images", [])
+                    for image in (arguments.get("images", []) if module == "dataops.dagster.code_images" else [])
                 },
                 "missing": [image["ref"] for image in arguments.get("load", [])],
             },
