@@ -134,6 +134,7 @@ class ActionModule(ActionBase):
                 if item.archive:
                     files["archive"] = send(item.archive.path)
                     entry["id"] = item.archive.ids[0] if item.archive.ids else None
+                    entry["tags"] = list(item.archive.tags)
                 else:
                     packed = Path(local_tmp, f"context-{index}.tar.gz")
                     pack_context(item.entries, packed)

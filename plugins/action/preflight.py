@@ -53,6 +53,8 @@ class ActionModule(ActionBase):
         problems = plan.host_problems(facts, began, ended) + plan.limit_problems(facts, played)
         tags, skipped = (variables.get(f"ansible_{kind}_tags") or [] for kind in ("run", "skip"))
         self._refuse(name, problems + plan.tag_problems(facts, tags, skipped))
+        if warnings := plan.warnings(facts):
+            result["warnings"] = [f"{name}: {text}" for text in warnings]
         result.update(changed=False, plan=plan.as_fact(facts, played), host=facts)
         return result
 

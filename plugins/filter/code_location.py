@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 
 PORT = 4000  # inside the container; the port on the host is the location's
@@ -100,6 +101,10 @@ def _container(
         },
         location.get("container_context") or {},
     )
+    kwargs = context["container_kwargs"]
+    if given := kwargs.get("labels"):  # they replace those of the instance, too
+        labels = given if isinstance(given, Mapping) else dict.fromkeys(given, "")
+        kwargs["labels"] = {**labels, RUN_LABEL: ""}
     ref = image["ref"]
     command = ["dagster", "api", "grpc", "-h", "0.0.0.0", "-p", str(PORT)]
     for key, option in {**TARGET_OPTIONS, **OPTIONAL}.items():

@@ -45,6 +45,22 @@ options:
     description: The Docker network that every container joins. It must exist.
     type: str
     required: true
+  log_driver:
+    description:
+      - Log driver of the containers. Their labels, and those of runs, become fields of each line. Without it, they have
+        the log driver of the engine.
+    type: str
+    default: ""
+    version_added: 0.2.0
+  images:
+    description:
+      - The reference of the image of each location of the instance, also of those that other hosts serve. Of the images
+        that M(dataops.dagster.code_images) has built, loaded or pulled, each of these stays, and the one that was used
+        before it. The others are removed, unless a container has them. The last image of a location that is gone stays.
+      - The engine keeps the record, as C(dagster-code-current:<name>) and C(dagster-code-previous:<name>).
+      - Without it, no image is removed. Nor is one while a location of this host has failed.
+    type: dict
+    version_added: 0.2.0
   health_command:
     description:
       - The command run inside a new or started container until it ends with 0.
@@ -183,6 +199,12 @@ locations:
       elements: str
       returned: always
       sample: ["memory: 512m -> 1g"]
+removed_images:
+  description: The names of the images that were removed, or would be in check mode.
+  returned: with O(images)
+  type: list
+  elements: str
+  sample: ["dagster-code/analytics:0f3c5a7b9d1e2f40"]
 failures:
   description: The locations that could not be brought to the wanted state.
   returned: on failure
@@ -215,6 +237,7 @@ from ..module_utils._docker.engine import (
 )
 from ..module_utils._docker.health import Health
 from ..module_utils._docker.location import DEFAULT_PREFIX, Location, clashes, location_from_params, text
+from ..module_utils._docker.old_images import OldImages
 from ..module_utils._docker.reconcile import Outcome, on_bare_host, reconcile
 from ..module_utils._docker.shown import secret_values, to_text
 
@@ -246,7 +269,8 @@ def parse(module: AnsibleModule) -> list[Location]:
         env = {str(key): text(value) for key, value in (item["env"] or {}).items()}
         module.no_log_values.update(secret_values(env))
         try:
-            locations.append(location_from_params(item, module.params["network"], module.params["prefix"]))
+            shared = (module.params[name] for name in ("network", "prefix", "log_driver"))
+            locations.append(location_from_params(item, *shared))
         except ValueError as error:
             errors.append(str(error))
     errors += clashes(locations)
@@ -255,12 +279,21 @@ def parse(module: AnsibleModule) -> list[Location]:
     return locations
 
 
-def diff(outcomes: list[Outcome]) -> dict[str, str]:
+def diff(outcomes: list[Outcome], removed: list[str]) -> dict[str, str]:
     changed = [item for item in outcomes if item.changed]
-    return {
-        side: to_text({item.name: getattr(item, side) for item in changed if getattr(item, side)})
+    before, after = (
+        to_text({item.name: getattr(item, side) for item in changed if getattr(item, side)})
         for side in ("before", "after")
-    }
+    )
+    return {"before": before + "".join(f"image {name}\n" for name in removed), "after": after}
+
+
+def prune(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
+    """Let go of the images that no location needs, and say which these are."""
+    old = OldImages(engine)
+    change = old.change({str(name): str(ref) for name, ref in module.params["images"].items()})
+    removed = list(change.removed) if module.check_mode else old.make(change)
+    return {"changed": bool(change), "removed_images": removed}
 
 
 def main() -> None:
@@ -269,6 +302,8 @@ def main() -> None:
             "docker_host": {"type": "str", "default": DEFAULT_ENDPOINT},
             "prefix": {"type": "str", "default": DEFAULT_PREFIX},
             "network": {"type": "str", "required": True},
+            "log_driver": {"type": "str", "default": ""},
+            "images": {"type": "dict"},
             "health_command": {
                 "type": "list",
                 "elements": "str",
@@ -282,12 +317,15 @@ def main() -> None:
         no_log=True,
     )
     locations = parse(module)
+    images: dict[str, t.Any] = {"changed": False, "removed_images": []} if module.params["images"] is not None else {}
     try:
         if DOCKER_IMPORT_ERROR:
             raise EngineUnavailable(missing_required_lib("docker (Docker SDK for Python, python3-docker on Debian)"))
         engine = Engine(module.params["docker_host"])
         health = Health(engine, module.params["health_command"], module.params["health_timeout"])
         outcomes = reconcile(engine, locations, health, check_mode=module.check_mode, prefix=module.params["prefix"])
+        if images and not any(item.error for item in outcomes):
+            images = prune(module, engine)
     except EngineUnavailable as error:
         if not module.check_mode:
             module.fail_json(msg=str(error), exception=DOCKER_IMPORT_ERROR, changed=False, locations=[], failures=[])
@@ -301,11 +339,12 @@ def main() -> None:
             failures=[],
         )
     result: dict[str, t.Any] = {
-        "changed": any(item.changed for item in outcomes),
+        **images,
+        "changed": any(item.changed for item in outcomes) or images.get("changed", False),
         "locations": [item.public() for item in outcomes],
     }
     if module._diff:
-        result["diff"] = diff(outcomes)
+        result["diff"] = diff(outcomes, images.get("removed_images", []))
     failures = [{"name": item.name, "msg": item.error} for item in outcomes if item.error]
     if failures:
         summary = "\n".join(f"{item['name']}: {item['msg']}" for item in failures)

@@ -37,10 +37,28 @@ options:
     description: Small text files to read. Do not name a secret, because the content is shown and logged.
     type: list
     elements: path
+  lines:
+    description:
+      - Files of which some lines are wanted, each with a regular expression. The first group of each match is returned.
+      - The rest of the file is not shown, so it may be somebody else's file with secrets.
+    type: dict
+  shells:
+    description: Users whose shell is wanted.
+    type: list
+    elements: str
+  members:
+    description: Groups whose members are wanted.
+    type: list
+    elements: str
   resolve:
     description: Names of other hosts that this host must resolve.
     type: list
     elements: str
+  engine:
+    description:
+      - Socket of a Docker engine to ask what it is, such as V(unix:///run/docker.sock). No package is needed for it.
+    type: str
+    version_added: 0.2.0
   certificates:
     description:
       - Certificates to read (PEM), each with the path of its key.
@@ -73,6 +91,18 @@ host:
       description: The text of each file of O(texts) that exists, by path.
       type: dict
       sample: {/etc/hostname: "dagster1\n"}
+    lines:
+      description: What was found in each file of O(lines) that exists, by path.
+      type: dict
+      sample: {/etc/nginx/nginx.conf: [www-data]}
+    shells:
+      description: The shell of each user of O(shells) that exists.
+      type: dict
+      sample: {dagster: /usr/sbin/nologin}
+    members:
+      description: The users that each group of O(members) has, if it exists. For some of them it is the primary group.
+      type: dict
+      sample: {dagster: [dagster]}
     packages:
       description: Installed Debian packages and their versions.
       type: dict
@@ -81,6 +111,11 @@ host:
       description: User number that root of a container has on the host. It is not 0 where the engine remaps users.
       type: int
       sample: 100000
+    engine:
+      description: What the Docker engine at O(engine) says of itself, its networks, and the containers of others. Empty
+        if none answers.
+      type: dict
+      sample: {product: Docker, version: 20.10.24, api: "1.41", live_restore: false, log_driver: json-file, root: 0}
     certificates:
       description: Content of each certificate of O(certificates) that exists and can be read, by path.
       type: dict
@@ -90,6 +125,11 @@ host:
       description: The interface of each IPv4 network that the host is in.
       type: dict
       sample: {10.0.0.0/24: eth0}
+    routed:
+      description: IPv4 networks that are reached through a gateway. The default route is none of them.
+      type: list
+      elements: str
+      sample: [10.20.0.0/16]
     users: {description: Names of the local users., type: list, elements: str, sample: [root]}
     groups: {description: Names of the local groups., type: list, elements: str, sample: [root]}
     listeners:
@@ -105,6 +145,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import socket
 import struct
 import time
@@ -113,6 +154,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
 from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import NOBODY, listeners, read, socket_owners
 
 
@@ -170,6 +212,16 @@ def networks(routes: str) -> dict[str, str]:
         if mask and not gateway:
             found[f"{socket.inet_ntoa(struct.pack('=I', network))}/{mask.bit_count()}"] = interface
     return found
+
+
+def routed(routes: str) -> list[str]:
+    """The IPv4 networks that are reached through a gateway, without the default route."""
+    found = set()
+    for line in routes.splitlines()[1:]:
+        network, gateway, mask = (int(line.split()[number], 16) for number in (1, 2, 7))
+        if mask and gateway:
+            found.add(f"{socket.inet_ntoa(struct.pack('=I', network))}/{mask.bit_count()}")
+    return sorted(found)
 
 
 def connect_error(host: str, port: int, dialect: str) -> str:
@@ -231,12 +283,36 @@ def resolves(name: str) -> bool:
         return False
 
 
+def matches(path: str, pattern: str) -> list[str]:
+    """What the first group of a pattern is in the lines of a file."""
+    return [str(found[1]) for found in re.finditer(pattern, read(path), re.MULTILINE)]
+
+
+def members(group: str) -> list[str]:
+    """The users that are in a group, for some of them it is the primary one."""
+    entry = grp.getgrnam(group)
+    return sorted({*entry.gr_mem, *(user.pw_name for user in pwd.getpwall() if user.pw_gid == entry.gr_gid)})
+
+
+def accounts(shells: list[str] | None, groups: list[str] | None) -> dict[str, Any]:
+    """Shells of users, and members of groups, of those that there are."""
+    found: dict[str, Any] = {}
+    if shells is not None:
+        found["shells"] = {user.pw_name: user.pw_shell for user in pwd.getpwall() if user.pw_name in shells}
+    if groups is not None:
+        known = {entry.gr_name for entry in grp.getgrall()}
+        found["members"] = {group: members(group) for group in groups if group in known}
+    return found
+
+
 def asked(
     connect: list[dict[str, Any]] | None,
     paths: list[str] | None,
     certificates: dict[str, str] | None,
     resolve: list[str] | None,
     texts: list[str] | None = None,
+    engine: str | None = None,
+    lines: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """The answers to what the options ask, without those to options that were not given."""
     found: dict[str, Any] = {}
@@ -250,6 +326,12 @@ def asked(
         found["unresolved"] = [name for name in resolve if not resolves(name)]
     if texts is not None:
         found["texts"] = {path: read(path) for path in texts if os.path.isfile(path)}
+    if engine is not None:
+        found["engine"] = info.ask(engine)
+        # An engine that runs knows better than its settings, which others may have given it on its command line.
+        found.update({"container_root": found["engine"]["root"]} if found["engine"] else {})
+    if lines is not None:
+        found["lines"] = {path: matches(path, pattern) for path, pattern in lines.items() if os.path.isfile(path)}
     if connect is not None:
         found["connect_errors"] = list(filter(None, (connect_error(**server) for server in connect)))
     return found
@@ -280,6 +362,7 @@ def facts() -> dict[str, Any]:
         ],
         "addresses": local_addresses(read("/proc/net/fib_trie")),
         "networks": networks(read("/proc/net/route")),
+        "routed": routed(read("/proc/net/route")),
         "time": time.time(),
     }
 
@@ -293,14 +376,20 @@ def main() -> None:
             "connect": {"type": "list", "elements": "dict", "options": server},
             "paths": {"type": "list", "elements": "path"},
             "texts": {"type": "list", "elements": "path"},
+            "lines": {"type": "dict"},
+            "shells": {"type": "list", "elements": "str"},
+            "members": {"type": "list", "elements": "str"},
             "resolve": {"type": "list", "elements": "str"},
+            "engine": {"type": "str"},
             "certificates": {"type": "dict"},
         },
         supports_check_mode=True,
     )
+    questions = ("connect", "paths", "texts", "lines", "certificates", "resolve", "engine")
     found = {
         **facts(),
-        **asked(**{name: module.params[name] for name in ("connect", "paths", "texts", "certificates", "resolve")}),
+        **accounts(module.params["shells"], module.params["members"]),
+        **asked(**{name: module.params[name] for name in questions}),
     }
     module.exit_json(changed=False, host=found)
 

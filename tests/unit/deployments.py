@@ -8,6 +8,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 Json = dict[str, Any]
+# What site.yml has installed on a single host.
+PACKAGES = (
+    *("ca-certificates", "containerd", "docker.io", "haproxy", "iptables", "nginx-light"),
+    *("postgresql-15", "python3-docker", "python3-pip-whl", "python3-psycopg2", "runc"),
+)
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,7 @@ DEPLOYMENTS = {
     "second_run": Deployment(
         ("inventories/single_host",),
         facts={
-            "packages": dict.fromkeys(
-                [
-                    *("ca-certificates", "containerd", "docker.io", "haproxy", "iptables", "nginx-light"),
-                    *("postgresql-15", "python3-docker", "python3-pip-whl", "python3-psycopg2", "runc"),
-                ],
-                "1",
-            ),
+            "packages": dict.fromkeys(PACKAGES, "1"),
             "listeners": [
                 {"port": port, "address": "127.0.0.1", "process": "x", "unit": unit}
                 for port, unit in (
@@ -75,7 +74,12 @@ DEPLOYMENTS = {
             "users": ["root", "dagster"],
             "groups": ["root", "dagster"],
             # The proxies shared an address before.
-            "paths": ["/opt/dagster/1.13.27/.complete", "/usr/local/lib/dagster/edge.sh"],
+            "paths": [
+                "/opt/dagster/1.13.27/.complete",
+                "/usr/local/lib/dagster/edge.sh",
+                "/usr/local/lib/dagster/installed",
+                *(f"/usr/local/lib/dagster/installed/{name}" for name in PACKAGES),
+            ],
             "texts": {"/usr/local/lib/dagster/edge.url": "http://127.0.0.1:8080\n"},
             "addresses": ["10.0.0.1", "172.30.0.1"],
         },

@@ -355,7 +355,7 @@ class Players:
                 **changed,
                 "images": {
                     image["name"]: {"id": "sha256:1", "ref": f"{image['name']}:1"}
-                    for image in arguments.get("images", [])
+                    for image in (arguments.get("images", []) if module == "dataops.dagster.code_images" else [])
                 },
                 "missing": [image["ref"] for image in arguments.get("load", [])],
             },
@@ -367,7 +367,11 @@ class Players:
                 "ok": not self.deployment.problems,
                 "problems": list(self.deployment.problems),
             },
-            "dataops.dagster.packages": {"changed": missing != [], "installed": dict.fromkeys(missing, "")},
+            "dataops.dagster.packages": {
+                "changed": missing != [],
+                "installed": dict.fromkeys(missing, ""),
+                "recorded": [],
+            },
             "dataops.dagster.service": {**changed, **said, "changed_paths": ["/some/file"]},
             "dataops.dagster.units": {**changed, **said},
         }

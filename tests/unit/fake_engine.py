@@ -110,6 +110,7 @@ class Api:
                 "NetworkMode": host["network_mode"],
                 "RestartPolicy": host["restart_policy"],
                 "ExtraHosts": [],
+                "LogConfig": host.get("log_config") or {"Type": "json-file", "Config": {}},
             },
             "NetworkSettings": {"Networks": {host["network_mode"]: {"NetworkID": "n1"}}},
         }

@@ -41,7 +41,7 @@ ENVIRONMENT = {
     "DAGSTER_RUN_JOB_NAME": "orders_report",  # from the launcher
 }
 IMAGE_NAMES = {"PATH", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONUNBUFFERED"}
-LABELS = {"dagster/run_id", "dagster/job_name", "dataops.dagster.image"}
+LABELS = {"dagster/run_id", "dagster/job_name", "dataops.dagster.image", "dataops.dagster.run"}
 
 
 def test_container_of_a_run_is_as_expected(dagster: Dagster, host: Any) -> None:

@@ -3,6 +3,8 @@
 """What talks to the Docker engine of a host, or speaks of what an engine has.
 
 engine.py       the connection, and what its errors mean
+info.py         what an engine says of itself, asked without the SDK
+labels.py       what tells ours from what is somebody else's
 location.py     what the container of a code location should be
 state.py        states of containers as plain data, and how two differ
 shown.py        the same for an operator
@@ -14,5 +16,6 @@ containers.py   what the engine is asked for to make, change and remove a contai
 reconcile.py    these together: all containers of an engine as they should be
 images.py       what an image should be, on the controller and on the host
 image_store.py  the images of an engine: pulled, loaded, built
+old_images.py   which of them are not needed any more
 registry.py     what a registry says of an image before there is an engine
 """

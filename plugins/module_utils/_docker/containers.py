@@ -4,9 +4,16 @@
 from __future__ import annotations
 
 from .engine import Engine, explain, sdk_errors, status_of
+from .labels import CONFIG_LABEL, JOURNAL_LABELS
 from .location import Location, LocationError
-from .state import CONFIG_LABEL, container_labels
+from .state import container_labels
 from .survey import Json
+
+
+def _log_config(driver: str) -> Json:
+    """The lines have labels and the container's name, also where the engine's own settings do not say so."""
+    config = {"labels": JOURNAL_LABELS, "tag": "{{.Name}}"}
+    return {"log_config": {"Type": driver, "Config": config}} if driver else {}
 
 
 class Containers:
@@ -37,6 +44,7 @@ class Containers:
                     network_mode=location.network,
                     restart_policy={"Name": "no"},
                     extra_hosts=location.extra_hosts or None,
+                    **_log_config(location.log_driver),
                 ),
                 networking_config=api.create_networking_config({location.network: api.create_endpoint_config()}),
                 stop_timeout=location.stop_timeout,

@@ -8,7 +8,8 @@ import typing as t
 
 from . import registry
 from .engine import Engine, explain, sdk_errors, status_of
-from .images import IMAGE_LABEL, tail, where
+from .images import REPOSITORY, content_name, split, tail, where
+from .labels import IMAGE_LABEL
 
 Json = dict[str, t.Any]
 
@@ -47,15 +48,6 @@ def registry_problems(images: list[Json]) -> list[str]:
 
 class StoreError(Exception):
     """One image could not be had; the message is for the operator."""
-
-
-def _split(ref: str) -> tuple[str, str]:
-    """`repo:tag` and `repo@sha256:...` for the engine's two parameters; a registry's port is no tag."""
-    if "@" in ref:
-        name, _at, digest = ref.partition("@")
-        return name, digest
-    name, colon, tag = ref.rpartition(":")
-    return (name, tag) if colon and "/" not in tag else (ref, "latest")
 
 
 def on_bare_host(staged: Json) -> Json:
@@ -122,7 +114,7 @@ class Store:
                     elif item["kind"] == "build":
                         result["id"] = self._build(item)
                     else:
-                        result["id"] = self._load(item["files"]["archive"], item["ref"], item.get("id"), item["name"])
+                        result["id"] = self._load(item)
             except StoreError as error:
                 errors.append(str(error))
                 result["action"] = "none"
@@ -149,7 +141,7 @@ class Store:
             result["id"] = None if newer else before
             self.changed = self.changed or newer
             return
-        name, tag = _split(item["ref"])
+        name, tag = split(item["ref"])
         try:
             for line in self.engine.api.pull(name, tag=tag, stream=True, decode=True):
                 if line.get("error"):
@@ -160,6 +152,7 @@ class Store:
         if result["id"] != before:
             result["action"] = "pulled"
             self.changed = True
+            self._mark_as_ours(item["ref"], result["id"])
 
     def _is_newest(self, ref: str) -> bool:
         try:
@@ -224,9 +217,10 @@ class Store:
         self.changed = True
         return loaded
 
-    def _load(self, path: str, ref: str, wanted: str | None, name: str) -> str:
-        variable = where(name, "archive")
-        loaded = self._load_archive(path, variable)
+    def _load(self, item: Json) -> str:
+        variable, wanted = where(item["name"], "archive"), item.get("id")
+        before = {name: self.image_id(name) for name in item.get("tags") or ()}
+        loaded = self._load_archive(item["files"]["archive"], variable)
         found = wanted if wanted and self.image_id(wanted) else None
         if found is None and len(loaded) != 1:
             raise StoreError(
@@ -234,11 +228,25 @@ class Store:
                 "docker save of a single image."
             )
         found = found or self.image_id(loaded[0])
-        self._tag(str(found), ref)
+        self._tag(str(found), item["ref"])
+        self._give_back(before, str(found))
         return str(found)
 
+    def _give_back(self, before: dict[str, str | None], loaded: str) -> None:
+        """The names inside an archive are not ours: they go, or lead to what they led to before."""
+        for name, image in before.items():
+            if image is None:
+                self.engine.api.remove_image(name, noprune=True)
+            elif image != loaded:
+                self._tag(image, name)
+
+    def _mark_as_ours(self, ref: str, image: str | None) -> None:
+        """A second name for an image that was not here before, by which we know later that it may go."""
+        if image and not ref.startswith(f"{REPOSITORY}/"):
+            self._tag(image, content_name(ref, image))
+
     def _tag(self, image: str, ref: str) -> None:
-        name, tag = _split(ref)
+        name, tag = split(ref)
         self.engine.api.tag(image, name, tag=tag)
         self.changed = True
 
@@ -267,6 +275,7 @@ class Store:
                         raise StoreError(
                             f"load of {item['ref']}: the archive {item['path']} does not hold the image {item['id']}."
                         )
+                    self._mark_as_ours(item["ref"], item["id"])
                 if self.check_mode:
                     self.changed = True
                 elif self.image_id(item["ref"]) != item["id"]:

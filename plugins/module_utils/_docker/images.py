@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = "dagster-code"
-# Not the label of the containers: run containers inherit the labels of their image and must not look like servers.
-IMAGE_LABEL = "dataops.dagster.image"
 # Part of each digest: raise it when the same input has to make another image.
 SCHEME = "1"
 # One date for all files; not 1970, because ZIP archives (wheels) begin in 1980.
@@ -97,6 +95,20 @@ def repository(name: str) -> str:
     """A location's name as part of an image's name, which knows no capitals and no doubled separators."""
     clean = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return f"{REPOSITORY}/{clean or 'location'}"
+
+
+def split(ref: str) -> tuple[str, str]:
+    """`repo:tag` and `repo@sha256:...` for the engine's two parameters; a registry's port is no tag."""
+    if "@" in ref:
+        name, _at, digest = ref.partition("@")
+        return name, digest
+    name, colon, tag = ref.rpartition(":")
+    return (name, tag) if colon and "/" not in tag else (ref, "latest")
+
+
+def content_name(ref: str, image: str) -> str:
+    """Our own name for an image that we have brought under the name that a registry gives it."""
+    return f"{repository(split(ref)[0])}:{image.removeprefix('sha256:')[:16]}"
 
 
 # --- .dockerignore ---------------------------------------------------------------------------------------------------

@@ -65,6 +65,7 @@ class Location:
     stop_timeout: int = 65
     labels: dict[str, str] = field(default_factory=dict)
     extra_hosts: dict[str, str] = field(default_factory=dict)
+    log_driver: str = ""  # that of the engine
 
     @property
     def where(self) -> str:
@@ -91,7 +92,7 @@ def restart_policy(value: t.Any, where: str) -> str:
     return policy
 
 
-def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: str) -> Location:
+def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: str, log_driver: str = "") -> Location:
     """Build a Location from one item of the module's `locations`; ValueError says what is wrong with it."""
     name = str(params["name"])
     where = f"dagster_code_locations[{name}]"
@@ -144,6 +145,7 @@ def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: st
         stop_timeout=int(params.get("stop_timeout") or 65),
         labels={str(key): text(value) for key, value in (params.get("labels") or {}).items()},
         extra_hosts={str(key): text(value) for key, value in (params.get("extra_hosts") or {}).items()},
+        log_driver=log_driver,
     )
 
 

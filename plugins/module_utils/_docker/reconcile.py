@@ -19,10 +19,11 @@ from .containers import Containers
 from .decide import Decision, Step, decide, refused, settled
 from .engine import Engine, explain, sdk_errors
 from .health import Health
+from .labels import LOCATION_LABEL
 from .location import NEXT_SUFFIX, PREVIOUS_SUFFIX, Location, LocationError
 from .ports import hands_over, without_clashes
 from .shown import readable
-from .state import LOCATION_LABEL, actual_state, is_running, name_of
+from .state import actual_state, is_running, name_of
 from .survey import Json, inspect, survey
 
 THREADS = 8

@@ -11,11 +11,10 @@ import json
 import typing as t
 from dataclasses import dataclass
 
+from .labels import CONFIG_LABEL, JOURNAL_LABELS, LOCATION_LABEL
 from .location import Location
 from .shown import show
 
-LOCATION_LABEL = "dataops.dagster.location"
-CONFIG_LABEL = "dataops.dagster.config"
 # How a difference is mended. `recreate` is the strongest.
 RECREATE = "recreate"
 UPDATE = "update"
@@ -55,10 +54,15 @@ def _port(address: str, port: int | str, container_port: int | str) -> str:
     return f"{address or ANY_ADDRESS}:{port}->{container_port}/tcp"
 
 
+def _log(driver: str, labels: str) -> str:
+    return f"{driver} with {labels or 'no labels'}"
+
+
 def config_digest(location: Location, image_id: str) -> str:
     """A digest of what can only be changed by a new container.
 
-    Memory, CPUs, restart policy and networks are left out: they change in place, and a label cannot.
+    Memory, CPUs, restart policy and networks are left out: they change in place, and a label cannot. So is the log,
+    which an engine of ours gives to its containers anyway.
     """
     fixed = {
         "image": image_id,
@@ -102,6 +106,7 @@ def wanted_state(location: Location, image: Inspect) -> dict[str, t.Any]:
         "nano_cpus": location.nano_cpus,
         "cpu_quota": 0,
         "restart_policy": location.restart_policy,
+        "log": _log(location.log_driver, JOURNAL_LABELS) if location.log_driver else "",
     }
 
 
@@ -113,7 +118,7 @@ def actual_state(container: Inspect) -> dict[str, t.Any]:
         for inner, bindings in (host.get("PortBindings") or {}).items()
         for binding in bindings or ()
     ]
-    restart = host.get("RestartPolicy") or {}
+    restart, log = host.get("RestartPolicy") or {}, host.get("LogConfig") or {}
     policy = restart.get("Name") or "no"
     if policy == "on-failure" and restart.get("MaximumRetryCount"):
         policy = f"{policy}:{restart['MaximumRetryCount']}"
@@ -136,6 +141,7 @@ def actual_state(container: Inspect) -> dict[str, t.Any]:
         "nano_cpus": host.get("NanoCpus") or 0,
         "cpu_quota": host.get("CpuQuota") or 0,
         "restart_policy": policy,
+        "log": _log(log.get("Type") or "", (log.get("Config") or {}).get("labels") or ""),
     }
 
 
@@ -172,6 +178,8 @@ def compare(
 
     note("image_id", RECREATE)
     same_image = not found
+    if location.log_driver:
+        note("log", RECREATE)
     for name in ("command", "volumes", "ports", "user", "stop_timeout", "extra_hosts", "main_network", "cpu_quota"):
         if name != "user" or same_image or location.user:
             note(name, RECREATE)

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from .engine import Engine, explain, sdk_errors, status_of
+from .labels import CONFIG_LABEL, LOCATION_LABEL
 from .location import NEXT_SUFFIX, PREVIOUS_SUFFIX, Location
-from .state import CONFIG_LABEL, LOCATION_LABEL, name_of
+from .state import name_of
 
 Json = dict[str, t.Any]
 

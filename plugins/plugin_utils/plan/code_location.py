@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import CONFIG_LABEL
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
@@ -14,6 +16,8 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations imp
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import code_port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
+
+ENGINE_UNIT = "docker.service"
 
 
 class CodeLocation(Component):
@@ -38,7 +42,7 @@ class CodeLocation(Component):
 
     def ports(self) -> list[Port]:
         return [
-            Port(found.port, f"dagster_code_locations[{found.name}].port", (self.publish_address,), "docker.service")
+            Port(found.port, f"dagster_code_locations[{found.name}].port", (self.publish_address,), ENGINE_UNIT)
             for found in self.here
         ]
 
@@ -53,6 +57,13 @@ class CodeLocation(Component):
 
     def mark(self) -> str:
         return f"{self.values['dagster_home']}/containers"
+
+    def removal(self) -> list[str]:
+        return [
+            f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",
+            f"rm -r {self.values['dagster_home']}/secrets",
+            *super().removal(),
+        ]
 
     def known_by(self) -> list[str]:
         return [*self.inventory.group("dagster_database"), *(self.inventory.services if self.here else [])]
@@ -82,7 +93,15 @@ class CodeLocation(Component):
             "builder": next(iter(every), ""),
             "builder_socket": self.plan.docker(every[0]).socket,
             "engines": list(dict.fromkeys(every)),
+            "log_driver": docker.log_driver(self.host),
         }
+
+    def host_problems(self, facts: Facts) -> list[str]:
+        """Sentences at first contact about members of a group that is somebody else's. Role docker speaks of ports."""
+        if self.mark() in (facts.get("paths") or []):
+            return []
+        user, group = (str(self.values[name]) for name in ("dagster_user", "dagster_group"))
+        return checks.group_member_problems(facts, group, user)
 
     def deployment_problems(self) -> list[str]:
         return location_problems(self.values["dagster_code_locations"], self.inventory.group("dagster_code"))

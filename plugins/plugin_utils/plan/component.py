@@ -72,6 +72,13 @@ class Component:
         """A file of its role that is missing, or of another version, and that roles which need this one would miss."""
         return ""
 
+    def removal(self) -> list[str]:
+        """Commands that take away what its role has left on a host that is in none of its groups any more.
+
+        They end with the mark. Data and packages stay.
+        """
+        return [f"rm -r {self.mark()}"]
+
     # What preflight asks its host
 
     def paths(self) -> list[str]:
@@ -81,6 +88,14 @@ class Component:
     def texts(self) -> list[str]:
         """Small files whose text its role compares, so that it need not write what is there already; never a secret."""
         return []
+
+    def engine(self) -> str:
+        """The socket of the host's Docker engine, which is asked what it is; empty when there is none to ask."""
+        return ""
+
+    def lines(self) -> dict[str, str]:
+        """Files of which some lines are wanted, each with a regular expression. Only its first group is read."""
+        return {}
 
     def certificates(self) -> dict[str, str]:
         """Paths of certificates, each with that of its key; empty where there is none."""
@@ -112,4 +127,8 @@ class Component:
 
     def host_problems(self, facts: Facts) -> list[str]:
         """Sentences about its host as it was found."""
+        return []
+
+    def host_warnings(self, facts: Facts) -> list[str]:
+        """Sentences about what it cannot promise on its host as it was found, and works without."""
         return []

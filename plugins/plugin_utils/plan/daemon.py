@@ -31,6 +31,9 @@ class Daemon(Component):
     def needs(self) -> list[str]:
         return ["instance"]
 
+    def removal(self) -> list[str]:
+        return [f"systemctl disable --now {self.plan.names['daemon']}.service", *super().removal()]
+
     def journal(self) -> list[str]:
         return [f"_SYSTEMD_UNIT={self.plan.names['daemon']}.service"]
 

@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import Docker
@@ -96,6 +96,10 @@ class Plan:
         """Every port on which this host is to listen."""
         return [port for component in self.components.values() for port in component.ports()]
 
+    def ours(self, facts: Facts) -> list[str]:
+        """The packages of this host that are ours; the settings and units of any other one stay as they are."""
+        return record.ours(self.names["record"], self.components.values(), facts)
+
     def problems(self) -> list[str]:
         """What is wrong with the inventory, each sentence once."""
         found = [
@@ -119,9 +123,19 @@ class Plan:
             "connect": [server for number, server in enumerate(servers) if server not in servers[:number]],
             "paths": [
                 *names.traces(),
-                *(path for component in components for path in filter(None, [component.mark(), *component.paths()])),
+                *(self.names["record"], record.entry(self.names["record"], "*")),
+                # Also the marks of roles that the host may have had before.
+                *filter(None, (component.mark() for component in self.known.values())),
+                *(path for component in components for path in component.paths()),
             ],
+            "engine": next(filter(None, (component.engine() for component in components)), None),
             "texts": [path for component in components for path in component.texts()],
+            "lines": {
+                **dict.fromkeys(record.headed(components), record.HEADER),
+                **{path: pattern for component in components for path, pattern in component.lines().items()},
+            },
+            "shells": [str(self.host.values["dagster_user"])],
+            "members": [str(self.host.values["dagster_group"])],
             "certificates": self.certificates(),
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
         }
@@ -174,6 +188,7 @@ class Plan:
         """What is wrong with the host as it was found between two times (seconds since 1970)."""
         found = checks.system_problems(facts)
         found += names.host_problems(facts.get("paths") or [], self.names.name)
+        found += record.file_problems(self.components.values(), facts)
         found += checks.surroundings_problems(facts, began, ended)
         found += checks.taken_port_problems(self.ports(), facts["listeners"])
         for component in self.components.values():
@@ -181,6 +196,20 @@ class Plan:
         found += checks.memory_problems(list(self.components.values()), facts["memory_mb"])
         found += [f"dagster_database_host: {error}" for error in facts["connect_errors"]]
         return list(dict.fromkeys(found))
+
+    def warnings(self, facts: Facts) -> list[str]:
+        """What is not refused, and an operator has to know of the host as it was found."""
+        found = [text for component in self.components.values() for text in component.host_warnings(facts)]
+        there = facts.get("paths") or []
+        for role, component in self.known.items():
+            if role in self.components or not component.mark() or component.mark() not in there:
+                continue
+            groups = " or ".join(group for group, roles in self.inventory.roles.items() if role in roles)
+            found.append(
+                f"the host is not in group {groups} any more, and what role {role} has made stays "
+                f"({component.mark()}). To remove it: {'; '.join(component.removal())}"
+            )
+        return found
 
     def health(self) -> dict[str, Any]:
         """What the health gate asks of whom. It asks hosts that a play leaves out as well, and is the same on all."""
@@ -220,6 +249,7 @@ class Plan:
             "names": self.names.fixed,
             "storage": self.storage.handed(),
             "packages": {role: component.packages(facts) for role, component in components.items()},
+            "ours": self.ours(facts),
             "certificates": self.certificates(),
             "health": self.health(),
             # Some hosts alone are those of a deployment that exists: nobody else says whether it serves.

@@ -8,16 +8,23 @@ from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import host_port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import supplied_problems
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import engine, record
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.checks import taken_port_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, port_of
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, is_ipv4, port_of
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
 
-# Packages of engines that are used as they are.
-FOREIGN_ENGINES = {"docker-ce", "moby-engine"}
 DEFAULT_SOCKET = "unix:///run/docker.sock"
 # Where role docker keeps the engine's certificates.
 TLS_FOLDER = "/etc/docker/tls"
+# Settings of an engine that is ours.
+SETTINGS = (
+    "dagster_docker_address_pools",
+    "dagster_docker_bridge_address",
+    "dagster_docker_config",
+    "dagster_docker_userns_remap",
+)
 
 
 def clients(inventory: Inventory) -> list[str]:
@@ -50,6 +57,14 @@ def client_certificates(host: Host, inventory: Inventory) -> dict[str, str]:
     return {f"{folder}/ca.pem": "", f"{folder}/cert.pem": f"{folder}/key.pem"} if authority(host, inventory) else {}
 
 
+def log_driver(host: Host) -> str:
+    """What our containers on a host's engine log to, empty where the inventory gives the engine another log driver.
+
+    They say so themselves, because somebody else's engine may log to files.
+    """
+    return "" if (host.values["dagster_docker_config"] or {}).get("log-driver") else "journald"
+
+
 class Docker(Component):
     """An engine, for code servers, runs, or both."""
 
@@ -66,16 +81,23 @@ class Docker(Component):
         derived = given if given.startswith("unix://") else DEFAULT_SOCKET
         return str(self.host.chosen("dagster_docker_socket", derived))
 
-    @staticmethod
-    def foreign(facts: Facts) -> list[str]:
-        """The packages of an engine from another source: nothing is installed over it and its settings stay."""
-        return sorted(FOREIGN_ENGINES.intersection(facts["packages"]))
+    def foreign(self, facts: Facts) -> str:
+        """What shows that the engine is somebody else's, empty for ours. Nothing is installed over it.
+
+        The host's record says whose it is. Without one the host is new to us, or our role was there before the record.
+        """
+        paths, folder = facts.get("paths") or [], self.plan.names["record"]
+        if not engine.packages_of_others(facts):
+            before = folder not in paths and self.mark() in paths
+            if before or record.entry(folder, engine.OWN_PACKAGE) in paths:
+                return ""
+        return engine.found(facts)
 
     def packages(self, facts: Facts) -> list[str]:
         foreign = self.foreign(facts)
-        engine = [] if foreign else ["docker.io", "containerd", "runc", "iptables"]
+        needed = [] if foreign else [engine.OWN_PACKAGE, "containerd", "runc", "iptables"]
         signs = self.tls_address and not foreign and not self.values["dagster_docker_tls_client_cert"]
-        return ["python3-docker", *engine, *(["python3-cryptography"] if signs else [])]
+        return ["python3-docker", *needed, *(["python3-cryptography"] if signs else [])]
 
     def ports(self) -> list[Port]:
         if not self.tls_address:
@@ -92,6 +114,23 @@ class Docker(Component):
     def known_by(self) -> list[str]:
         return clients(self.inventory) if self.tls_address else []
 
+    def paths(self) -> list[str]:
+        return [*engine.TRACES, engine.STARTED_AT_BOOT]
+
+    def engine(self) -> str:
+        return self.socket if self.socket.startswith("unix://") else ""
+
+    def removal(self) -> list[str]:
+        timer = self.plan.names["prune"]
+        return [f"systemctl disable --now {timer}.timer", f"rm /etc/systemd/system/{timer}.*"]
+
+    def taken_problems(self, facts: Facts) -> list[str]:
+        """Sentences about ports and names that containers of others have."""
+        # A port of a container is held by the engine's own process, or by no process at all.
+        unsaid = [port for port in self.plan.ports() if not taken_port_problems([port], facts["listeners"])]
+        names = [f"{self.plan.names['code']}-{found.name}" for found in self.plan.code_location(self.host.name).here]
+        return engine.container_problems(unsaid, names, facts)
+
     def certificates(self) -> dict[str, str]:
         if not self.tls_address:
             return {}
@@ -105,6 +144,10 @@ class Docker(Component):
 
     def handed(self, facts: Facts) -> dict[str, Any]:
         return {"tls_folder": TLS_FOLDER, "foreign": bool(self.foreign(facts))}
+
+    def host_warnings(self, facts: Facts) -> list[str]:
+        unused = self.host.given.intersection(SETTINGS)
+        return [text for text in [self.foreign(facts) and engine.promises(facts, unused)] if text]
 
     def deployment_problems(self) -> list[str]:
         return [*self.network_problems(), *supplied_problems(self.values, address=self.tls_address)]
@@ -128,9 +171,26 @@ class Docker(Component):
                 f"dagster_docker_network_subnet {network} overlaps dagster_docker_bridge_address {bridge}; they are "
                 "two networks"
             )
+        problems += [
+            f"dagster_docker_network_subnet {network} holds the address {known.address} of {name}; choose a network "
+            "that is free"
+            for name, known in sorted(self.inventory.hosts.items())
+            if is_ipv4(known.address) and ipaddress.ip_address(known.address) in network
+        ]
         return problems
 
     def host_problems(self, facts: Facts) -> list[str]:
+        foreign = self.foreign(facts)
+        services = self.host.name in {*self.inventory.services} - {*clients(self.inventory)}
+        refused = engine.refusals(facts, self.socket, services=services) if foreign else []
+        deployed = self.mark() in (facts.get("paths") or [])
+        return [
+            *(refused or engine.network_problems(self.values, facts, own=not foreign, deployed=deployed)),
+            *self.taken_problems(facts),
+            *self.remote_problems(facts),
+        ]
+
+    def remote_problems(self, facts: Facts) -> list[str]:
         """A sentence when other hosts need this engine, which is not ours to set up or has half of a certificate."""
         asking = clients(self.inventory)
         if self.host.name not in self.inventory.group("dagster_run") or not asking:
@@ -139,8 +199,8 @@ class Docker(Component):
         supplied = bool(self.values["dagster_docker_tls_client_cert"])
         if foreign and not supplied:
             return [
-                f"{', '.join(asking)} cannot reach the engine of this host: it comes from {foreign[0]}, "
-                "whose settings stay as they are. Let it listen with TLS, and set dagster_docker_endpoint, "
+                f"{', '.join(asking)} cannot reach the engine of this host: it is not ours ({foreign}), "
+                "so its settings stay as they are. Let it listen with TLS, and set dagster_docker_endpoint, "
                 "dagster_docker_tls_ca, dagster_docker_tls_client_cert and dagster_docker_tls_client_key"
             ]
         if not foreign and supplied and not self.values["dagster_docker_tls_cert"]:

@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import JOURNAL_LABELS, RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.action import sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
@@ -63,15 +64,23 @@ class Instance(Component):
     def mark(self) -> str:
         return f"{self.plan.names['unit_drop_ins']}/10-instance.conf"
 
+    def removal(self) -> list[str]:
+        return [f"rm -r {self.values['dagster_install_dir']}", *super().removal()]
+
     def known_by(self) -> list[str]:
         asks = self.host.name in docker.clients(self.inventory)
         # Code servers that were published on loopback are not any more.
         groups = ["dagster_database", "dagster_code", *(["dagster_run"] if asks else [])]
         return [host for group in groups for host in self.inventory.group(group)]
 
+    @property
+    def config_file(self) -> str:
+        """Where dagster.yaml is."""
+        return f"{self.values['dagster_home']}/dagster.yaml"
+
     def paths(self) -> list[str]:
         venv = f"{self.values['dagster_install_dir']}/{self.values['dagster_version']}"
-        return [
+        return [self.config_file] + [
             f"{venv}/.complete{suffix}" for suffix in ("", *(f"-{name}" for name in self.values["dagster_libraries"]))
         ]
 
@@ -174,6 +183,9 @@ class Instance(Component):
                         # its handlers.
                         "init": True,
                         "stop_timeout": 30,
+                        # A list: the launcher writes each run's ID into a dictionary, and its threads would share that.
+                        "labels": [RUN_LABEL],
+                        **self.log_config,
                     },
                 },
             },
@@ -200,6 +212,18 @@ class Instance(Component):
             "telemetry": {"enabled": False},
         }
 
+    @property
+    def log_config(self) -> dict[str, Any]:
+        """Where runs log to, as the launcher passes it on; nothing where the inventory says another driver."""
+        given: Any = self.values["dagster_config"]
+        for key in ("run_launcher", "config", "container_kwargs"):
+            given = given.get(key) if isinstance(given, Mapping) else None
+        run = self.inventory.group("dagster_run")
+        driver = docker.log_driver(self.inventory.hosts[run[0]] if run else self.host)
+        if not driver or (isinstance(given, Mapping) and "log_config" in given):
+            return {}
+        return {"log_config": {"type": driver, "config": {"labels": JOURNAL_LABELS}}}
+
     @functools.cached_property
     def merged(self) -> dict[str, Any]:
         """The dagster.yaml of the services."""
@@ -224,6 +248,20 @@ class Instance(Component):
             *compute_log_problems(self.inventory, values, self.merged),
             *docker.endpoint_problems(self.host, self.inventory),
         ]
+
+    def host_problems(self, facts: Facts) -> list[str]:
+        """Sentences at first contact about a user, a group or a dagster.yaml that somebody else has there."""
+        paths = facts.get("paths") or []
+        if self.mark() in paths:
+            return []
+        user, group = (str(self.values[name]) for name in ("dagster_user", "dagster_group"))
+        found = [*checks.user_problems(facts, user), *checks.group_member_problems(facts, group, user)]
+        if self.config_file in paths:
+            found.append(
+                f"the host has a {self.config_file} of somebody else; set dagster_home to another folder, or give this "
+                "instance a dagster_instance_name of its own"
+            )
+        return found
 
     def config_problems(self) -> list[str]:
         """Sentences about the dagster.yaml of the services."""

@@ -66,6 +66,9 @@ class Vip(Component):
     def mark(self) -> str:
         return self.program
 
+    def removal(self) -> list[str]:
+        return ["systemctl disable --now keepalived.service", *super().removal()]
+
     def known_by(self) -> list[str]:
         return self.proxies if self.shared else []
 

@@ -73,6 +73,14 @@ class Webserver(Component):
     def mark(self) -> str:
         return self.plan.names.unit_file("webserver", "@.service")
 
+    def removal(self) -> list[str]:
+        units = [self.plan.names[key] for key in ("webserver", "webserver_read_only")]
+        return [
+            f"systemctl stop {' '.join(repr(f'{unit}@*') for unit in units)}",
+            f"systemctl disable {' '.join(f'{unit}@.service' for unit in units)}",
+            f"rm {' '.join(self.plan.names.unit_file(key, '@.*') for key in ('webserver', 'webserver_read_only'))}",
+        ]
+
     def known_by(self) -> list[str]:
         return self.inventory.group("dagster_proxy")
 

@@ -391,7 +391,7 @@ def test_engine_on_another_host(action: Preflight) -> None:
     assert "dagster_docker_tls_client_cert, dagster_docker_tls_client_key must be set as well" in problem
     action.facts["packages"] = {"docker-ce": "27"}
     (problem,) = action.refused(hosts, "b", **shared)
-    assert "it comes from docker-ce" in problem
+    assert "it is not ours (docker-ce)" in problem
 
 
 def test_budget_of_connections(action: Preflight) -> None:
@@ -411,6 +411,14 @@ def test_host_that_serves_is_live(action: Preflight) -> None:
     unit = {"port": 3000, "address": "127.0.0.1", "process": "python3", "unit": "dagster-webserver@3000.service"}
     action.facts["listeners"] = [unit]
     assert action.plan()["live"] is True
+
+
+def test_what_an_operator_has_to_know_is_a_warning(action: Preflight) -> None:
+    assert "warnings" not in action.run()
+    action.others = {"b": {"dagster_version": "1.13.27"}}
+    action.facts["paths"] = ["/etc/systemd/system/dagster-daemon.service"]
+    (said,) = action.run(groups(daemon=["b"]), dagster_compute_logs_shared=True)["warnings"]
+    assert said.startswith("a: the host is not in group dagster_daemon any more")
 
 
 def test_host_that_cannot_be_read(action: Preflight) -> None:

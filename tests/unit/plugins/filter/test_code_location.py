@@ -136,6 +136,13 @@ def test_settings_of_runs_are_merged_into_ours() -> None:
     assert found["mem_limit"] is None, "the code server's own limit is another one"
 
 
+@pytest.mark.parametrize("labels", [{"team": "data"}, ["team"]])
+def test_labels_of_a_location_replace_none_of_ours(labels: Any) -> None:
+    """The launcher merges one level deep, so without ours nobody would ever remove the containers of these runs."""
+    found = context(container(container_context={"container_kwargs": {"labels": labels}}))["container_kwargs"]["labels"]
+    assert found.keys() == {"team", "dataops.dagster.run"}
+
+
 def test_same_location_same_container() -> None:
     """The module compares: an order of keys must not look like a change."""
     one = container(env={"A": 1, "B": 2}, container_context={"x": 1, "y": 2})

@@ -149,7 +149,7 @@ def test_name_that_does_not_exist() -> None:
 
 
 # What is in the result only when it was asked for.
-ANSWERS = {"paths", "texts", "certificates", "unresolved", "connect_errors"}
+ANSWERS = {"paths", "texts", "lines", "certificates", "unresolved", "connect_errors"}
 
 
 def asked(**options: Any) -> dict[str, Any]:
@@ -176,8 +176,15 @@ def test_server_that_does_not_answer_is_told() -> None:
 def test_only_what_was_asked_for_is_answered() -> None:
     """A later read is merged into the first: it must not empty what it does not ask for."""
     assert asked() == {}
-    nothing = asked(connect=[], paths=[], texts=[], certificates={}, resolve=[])
-    assert nothing == {"connect_errors": [], "paths": [], "texts": {}, "certificates": {}, "unresolved": []}
+    nothing = asked(connect=[], paths=[], texts=[], lines={}, certificates={}, resolve=[])
+    assert nothing == {
+        "connect_errors": [],
+        "paths": [],
+        "texts": {},
+        "lines": {},
+        "certificates": {},
+        "unresolved": [],
+    }
     assert nothing.keys() == ANSWERS
 
 
@@ -211,7 +218,9 @@ def test_interface_of_each_network() -> None:
     )
     if sys.byteorder == "little":  # the kernel writes them in its own order
         assert host_facts.networks(text) == {"10.213.0.0/16": "eth0", "172.29.0.0/24": "docker0"}
+        assert host_facts.routed(text) == ["10.1.0.0/24"], "through a gateway, but not the default route"
     assert host_facts.networks("") == {}
+    assert host_facts.routed("") == []
 
 
 def test_paths_that_exist_are_named(tmp_path: Path) -> None:
@@ -224,8 +233,33 @@ def test_texts_of_files_that_are_there(tmp_path: Path) -> None:
     assert found == {"texts": {str(tmp_path / "one"): "line\n"}}
 
 
+def test_only_the_wanted_part_of_a_file_is_read(tmp_path: Path) -> None:
+    """The file may be somebody else's, and hold a password."""
+    (tmp_path / "one").write_text("user nginx;\n  user  www;\npassword secret;\n", encoding="utf-8")
+    wanted = {str(tmp_path / name): r"^\s*user\s+(\w+)" for name in ("one", "none")}
+    assert asked(lines=wanted) == {"lines": {str(tmp_path / "one"): ["nginx", "www"]}}
+
+
+def test_engine_that_runs_says_itself_which_user_root_of_a_container_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its settings may stand on its command line, and daemon.json may say what it has not read yet."""
+    monkeypatch.setattr(host_facts.info, "ask", lambda _endpoint: {"root": 165536})
+    assert asked(engine="unix:///run/docker.sock") == {"engine": {"root": 165536}, "container_root": 165536}
+    monkeypatch.setattr(host_facts.info, "ask", lambda _endpoint: {})
+    assert asked(engine="unix:///run/docker.sock") == {"engine": {}}, "then the settings count"
+
+
+def test_shells_and_members_of_those_that_there_are() -> None:
+    found = host_facts.accounts(["root", "nobody-of-this-name"], ["root", "nobody-of-this-name"])
+    assert found["shells"].keys() == {"root"}
+    assert found["shells"]["root"].startswith("/")
+    assert list(found["members"]) == ["root"]
+    assert "root" in found["members"]["root"], "for whom it is the primary group"
+    assert host_facts.accounts(None, None) == {}
+
+
 def test_module_returns_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    params = {"connect": None, "paths": [str(tmp_path)], "texts": None, "certificates": None, "resolve": None}
+    options = ("connect", "paths", "texts", "lines", "shells", "members", "certificates", "resolve", "engine")
+    params = {**dict.fromkeys(options), "paths": [str(tmp_path)]}
     module = MagicMock(params=params)
     monkeypatch.setattr(host_facts, "AnsibleModule", MagicMock(return_value=module))
     host_facts.main()

@@ -70,6 +70,15 @@ def test_all_of_a_location_reaches_the_engine() -> None:
     assert [asked.args[1:] for asked in api.connect_container_to_network.mock_calls] == [("extra",)]
 
 
+def test_log_driver_does_not_depend_on_the_engine() -> None:
+    params = {"name": "etl", "image": "etl:1", "command": ["x"]}
+    given = made(location_from_params(params, "dagster", log_driver="journald")).create_container.call_args.kwargs
+    assert given["host_config"]["log_config"] == {
+        "Type": "journald",
+        "Config": {"labels": "dagster/run_id,dagster/job_name,dataops.dagster.location", "tag": "{{.Name}}"},
+    }
+
+
 def test_what_a_location_leaves_out() -> None:
     """It is published on loopback only, and gets the time that running runs of it need to be told."""
     params = {"name": "etl", "image": "etl:1", "command": ["x"], "port": 4000}

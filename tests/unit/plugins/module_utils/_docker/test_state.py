@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -56,6 +57,20 @@ def test_each_change_by_hand_is_seen(path: tuple[str, ...], value: Any, field: s
     found = state.compare(location, IMAGE, container, {"dagster": "n1", "extra": "n2"})
     assert field in [item.field for item in found]
     assert state.action_for(found) == action
+
+
+def test_log_of_a_container() -> None:
+    """An engine of ours gives it to its containers anyway, so those that were made before are right."""
+    location = replace(wish(), log_driver="journald")
+    container = real(location)
+    assert [item.field for item in state.compare(location, IMAGE, container)] == ["log"]
+    labels = "dagster/run_id,dagster/job_name,dataops.dagster.location"
+    container["HostConfig"]["LogConfig"] = {"Type": "journald", "Config": {"labels": labels, "tag": "{{.Name}}"}}
+    assert state.compare(location, IMAGE, container) == []
+    assert state.config_digest(location, "i") == state.config_digest(wish(), "i")
+    container["HostConfig"]["LogConfig"]["Type"] = "json-file"
+    assert state.action_for(state.compare(location, IMAGE, container)) == "recreated"
+    assert state.compare(wish(), IMAGE, container) == [], "the engine's own"
 
 
 def test_what_another_image_brings_is_not_listed_with_it() -> None:

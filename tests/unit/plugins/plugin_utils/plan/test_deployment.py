@@ -75,6 +75,55 @@ def test_fact_has_what_the_roles_of_the_host_need_and_no_more() -> None:
     assert said["health"]["locations"] == ["etl"], "for the health gate, which may be asked here"
 
 
+LEFT = groups(database=["b"], webserver=["b"], daemon=["b"], code=["b"], run=["b"], proxy=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("mark", "group", "role", "commands"),
+    [
+        (
+            "/etc/systemd/system/dagster-webserver@.service",
+            "dagster_webserver",
+            "webserver",
+            "systemctl stop 'dagster-webserver@*' 'dagster-webserver-read-only@*'; systemctl disable "
+            "dagster-webserver@.service dagster-webserver-read-only@.service; rm ",
+        ),
+        (
+            "/etc/systemd/system/dagster-daemon.service",
+            "dagster_daemon",
+            "daemon",
+            "systemctl disable --now dagster-daemon.service; rm -r /etc/systemd/system/dagster-daemon.service",
+        ),
+        (
+            "/etc/systemd/system/dagster-.service.d/10-instance.conf",
+            "dagster_webserver or dagster_daemon",
+            "instance",
+            "rm -r /opt/dagster; rm -r /etc/systemd/system/dagster-.service.d/10-instance.conf",
+        ),
+        (
+            "/etc/systemd/system/prune-dagster-runs.timer",
+            "dagster_code or dagster_run",
+            "docker",
+            "systemctl disable --now prune-dagster-runs.timer; rm /etc/systemd/system/prune-dagster-runs.*",
+        ),
+        (
+            "/etc/dagster/containers",
+            "dagster_code or dagster_run",
+            "code_location",
+            "docker ps -aq --filter label=dataops.dagster.config | xargs -r docker rm -f; rm -r /etc/dagster/secrets",
+        ),
+    ],
+)
+def test_what_a_host_keeps_of_a_group_that_it_has_left(mark: str, group: str, role: str, commands: str) -> None:
+    """It goes on serving an old version. Preflight knows it by the mark of the role."""
+    found = plan("a", LEFT)
+    assert mark in found.questions()["paths"]
+    (said,) = found.warnings({**FACTS, "paths": [mark]})
+    assert said.startswith(f"the host is not in group {group} any more, and what role {role} has made stays ({mark}).")
+    assert f"To remove it: {commands}" in said
+    assert plan("b", LEFT).warnings({**FACTS, "paths": [mark]}) == [], "it is in that group"
+
+
 def test_journal_of_a_host() -> None:
     services = [
         "_SYSTEMD_UNIT=dagster-daemon.service",
@@ -210,3 +259,15 @@ def test_ports_of_a_host() -> None:
     }
     assert [port.number for port in plan().ports()] == [4000, 5432, 8080, 3000, 3001, 13000, 13001]
     assert plan("b", groups(code=["a", "b"])).ports() == [], "the code server is on the other host"
+
+
+def test_each_port_that_somebody_else_has_is_refused_with_its_variable() -> None:
+    """Replicas, their agents, entry points, code servers, database: all of them."""
+    given = {"dagster_nginx_read_only_port": 8081, "dagster_webserver_read_only_port": 3900}
+    found = plan("a", groups(webserver=["a", "b"]), **given)
+    ports = found.ports()
+    assert len({port.variable for port in ports}) >= 8, "the control"
+    for port in ports:
+        held = [{"port": port.number, "address": "0.0.0.0", "process": "x", "unit": "shop.service"}]
+        said = found.host_problems({**FACTS, "listeners": held}, 0, 0)
+        assert f"port {port.number} is held by x of shop.service on 0.0.0.0; stop it or change {port.variable}" in said

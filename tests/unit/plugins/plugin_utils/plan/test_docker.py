@@ -110,15 +110,26 @@ def test_engine(endpoints: dict[str, str], supplied: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("packages", "changes", "words"),
     [
-        (["docker.io"], {}, ""),
+        (["docker.io", "record"], {}, ""),
+        (
+            ["docker.io"],
+            {},
+            "a, c cannot reach the engine of this host: it is not ours (docker.io), so its settings stay",
+        ),
         ([], {"dagster_docker_tls_client_cert": "x", "dagster_docker_tls_cert": "x"}, ""),
         ([], {"dagster_docker_tls_client_cert": "x"}, "the engine of this host has no certificate"),
-        (["docker-ce"], {}, "a, c cannot reach the engine of this host: it comes from docker-ce"),
+        (
+            ["docker-ce"],
+            {},
+            "a, c cannot reach the engine of this host: it is not ours (docker-ce), so its settings stay",
+        ),
         (["docker-ce"], {"dagster_docker_tls_client_cert": "x"}, ""),
     ],
 )
 def test_engine_of_another_source(packages: list[str], changes: dict[str, str], words: str) -> None:
-    facts = {**FACTS, "packages": dict.fromkeys(packages, "1")}
+    folder = "/usr/local/lib/dagster/installed"
+    paths = [folder, f"{folder}/docker.io"] if "record" in packages else []
+    facts = {**FACTS, "packages": dict.fromkeys(packages, "1"), "paths": paths}
     problems = component("docker", "b", TWO_HOSTS, **changes).host_problems(facts)
     assert len(problems) == bool(words), problems
     assert not words or words in problems[0]

@@ -98,6 +98,29 @@ def test_environment_of_runs_is_theirs_whatever_the_user_sets_beside_it() -> Non
     ]
 
 
+def kwargs(*given: Any, **variables: Any) -> dict[str, Any]:
+    """What the launcher gives to the container of each run."""
+    found: dict[str, Any] = component("instance", *given, **variables).merged["run_launcher"]["config"]
+    return dict(found["container_kwargs"])
+
+
+def test_runs_have_our_label_and_log_to_the_journal_on_any_engine() -> None:
+    found = kwargs()
+    # As a list. The launcher writes the ID of a run into a dictionary that it was given, and its threads share that.
+    assert found["labels"] == ["dataops.dagster.run"]
+    fields = "dagster/run_id,dagster/job_name,dataops.dagster.location"
+    assert found["log_config"] == {"type": "journald", "config": {"labels": fields}}
+
+
+def test_log_driver_that_the_user_has_chosen() -> None:
+    driver = {"dagster_docker_config": {"log-driver": "fluentd"}}
+    assert "log_config" not in kwargs(**driver), "that of the engine"
+    assert "log_config" not in kwargs("a", groups(run=["b"]), {"b": driver}), "as its host says"
+    chosen = {"type": "local"}
+    config = {"run_launcher": {"config": {"container_kwargs": {"log_config": chosen}}}}
+    assert kwargs(dagster_config=config)["log_config"] == chosen, "other drivers do not know our options"
+
+
 LOCAL_LOGS = {"compute_logs": {"class": "LocalComputeLogManager"}}
 TWO_HOSTS = groups(daemon=["a"], webserver=["a", "c"], run=["b"])
 
@@ -161,3 +184,35 @@ def test_who_needs_a_certificate_reads_it() -> None:
     assert component("instance").packages(FACTS) == alone
     assert component("instance", "a", groups(run=["b"])).packages(FACTS) == [*alone, "python3-cryptography"]
     assert options("a", groups(run=["b"]))["dagster_docker_ca_host"] == "b"
+
+
+MARK = "/etc/systemd/system/dagster-.service.d/10-instance.conf"
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({}, []),
+        ({"shells": {"dagster": "/usr/sbin/nologin"}, "members": {"dagster": ["dagster"]}}, []),
+        ({"shells": {"dagster": "/bin/bash"}}, ["a user dagster who can log in (shell /bin/bash); set dagster_user"]),
+        ({"shells": {"dagster": ""}}, ["(shell /bin/sh)"]),
+        ({"members": {"dagster": ["ann", "dagster"]}}, ["group dagster of the host has members (ann)"]),
+        ({"paths": ["/etc/dagster/dagster.yaml"]}, ["a /etc/dagster/dagster.yaml of somebody else; set dagster_home"]),
+    ],
+)
+def test_what_somebody_else_has_of_our_names_is_refused(facts: dict[str, Any], words: list[str]) -> None:
+    """A user prepared for the services is used as it is. Whoever logs in as our user would have our secrets."""
+    found = component("instance").host_problems({**FACTS, **facts})
+    assert len(found) == len(words)
+    assert all(word in problem for word, problem in zip(words, found, strict=True))
+
+
+def test_what_has_been_deployed_is_ours_whatever_others_do_later() -> None:
+    facts = {"shells": {"dagster": "/bin/bash"}, "paths": [MARK, "/etc/dagster/dagster.yaml"]}
+    assert component("instance").host_problems({**FACTS, **facts}) == []
+
+
+def test_user_of_another_name_is_looked_at() -> None:
+    found = component("instance", dagster_user="etl", dagster_group="etl")
+    assert found.plan.questions()["shells"] == ["etl"]
+    assert found.host_problems({**FACTS, "shells": {"dagster": "/bin/bash"}}) == []

@@ -1,0 +1,114 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What an engine says of itself, asked over its socket without the SDK: preflight comes before any package."""
+
+from __future__ import annotations
+
+import grp
+import http.client
+import json
+import os
+import socket
+import typing as t
+
+from .labels import CONFIG_LABEL, NETWORK, NETWORK_LABEL, RUN_ID_LABEL
+
+Json = dict[str, t.Any]
+SCHEME = "unix://"
+TIMEOUT = 10  # seconds for each answer
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a local socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT)
+        self.sock.connect(self.path)
+
+
+def ask(endpoint: str) -> Json:
+    """What the engine at a local socket says; empty when none answers there."""
+    path = endpoint.removeprefix(SCHEME)
+    connection = _Connection(path)
+
+    def get(what: str) -> t.Any:
+        connection.request("GET", what)
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise ValueError(f"{what}: {answer.status}")
+        return json.loads(body)
+
+    try:
+        found = described(get("/version"), get("/info"), get("/networks"), get("/containers/json?all=1"))
+        return {**found, "group": _group(path)}
+    except (OSError, http.client.HTTPException, ValueError):
+        return {}
+    finally:
+        connection.close()
+
+
+def described(version: Json, info: Json, networks: list[Json], containers: list[Json]) -> Json:
+    """The engine's answers, reduced to what decides how it can be used."""
+    options = {option.split(",")[0] for option in info.get("SecurityOptions") or ()}
+    folder = str(info.get("DockerRootDir") or "")
+    products = [str(part.get("Name")) for part in version.get("Components") or ()]
+    return {
+        "product": "Podman" if any("podman" in name.lower() for name in products) else "Docker",
+        "version": str(version.get("Version") or ""),
+        "api": str(version.get("ApiVersion") or "0.0"),
+        "folder": folder,
+        "rootless": "name=rootless" in options,
+        "live_restore": bool(info.get("LiveRestoreEnabled")),
+        "log_driver": str(info.get("LoggingDriver") or ""),
+        "root": _root(folder) if "name=userns" in options else 0,
+        "networks": [_network(network) for network in networks],
+        "containers": [_container(item) for item in containers if not _is_ours(item)],
+    }
+
+
+def _root(folder: str) -> int:
+    """User number of root in a container: an engine that remaps users keeps its data in a folder of that name."""
+    number = os.path.basename(folder).partition(".")[0]
+    return int(number) if number.isdigit() else 0
+
+
+def _network(network: Json) -> Json:
+    configs = (network.get("IPAM") or {}).get("Config") or ()
+    return {
+        "name": str(network.get("Name")),
+        "subnets": [str(config["Subnet"]) for config in configs if config.get("Subnet")],
+        "ours": (network.get("Labels") or {}).get(NETWORK_LABEL) == NETWORK,
+    }
+
+
+def _is_ours(container: Json) -> bool:
+    # Runs are many, have no fixed name and publish no port.
+    return not {CONFIG_LABEL, RUN_ID_LABEL}.isdisjoint(container.get("Labels") or ())
+
+
+def _container(container: Json) -> Json:
+    """A container of somebody else: its name, and the ports of the host that it holds."""
+    published = {
+        (str(port.get("IP") or "0.0.0.0"), int(port["PublicPort"]))
+        for port in container.get("Ports") or ()
+        if port.get("PublicPort") and port.get("Type") == "tcp"
+    }
+    names = container.get("Names") or ["/?"]
+    return {
+        "name": str(names[0]).lstrip("/"),
+        "published": [{"address": address, "port": port} for address, port in sorted(published)],
+    }
+
+
+def _group(path: str) -> str:
+    """The group that may use the socket."""
+    number = os.stat(path).st_gid
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)

@@ -1,0 +1,159 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A Docker engine as it was found on a host: whose it is, what it cannot promise, and what it cannot share. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.dataops.dagster.plugins.module_utils._addresses import overlap
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
+
+# The engine that we install, and those of other sources: one of these is never ours.
+OWN_PACKAGE = "docker.io"
+OTHER_PACKAGES = ("docker-ce", "docker-ee", "moby-engine", "podman-docker")
+# What shows an engine that came without a package, or what somebody has left of one.
+TRACES = (
+    "/etc/docker/daemon.json",
+    "/etc/systemd/system/docker.service",
+    "/usr/bin/dockerd",
+    "/usr/sbin/dockerd",
+    "/usr/local/bin/dockerd",
+    "/snap/bin/docker",
+)
+STARTED_AT_BOOT = "/etc/systemd/system/multi-user.target.wants/docker.service"
+# Debian 11 and 12 have 20.10; nothing older is tried by anybody here.
+OLDEST, OLDEST_API = "20.10", (1, 41)
+GROUP = "docker"
+# The interfaces of an engine's own networks.
+BRIDGE = re.compile(r"docker0|br-[0-9a-f]{12}")
+# A wider route sums up the networks of a site. Those of the host lie in it as a rule, and the narrower one wins.
+WIDEST_ROUTE = 16
+
+
+def packages_of_others(facts: Facts) -> list[str]:
+    """The packages of an engine from another source than Debian."""
+    return [name for name in OTHER_PACKAGES if name in facts["packages"]]
+
+
+def found(facts: Facts) -> str:
+    """What shows that the host has an engine, or had one; empty without any."""
+    packages = [name for name in (*OTHER_PACKAGES, OWN_PACKAGE) if name in facts["packages"]]
+    paths = [path for path in TRACES if path in (facts.get("paths") or [])]
+    return next(iter([*packages, *paths]), "a running engine" if facts.get("engine") else "")
+
+
+def refusals(facts: Facts, socket: str, *, services: bool) -> list[str]:
+    """A sentence when somebody else's engine makes us impossible; services says whether ours use its socket here."""
+    engine, what = facts.get("engine"), found(facts)
+    if engine is None:  # nobody has asked it, because its address is none of this host
+        return []
+    where, instead = f"dagster_docker_socket {socket}", f"Run Docker {OLDEST} or newer as a service of the system there"
+    if "podman-docker" in facts["packages"] or engine.get("product") == "Podman":
+        return [f"{where}: Podman answers in the place of Docker, which runs need. {instead}"]
+    if not engine:
+        return [
+            f"{where}: the host has {what}, which is not ours, and no engine answers. Start it, or remove it with its "
+            "/etc/docker/daemon.json so that site.yml installs one"
+        ]
+    if engine["rootless"]:
+        return [f"{where}: a rootless engine cannot mount our files into containers. {instead}"]
+    if engine["folder"].startswith("/var/snap/"):
+        return [f"{where}: an engine from a snap cannot mount our files into containers. {instead}"]
+    if tuple(int(part) for part in engine["api"].split(".")[:2]) < OLDEST_API:
+        return [f"{where}: the engine is Docker {engine['version']}. {instead}"]
+    if services and engine["group"] != GROUP:
+        return [
+            f"{where}: the socket belongs to the group {engine['group']}, and our services get the group {GROUP}. Set "
+            f"the engine's group to {GROUP}"
+        ]
+    return []
+
+
+def promises(facts: Facts, unused: Iterable[str]) -> str:
+    """A sentence about what somebody else's engine cannot promise; unused are variables that are set for our own."""
+    engine = facts.get("engine")
+    if not engine:
+        return ""
+    lacks = []
+    if not engine["live_restore"]:
+        lacks.append("its restart ends code servers and runs (live-restore is off)")
+    if not engine["root"]:
+        lacks.append("root of a container is root of the host (userns-remap is off)")
+    if engine["log_driver"] != "journald":
+        lacks.append(f"its log driver is {engine['log_driver']}, only containers of ours log to the journal")
+    if STARTED_AT_BOOT not in (facts.get("paths") or []):
+        lacks.append("docker.service is not enabled, so a reboot ends code servers and runs until somebody starts it")
+    variables = sorted(unused)
+    if variables:
+        lacks.append(f"{', '.join(variables)} would be its settings and have no effect")
+    return (
+        f"the Docker engine ({found(facts)}, {engine['version']}) is not ours and stays as it is"
+        + (": " if lacks else "")
+        + "; ".join(lacks)
+    )
+
+
+def network_problems(values: Mapping[str, Any], facts: Facts, *, own: bool, deployed: bool) -> list[str]:
+    """Sentences about subnets of containers that this host uses already; own says whose its engine is."""
+    name, subnet = str(values["dagster_docker_network"]), str(values["dagster_docker_network_subnet"])
+    networks = (facts.get("engine") or {}).get("networks") or []
+    named = next((network for network in networks if network["name"] == name), {"ours": True, "subnets": []})
+    if not named["ours"] and not deployed:
+        return [
+            f"dagster_docker_network is {name}, and the engine has a network of that name which is not ours; choose "
+            "another name"
+        ]
+    taken = _networks_of_the_host(facts)
+    problems = []
+    if subnet not in named["subnets"]:  # or it is there as it should be
+        others = {each: f"the network {other['name']} of the engine" for other in networks for each in other["subnets"]}
+        every = {each: whose for each, whose in {**taken, **others}.items() if each not in named["subnets"]}
+        problems += _overlaps("dagster_docker_network_subnet", subnet, every)
+    if own and not deployed:
+        bridge = ipaddress.ip_interface(str(values["dagster_docker_bridge_address"])).network
+        problems += _overlaps("dagster_docker_bridge_address", str(bridge), taken)
+    return problems
+
+
+def _networks_of_the_host(facts: Facts) -> dict[str, str]:
+    """The networks that a host knows without its engine, and what it knows of each."""
+    routed = dict.fromkeys(facts.get("routed") or [], "to which the host has a route")
+    near = (facts.get("networks") or {}).items()
+    return {
+        **{subnet: text for subnet, text in routed.items() if int(subnet.partition("/")[2]) >= WIDEST_ROUTE},
+        **{subnet: f"the network of {name}" for subnet, name in near if not BRIDGE.fullmatch(name)},
+    }
+
+
+def _overlaps(variable: str, subnet: str, taken: Mapping[str, str]) -> list[str]:
+    """A sentence for each network that shares addresses with a subnet."""
+    wanted = ipaddress.ip_network(subnet)
+    networks = ((ipaddress.ip_network(other), what) for other, what in taken.items())
+    return [
+        f"{variable}: {subnet} overlaps {other}, {what}; choose one that is free"
+        for other, what in networks
+        if other.version == wanted.version and wanted.overlaps(other)  # type: ignore[arg-type]
+    ]
+
+
+def container_problems(ports: Iterable[Port], names: Iterable[str], facts: Facts) -> list[str]:
+    """Sentences about ports and names of our containers that somebody else's have."""
+    problems, wanted = [], set(names)
+    for container in (facts.get("engine") or {}).get("containers") or []:
+        problems += [
+            f"port {port.number} is held by the container {container['name']} on {held['address']}; stop it or change "
+            f"{port.variable}"
+            for port in ports
+            for held in container["published"]
+            if held["port"] == port.number and any(overlap(address, held["address"]) for address in port.addresses)
+        ]
+        if container["name"] in wanted:
+            problems.append(
+                f"the engine has a container {container['name']}, which is not ours; rename it, or the location in "
+                "dagster_code_locations"
+            )
+    return problems

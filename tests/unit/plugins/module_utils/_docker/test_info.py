@@ -1,0 +1,132 @@
+"""What an engine says of itself, and what is made of it; asked over a socket by HTTP alone."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
+
+Json = dict[str, Any]
+VERSION: Json = {"Version": "20.10.24+dfsg1", "ApiVersion": "1.41", "Components": [{"Name": "Engine"}]}
+INFO: Json = {
+    "DockerRootDir": "/var/lib/docker",
+    "LiveRestoreEnabled": False,
+    "LoggingDriver": "json-file",
+    "SecurityOptions": ["name=apparmor", "name=seccomp,profile=default"],
+}
+NETWORKS: list[Json] = [
+    {"Name": "bridge", "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]}, "Labels": {}},
+    {"Name": "dagster", "IPAM": {"Config": [{"Subnet": "172.30.0.0/24"}]}, "Labels": {"dataops.dagster": "network"}},
+    {"Name": "host", "IPAM": {"Config": None}, "Labels": None},
+]
+CONTAINERS: list[Json] = [
+    {
+        "Names": ["/shop"],
+        "Labels": {"dagster/job_name": "x"},
+        "Ports": [
+            {"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"},
+            {"IP": "::", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"},
+            {"PrivatePort": 443, "Type": "tcp"},
+            {"IP": "0.0.0.0", "PrivatePort": 53, "PublicPort": 53, "Type": "udp"},
+        ],
+    },
+    {"Names": ["/dagster-code-etl"], "Labels": {"dataops.dagster.config": "1"}, "Ports": []},
+    {"Names": ["/run"], "Labels": {"dagster/run_id": "1"}, "Ports": []},
+]
+ANSWERS: Json = {"/version": VERSION, "/info": INFO, "/networks": NETWORKS, "/containers/json?all=1": CONTAINERS}
+
+
+def described(**changes: Any) -> Json:
+    return info.described(VERSION, {**INFO, **changes}, NETWORKS, CONTAINERS)
+
+
+def test_engine_is_described_by_what_decides() -> None:
+    assert described() == {
+        "product": "Docker",
+        "version": "20.10.24+dfsg1",
+        "api": "1.41",
+        "folder": "/var/lib/docker",
+        "rootless": False,
+        "live_restore": False,
+        "log_driver": "json-file",
+        "root": 0,
+        "networks": [
+            {"name": "bridge", "subnets": ["172.17.0.0/16"], "ours": False},
+            {"name": "dagster", "subnets": ["172.30.0.0/24"], "ours": True},
+            {"name": "host", "subnets": [], "ours": False},
+        ],
+        "containers": [
+            {"name": "shop", "published": [{"address": "0.0.0.0", "port": 8080}, {"address": "::", "port": 8080}]}
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("folder", "options", "root"),
+    [
+        ("/var/lib/docker/165536.165536", ["name=userns"], 165536),
+        ("/srv/docker/231072.231072", ["name=seccomp,profile=default", "name=userns"], 231072),
+        ("/var/lib/docker", ["name=userns"], 0),
+        ("/var/lib/165536.165536", [], 0),
+    ],
+)
+def test_root_of_a_container(folder: str, options: list[str], root: int) -> None:
+    assert described(DockerRootDir=folder, SecurityOptions=options)["root"] == root
+
+
+def test_engines_of_other_kinds() -> None:
+    assert described(SecurityOptions=["name=rootless"])["rootless"] is True
+    podman = {**VERSION, "Components": [{"Name": "Podman Engine"}]}
+    assert info.described(podman, {}, [], [])["product"] == "Podman"
+
+
+@contextmanager
+def engine(path: Path, answers: Json) -> Iterator[str]:
+    """Something that speaks HTTP at a socket; what it does not know it answers with 404."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            found = self.path in answers
+            body = json.dumps(answers.get(self.path)).encode()
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def address_string(self) -> str:
+            return "local"
+
+        def log_message(self, *_words: Any) -> None:
+            pass
+
+    with socketserver.UnixStreamServer(str(path), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"unix://{path}"
+        finally:
+            server.shutdown()
+            thread.join(timeout=10)
+
+
+def test_engine_is_asked_at_its_socket(tmp_path: Path) -> None:
+    path = tmp_path / "docker.sock"
+    with engine(path, ANSWERS) as endpoint:
+        assert info.ask(endpoint) == {**described(), "group": path.group()}
+
+
+def test_nobody_answers_as_an_engine(tmp_path: Path) -> None:
+    assert info.ask(f"unix://{tmp_path}/none.sock") == {}
+    with engine(tmp_path / "other.sock", {"/version": VERSION}) as endpoint:
+        assert info.ask(endpoint) == {}
