@@ -11,6 +11,8 @@ from ansible.plugins.action import ActionBase
 class ActionModule(ActionBase):
     """Runs M(ansible.builtin.apt) only when a package is missing, and never in check mode.
 
+    Files that scripts of the packages read are written only then, and before. The roles that give them own them.
+
     What it returns as C(installed) is to be remembered in C(dagster_host), so that roles that come later need not ask.
     """
 
@@ -37,7 +39,9 @@ class ActionModule(ActionBase):
                 # everybody, an engine without user namespaces keeps its images apart.
                 "policy_rc_d": 101,
             }
-            answer = self._execute_module(module_name="ansible.builtin.apt", module_args=arguments, task_vars=variables)
+            answer = self._unwritten(variables) or self._execute_module(
+                module_name="ansible.builtin.apt", module_args=arguments, task_vars=variables
+            )
             kept = ("changed", "failed", "unreachable", "msg", "rc", "stderr", "module_stderr", "exception")
             result.update({key: answer[key] for key in kept if key in answer})
             if not (answer.get("failed") or answer.get("unreachable")):
@@ -45,3 +49,13 @@ class ActionModule(ActionBase):
         if missing:
             result["diff"] = diff
         return result
+
+    def _unwritten(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """Writes the files; the answer if they cannot be written, else nothing."""
+        arguments = {"files": self._task.args.get("files") or [], "secrets": {}}
+        if not arguments["files"]:
+            return {}
+        answer: dict[str, Any] = self._execute_module(
+            module_name="dataops.dagster.service", module_args=arguments, task_vars=variables
+        )
+        return answer if answer.get("failed") or answer.get("unreachable") else {}

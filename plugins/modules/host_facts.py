@@ -37,6 +37,11 @@ options:
     description: Small text files to read. Do not name a secret, because the content is shown and logged.
     type: list
     elements: path
+  lines:
+    description:
+      - Lines to read, by the path of their file. A path with C(*) is a pattern. The value is a regular expression, and
+        each line in which it is found is returned. Do not ask for a secret, because the lines are shown and logged.
+    type: dict
   resolve:
     description: Names of other hosts that this host must resolve.
     type: list
@@ -73,6 +78,10 @@ host:
       description: The text of each file of O(texts) that exists, by path.
       type: dict
       sample: {/etc/hostname: "dagster1\n"}
+    lines:
+      description: The lines that were found in each file of O(lines), by path. A file without one is left out.
+      type: dict
+      sample: {/etc/ssh/sshd_config: ["Port 22"]}
     packages:
       description: Installed Debian packages and their versions.
       type: dict
@@ -105,6 +114,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import socket
 import struct
 import time
@@ -231,18 +241,28 @@ def resolves(name: str) -> bool:
         return False
 
 
+def there(path: str) -> list[str]:
+    """The paths that fit a pattern, or the path itself if it exists."""
+    return sorted(glob.glob(path)) if "*" in path else [path] * os.path.exists(path)
+
+
+def matching(path: str, expression: str) -> list[str]:
+    """The lines of a file in which an expression is found."""
+    return [line for line in read(path).splitlines() if re.search(expression, line)]
+
+
 def asked(
     connect: list[dict[str, Any]] | None,
     paths: list[str] | None,
     certificates: dict[str, str] | None,
     resolve: list[str] | None,
     texts: list[str] | None = None,
+    lines: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """The answers to what the options ask, without those to options that were not given."""
     found: dict[str, Any] = {}
     if paths is not None:
-        there = (sorted(glob.glob(path)) if "*" in path else [path] * os.path.exists(path) for path in paths)
-        found["paths"] = list(dict.fromkeys(path for found_paths in there for path in found_paths))
+        found["paths"] = list(dict.fromkeys(path for pattern in paths for path in there(pattern)))
     if certificates is not None:
         read_certificates = {path: certificate(path, key) for path, key in certificates.items()}
         found["certificates"] = {path: said for path, said in read_certificates.items() if said}
@@ -250,6 +270,9 @@ def asked(
         found["unresolved"] = [name for name in resolve if not resolves(name)]
     if texts is not None:
         found["texts"] = {path: read(path) for path in texts if os.path.isfile(path)}
+    if lines is not None:
+        matches = {path: matching(path, expression) for each, expression in lines.items() for path in there(each)}
+        found["lines"] = {path: matched for path, matched in matches.items() if matched}
     if connect is not None:
         found["connect_errors"] = list(filter(None, (connect_error(**server) for server in connect)))
     return found
@@ -293,15 +316,14 @@ def main() -> None:
             "connect": {"type": "list", "elements": "dict", "options": server},
             "paths": {"type": "list", "elements": "path"},
             "texts": {"type": "list", "elements": "path"},
+            "lines": {"type": "dict"},
             "resolve": {"type": "list", "elements": "str"},
             "certificates": {"type": "dict"},
         },
         supports_check_mode=True,
     )
-    found = {
-        **facts(),
-        **asked(**{name: module.params[name] for name in ("connect", "paths", "texts", "certificates", "resolve")}),
-    }
+    questions = ("connect", "paths", "texts", "lines", "certificates", "resolve")
+    found = {**facts(), **asked(**{name: module.params[name] for name in questions})}
     module.exit_json(changed=False, host=found)
 
 

@@ -34,6 +34,10 @@ class Component:
         """Debian packages; facts are those of module host_facts."""
         return []
 
+    def package_files(self, facts: Facts) -> list[dict[str, Any]]:
+        """Files that the scripts of its packages read, so they stand before these are installed; as of module files."""
+        return []
+
     def ports(self) -> list[Port]:
         """Every port on which it listens."""
         return []
@@ -73,6 +77,10 @@ class Component:
     def texts(self) -> list[str]:
         """Small files whose text its role compares, so that it need not write what is there already; never a secret."""
         return []
+
+    def lines(self) -> dict[str, str]:
+        """Lines of larger files: an expression for each pattern of paths; never a secret."""
+        return {}
 
     def certificates(self) -> dict[str, str]:
         """Paths of certificates, each with that of its key; empty where there is none."""

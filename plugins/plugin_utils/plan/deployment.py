@@ -122,6 +122,7 @@ class Plan:
                 *(path for component in components for path in filter(None, [component.mark(), *component.paths()])),
             ],
             "texts": [path for component in components for path in component.texts()],
+            "lines": {path: text for component in components for path, text in component.lines().items()},
             "certificates": self.certificates(),
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
         }
@@ -193,6 +194,7 @@ class Plan:
             "names": self.names.fixed,
             "storage": self.storage.handed(),
             "packages": {role: component.packages(facts) for role, component in components.items()},
+            "package_files": {role: component.package_files(facts) for role, component in components.items()},
             "certificates": self.certificates(),
             "health": self.health(),
             # Some hosts alone are those of a deployment that exists: nobody else says whether it serves.

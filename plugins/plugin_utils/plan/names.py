@@ -62,6 +62,7 @@ FIXED = {
     "backend": "{name}_webserver",
     "backend_read_only": "{name}_read_only",
     "vrrp": "{name}",
+    "cluster": "{name}",
 }
 # By which an instance on a host is known: services, proxy, engine, database. Each host of one has at least one of them.
 TRACES = (
