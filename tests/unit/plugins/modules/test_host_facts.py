@@ -149,13 +149,14 @@ def test_name_that_does_not_exist() -> None:
 
 
 # What is in the result only when it was asked for.
-ANSWERS = {"paths", "texts", "certificates", "unresolved", "connect_errors"}
+QUESTIONS = ("connect", "paths", "texts", "lines", "certificates", "resolve")
+ANSWERS = {"paths", "texts", "lines", "certificates", "unresolved", "connect_errors"}
 
 
 def asked(**options: Any) -> dict[str, Any]:
     """The answers to these options; the others were not given."""
     return host_facts.asked(
-        **{"connect": None, "paths": None, "texts": None, "certificates": None, "resolve": None, **options}
+        **{**dict.fromkeys(("connect", "paths", "texts", "lines", "certificates", "resolve")), **options}
     )
 
 
@@ -176,9 +177,10 @@ def test_server_that_does_not_answer_is_told() -> None:
 def test_only_what_was_asked_for_is_answered() -> None:
     """A later read is merged into the first: it must not empty what it does not ask for."""
     assert asked() == {}
-    nothing = asked(connect=[], paths=[], texts=[], certificates={}, resolve=[])
-    assert nothing == {"connect_errors": [], "paths": [], "texts": {}, "certificates": {}, "unresolved": []}
+    nothing = asked(connect=[], paths=[], texts=[], lines={}, certificates={}, resolve=[])
     assert nothing.keys() == ANSWERS
+    assert nothing.pop("connect_errors") == nothing.pop("paths") == nothing.pop("unresolved") == []
+    assert nothing == {"texts": {}, "lines": {}, "certificates": {}}
 
 
 def test_names_without_an_address() -> None:
@@ -224,8 +226,15 @@ def test_texts_of_files_that_are_there(tmp_path: Path) -> None:
     assert found == {"texts": {str(tmp_path / "one"): "line\n"}}
 
 
+def test_lines_that_are_asked_for(tmp_path: Path) -> None:
+    for name, text in {"a.conf": "x = 1\n#port = 1\n port = 2\nport 3\n", "b.conf": "y\n", "c": "port = 4\n"}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    found = asked(lines={str(tmp_path / "*.conf"): r"^\s*port\b", str(tmp_path / "none"): ""})
+    assert found == {"lines": {str(tmp_path / "a.conf"): [" port = 2", "port 3"]}}
+
+
 def test_module_returns_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    params = {"connect": None, "paths": [str(tmp_path)], "texts": None, "certificates": None, "resolve": None}
+    params = {**dict.fromkeys(QUESTIONS), "paths": [str(tmp_path)]}
     module = MagicMock(params=params)
     monkeypatch.setattr(host_facts, "AnsibleModule", MagicMock(return_value=module))
     host_facts.main()

@@ -14,15 +14,14 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names
 
 # What belongs to the host or to a server on it. Preflight refuses a second instance there, because they would share it.
 OF_THE_HOST = re.compile(
-    r"/etc/docker(/.*)?|/etc/systemd/system/docker\.service\.d(/.*)?|/etc/postgresql/.*|/etc/haproxy/haproxy\.cfg"
-    r"|/etc/nginx/sites-enabled(/default)?"
+    r"/etc/docker(/.*)?|/etc/systemd/system/docker\.service\.d(/.*)?|/etc/haproxy/haproxy\.cfg"
+    r"|/etc/postgresql/15|/etc/postgresql-common/createcluster\.d|/etc/nginx/sites-enabled(/default)?"
 )
 UNITS_OF_THE_HOST = {
     "docker.service",
     "haproxy.service",
     "nginx.service",
     "systemd-sysctl.service",
-    "postgresql@15-main.service",
 }
 
 
