@@ -93,7 +93,7 @@ TRACE = "/etc/systemd/system/{}-.service.d/10-instance.conf"
     ],
 )
 def test_host_of_another_instance_is_refused(paths: list[str], name: str, others: list[str]) -> None:
-    """Its database, proxy and engine have one configuration, which the second would take from the first."""
+    """Its proxy and engine have one configuration, which the second would take from the first."""
     assert list(names.other_instances(paths, name)) == others
     found = plan("a", dagster_instance_name=name).host_problems({**FACTS, "paths": paths}, 0, 0)
     said = [problem for problem in found if "dagster_instance_name" in problem]
