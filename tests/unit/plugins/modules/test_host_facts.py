@@ -148,16 +148,14 @@ def test_name_that_does_not_exist() -> None:
     assert "no-such-host.invalid:5432 cannot be reached from" in error
 
 
-# What is in the result only when it was asked for.
 QUESTIONS = ("connect", "paths", "texts", "lines", "certificates", "resolve")
+# What is in the result only when it was asked for.
 ANSWERS = {"paths", "texts", "lines", "certificates", "unresolved", "connect_errors"}
 
 
 def asked(**options: Any) -> dict[str, Any]:
     """The answers to these options; the others were not given."""
-    return host_facts.asked(
-        **{**dict.fromkeys(("connect", "paths", "texts", "lines", "certificates", "resolve")), **options}
-    )
+    return host_facts.asked(**{**dict.fromkeys(QUESTIONS), **options})
 
 
 def test_facts_of_this_host() -> None:
