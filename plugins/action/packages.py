@@ -52,10 +52,10 @@ class ActionModule(ActionBase):
 
     def _unwritten(self, variables: dict[str, Any]) -> dict[str, Any]:
         """Writes the files; the answer if they cannot be written, else nothing."""
-        arguments = {"files": self._task.args.get("files") or [], "secrets": {}}
-        if not arguments["files"]:
+        files = self._task.args.get("files") or []
+        if not files:
             return {}
         answer: dict[str, Any] = self._execute_module(
-            module_name="dataops.dagster.service", module_args=arguments, task_vars=variables
+            module_name="dataops.dagster.service", module_args={"files": files, "secrets": {}}, task_vars=variables
         )
         return answer if answer.get("failed") or answer.get("unreachable") else {}
