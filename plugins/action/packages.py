@@ -22,8 +22,18 @@ def not_recorded(folder: str, ours: list[str], host: dict[str, Any], missing: li
     return [name for name in by_now if record.entry(folder, name) not in paths]
 
 
+def recorded_files(folder: str, names: list[str]) -> list[dict[str, Any]]:
+    """What says on a host that these packages are ours. A host that had all of them gets an empty folder."""
+    return [
+        {"dest": folder, "state": "directory"},
+        *({"dest": record.entry(folder, name), "content": TEXT} for name in names),
+    ]
+
+
 class ActionModule(ActionBase):
     """Runs M(ansible.builtin.apt) only when a package is missing, and never in check mode.
+
+    Files that scripts of the packages read are written only then, and before. The roles that give them own them.
 
     What it returns as C(installed) and C(recorded) is to be remembered in C(dagster_host), so that roles that come
     later need not ask.
@@ -49,19 +59,15 @@ class ActionModule(ActionBase):
         if not result["changed"] or self._task.check_mode:  # a bare host's apt knows no names before its first update
             return result
         # The record comes first. After apt, nobody could tell who has installed a package.
-        failure = self._record(folder, unsaid, variables) if unsaid or first else {}
+        files = recorded_files(folder, unsaid) if unsaid or first else []
+        files += (self._task.args.get("files") or []) if missing else []
+        failure = self._failure("dataops.dagster.service", {"files": files}, variables) if files else {}
         failure = failure or (self._install(missing, variables) if missing else {})
         if failure:
             return {**result, **failure}
         recorded = [folder, *(record.entry(folder, name) for name in unsaid)]
         result.update(installed=dict.fromkeys(missing, ""), recorded=recorded)  # nobody asks for a version
         return result
-
-    def _record(self, folder: str, names: list[str], variables: dict[str, Any]) -> dict[str, Any]:
-        """Says on the host that these packages are ours. A host that had all of them gets an empty folder."""
-        files: list[dict[str, Any]] = [{"dest": folder, "state": "directory"}]
-        files += [{"dest": record.entry(folder, name), "content": TEXT} for name in names]
-        return self._failure("dataops.dagster.service", {"files": files}, variables)
 
     def _install(self, names: list[str], variables: dict[str, Any]) -> dict[str, Any]:
         arguments = {

@@ -66,7 +66,7 @@ DEPLOYMENTS = {
                 for port, unit in (
                     (3000, "dagster-webserver@3000.service"),
                     (3001, "dagster-webserver@3001.service"),
-                    (5432, "postgresql@15-main.service"),
+                    (5432, "postgresql@15-dagster.service"),
                     (8080, "nginx.service"),
                 )
             ],
@@ -79,6 +79,8 @@ DEPLOYMENTS = {
                 "/usr/local/lib/dagster/edge.sh",
                 "/usr/local/lib/dagster/installed",
                 *(f"/usr/local/lib/dagster/installed/{name}" for name in PACKAGES),
+                *("/opt/dagster/1.13.27/.complete", "/usr/local/lib/dagster/edge.sh"),
+                *("/etc/postgresql/15/dagster/postgresql.conf", "/etc/postgresql/15/dagster/conf.d/dagster.conf"),
             ],
             "texts": {"/usr/local/lib/dagster/edge.url": "http://127.0.0.1:8080\n"},
             "addresses": ["10.0.0.1", "172.30.0.1"],

@@ -34,10 +34,10 @@ CONTROLLER = listeners.ENGINE + "tcp $host:4000 docker-proxy docker.service"
 RUN = listeners.ENGINE + "tcp $host:2376 dockerd docker.service"
 # The object store is the site's own.
 DATABASE = """
-tcp 127.0.0.1:5432 postgres postgresql@15-main.service
-tcp $host:5432 postgres postgresql@15-main.service
+tcp 127.0.0.1:5432 postgres postgresql@15-dagster.service
+tcp $host:5432 postgres postgresql@15-dagster.service
 tcp 0.0.0.0:9000 python3 s3.service
-unix /run/postgresql/.s.PGSQL.5432 postgres:postgres 777 postgres postgresql@15-main.service
+unix /run/postgresql/.s.PGSQL.5432 postgres:postgres 777 postgres postgresql@15-dagster.service
 """
 MEANT = {"ctl1": CONTROLLER, "ctl2": CONTROLLER, "db": DATABASE, "edge1": EDGE, "edge2": EDGE, "run": RUN}
 

@@ -13,12 +13,12 @@ tcp 127.0.0.1:3001 dagster-webserv dagster-webserver@3001.service
 tcp 127.0.0.1:13000 python3 dagster-webserver@3000.service
 tcp 127.0.0.1:13001 python3 dagster-webserver@3001.service
 tcp 127.0.0.1:4000 docker-proxy docker.service
-tcp 127.0.0.1:5432 postgres postgresql@15-main.service
-tcp 172.30.0.1:5432 postgres postgresql@15-main.service
+tcp 127.0.0.1:5432 postgres postgresql@15-dagster.service
+tcp 172.30.0.1:5432 postgres postgresql@15-dagster.service
 tcp 127.0.0.1:8080 nginx nginx.service
 unix /run/haproxy-dagster/admin.sock root:root 600 haproxy haproxy-dagster.service
 unix /run/haproxy-dagster/dagster_webserver.sock www-data:root 600 haproxy haproxy-dagster.service
-unix /run/postgresql/.s.PGSQL.5432 postgres:postgres 777 postgres postgresql@15-main.service
+unix /run/postgresql/.s.PGSQL.5432 postgres:postgres 777 postgres postgresql@15-dagster.service
 """
 
 

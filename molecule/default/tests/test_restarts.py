@@ -13,7 +13,7 @@ from restarts import Checked
 REPLICAS = ("dagster-webserver@3000.service", "dagster-webserver@3001.service")
 DAEMON = ("dagster-daemon.service",)
 SERVICES = REPLICAS + DAEMON
-POSTGRES = ("postgresql@15-main.service",)
+POSTGRES = ("postgresql@15-dagster.service",)
 
 # What a play does to whom when only this file has changed. Nobody is restarted for what is read each time it is needed.
 RESTART: dict[str, tuple[str, ...]] = {
@@ -38,9 +38,9 @@ RESTART: dict[str, tuple[str, ...]] = {
     "/etc/docker/daemon.json": ("docker.service",),
     "/etc/systemd/system/prune-dagster-runs.service": ("prune-dagster-runs.timer",),
     "/etc/systemd/system/prune-dagster-runs.timer": ("prune-dagster-runs.timer",),
-    "/etc/postgresql/15/main/conf.d/dagster.conf": POSTGRES,
-    "/etc/postgresql/15/main/dagster/pg_hba.conf": POSTGRES,
-    "/etc/postgresql/15/main/dagster/pg_ident.conf": POSTGRES,
+    "/etc/postgresql/15/dagster/conf.d/dagster.conf": POSTGRES,
+    "/etc/postgresql/15/dagster/dagster/pg_hba.conf": POSTGRES,
+    "/etc/postgresql/15/dagster/dagster/pg_ident.conf": POSTGRES,
     "/etc/sysctl.d/60-dagster-postgres.conf": ("systemd-sysctl.service",),
 }
 RELOAD: dict[str, tuple[str, ...]] = {

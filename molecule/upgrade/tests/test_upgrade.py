@@ -141,6 +141,15 @@ def test_haproxy_is_our_own_unit(old: Play, new: Play, host: Any) -> None:
     assert {"haproxy", "nginx-light"} <= set(host.file("/usr/local/lib/dagster/installed").listdir())
 
 
+def test_database_stays_in_its_cluster(old: Play, new: Play, host: Any) -> None:
+    """The release took Debian's `main`. A new deployment has a cluster of its own name, and nobody moves data."""
+    main = "/etc/postgresql/15/main/conf.d/dagster.conf"
+    assert main in written(old), "the control"
+    assert main in written(new)
+    listed = host.check_output("pg_lsclusters --no-header | awk '{print $1 \"/\" $2, $3, $4}'")
+    assert listed == "15/main 5432 online"
+
+
 def test_second_run_changes_nothing(new: Play, play: Callable[..., Play]) -> None:
     assert new.rc == 0
     assert play("site.yml").changed == 0

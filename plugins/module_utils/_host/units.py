@@ -110,8 +110,12 @@ def modified_at(path: str) -> float:
 
 
 def is_enabled(now: dict[str, str]) -> bool:
-    """Whether a unit comes up at boot, or is none that could be enabled."""
-    return now.get("UnitFileState", "").startswith(("enabled", "static", "indirect", "generated", "alias"))
+    """Whether a unit comes up at boot by itself, or is none that could be enabled.
+
+    One that is only enabled in /run comes up with another unit, which somebody may have disabled for theirs.
+    """
+    state = now.get("UnitFileState", "")
+    return state != "enabled-runtime" and state.startswith(("enabled", "static", "indirect", "generated", "alias"))
 
 
 def wanted_action(spec: dict[str, Any], now: dict[str, str], young: Iterable[str] = ()) -> tuple[str, str]:

@@ -34,6 +34,10 @@ class Component:
         """Debian packages; facts are those of module host_facts."""
         return []
 
+    def package_files(self, facts: Facts) -> list[dict[str, Any]]:
+        """Files that the scripts of its packages read, so they stand before these are installed; as of module files."""
+        return []
+
     def ports(self) -> list[Port]:
         """Every port on which it listens."""
         return []
@@ -94,7 +98,10 @@ class Component:
         return ""
 
     def lines(self) -> dict[str, str]:
-        """Files of which some lines are wanted, each with a regular expression. Only its first group is read."""
+        """Files of which some lines are wanted, each with a regular expression. Only its first group is read.
+
+        A path with `*` is a pattern.
+        """
         return {}
 
     def certificates(self) -> dict[str, str]:

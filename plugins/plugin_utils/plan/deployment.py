@@ -250,6 +250,7 @@ class Plan:
             "storage": self.storage.handed(),
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "ours": self.ours(facts),
+            "package_files": {role: component.package_files(facts) for role, component in components.items()},
             "certificates": self.certificates(),
             "health": self.health(),
             # Some hosts alone are those of a deployment that exists: nobody else says whether it serves.

@@ -1,17 +1,31 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""PostgreSQL as the storage of Dagster, and on its host: who may connect from where, how many connections it takes."""
+"""PostgreSQL as the storage of Dagster, and on its host: which cluster is ours, who may connect from where, how many
+connections it takes.
+
+A host may have several clusters (Debian's word for a server with its data). Ours is the one with our drop-in. Where no
+cluster has it, one is made that is called like the instance. So Debian's `main` stays free for others. Release 0.1.0
+took `main`, and its deployments stay there.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, first_address
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
 
 # The major version that each Debian release ships.
 VERSIONS = {"bookworm": 15, "trixie": 17}
+ETC, DATA = "/etc/postgresql", "/var/lib/postgresql"
+# By which a cluster is known as ours: one file is enough, so a lost one comes back with the next play.
+RECORDS = ("conf.d/dagster.conf", "dagster/pg_hba.conf")
+PORT = r"^\s*(port\b.*)"  # a line that sets it
 
 
 class PostgresStorage(Storage):
@@ -51,13 +65,80 @@ def source(address: str) -> str:
         return address
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A server with its data, as Debian's postgresql-common knows it."""
+
+    version: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.version}/{self.name}"
+
+    @property
+    def etc(self) -> str:
+        """The folder of its configuration."""
+        return f"{ETC}/{self}"
+
+    @property
+    def config(self) -> str:
+        """The file that every cluster has."""
+        return f"{self.etc}/postgresql.conf"
+
+    @property
+    def data(self) -> str:
+        """A file that its data has from the beginning."""
+        return f"{DATA}/{self}/PG_VERSION"
+
+    @property
+    def unit(self) -> str:
+        """Its own unit. postgresql.service is that of all clusters, so it is not for us to start or stop."""
+        return f"postgresql@{self.version}-{self.name}.service"
+
+    @property
+    def age(self) -> tuple[int, ...]:
+        """Its version, in an order: an upgrade by hand leaves the old cluster in place."""
+        return tuple(int(part) for part in self.version.split("."))
+
+
+def clusters(paths: Iterable[str], *files: str) -> list[Cluster]:
+    """The clusters that have one of these files in their configuration, those of the newest version last."""
+    pattern = re.compile(f"{ETC}/([0-9]+(?:\\.[0-9]+)?)/([^/]+)/(?:{'|'.join(map(re.escape, files))})")
+    found = {Cluster(match[1], match[2]) for path in paths if (match := pattern.fullmatch(path))}
+    return sorted(found, key=lambda cluster: (cluster.age, cluster.name))
+
+
 class Postgres(Component):
     """The server of the deployment's database."""
 
+    def recorded(self, facts: Facts) -> list[Cluster]:
+        """The clusters with our drop-in, ours last."""
+        return clusters(facts.get("paths") or [], *RECORDS)
+
+    def cluster(self, facts: Facts) -> Cluster:
+        """Ours: the one that a play has recorded on the host, or the one that is to be made."""
+        recorded = self.recorded(facts)
+        return recorded[-1] if recorded else Cluster(str(VERSIONS[facts["release"]]), self.plan.names["cluster"])
+
     def packages(self, facts: Facts) -> list[str]:
-        return [f"postgresql-{VERSIONS[facts['release']]}", "python3-psycopg2"]
+        return [f"postgresql-{self.cluster(facts).version}", "python3-psycopg2"]
+
+    @property
+    def no_main(self) -> str:
+        """Keeps Debian's package from making `main`. The role takes it away: it would concern later packages too."""
+        return f"/etc/postgresql-common/createcluster.d/{self.plan.names['cluster']}.conf"
+
+    def package_files(self, facts: Facts) -> list[dict[str, Any]]:
+        if self.packages(facts)[0] in facts["packages"]:
+            return []
+        text = "# Of dataops.dagster, while it installs PostgreSQL: its cluster has a name of its own.\n"
+        return [
+            {"dest": self.no_main.rpartition("/")[0], "state": "directory"},
+            {"dest": self.no_main, "content": f"{text}create_main_cluster = false\n"},
+        ]
 
     def ports(self) -> list[Port]:
+        # Another cluster may have it as well: host_problems knows which one is ours.
         return [Port(self.plan.storage.port, "dagster_database_port", ("0.0.0.0",), "postgresql@")]
 
     def memory(self) -> dict[str, tuple[int, int]]:
@@ -69,8 +150,84 @@ class Postgres(Component):
     def known_by(self) -> list[str]:
         return [*self.inventory.services, *self.inventory.engines]
 
+    def paths(self) -> list[str]:
+        every = Cluster("*", "*")
+        return [every.config, every.data, *(f"{every.etc}/{record}" for record in RECORDS)]
+
+    def lines(self) -> dict[str, str]:
+        # The later ones of these files win.
+        every = Cluster("*", "*")
+        return dict.fromkeys([every.config, f"{every.etc}/conf.d/*.conf", f"{DATA}/{every}/postgresql.auto.conf"], PORT)
+
     def handed(self, facts: Facts) -> dict[str, Any]:
-        return {"version": VERSIONS[facts["release"]], "sysctl": self.plan.names.sysctl("postgres")}
+        cluster = self.cluster(facts)
+        return {
+            "version": cluster.version,
+            "cluster": cluster.name,
+            "etc": cluster.etc,
+            "config": cluster.config,
+            "unit": cluster.unit,
+            "made": cluster.config in (facts.get("paths") or []),
+            "no_main": self.no_main,
+            "sysctl": self.plan.names.sysctl("postgres"),
+        }
+
+    def host_problems(self, facts: Facts) -> list[str]:
+        if facts["release"] not in VERSIONS:  # another problem says so
+            return []
+        return [*self.first_contact_problems(facts), *self.port_problems(facts)]
+
+    def first_contact_problems(self, facts: Facts) -> list[str]:
+        """A sentence where it is not clear which cluster is ours, or where ours cannot be made."""
+        paths, cluster, recorded = facts.get("paths") or [], self.cluster(facts), self.recorded(facts)
+        alike = [str(known) for known in recorded if known.version == cluster.version]
+        if len(alike) > 1:
+            return [
+                f"{RECORDS[0]} of dataops.dagster is in the PostgreSQL clusters {' and '.join(alike)}; remove it and "
+                f"{RECORDS[1].partition('/')[0]} beside it from the one that is not this deployment's"
+            ]
+        if not recorded and self.mark() in paths:
+            return [
+                f"{self.mark()} is there from an earlier deployment, but no PostgreSQL cluster has {RECORDS[0]} of "
+                f"dataops.dagster; bring {ETC} back, or remove {self.mark()} to begin with an empty database"
+            ]
+        if not recorded and cluster.config in paths:
+            return [
+                f"the host has a PostgreSQL cluster {cluster}, which dataops.dagster has not made ({RECORDS[0]} is not "
+                "in it); choose another dagster_instance_name, or rename that cluster (pg_renamecluster)"
+            ]
+        if cluster.config not in paths and cluster.data in paths:
+            return [
+                f"{cluster.data} is there, but {cluster.config} is not: the configuration was lost, or making the "
+                f"cluster was interrupted; bring {cluster.etc} back, or move {DATA}/{cluster} away to begin with an "
+                "empty database"
+            ]
+        return []
+
+    def port_problems(self, facts: Facts) -> list[str]:
+        """A sentence where another cluster has our port, or will have it when it is started."""
+        cluster, (port,) = self.cluster(facts), self.ports()
+        held = [listener for listener in facts["listeners"] if listener["unit"].startswith(port.unit)]
+        if any(listener["unit"] == cluster.unit and listener["port"] == port.number for listener in held):
+            return []  # what others add later changes nothing
+        own = Port(port.value, port.variable, port.addresses, cluster.unit)
+        return checks.taken_port_problems([own], held) or [
+            f"port {port.number} is in the configuration of the PostgreSQL cluster {other}, so it cannot start beside "
+            f"ours; change {port.variable}"
+            for other in clusters(facts.get("paths") or [], "postgresql.conf")
+            if other != cluster
+            # Without its server it cannot start. Ours is the server of other clusters too.
+            and (other.version == cluster.version or f"postgresql-{other.version}" in facts["packages"])
+            and self.port_of(other, facts) == port.number
+        ]
+
+    def port_of(self, cluster: Cluster, facts: Facts) -> int:
+        """The port in the configuration of a cluster."""
+        lines = facts.get("lines") or {}
+        folders = (cluster.config, f"{cluster.etc}/conf.d/", f"{DATA}/{cluster}/")
+        told = [line for place in folders for path in sorted(lines) if path.startswith(place) for line in lines[path]]
+        numbers = [int(match[1]) for line in told if (match := re.match(r"port[\s=']*([0-9]+)", line))]
+        return numbers[-1] if numbers else self.plan.storage.default_port
 
     def options(self, facts: Facts) -> dict[str, Any]:
         budget = self.plan.budget

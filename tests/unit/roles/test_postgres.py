@@ -20,7 +20,7 @@ def settings(memory_mb: int = 1000, connections: int = 0, **options: Any) -> dic
     environment.filters["combine"] = lambda ours, theirs: {**ours, **theirs}
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         __dagster_postgres_memory_mb=memory_mb,
-        __dagster_postgres_etc="/etc/postgresql/15/main",
+        __dagster_postgres_etc="/etc/postgresql/15/dagster",
         dagster_postgres_listen_addresses=["127.0.0.1"],
         dagster_database_port=5432,
         dagster_plan={"options": {"dagster_postgres_max_connections": 250}},

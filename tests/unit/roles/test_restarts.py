@@ -116,8 +116,10 @@ def written(role: str) -> list[str]:
                     found += re.findall(r"'dest': '([^']+)'", entry)
                 elif entry.get("state") != "directory":
                     found.append(entry["dest"])
-    # keepalived asks its program anew at each check; where the UI is says a file to a play.
+    # keepalived asks its program anew at each check; where the UI is says a file to a play; the last one is gone before
+    # any service could read it.
     private = ("__dagster_vip_drop_in", "__dagster_vip_program", "dagster_plan.proxy.url_file")
+    private += ("dagster_plan.postgres.no_main",)
     own = ("/etc/systemd/system/", *(f"{{{{ {name} }}}}" for name in private))
     return [path for path in found if not path.startswith(own)]
 

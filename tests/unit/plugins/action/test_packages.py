@@ -70,6 +70,39 @@ def test_no_service_starts_with_its_package() -> None:
     assert made._execute_module.call_args.kwargs["module_args"]["policy_rc_d"] == 101
 
 
+FILES = [{"dest": "/etc/some.d", "state": "directory"}, {"dest": "/etc/some.d/x.conf", "content": "a = 1\n"}]
+
+
+def test_files_stand_before_the_packages_that_read_them() -> None:
+    made, variables = action({"nginx": "1"}, ["nginx", "some"])
+    made._task.args["files"] = FILES
+    assert made.run(task_vars=variables)["changed"] is True
+    calls = [call.kwargs for call in made._execute_module.call_args_list]
+    assert [call["module_name"] for call in calls] == ["dataops.dagster.service", "ansible.builtin.apt"]
+    assert calls[0]["module_args"] == {"files": FILES, "secrets": {}}
+
+
+def test_files_are_written_for_an_installation_alone() -> None:
+    made, variables = action({"some": "1"}, ["some"])
+    made._task.args["files"] = FILES
+    assert made.run(task_vars=variables)["changed"] is False
+    checked, variables = action({}, ["some"], check_mode=True)
+    checked._task.args["files"] = FILES
+    assert checked.run(task_vars=variables)["changed"] is True
+    made._execute_module.assert_not_called()
+    checked._execute_module.assert_not_called()
+
+
+def test_nothing_is_installed_without_its_files() -> None:
+    made, variables = action({}, ["some"])
+    made._task.args["files"] = FILES
+    made._execute_module.return_value = {"failed": True, "msg": "no space left"}
+    result = made.run(task_vars=variables)
+    assert (result["failed"], result["msg"]) == (True, "no space left")
+    assert "installed" not in result
+    made._execute_module.assert_called_once()
+
+
 def test_later_roles_need_not_ask_again() -> None:
     """What the first play remembers, as site.yml does, is enough for the others."""
     made, variables = action({"nginx": "1"}, ["nginx", "runc"])

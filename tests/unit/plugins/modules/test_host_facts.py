@@ -148,15 +148,14 @@ def test_name_that_does_not_exist() -> None:
     assert "no-such-host.invalid:5432 cannot be reached from" in error
 
 
+QUESTIONS = ("connect", "paths", "texts", "lines", "certificates", "resolve")
 # What is in the result only when it was asked for.
 ANSWERS = {"paths", "texts", "lines", "certificates", "unresolved", "connect_errors"}
 
 
 def asked(**options: Any) -> dict[str, Any]:
     """The answers to these options; the others were not given."""
-    return host_facts.asked(
-        **{"connect": None, "paths": None, "texts": None, "certificates": None, "resolve": None, **options}
-    )
+    return host_facts.asked(**{**dict.fromkeys(QUESTIONS), **options})
 
 
 def test_facts_of_this_host() -> None:
@@ -177,15 +176,9 @@ def test_only_what_was_asked_for_is_answered() -> None:
     """A later read is merged into the first: it must not empty what it does not ask for."""
     assert asked() == {}
     nothing = asked(connect=[], paths=[], texts=[], lines={}, certificates={}, resolve=[])
-    assert nothing == {
-        "connect_errors": [],
-        "paths": [],
-        "texts": {},
-        "lines": {},
-        "certificates": {},
-        "unresolved": [],
-    }
     assert nothing.keys() == ANSWERS
+    assert nothing.pop("connect_errors") == nothing.pop("paths") == nothing.pop("unresolved") == []
+    assert nothing == {"texts": {}, "lines": {}, "certificates": {}}
 
 
 def test_names_without_an_address() -> None:
@@ -240,6 +233,13 @@ def test_only_the_wanted_part_of_a_file_is_read(tmp_path: Path) -> None:
     assert asked(lines=wanted) == {"lines": {str(tmp_path / "one"): ["nginx", "www"]}}
 
 
+def test_pattern_of_paths(tmp_path: Path) -> None:
+    for name, text in {"a.conf": "x = 1\n#port = 1\n port = 2\nport 3\n", "b.conf": "y\n", "c": "port = 4\n"}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    found = asked(lines={str(tmp_path / "*.conf"): r"^\s*(port\b.*)", str(tmp_path / "none"): ""})
+    assert found == {"lines": {str(tmp_path / "a.conf"): ["port = 2", "port 3"], str(tmp_path / "b.conf"): []}}
+
+
 def test_engine_that_runs_says_itself_which_user_root_of_a_container_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its settings may stand on its command line, and daemon.json may say what it has not read yet."""
     monkeypatch.setattr(host_facts.info, "ask", lambda _endpoint: {"root": 165536})
@@ -258,8 +258,7 @@ def test_shells_and_members_of_those_that_there_are() -> None:
 
 
 def test_module_returns_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    options = ("connect", "paths", "texts", "lines", "shells", "members", "certificates", "resolve", "engine")
-    params = {**dict.fromkeys(options), "paths": [str(tmp_path)]}
+    params = {**dict.fromkeys([*QUESTIONS, "shells", "members", "engine"]), "paths": [str(tmp_path)]}
     module = MagicMock(params=params)
     monkeypatch.setattr(host_facts, "AnsibleModule", MagicMock(return_value=module))
     host_facts.main()

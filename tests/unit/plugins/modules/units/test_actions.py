@@ -42,6 +42,8 @@ def test_start_of_a_unit_without_process() -> None:
         ({"UnitFileState": "disabled"}, "enable", "was disabled"),
         ({"UnitFileState": ""}, "enable", "was not enabled"),
         ({"UnitFileState": "static"}, "", ""),
+        # by another unit, which somebody may have disabled
+        ({"UnitFileState": "enabled-runtime"}, "enable", "was enabled-runtime"),
     ],
 )
 def test_action_of_a_unit_that_is_wanted(now: dict[str, str], action: str, reason: str, old: str) -> None:

@@ -15,15 +15,14 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names
 
 # What belongs to the host or to a server on it. Preflight refuses a second instance there, because they would share it.
 OF_THE_HOST = re.compile(
-    r"/etc/docker(/.*)?|/etc/systemd/system/docker\.service\.d(/.*)?|/etc/postgresql/.*"
-    r"|/etc/nginx/sites-enabled/default"
+    r"/etc/docker(/.*)?|/etc/systemd/system/docker\.service\.d(/.*)?"
+    r"|/etc/postgresql/15|/etc/postgresql-common/createcluster\.d|/etc/nginx/sites-enabled(/default)?"
 )
 UNITS_OF_THE_HOST = {
     "docker.service",
     "haproxy.service",
     "nginx.service",
     "systemd-sysctl.service",
-    "postgresql@15-main.service",
 }
 
 
@@ -96,7 +95,7 @@ TRACE = "/etc/systemd/system/{}-.service.d/10-instance.conf"
     ],
 )
 def test_host_of_another_instance_is_refused(paths: list[str], name: str, others: list[str]) -> None:
-    """Its database, proxy and engine have one configuration, which the second would take from the first."""
+    """Its proxy and engine have one configuration, which the second would take from the first."""
     assert list(names.other_instances(paths, name)) == others
     found = plan("a", dagster_instance_name=name).host_problems({**FACTS, "paths": paths}, 0, 0)
     said = [problem for problem in found if "dagster_instance_name" in problem]

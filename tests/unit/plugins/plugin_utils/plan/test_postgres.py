@@ -1,9 +1,11 @@
-"""Who may connect to PostgreSQL from where, and where it listens for them."""
+"""Which PostgreSQL cluster of a host is ours; who may connect to it from where, and where it listens for them."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from plans import fact, groups, options
+from plans import FACTS, component, fact, groups, options, plan
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import postgres
 
@@ -36,9 +38,188 @@ def test_share_of_each_login() -> None:
     assert "mine" in told["dagster_postgres_connection_limits"]
 
 
+MARK = "/etc/sysctl.d/60-dagster-postgres.conf"
+MAIN, OURS = "/etc/postgresql/15/main", "/etc/postgresql/15/dagster"
+DATA = "/var/lib/postgresql/15/dagster/PG_VERSION"
+AUTO = "/var/lib/postgresql/15/main/postgresql.auto.conf"
+# What a host has of a cluster that nobody but Debian's package has touched.
+UNTOUCHED = [f"{MAIN}/postgresql.conf", "/var/lib/postgresql/15/main/PG_VERSION"]
+INSTALLED = {"postgresql-15": "15.9", "python3-psycopg2": "2.9"}
+
+
+def found(paths: list[str], **more: Any) -> dict[str, Any]:
+    """The facts of a host with PostgreSQL."""
+    return {**FACTS, "packages": INSTALLED, "paths": paths, **more}
+
+
+def handed(paths: list[str], **more: Any) -> dict[str, Any]:
+    """What the role is given there."""
+    given: dict[str, Any] = plan().as_fact(found(paths, **more))["postgres"]
+    return given
+
+
+def problems(paths: list[str], variables: dict[str, Any] | None = None, **more: Any) -> list[str]:
+    """The sentences about it."""
+    said: list[str] = component("postgres", **(variables or {})).host_problems(found(paths, **more))
+    return said
+
+
 def test_server_is_the_one_of_the_release() -> None:
-    assert fact()["postgres"] == {"version": 15, "sysctl": "/etc/sysctl.d/60-dagster-postgres.conf"}
     assert fact()["packages"]["postgres"] == ["postgresql-15", "python3-psycopg2"]
+
+
+def test_cluster_of_a_bare_host_has_the_name_of_the_instance() -> None:
+    assert fact()["postgres"] == {
+        "version": "15",
+        "cluster": "dagster",
+        "etc": OURS,
+        "config": f"{OURS}/postgresql.conf",
+        "unit": "postgresql@15-dagster.service",
+        "made": False,
+        "no_main": "/etc/postgresql-common/createcluster.d/dagster.conf",
+        "sysctl": MARK,
+    }
+    assert fact("a", dagster_instance_name="etl")["postgres"]["unit"] == "postgresql@15-etl.service"
+
+
+def test_package_makes_no_main_on_a_bare_host() -> None:
+    folder, file = fact()["package_files"]["postgres"]
+    assert folder == {"dest": "/etc/postgresql-common/createcluster.d", "state": "directory"}
+    assert file["dest"] == fact()["postgres"]["no_main"]
+    assert file["content"].splitlines()[1:] == ["create_main_cluster = false"]
+    # Where PostgreSQL is, this concerns nothing of ours.
+    assert plan().as_fact(found(UNTOUCHED))["package_files"]["postgres"] == []
+    # Another major version beside it is one that was not installed.
+    assert plan().as_fact({**FACTS, "packages": {"postgresql-14": "14"}})["package_files"]["postgres"] != []
+
+
+def test_cluster_is_made_beside_another_one() -> None:
+    given = handed(UNTOUCHED)
+    assert (given["etc"], given["made"]) == (OURS, False)
+    assert problems(UNTOUCHED, {"dagster_database_port": 5433}) == []
+
+
+@pytest.mark.parametrize("record", ["conf.d/dagster.conf", "dagster/pg_hba.conf"])
+def test_deployment_of_0_1_stays_in_main(record: str) -> None:
+    """Its drop-in is there; one file of it is enough."""
+    paths = [*UNTOUCHED, f"{MAIN}/{record}", MARK]
+    given = handed(paths)
+    assert (given["etc"], given["unit"], given["made"]) == (MAIN, "postgresql@15-main.service", True)
+    assert problems(paths) == []
+
+
+@pytest.mark.parametrize("added", [UNTOUCHED, ["/etc/postgresql/17/main/postgresql.conf"]])
+def test_what_others_add_later_changes_nothing(added: list[str]) -> None:
+    paths = [
+        f"{OURS}/postgresql.conf",
+        f"{OURS}/conf.d/dagster.conf",
+        "/var/lib/postgresql/15/dagster/PG_VERSION",
+        MARK,
+    ]
+    # The other one has our port in its configuration, but we hold it.
+    listeners = [{"port": 5432, "address": "127.0.0.1", "process": "postgres", "unit": "postgresql@15-dagster.service"}]
+    with_others = [*paths, *added]
+    assert handed(with_others) == handed(paths)
+    assert handed(paths)["made"] is True
+    assert problems(with_others, listeners=listeners) == []
+
+
+def test_newer_version_of_our_cluster_is_ours() -> None:
+    """An operator has upgraded it by hand: the old one is still there, with the same drop-in."""
+    files = ("postgresql.conf", "conf.d/dagster.conf")
+    paths = [f"/etc/postgresql/{version}/dagster/{file}" for version in (15, 9.6) for file in files]
+    assert handed(paths)["version"] == "15"
+
+
+def test_play_that_was_killed_before_the_cluster_was_made_makes_it() -> None:
+    paths = [*UNTOUCHED, f"{OURS}/conf.d/dagster.conf"]
+    assert handed(paths)["made"] is False
+    assert problems(paths, {"dagster_database_port": 5433}) == []
+
+
+PORT = (
+    "port 5432 is in the configuration of the PostgreSQL cluster 15/main, so it cannot start beside ours; change "
+    "dagster_database_port"
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "port", "said"),
+    [
+        ({}, 5432, [PORT]),  # PostgreSQL's own default
+        ({f"{MAIN}/postgresql.conf": ["port = 5432\t\t\t# (change requires restart)"]}, "5432", [PORT]),
+        ({f"{MAIN}/postgresql.conf": ["port = 5433"]}, 5432, []),
+        ({f"{MAIN}/postgresql.conf": ["port = 5433"], f"{MAIN}/conf.d/site.conf": ["  port '5432'"]}, 5432, [PORT]),
+        (
+            {
+                f"{MAIN}/postgresql.conf": ["port = 5432"],
+                "/var/lib/postgresql/15/main/postgresql.auto.conf": ["port=6"],
+            },
+            5432,
+            [],
+        ),
+        ({f"{MAIN}/postgresql.conf": ["port = 5432"]}, 5433, []),
+    ],
+)
+def test_port_of_a_cluster_that_does_not_run(lines: dict[str, list[str]], port: Any, said: list[str]) -> None:
+    assert problems(UNTOUCHED, {"dagster_database_port": port}, lines=lines) == said
+
+
+def test_cluster_without_its_server_has_no_port() -> None:
+    """A package that was removed leaves the configuration; the server of our version could start it again."""
+    old = "/etc/postgresql/13/main/postgresql.conf"
+    assert problems([old]) == []
+    assert len(problems([old], packages={**INSTALLED, "postgresql-13": "13"})) == 1
+    assert len(problems(UNTOUCHED, packages={})) == 1
+
+
+def test_port_of_a_cluster_that_runs() -> None:
+    """The sum over all components lets every cluster have it, so a second run finds ours wherever it is."""
+    listener = {"port": 5432, "address": "10.0.0.1", "process": "postgres", "unit": "postgresql@15-main.service"}
+    said = plan().host_problems(found(UNTOUCHED, listeners=[listener]), 0, 0)
+    assert said == [
+        "port 5432 is held by postgres of postgresql@15-main.service on 10.0.0.1; stop it or change "
+        "dagster_database_port"
+    ]
+    assert plan("a", dagster_database_port=5433).host_problems(found(UNTOUCHED, listeners=[listener]), 0, 0) == []
+    assert plan().host_problems(found([*UNTOUCHED, f"{MAIN}/conf.d/dagster.conf"], listeners=[listener]), 0, 0) == []
+
+
+def test_cluster_of_somebody_else_with_our_name() -> None:
+    (said,) = problems([f"{OURS}/postgresql.conf"], lines={f"{OURS}/postgresql.conf": ["port = 6000"]})
+    assert said.startswith("the host has a PostgreSQL cluster 15/dagster, which dataops.dagster has not made (")
+    assert "dagster_instance_name" in said
+    # `main` is no better name than another.
+    (said,) = problems(UNTOUCHED, {"dagster_instance_name": "main", "dagster_database_port": 5433})
+    assert "PostgreSQL cluster 15/main, which dataops.dagster has not made" in said
+
+
+def test_lost_record_begins_no_empty_database() -> None:
+    (said,) = problems([*UNTOUCHED, MARK], {"dagster_database_port": 5433})
+    assert said.startswith(
+        f"{MARK} is there from an earlier deployment, but no PostgreSQL cluster has conf.d/dagster.conf"
+    )
+
+
+@pytest.mark.parametrize("record", [[], [f"{OURS}/conf.d/dagster.conf"]])
+def test_data_without_its_configuration_is_left_alone(record: list[str]) -> None:
+    (said,) = problems([DATA, *record])
+    assert said.startswith(f"{DATA} is there, but {OURS}/postgresql.conf is not")
+    assert "move /var/lib/postgresql/15/dagster away" in said
+
+
+def test_system_that_is_not_supported_is_said_once() -> None:
+    assert problems([], release="bullseye") == []
+
+
+def test_host_is_asked_for_what_decides() -> None:
+    asked = plan().questions()
+    assert {"/etc/postgresql/*/*/postgresql.conf", "/etc/postgresql/*/*/conf.d/dagster.conf"} <= set(asked["paths"])
+    assert set(asked["lines"]) == {
+        "/etc/postgresql/*/*/postgresql.conf",
+        "/etc/postgresql/*/*/conf.d/*.conf",
+        "/var/lib/postgresql/*/*/postgresql.auto.conf",
+    }
 
 
 @pytest.mark.parametrize(
