@@ -113,9 +113,10 @@ def written(role: str) -> list[str]:
                     found += re.findall(r"'dest': '([^']+)'", entry)
                 elif entry.get("state") != "directory":
                     found.append(entry["dest"])
-    # keepalived asks its program anew at each check; where the UI is says a file to a play.
+    # keepalived asks its program anew at each check; where the UI is says a file to a play. The key for the engine is
+    # removed where the environment, which is watched, names it no more.
     private = ("__dagster_vip_drop_in", "__dagster_vip_program", "dagster_plan.proxy.url_file")
-    own = ("/etc/systemd/system/", *(f"{{{{ {name} }}}}" for name in private))
+    own = ("/etc/systemd/system/", f"{HOME}/docker", *(f"{{{{ {name} }}}}" for name in private))
     return [path for path in found if not path.startswith(own)]
 
 

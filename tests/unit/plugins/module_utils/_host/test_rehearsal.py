@@ -17,7 +17,7 @@ REST |= {"state": "file", "secret": False, "purge": False, "stage": False}
 # Accepts a folder whose files all say good.
 JUDGE = """
 import pathlib, sys
-sys.exit(" ".join(path.name for path in pathlib.Path(sys.argv[1]).iterdir() if "good" not in path.read_text()))
+sys.exit(" ".join(path.name for path in pathlib.Path(sys.argv[1]).iterdir() if "good" not in path.read_text()) or 0)
 """
 
 
