@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -17,6 +19,29 @@ try:
 except ImportError:  # before ansible-core 2.19 all text is trusted, and text that looks like data becomes data
     trust_as_template = str
     AS_TEXT = {"convert_data": False}
+
+# What role instance stages, so another call names it.
+STAGED = {
+    "current": "dagster_version",
+    "dagster.yaml": "dagster_config",
+    "environment": "dagster_environment",
+    "environment.secret": "dagster_secret_environment",
+    "workspace.yaml": "dagster_code_locations",
+}
+
+
+def made_from(text: str, variables: Mapping[str, Any]) -> list[str]:
+    """The variables of an inventory that a template reads, also through variables of the roles (__dagster_NAME)."""
+    names = set(re.findall(r"\b(?:__)?dagster_\w+", text))
+    found: set[str] = set()
+    while names:
+        name = names.pop()
+        if not name.startswith("__"):
+            found |= {name} & variables.keys()
+        elif name not in found:
+            found.add(name)
+            names |= set(re.findall(r"\b(?:__)?dagster_\w+", str(variables.get(name, ""))))
+    return sorted(name for name in found if not name.startswith("__") and name not in ("dagster_plan", "dagster_host"))
 
 
 class ActionModule(ActionBase):
@@ -37,6 +62,7 @@ class ActionModule(ActionBase):
         files = self._task.args.get("files")
         if not isinstance(files, list):
             raise AnsibleActionFail(f"files is a list of dictionaries; found {type(files).__name__}")
+        self._texts: dict[str, str] = {}
         rendered = [self._rendered(dict(entry), variables) for entry in files]
         secrets = {
             str(entry.get("dest")): str(entry.pop("content"))
@@ -50,7 +76,17 @@ class ActionModule(ActionBase):
                 task_vars=variables,
             )
         )
+        if result.get("failed"):
+            said = str(result.get("msg", ""))
+            result["msg"] = "\n".join([said, *self._origins(said, variables)])
         return result
+
+    def _origins(self, message: str, variables: dict[str, Any]) -> list[str]:
+        """What the operator can change about each file that a failure names."""
+        named = {dest: made_from(text, variables) for dest, text in self._texts.items() if dest in message}
+        staged = re.findall(rf"(/\S+/({'|'.join(map(re.escape, STAGED))}))(?=[,.]?\s|[,.]?$)", message)
+        named.update((path, [STAGED[name]]) for path, name in staged)
+        return [f"{dest} is made from {', '.join(names)}." for dest, names in named.items() if names]
 
     def _rendered(self, entry: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         template = entry.pop("template", None)
@@ -58,13 +94,14 @@ class ActionModule(ActionBase):
         if template is not None:
             if entry.get("content") is not None:
                 raise AnsibleActionFail(f"{entry.get('dest')} has both content and template; keep one of them")
-            entry["content"] = self._render(str(template), {**variables, **own_vars})
+            source = self._find_needle("templates", str(template))
+            with open(self._loader.get_real_file(source), encoding="utf-8") as stream:
+                self._texts[str(entry.get("dest"))] = stream.read()
+            text = trust_as_template(self._texts[str(entry.get("dest"))])
+            entry["content"] = self._render(text, source, {**variables, **own_vars})
         return entry
 
-    def _render(self, template: str, variables: dict[str, Any]) -> str:
-        source = self._find_needle("templates", template)
-        with open(self._loader.get_real_file(source), encoding="utf-8") as stream:
-            text = trust_as_template(stream.read())
+    def _render(self, text: str, source: str, variables: dict[str, Any]) -> str:
         search = [os.path.dirname(source)]
         for path in variables.get("ansible_search_path", []):
             search += [os.path.join(path, "templates"), path]

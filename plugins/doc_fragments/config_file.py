@@ -43,4 +43,11 @@ options:
     description: The permissions of the file. A new file has them, or stricter ones, from the first moment.
     type: raw
     default: '0640'
+  stage:
+    description:
+      - Whether a file that is already there only gets its next version, under the name C(.NAME.next) beside it. No
+        service reads that. The call of M(dataops.dagster.service) that restarts the readers puts it in place.
+      - A file that is not there yet is written at once.
+    type: bool
+    default: false
 """

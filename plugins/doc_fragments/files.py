@@ -44,6 +44,14 @@ options:
         description: Whether to remove content of this folder that is not in O(files).
         type: bool
         default: false
+      stage:
+        description:
+          - Whether a file or link that is already there only gets its next version, as C(.NAME.next) beside it. No
+            service reads that. A call of M(dataops.dagster.service) that restarts the readers puts it in place (option
+            C(staged)).
+          - A path that is not there yet is written at once, because it has no reader. Owner and mode change at once.
+        type: bool
+        default: false
       src:
         description: The target of a link.
         type: path

@@ -97,6 +97,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.dataops.dagster.plugins.module_utils._dagster.program import program
+from ansible_collections.dataops.dagster.plugins.module_utils._host.kept import next_of
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import masked
 
 CATALOGUE_ONLY = "catalogue of the collection"
@@ -112,6 +113,7 @@ ARGUMENTS: dict[str, Any] = {
     "env": {"type": "dict", "default": {}},
     "secret_env": {"type": "dict", "default": {}, "no_log": True},
     "mode": {"type": "raw", "default": "0640"},
+    "stage": {"type": "bool", "default": False},
 }
 
 
@@ -216,13 +218,20 @@ class ConfigFile:
                 "before": masked(before),
                 "after": text,
             }
-            if not module.check_mode:
-                self.replace(text)
-        if os.path.exists(self.path):
-            changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(module.params), changed)
+        # What is not there yet has no reader, so it is written at once.
+        staged = module.params["stage"] and os.path.exists(self.path)
+        target = next_of(self.path) if staged and changed else self.path
+        if not module.check_mode:
+            if changed:
+                self.replace(text, target)
+            elif staged and os.path.lexists(next_of(self.path)):
+                os.unlink(next_of(self.path))
+        if os.path.exists(target):
+            arguments = module.load_file_common_arguments(module.params, path=target)
+            changed = module.set_fs_attributes_if_different(arguments, changed)
         module.exit_json(changed=changed, **result)
 
-    def replace(self, text: str) -> None:
+    def replace(self, text: str, target: str) -> None:
         """Put the new text in place in one step: a running daemon re-reads workspace.yaml each minute."""
         folder = os.path.dirname(self.path)
         if not os.path.isdir(folder):
@@ -233,7 +242,7 @@ class ConfigFile:
         # An existing file keeps its owner and mode; a new one is closed to others until it has the right ones.
         old_umask = os.umask(0o077)
         try:
-            self.module.atomic_move(temporary, self.path)
+            self.module.atomic_move(temporary, target)
         finally:
             os.umask(old_umask)
 

@@ -13,6 +13,10 @@ description:
     encoding, and a services' login that may read and write; it need not own anything).
   - Compares the revision in the database with the newest one of the installed Dagster. Runs
     C(dagster instance migrate) only when they differ, because it takes seconds and prints work when there is none.
+  - At the newest revision, compares tables, columns and indexes too. Has Dagster make tables and indexes that are
+    missing, as it does at its first start. It cannot add a column, so a missing column is an error that says so.
+  - Migrates with the F(dagster.yaml) that is staged, if there is one. A migration that fails puts nothing in place, so
+    the version that serves goes on. Since Dagster 0.12, migrations on PostgreSQL only add what older versions ignore.
   - The migration password is written to a file that only root can read, for as long as the migration runs.
 author: [dataops (@dataops)]
 attributes:
@@ -65,10 +69,17 @@ head:
   returned: always
   type: str
   sample: 29b539ebc72a
+missing:
+  description: Tables and indexes that were missing at the newest revision. They are made again, without their rows.
+  returned: always
+  type: list
+  elements: str
+  sample: [table asset_check_executions]
 """
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from typing import Any
@@ -77,6 +88,27 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database import schema_probe
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS, source_of
+from ansible_collections.dataops.dagster.plugins.module_utils._host.kept import next_of
+
+# What Dagster does at its first start. Its own migration then fills what a new table needs.
+REPAIR = """
+from dagster import DagsterInstance
+from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
+from dagster._core.storage.runs.schema import RunStorageSqlMetadata
+from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
+
+with DagsterInstance.get() as instance:
+    for storage, metadata in (
+        (instance._run_storage, RunStorageSqlMetadata),
+        (instance._event_storage, SqlEventLogStorageMetadata),
+        (instance._schedule_storage, ScheduleStorageSqlMetadata),
+    ):
+        with storage._engine.connect() as connection:
+            metadata.create_all(connection)
+            for table in metadata.sorted_tables:
+                for index in table.indexes:
+                    index.create(connection, checkfirst=True)
+"""
 
 
 def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
@@ -105,12 +137,12 @@ def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
             module.fail_json(msg=text)
         # A check before a change asks with what would be: a port, a login or a password that is not there yet.
         module.warn(f"{text}. That is as it should be when the change brings what is missing")
-        module.exit_json(changed=False, revision="", head=answer["head"])
+        module.exit_json(changed=False, revision="", head=answer["head"], missing=[])
     return answer
 
 
-def migrate(module: AnsibleModule) -> None:
-    """Runs Dagster's own migration as the owner of the schema."""
+def migrate(module: AnsibleModule, repair: bool = False) -> None:
+    """Runs Dagster's own migration as the owner of the schema, after having it make what is missing."""
     params = module.params
     dialect, user = DIALECTS[params["dialect"]], params["migration_user"]
     folder = tempfile.mkdtemp(prefix="dagster-schema-", dir="/run")
@@ -120,21 +152,54 @@ def migrate(module: AnsibleModule) -> None:
             stream.write(dialect.login(params["passwords"][user], user))
         env = {**os.environ, **{name: str(value) for name, value in {**params["env"], **params["secret_env"]}.items()}}
         env.update({dialect.VARIABLES["user"]: user, dialect.VARIABLES["credential"]: passfile})
+        staged = next_of(os.path.join(env.get("DAGSTER_HOME", ""), "dagster.yaml"))
+        if os.path.exists(staged):
+            shutil.copy(staged, os.path.join(folder, "dagster.yaml"))
+            env["DAGSTER_HOME"] = folder
         dagster = os.path.join(os.path.dirname(params["python"]), "dagster")
-        done = subprocess.run(
-            [dagster, "instance", "migrate"], env=env, cwd=folder, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            said = (done.stderr or done.stdout).strip()[-2000:]
-            module.fail_json(msg=f"dagster instance migrate ended with {done.returncode}: {said}")
+        steps = {"dagster instance migrate": [dagster, "instance", "migrate"]}
+        if repair:
+            steps = {"making what is missing": [params["python"], "-c", REPAIR], **steps}
+        for what, argv in steps.items():
+            done = subprocess.run(argv, env=env, cwd=folder, capture_output=True, text=True, check=False)
+            if done.returncode:
+                said = (done.stderr or done.stdout).strip()[-2000:]
+                module.fail_json(
+                    msg=f"{what} ended with {done.returncode}: {said}\nThe services were not touched: they go on with "
+                    "the Dagster that they run. Repair the cause, or set dagster_version back, and play site.yml again."
+                )
     finally:
-        if os.path.exists(passfile):
-            os.unlink(passfile)
-        os.rmdir(folder)
+        shutil.rmtree(folder)
+
+
+def bring_up(module: AnsibleModule, found: dict[str, Any]) -> list[str]:
+    """Migrates and repairs until the database has what the newest revision has; what was missing there."""
+    outdated, missing = found["revision"] != found["head"], found["missing"]
+    now = found
+    if outdated or missing:
+        migrate(module, repair=bool(missing))
+        now = probe(module)
+    if outdated and now["revision"] == now["head"] and now["missing"]:
+        missing = now["missing"]  # seen only now, because a schema is compared at the newest revision
+        migrate(module, repair=True)
+        now = probe(module)
+    if now["revision"] != now["head"]:
+        module.fail_json(
+            msg=f"The schema is at revision {now['revision'] or 'none'} after the migration; expected {now['head']}"
+        )
+    if now["missing"]:
+        module.fail_json(
+            msg=f"The schema still lacks {', '.join(now['missing'])}, and Dagster does not make it; restore a dump"
+        )
+    if missing:
+        module.warn(
+            f"The database lacked {', '.join(missing)}. Dagster has made it again. Rows that were in it are lost."
+        )
+    return list(missing)
 
 
 def main() -> None:
-    """Migrates when the revision is not the head."""
+    """Migrates when the revision is not the head, and repairs what is missing there."""
     module = AnsibleModule(
         argument_spec={
             "python": {"type": "path", "required": True},
@@ -155,22 +220,17 @@ def main() -> None:
         supports_check_mode=True,
     )
     if module.check_mode and not os.path.exists(module.params["python"]):
-        module.exit_json(changed=True, revision="", head="", diff={"before": "", "after": "a new schema\n"})
+        module.exit_json(changed=True, revision="", head="", missing=[], diff={"before": "", "after": "a new schema\n"})
     found = probe(module, apply=not module.check_mode)
+    missing = found["missing"] if module.check_mode else bring_up(module, found)
     outdated = found["revision"] != found["head"]
-    revision = found["revision"]
-    if outdated and not module.check_mode:
-        migrate(module)
-        revision = probe(module)["revision"]
-        if revision != found["head"]:
-            module.fail_json(
-                msg=f"The schema is at revision {revision or 'none'} after the migration; expected {found['head']}"
-            )
+    lacks = "".join(f"lacks {name}\n" for name in missing)
     module.exit_json(
-        changed=outdated or found["lease"] > 0,
-        revision=revision,
+        changed=outdated or bool(missing) or found["lease"] > 0,
+        revision=found["revision"] if module.check_mode else found["head"],
         head=found["head"],
-        diff={"before": f"{found['revision']}\n", "after": f"{found['head']}\n"},
+        missing=missing,
+        diff={"before": f"{found['revision']}\n{lacks}", "after": f"{found['head']}\n"},
     )
 
 

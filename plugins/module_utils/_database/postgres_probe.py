@@ -69,6 +69,18 @@ class Session:
             return []
         return sorted(str(revision) for (revision,) in self.rows("SELECT version_num FROM alembic_version"))
 
+    def columns(self) -> list[tuple[str, str]]:
+        """Table and name of each column."""
+        found = self.rows(
+            "SELECT relname, attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid"
+            " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND attnum > 0 AND NOT attisdropped"
+        )
+        return [(str(table), str(column)) for table, column in found]
+
+    def indexes(self) -> list[str]:
+        """The names of the indexes."""
+        return [str(name) for (name,) in self.rows("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")]
+
     def lease(self, install: str, sql: str, caller: str, apply: bool) -> tuple[int, list[str]]:
         """How many statements the daemon's lease lacked, and why it could not be made; apply executes them.
 

@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._host.kept import Kept, is_version, next_of
+
 # The options of a module that writes files.
 ARGUMENTS: dict[str, Any] = {
     "files": {
@@ -26,6 +28,7 @@ ARGUMENTS: dict[str, Any] = {
             "vars": {"type": "dict"},
             "secret": {"type": "bool", "default": False, "no_log": False},
             "purge": {"type": "bool", "default": False},
+            "stage": {"type": "bool", "default": False},
             "src": {"type": "path"},
             "owner": {"type": "str"},
             "group": {"type": "str"},
@@ -56,8 +59,11 @@ class Refused(Exception):
 class Entry:
     """One path of the list, with what is there now."""
 
-    def __init__(self, check_mode: bool, spec: dict[str, Any], secrets: dict[str, str]) -> None:
+    def __init__(
+        self, check_mode: bool, spec: dict[str, Any], secrets: dict[str, str], kept: Kept | None = None
+    ) -> None:
         self.check_mode = check_mode
+        self.kept = kept
         self.dest: str = spec["dest"]
         self.state: str = spec["state"]
         self.secret = bool(spec["secret"])
@@ -72,6 +78,8 @@ class Entry:
             self.current: os.stat_result | None = os.lstat(self.dest)
         except (FileNotFoundError, NotADirectoryError):
             self.current = None
+        # What is not there yet has no reader, so it is written at once.
+        self.stage = bool(spec["stage"]) and self.current is not None
 
     def reconcile(self) -> dict[str, str] | None:
         """Makes the path as wanted; the difference, or None when it was so already."""
@@ -82,15 +90,32 @@ class Entry:
         if self.current is None:
             return None
         if not self.check_mode:
-            if stat.S_ISDIR(self.current.st_mode):
+            if self.kept is not None:
+                self.kept.remove(self.dest)
+            elif stat.S_ISDIR(self.current.st_mode):
                 shutil.rmtree(self.dest)
             else:
                 os.unlink(self.dest)
         return self.difference("present\n", "absent\n")
 
+    def place(self, made: str) -> None:
+        """Puts what was made beside the destination in its place, or stages it."""
+        if self.stage:
+            os.replace(made, next_of(self.dest))
+            return
+        if self.kept is not None:
+            self.kept.keep(self.dest)
+        os.replace(made, self.dest)
+
+    def unstage(self) -> None:
+        """The destination is as wanted, so nothing else shall take its place."""
+        if self.stage and not self.check_mode and os.path.lexists(next_of(self.dest)):
+            os.unlink(next_of(self.dest))
+
     def link(self) -> dict[str, str] | None:
         before = os.readlink(self.dest) if os.path.islink(self.dest) else ""
         if before == self.src:
+            self.unstage()
             return None
         if self.current is not None and not before:
             raise Refused(f"{self.dest} is not a symbolic link; move it away, a link to {self.src} belongs there")
@@ -99,7 +124,7 @@ class Entry:
             if os.path.lexists(beside):
                 os.unlink(beside)
             os.symlink(self.src, beside)
-            os.replace(beside, self.dest)
+            self.place(beside)
         return self.difference(f"{before}\n" if before else "", f"{self.src}\n")
 
     def directory(self) -> dict[str, str] | None:
@@ -125,6 +150,7 @@ class Entry:
             with open(self.dest, "rb") as stream:
                 before = stream.read()
         if before == wanted:
+            self.unstage()
             return self.own(self.dest, self.attributes(), 0o644)
         if not self.check_mode:
             folder = os.path.dirname(self.dest)
@@ -135,9 +161,10 @@ class Entry:
                     stream.flush()
                     os.fsync(stream.fileno())
                 self.own(beside, "", 0o644)
-                os.replace(beside, self.dest)
+                self.place(beside)
             except BaseException:
-                os.unlink(beside)
+                if os.path.lexists(beside):
+                    os.unlink(beside)
                 raise
         if self.secret:
             return self.difference("(a secret)\n" if before is not None else "", "(a secret, changed)\n")
@@ -159,13 +186,15 @@ class Entry:
             if self.check_mode:  # the play would have made that user by now
                 return self.difference(before, f"{error}\n")
             raise Refused(f"{self.dest}: {error}") from error
-        kept = self.current
-        mode = self.mode if self.mode is not None else stat.S_IMODE(kept.st_mode) if kept else default_mode
-        if kept:
-            uid, gid = (kept.st_uid if uid == -1 else uid), (kept.st_gid if gid == -1 else gid)
-            if path == self.dest and (uid, gid, mode) == (kept.st_uid, kept.st_gid, stat.S_IMODE(kept.st_mode)):
+        now = self.current
+        mode = self.mode if self.mode is not None else stat.S_IMODE(now.st_mode) if now else default_mode
+        if now:
+            uid, gid = (now.st_uid if uid == -1 else uid), (now.st_gid if gid == -1 else gid)
+            if path == self.dest and (uid, gid, mode) == (now.st_uid, now.st_gid, stat.S_IMODE(now.st_mode)):
                 return None
         if not self.check_mode:
+            if self.kept is not None and now and path == self.dest:
+                self.kept.keep_attributes(path, now)
             os.chown(path, uid, gid)
             os.chmod(path, mode)
         return self.difference(before, f"owner {uid} group {gid} mode {mode:04o}\n")
@@ -184,16 +213,22 @@ def leftovers(specs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for spec in specs:
         if spec["purge"] and os.path.isdir(spec["dest"]):
-            paths = (os.path.join(spec["dest"], name) for name in sorted(os.listdir(spec["dest"])))
+            names = (name for name in sorted(os.listdir(spec["dest"])) if not is_version(name))
+            paths = (os.path.join(spec["dest"], name) for name in names)
             found += [{**spec, "dest": path, "state": "absent", "purge": False} for path in paths if path not in wanted]
     return found
 
 
-def reconcile(specs: list[dict[str, Any]], secrets: dict[str, str], check_mode: bool) -> Iterator[dict[str, str]]:
-    """The difference of each path that was not as wanted, once it is. Raises Refused at the first that cannot be."""
+def reconcile(
+    specs: list[dict[str, Any]], secrets: dict[str, str], check_mode: bool, kept: Kept | None = None
+) -> Iterator[dict[str, str]]:
+    """The difference of each path that was not as wanted, once it is. Raises Refused at the first that cannot be.
+
+    kept gets what is replaced. Without it nothing of that is kept.
+    """
     for spec in specs + leftovers(specs):
         try:
-            difference = Entry(check_mode, spec, secrets).reconcile()
+            difference = Entry(check_mode, spec, secrets, kept).reconcile()
         except OSError as error:
             raise Refused(f"{spec['dest']}: {error.strerror or error}") from error
         if difference is not None:

@@ -13,6 +13,8 @@ from typing import Any
 
 from ansible.module_utils.common.warnings import warn
 
+from ansible_collections.dataops.dagster.plugins.module_utils._host.kept import Kept, undisturbed
+
 PROPERTIES = (
     "Id,LoadState,ActiveState,UnitFileState,MainPID,ControlGroup,FragmentPath,DropInPaths,ActiveEnterTimestampMonotonic,"
     "StatusText"
@@ -38,6 +40,7 @@ ARGUMENTS: dict[str, Any] = {
     "status_timeout": {"type": "int", "default": 0},
     "journal_lines": {"type": "int", "default": 20},
 }
+SERVING = ("active", "reloading")
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 
 
@@ -118,12 +121,17 @@ def is_enabled(now: dict[str, str]) -> bool:
     return state != "enabled-runtime" and state.startswith(("enabled", "static", "indirect", "generated", "alias"))
 
 
+def read_by(spec: dict[str, Any], now: dict[str, str]) -> list[str]:
+    """The files that a unit reads."""
+    return list(filter(None, [*spec["files"], now.get("FragmentPath", ""), *now.get("DropInPaths", "").split()]))
+
+
 def wanted_action(spec: dict[str, Any], now: dict[str, str], young: Iterable[str] = ()) -> tuple[str, str]:
     """The action a unit needs (start, restart, reload, enable, stop or nothing) and why.
 
     young are the paths that check mode would have written: they count as newer than every process.
     """
-    active = now.get("ActiveState") in ("active", "reloading", "activating")
+    active = now.get("ActiveState") in (*SERVING, "activating")
     if spec["state"] == "stopped":
         there = active or now.get("UnitFileState", "").startswith("enabled")
         return ("stop", "is not wanted here") if there else ("", "")
@@ -135,9 +143,8 @@ def wanted_action(spec: dict[str, Any], now: dict[str, str], young: Iterable[str
     if spec["reload"]:
         # A reload keeps the main process and brings new workers; the newest process is as old as the last reload.
         since = max([since, *map(started_at, processes(now.get("ControlGroup", "")))])
-    reads = [*spec["files"], now.get("FragmentPath", ""), *now.get("DropInPaths", "").split()]
     written = {place for path in young for place in (path, os.path.dirname(path))}
-    for path in filter(None, reads):
+    for path in read_by(spec, now):
         if path in written or modified_at(path) > since:
             return ("reload" if spec["reload"] else "restart"), f"{path} is newer than the process"
     return ("", "") if is_enabled(now) else ("enable", f"was {now.get('UnitFileState') or 'not enabled'}")
@@ -175,7 +182,7 @@ def refusal(name: str) -> str:
         state = show([name])[name].get("ActiveState", "unknown")
     except Failed as error:
         return f"{name} has no new process {RELOAD:.0f} s after the reload. Whether it is up is unknown: {error}."
-    if state not in ("active", "reloading"):
+    if state not in SERVING:
         return f"{name} went down at the reload: it has no new process after {RELOAD:.0f} s and is {state}."
     return (
         f"{name} has refused the reload: it has no new process after {RELOAD:.0f} s, so its old configuration still "
@@ -206,8 +213,13 @@ def reload(spec: dict[str, Any], cgroup: str) -> None:
         time.sleep(0.1)
 
 
-def perform(specs: list[dict[str, Any]], actions: dict[str, tuple[str, str]], now: dict[str, dict[str, str]]) -> None:
-    """Carries the actions out. Raises Failed."""
+def perform(
+    specs: list[dict[str, Any]],
+    actions: dict[str, tuple[str, str]],
+    now: dict[str, dict[str, str]],
+    tried: dict[str, str],
+) -> None:
+    """Carries the actions out. Raises Failed. tried gets the action of each unit that is touched."""
     by_action: dict[str, list[str]] = {}
     for name, (action, _reason) in actions.items():
         by_action.setdefault(action, []).append(name)
@@ -216,11 +228,13 @@ def perform(specs: list[dict[str, Any]], actions: dict[str, tuple[str, str]], no
         if spec["check"] and spec["name"] in by_action.get("start", []):
             run(*spec["check"])
     if by_action.get("stop"):
+        tried.update(dict.fromkeys(by_action["stop"], "stop"))
         run("systemctl", "disable", "--now", *by_action["stop"])
     to_enable = [name for name, (action, _reason) in actions.items() if action != "stop" and not is_enabled(now[name])]
     if to_enable:
         run("systemctl", "enable", "--quiet", *to_enable)
     if by_action.get("start"):
+        tried.update(dict.fromkeys(by_action["start"], "start"))
         run("systemctl", "reset-failed", *by_action["start"])
         run("systemctl", "start", *by_action["start"])
     # Those that are up, one after the other: the first that refuses its files leaves the others as they are.
@@ -230,6 +244,7 @@ def perform(specs: list[dict[str, Any]], actions: dict[str, tuple[str, str]], no
             continue
         if spec["check"]:
             run(*spec["check"])
+        tried[spec["name"]] = action
         if action == "restart":
             run("systemctl", "restart", spec["name"])
         else:
@@ -264,23 +279,77 @@ def last_words(names: list[str], lines: int) -> list[str]:
     return words
 
 
-def reconcile(options: dict[str, Any], check_mode: bool, young: Iterable[str] = ()) -> dict[str, Any]:
+def attempt(*argv: str) -> str:
+    """Why a command failed, empty when it did not."""
+    try:
+        run(*argv)
+    except (Failed, OSError) as error:
+        return str(error)
+    return ""
+
+
+@undisturbed()
+def undo(kept: Kept, before: dict[str, dict[str, str]], tried: dict[str, str]) -> list[str]:
+    """Puts the previous files back, and brings the units that were touched back to what they were before.
+
+    What became of that, in sentences. Only a unit that served before is waited for.
+    """
+    if not kept.is_needed():
+        return []
+    idle = [name for name in tried if before[name].get("ActiveState") not in (*SERVING, "activating", "failed")]
+    if idle:  # while their unit files are there
+        attempt("systemctl", "stop", *idle)
+        attempt("systemctl", "disable", "--quiet", *[name for name in idle if not is_enabled(before[name])])
+    words = [f"The previous files are back: {', '.join(kept.put_back())}."]
+    attempt("systemctl", "daemon-reload")
+    for name, action in tried.items():
+        if name in idle:
+            continue
+        if action == "stop" and is_enabled(before[name]):
+            attempt("systemctl", "enable", "--quiet", name)
+        attempt("systemctl", "reset-failed", name)
+        if before[name].get("ActiveState") not in SERVING:
+            attempt("systemctl", "restart", "--no-block", name)
+            continue
+        refused = attempt("systemctl", "reload-or-restart" if action == "reload" else "restart", name)
+        words.append(f"{name} does not come up with them either: {refused}" if refused else f"{name} serves with them.")
+    return words
+
+
+def serve(options: dict[str, Any]) -> bool:
+    """Whether all units run with the files as they are now."""
+    now = show([spec["name"] for spec in options["units"]])
+    return not any(wanted_action(spec, now[spec["name"]])[0] for spec in options["units"])
+
+
+def reconcile(
+    options: dict[str, Any], check_mode: bool, young: Iterable[str] = (), kept: Kept | None = None
+) -> dict[str, Any]:
     """Brings the units to what is wanted (options as in ARGUMENTS), and says what was done. Raises Failed.
 
-    young are the paths that check mode would have written.
+    young are the paths that check mode would have written. kept has what was replaced: it comes back when a unit
+    refuses the new files. In check mode there is none.
     """
     specs = options["units"]
+    now: dict[str, dict[str, str]] = {}
+    tried: dict[str, str] = {}
     try:
         now = show([spec["name"] for spec in specs])
+        if kept is not None:
+            folders = [os.path.dirname(path) for spec in specs for path in read_by(spec, now[spec["name"]])]
+            kept.adopt(folders)
+            if options.get("staged"):
+                kept.place_staged(folders)
         actions = {spec["name"]: wanted_action(spec, now[spec["name"]], young) for spec in specs}
         actions = {name: action for name, action in actions.items() if action[0]}
         if actions and not check_mode:
-            perform(specs, actions, now)
+            perform(specs, actions, now, tried)
         if options["status_timeout"] or (actions and not check_mode):
             now = settled(specs, options["status_timeout"])
-    except Failed as error:
-        words = last_words([spec["name"] for spec in specs], options["journal_lines"])
-        raise Failed("\n".join([str(error), *words])) from error
+    except (Failed, OSError) as error:
+        words = [str(error), *last_words([spec["name"] for spec in specs], options["journal_lines"])]
+        words += undo(kept, now, tried) if kept is not None else []
+        raise Failed("\n".join(words)) from error
     texts = {name: f"{action}: {reason}" for name, (action, reason) in actions.items()}
     return {
         "actions": texts,

@@ -28,6 +28,7 @@ ARGUMENTS: dict[str, Any] = {
     "mode": {"type": "raw", "default": "0640"},
     "validate": {"type": "str", "choices": ["strict", "catalogue"], "default": "strict"},
     "allow": {"type": "list", "elements": "str", "default": []},
+    "stage": {"type": "bool", "default": False},
 }
 
 
@@ -103,6 +104,7 @@ class ConfigAction(ActionBase):
             )
         sent = {name: arguments[name] for name in FILE_COMMON_ARGUMENTS if arguments.get(name) is not None}
         sent.update({name: arguments[name] for name in ("path", "python", "validate")})
+        sent.update({"stage": True} if arguments["stage"] else {})
         sent.update(
             content=text, kind=self.KIND, variable=self.VARIABLE, env=env, secret_env=secrets, dagster_version=version
         )

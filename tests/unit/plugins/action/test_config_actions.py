@@ -82,6 +82,11 @@ def test_one_call_with_the_checked_text(host: Host) -> None:
     }
 
 
+def test_staging_is_handed_on(host: Host) -> None:
+    host.run(stage=True)
+    assert host.sent[0]["stage"] is True
+
+
 def test_the_comment_names_what_it_was_checked_with(host: Host) -> None:
     host.run(validate="catalogue")
     assert "# Checked with the catalogue of Dagster 1.13.27.\n" in host.sent[0]["content"]

@@ -199,6 +199,22 @@ def test_missing_folder_and_folder_as_file(rig: Rig) -> None:
     assert "is a directory" in rig.run(path=str(rig.home))["msg"]
 
 
+def test_staged_file_takes_no_place(rig: Rig) -> None:
+    path, staged = rig.home / "dagster.yaml", rig.home / ".dagster.yaml.next"
+    rig.run(stage=True)
+    assert (path.read_text(), staged.exists()) == (TEXT, False), "what is not there has no reader"
+    assert rig.run(stage=True)["changed"] is False
+    result = rig.run(stage=True, content="telemetry: {enabled: true}\n")
+    assert (result["changed"], result["diff"]["before"]) == (True, TEXT)
+    assert (path.read_text(), staged.read_text()) == (TEXT, "telemetry: {enabled: true}\n")
+    assert stat.S_IMODE(staged.stat().st_mode) == 0o640
+    assert rig.run(stage=True)["changed"] is False
+    assert [entry.name for entry in rig.home.iterdir()] == ["dagster.yaml"], "what is wanted again is not staged"
+    rig.answer([{"path": "nux", "section": "nux", "message": "wrong"}])
+    assert rig.run(stage=True, content="nux: 1\n")["failed"] is True
+    assert [entry.name for entry in rig.home.iterdir()] == ["dagster.yaml"]
+
+
 def test_drift_is_mended_and_shown_without_old_secrets(rig: Rig) -> None:
     path = rig.home / "dagster.yaml"
     path.write_text("storage:\n  password: hunter2\n")

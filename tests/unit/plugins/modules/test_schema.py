@@ -56,6 +56,70 @@ def test_head_is_what_alembic_says(dagster_python: str) -> None:
     assert "hunter2" not in done.stdout + done.stderr
 
 
+def test_described_tables_are_those_of_dagster(dagster_python: str) -> None:
+    """What is read from the source is what its objects say."""
+    source = source_of(schema_probe).partition("\ndef main")[0]
+    source += "\ntables, indexes = described()\n"
+    source += "print(json.dumps([{name: sorted(columns) for name, columns in tables.items()}, indexes]))"
+    argv = [dagster_python, "-I", "-c", source]
+    read = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+    objects = """
+import json
+from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
+from dagster._core.storage.runs.schema import RunStorageSqlMetadata
+from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
+tables, indexes = {}, {}
+for metadata in (RunStorageSqlMetadata, SqlEventLogStorageMetadata, ScheduleStorageSqlMetadata):
+    for table in metadata.sorted_tables:
+        tables[table.name] = sorted(column.name for column in table.columns)
+        # Those of a column alone (ix_) have no name in the source.
+        indexes.update({index.name: table.name for index in table.indexes if not index.name.startswith("ix_")})
+print(json.dumps([tables, indexes]))
+"""
+    truth = subprocess.run([dagster_python, "-c", objects], capture_output=True, text=True, check=True)
+    assert read == json.loads(truth.stdout)
+    assert len(read[0]) > 15, "the control: it has found them"
+
+
+class Tables:
+    """A session of a database with these tables and indexes."""
+
+    def __init__(self, tables: dict[str, set[str]], indexes: set[str]) -> None:
+        self.tables, self.names = tables, indexes
+
+    def columns(self) -> list[tuple[str, str]]:
+        return [(table, column) for table, columns in self.tables.items() for column in columns]
+
+    def indexes(self) -> list[str]:
+        return sorted(self.names)
+
+
+@pytest.mark.parametrize(
+    ("tables", "indexes", "missing", "lacking"),
+    [
+        ({"runs": {"id", "status"}, "kvs": {"key"}}, {"i_runs", "i_kvs"}, [], []),
+        ({"runs": {"id", "status", "more"}, "kvs": {"key"}, "theirs": {"x"}}, {"i_runs", "i_kvs", "y"}, [], []),
+        ({"runs": {"id", "status"}}, {"i_runs"}, ["table kvs"], []),  # its index comes with it
+        ({"runs": {"id", "status"}, "kvs": {"key"}}, {"i_runs"}, ["index i_kvs"], []),
+        ({"runs": {"id"}, "kvs": {"key"}}, {"i_runs", "i_kvs"}, [], ["table runs lacks status, although"]),
+    ],
+    ids=["as it should be", "more than that", "table", "index", "column"],
+)
+def test_what_a_database_lacks(
+    tables: dict[str, set[str]],
+    indexes: set[str],
+    missing: list[str],
+    lacking: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    described = ({"runs": {"id", "status"}, "kvs": {"key"}}, {"i_runs": "runs", "i_kvs": "kvs"})
+    monkeypatch.setattr(schema_probe, "described", lambda: described)
+    found, problems = schema_probe.compare(Tables(tables, indexes))
+    assert found == missing
+    assert len(problems) == len(lacking)
+    assert all(problem.startswith(words) for problem, words in zip(problems, lacking, strict=True))
+
+
 class Venv:
     """A venv whose python answers the probe and whose dagster migrates, both from one file."""
 
@@ -68,7 +132,8 @@ class Venv:
         self.set()
 
     def set(self, **changes: Any) -> None:
-        state = {"problems": [], "revision": "old", "head": "new", "lease": 0, "after": "new", "rc": 0, "calls": []}
+        state = {"problems": [], "revision": "old", "head": "new", "lease": 0, "missing": []}
+        state |= {"after": "new", "rc": 0, "calls": [], "repairs": True}
         self.state.write_text(json.dumps({**state, **changes}), encoding="utf-8")
 
     def calls(self) -> list[dict[str, Any]]:
@@ -76,12 +141,16 @@ class Venv:
         return found
 
     python = """
-import json, pathlib, sys
+import json, os, pathlib, sys
 path = pathlib.Path(__file__).with_name("state.json")
 state = json.loads(path.read_text())
-state["calls"].append({"probe": json.load(sys.stdin), "argv": sys.argv[1:2]})
+if sys.argv[1] == "-c":
+    state["calls"].append({"repair": sys.argv[2], "user": os.environ["DAGSTER_POSTGRES_USER"]})
+    state["missing"] = [] if state["repairs"] else state["missing"]
+else:
+    state["calls"].append({"probe": json.load(sys.stdin), "argv": sys.argv[1:2]})
+    print(json.dumps({name: state[name] for name in ("problems", "revision", "head", "lease", "missing")}))
 path.write_text(json.dumps(state))
-print(json.dumps({name: state[name] for name in ("problems", "revision", "head", "lease")}))
 """
     dagster = """
 import json, os, pathlib, sys
@@ -90,6 +159,7 @@ state = json.loads(path.read_text())
 passfile = os.environ["PGPASSFILE"]
 state["calls"].append({
     "migrate": sys.argv[1:], "user": os.environ["DAGSTER_POSTGRES_USER"], "home": os.environ["DAGSTER_HOME"],
+    "yaml": "".join(path.read_text() for path in pathlib.Path(os.environ["DAGSTER_HOME"]).glob("dagster.yaml")),
     "pgpass": open(passfile).read(), "mode": os.stat(passfile).st_mode & 0o777, "passfile": passfile,
 })
 state["revision"] = state["after"]
@@ -162,6 +232,40 @@ def test_migration(venv: Venv) -> None:
     assert not Path(migrate["passfile"]).parent.exists()
 
 
+def test_migration_reads_what_is_staged(venv: Venv) -> None:
+    """The new version reads its own dagster.yaml; what serves keeps its own."""
+    home = venv.folder / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("old: 1\n")
+    env = {"DAGSTER_HOME": str(home), "DAGSTER_POSTGRES_HOST": "db1", "DAGSTER_POSTGRES_USER": "dagster"}
+    venv.run(env=env)
+    assert [call["yaml"] for call in venv.calls() if "migrate" in call] == ["old: 1\n"], "the control"
+    venv.set()
+    (home / ".dagster.yaml.next").write_text("new: 1\n")
+    venv.run(env=env)
+    (migrate,) = [call for call in venv.calls() if "migrate" in call]
+    assert (migrate["yaml"], migrate["home"] == str(home)) == ("new: 1\n", False)
+    assert (home / "dagster.yaml").read_text() == "old: 1\n"
+    assert not Path(migrate["passfile"]).parent.exists()
+
+
+def test_missing_table_is_made_by_dagster(venv: Venv, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the revision is the head. As the owner of the schema, and then its own migration fills it."""
+    said: list[str] = []
+    monkeypatch.setattr(schema.AnsibleModule, "warn", lambda _module, text: said.append(text))
+    venv.set(revision="new", missing=["table kvs"])
+    checked = venv.run(_ansible_check_mode=True)
+    assert (checked["changed"], checked["missing"]) == (True, ["table kvs"])
+    result = venv.run()
+    assert (result["changed"], result["missing"], result["revision"]) == (True, ["table kvs"], "new")
+    assert result["diff"] == {"before": "new\nlacks table kvs\n", "after": "new\n"}
+    assert said == ["The database lacked table kvs. Dagster has made it again. Rows that were in it are lost."]
+    assert [next(iter(call)) for call in venv.calls()] == ["probe", "probe", "repair", "migrate", "probe"]
+    (repair,) = [call for call in venv.calls() if "repair" in call]
+    assert (repair["repair"], repair["user"]) == (schema.REPAIR, "dagster_migration")
+    assert not venv.run()["changed"]
+
+
 def test_check_mode_only_looks(venv: Venv) -> None:
     result = venv.run(_ansible_check_mode=True)
     assert (result["changed"], result["revision"], result["head"]) == (True, "old", "new")
@@ -191,7 +295,12 @@ def test_check_mode_on_a_bare_host(venv: Venv) -> None:
             "The database at db1:5432 is not usable: user dagster cannot",
         ),
         ({"rc": 3}, "dagster instance migrate ended with 3: could not"),
+        ({"rc": 3}, "The services were not touched"),
         ({"after": "middle"}, "The schema is at revision middle after the migration; expected new"),
+        (
+            {"revision": "new", "missing": ["table kvs"], "repairs": False},
+            "The schema still lacks table kvs, and Dagster",
+        ),
     ],
 )
 def test_failures(venv: Venv, state: dict[str, Any], words: str) -> None:
