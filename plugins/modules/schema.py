@@ -14,6 +14,7 @@ description:
   - Compares the revision in the database with the newest one of the installed Dagster. Runs
     C(dagster instance migrate) only when they differ, because it takes seconds and prints work when there is none.
   - The migration password is written to a file that only root can read, for as long as the migration runs.
+  - Puts the fence of the daemon up in Dagster's tables. A migration runs without it, also one that fails.
 author: [dataops (@dataops)]
 attributes:
   check_mode: {support: full, description: Says whether a migration would run.}
@@ -39,6 +40,14 @@ options:
       install: {description: Query that answers with the statements that are missing., type: str, required: true}
       sql: {description: The functions of the lease., type: str, required: true}
       caller: {description: Login that may call them., type: str, required: true}
+  fence:
+    description: What lets only a daemon do what a daemon does. Without it, the tables stay as they are.
+    type: dict
+    suboptions:
+      query: {description: Query that answers with the statements that are missing., type: str, required: true}
+      logins: {description: Group role of the daemons' logins. Empty takes the fence away., type: str, required: true}
+      unit: {description: Unit of the daemon. A second daemon is told its name., type: str, required: true}
+      command: {description: "Command for Dagster's command line, which it is told as well.", type: str, required: true}
 """
 
 EXAMPLES = r"""
@@ -79,8 +88,8 @@ from ansible_collections.dataops.dagster.plugins.module_utils._database import s
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS, source_of
 
 
-def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
-    """What the database says: problems, revision, head, statements that the lease lacked; apply executes these."""
+def ask(module: AnsibleModule, migrates: bool) -> dict[str, Any]:
+    """What the database says: problems, revision, head, statements that lease and fence lacked. They are executed."""
     params = module.params
     logins = [
         {"user": user, "password": params["passwords"][user], "migration": user == params["migration_user"]}
@@ -93,14 +102,23 @@ def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
         "database": params["database"],
         "logins": logins,
         "lease": params["lease"],
-        "apply": apply,
+        "fence": params["fence"],
+        "migrates": migrates,
+        "apply": not module.check_mode,
     }
     rc, out, err = module.run_command([params["python"], "-I", "-c", source_of(schema_probe)], data=json.dumps(asked))
     if rc:
         module.fail_json(msg=f"The database could not be looked at with {params['python']}: {err.strip()[-800:]}")
     answer: dict[str, Any] = json.loads(out)
+    return answer
+
+
+def probe(module: AnsibleModule, migrates: bool) -> dict[str, Any]:
+    """The same of a database without problems."""
+    answer = ask(module, migrates)
     if answer["problems"]:
-        text = f"The database at {asked['host']}:{asked['port']} is not usable: " + "; ".join(answer["problems"])
+        where = f"{module.params['host']}:{module.params['port']}"
+        text = f"The database at {where} is not usable: " + "; ".join(answer["problems"])
         if not module.check_mode:
             module.fail_json(msg=text)
         # A check before a change asks with what would be: a port, a login or a password that is not there yet.
@@ -109,8 +127,8 @@ def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
     return answer
 
 
-def migrate(module: AnsibleModule) -> None:
-    """Runs Dagster's own migration as the owner of the schema."""
+def migrate(module: AnsibleModule) -> str:
+    """Runs Dagster's own migration as the owner of the schema. Returns why it failed, empty when it did not."""
     params = module.params
     dialect, user = DIALECTS[params["dialect"]], params["migration_user"]
     folder = tempfile.mkdtemp(prefix="dagster-schema-", dir="/run")
@@ -126,7 +144,8 @@ def migrate(module: AnsibleModule) -> None:
         )
         if done.returncode:
             said = (done.stderr or done.stdout).strip()[-2000:]
-            module.fail_json(msg=f"dagster instance migrate ended with {done.returncode}: {said}")
+            return f"dagster instance migrate ended with {done.returncode}: {said}"
+        return ""
     finally:
         if os.path.exists(passfile):
             os.unlink(passfile)
@@ -151,23 +170,30 @@ def main() -> None:
                 "type": "dict",
                 "options": {name: {"type": "str", "required": True} for name in ("install", "sql", "caller")},
             },
+            "fence": {
+                "type": "dict",
+                "options": {name: {"type": "str", "required": True} for name in ("query", "logins", "unit", "command")},
+            },
         },
         supports_check_mode=True,
     )
     if module.check_mode and not os.path.exists(module.params["python"]):
         module.exit_json(changed=True, revision="", head="", diff={"before": "", "after": "a new schema\n"})
-    found = probe(module, apply=not module.check_mode)
+    found = probe(module, migrates=True)
     outdated = found["revision"] != found["head"]
     revision = found["revision"]
     if outdated and not module.check_mode:
-        migrate(module)
-        revision = probe(module)["revision"]
+        failed = migrate(module)
+        if failed:
+            ask(module, migrates=False)  # the fence goes up again
+            module.fail_json(msg=failed)
+        revision = probe(module, migrates=False)["revision"]
         if revision != found["head"]:
             module.fail_json(
                 msg=f"The schema is at revision {revision or 'none'} after the migration; expected {found['head']}"
             )
     module.exit_json(
-        changed=outdated or found["lease"] > 0,
+        changed=outdated or found["lease"] + found["fence"] > 0,
         revision=revision,
         head=found["head"],
         diff={"before": f"{found['revision']}\n", "after": f"{found['head']}\n"},

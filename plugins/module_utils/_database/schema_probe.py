@@ -1,13 +1,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""How the schema of a database is: whether logins work, its revision, the newest one, and the lease of the daemon.
+"""How the schema of a database is: whether logins work, its revision, the newest one, lease and fence of the daemon.
 
 This file is a program of its own. Module schema reads its text and runs it in Dagster's virtual
 environment, where the driver of the database is. What differs between databases is the class Session of the dialect,
 whose text comes along. Importing dagster itself would cost seconds, so the newest revision is read from its files.
 
-Input, JSON on stdin:   {"dialect": text, "host": ..., "port": ..., "database": ..., "apply": whether to make the lease,
-                         "logins": [{"user": ..., "password": ..., "migration": ...}], "lease": {...} or null}
-Output, JSON on stdout: {"problems": [...], "revision": ..., "head": ..., "lease": statements that the lease lacked}
+Input, JSON on stdin:   {"dialect": text, "host": ..., "port": ..., "database": ..., "apply": make what lacks or not,
+                         "logins": [{"user": ..., "password": ..., "migration": ...}], "lease": {...} or null,
+                         "fence": {...} or null, "migrates": whether a schema that is not at the head is migrated next}
+Output, JSON on stdout: {"problems": [...], "revision": ..., "head": ...,
+                         "lease": statements that the lease lacked, "fence": those that the fence lacked}
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ def head() -> str:
 
 def look(asked: dict[str, Any], session_of: Any) -> dict[str, Any]:
     """The answer; session_of is the class Session of the dialect. The login of the migration comes first."""
-    answer: dict[str, Any] = {"problems": [], "revision": "", "head": head(), "lease": 0}
+    answer: dict[str, Any] = {"problems": [], "revision": "", "head": head(), "lease": 0, "fence": 0}
     problems: list[str] = answer["problems"]
     where = {name: asked[name] for name in ("host", "port", "database")}
     for login in asked["logins"]:
@@ -54,6 +56,11 @@ def look(asked: dict[str, Any], session_of: Any) -> dict[str, Any]:
             answer["revision"] = ",".join(session.revisions())
             if asked["lease"]:
                 answer["lease"], refused = session.lease(**asked["lease"], apply=asked["apply"])
+                problems += refused
+            if asked["fence"]:
+                # A migration may change a column that the fence watches, so the fence is down as long.
+                down = {"logins": ""} if asked["migrates"] and answer["revision"] != answer["head"] else {}
+                answer["fence"], refused = session.fence(**{**asked["fence"], **down}, apply=asked["apply"])
                 problems += refused
         elif answer["revision"]:
             problems += session.user_problems()

@@ -55,6 +55,7 @@ FIXED = {
     "prune": "prune-{name}-runs",
     "code": "{name}-code",
     "programs": "/usr/local/lib/{name}",
+    "command_line": "/usr/local/bin/{name}-cli",
     "ca_certificates": "/usr/local/share/ca-certificates/{name}",
     "tmpfiles": "/etc/tmpfiles.d/{name}.conf",
     "nginx": "/etc/nginx/conf.d/{name}.conf",
