@@ -134,7 +134,7 @@ def test_daemon_by_hand_is_refused_by_the_database(host: Any) -> None:
 
 
 def test_second_daemon_with_the_password_does_nothing(dagster: Dagster, host: Any) -> None:
-    """What root can do: with the password of the webservers. The real daemon is away, so all work waits for that one."""
+    """What root can do: with the password of the webservers. The real daemon is away, so all work waits for it."""
     containers = "docker ps -aq --filter label=dagster/run_id | sort"
     psql = "sudo -u postgres psql -Atc %s dagster"
     ticks = "SELECT count(*) FROM job_ticks"

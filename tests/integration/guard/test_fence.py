@@ -256,6 +256,7 @@ CASES = [
     (insert("", "'asked'", '"of the same"'), True),
     (insert("", "'asked'", '"of another"'), False),
     (update("runs", "status", "'STARTING'", "run_id = 'of another'"), False),
+    (update("runs", "status", "'STARTING'", "run_id = 'starts'"), False),  # two that have read QUEUED
     (update("runs", "status", "'CANCELING'", "run_id = 'of another'"), True),
     (update("runs", "status", "'STARTED'", "run_id = 'of another'"), True),
     (update("bulk_actions", "status", "'CANCELING'"), True),
@@ -281,7 +282,7 @@ def rows(site: Site) -> None:
         site.query(f"TRUNCATE {table} CASCADE")
     site.query(
         "INSERT INTO runs (run_id, status, backfill_id)"
-        " VALUES ('of the same', 'FAILURE', 'asked'), ('of another', 'QUEUED', 'b');"
+        " VALUES ('of the same', 'FAILURE', 'asked'), ('of another', 'QUEUED', 'b'), ('starts', 'STARTING', NULL);"
         "INSERT INTO bulk_actions (key, status, timestamp, body) VALUES ('asked', 'REQUESTED', now(), '');"
         "INSERT INTO instigators (selector_id, status, instigator_body)"
         " VALUES ('s', 'RUNNING', '{\"last_tick_start_timestamp\": 1700000000.5}')"
