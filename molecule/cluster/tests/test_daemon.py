@@ -128,10 +128,9 @@ def test_second_daemon_does_nothing_on_any_host(edge: Dagster, leader: Controlle
     """Beside the real one, on both hosts: the schedule that fires each minute has one run for each, and goes on."""
     clock, since = Clock(edge, "reporting"), time.time()
     # By the runs and not by the ticks: a tick does not know the run that a second daemon would ask for.
-    runs = (
-        'sudo -u postgres psql -Atc "SELECT count(*) FROM run_tags t JOIN runs USING (run_id)'
-        f" WHERE key = '.dagster/scheduled_execution_time' AND create_timestamp > to_timestamp({since})"
-        ' GROUP BY value" dagster'
+    query = (
+        "SELECT count(*) FROM run_tags t JOIN runs USING (run_id) WHERE key = '.dagster/scheduled_execution_time'"
+        " AND create_timestamp > to_timestamp(:since) GROUP BY value"
     )
     with raw_daemon(leader), raw_daemon(standby):
         until(lambda: len(clock.runs_of_minutes(since)) >= 2, 200, "two minutes have fired")
@@ -141,7 +140,9 @@ def test_second_daemon_does_nothing_on_any_host(edge: Dagster, leader: Controlle
             said = one("journalctl --no-pager -o cat -u raw-daemon --since '-5 min'")
             assert "login dagster may not send a heartbeat of the daemon" in said
             assert "login dagster may not evaluate a schedule or sensor" in said
-    minutes = machine("db").check_output(runs).split()
+    minutes = (
+        machine("db").check_output("echo %s | sudo -u postgres psql -At -v since=%s dagster", query, str(since)).split()
+    )
     assert set(minutes) == {"1"}, minutes
     assert len(minutes) >= int(time.time() - since) // 60 - 1, "a second daemon takes no turn of the schedule"
 
