@@ -86,7 +86,7 @@ run_launcher: {{module: launcher, class: Launches}}
 run_retries: {{enabled: true}}
 telemetry: {{enabled: false}}
 """
-PLACE = {"repositoryLocationName": "code.py", "repositoryName": "__repository__"}
+PLACE = {"repositoryLocationName": "jobs.py", "repositoryName": "__repository__"}
 SCHEDULE = {**PLACE, "scheduleName": "minutely"}
 SENSOR = {**PLACE, "sensorName": "looks"}
 
@@ -133,9 +133,9 @@ class Site:
         cluster.query(f"ALTER DATABASE {DATABASE} SET timezone = 'UTC'", "postgres")
         cluster.query(f"ALTER ROLE {DAEMON} LOGIN", "postgres")
         config = CONFIG.format(port=cluster.port, database=DATABASE)
-        for name, text in (("dagster.yaml", config), ("launcher.py", LAUNCHER), ("code.py", CODE)):
+        for name, text in (("dagster.yaml", config), ("launcher.py", LAUNCHER), ("jobs.py", CODE)):
             (folder / name).write_text(text)
-        (folder / "workspace.yaml").write_text("load_from: [python_file: {relative_path: code.py}]\n")
+        (folder / "workspace.yaml").write_text("load_from: [python_file: {relative_path: jobs.py}]\n")
         logins = (WEBSERVER, DAEMON, MIGRATION)
         (folder / "pgpass").write_text("".join(f"*:*:*:{login}:{password(login)}\n" for login in logins))
         (folder / "pgpass").chmod(0o600)

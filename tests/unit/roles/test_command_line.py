@@ -7,6 +7,8 @@ import os
 import pwd
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import command_line
@@ -15,25 +17,29 @@ import pytest
 from ansible_collections.dataops.dagster.plugins.filter.environment_file import environment_file
 
 PROGRAM = command_line.__file__
-SECRETS = {"PLAIN": "x", "SPECIAL": 'a"b\\c`d$e%f', "LINES": 'one\ntwo="2"\n', "EMPTY": ""}
-DAGSTER = f"""#!{sys.executable}
-import os, sys
-print(sys.argv[1:])
-print(os.getcwd(), os.getuid(), os.getgroups(), os.environ["HOME"])
-print([os.environ.get(name) for name in {list(SECRETS)}], os.environ.get("FOREIGN"))
-print(open(os.environ["PGPASSFILE"]).read(), oct(os.stat(os.environ["PGPASSFILE"]).st_mode & 0o777))
-sys.exit(7)
+SECRETS = {"PLAIN": "x", "SPECIAL": 'a"b\\c`d$e%f', "MULTI": 'one\ntwo="2"\n', "EMPTY": ""}
+DAGSTER = """#!/bin/sh
+printf '[%s]' "$@"
+echo; pwd; id -u; id -G; env
+cat "$PGPASSFILE"
+stat -Lc %a "$PGPASSFILE"
+exit 7
 """
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    (tmp_path / "environment").write_text("# Managed\n" + environment_file({"DAGSTER_HOME": str(tmp_path)}))
-    (tmp_path / "environment.secret").write_text(environment_file(SECRETS))
-    (tmp_path / "pgpass").write_text("*:*:*:dagster:hunter2\n")
-    (tmp_path / "dagster").write_text(DAGSTER)
-    (tmp_path / "dagster").chmod(0o755)
-    return tmp_path
+def home() -> Iterator[Path]:
+    """DAGSTER_HOME and a program, in a folder that other users may enter."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "environment").write_text("# Managed\n" + environment_file({"DAGSTER_HOME": name}))
+        (folder / "environment.secret").write_text(environment_file(SECRETS))
+        (folder / "pgpass").write_text("*:*:*:dagster:hunter2\n")
+        (folder / "pgpass").chmod(0o600)
+        (folder / "dagster").write_text(DAGSTER)
+        (folder / "dagster").chmod(0o755)
+        yield folder
 
 
 def call(home: Path, *command: str, user: str = "") -> subprocess.CompletedProcess[str]:
@@ -83,20 +89,15 @@ def test_environment_is_read_as_it_was_written() -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root becomes the services' user")
 def test_command_runs_as_the_services(home: Path) -> None:
-    home.chmod(0o755)
-    for folder in (home.parent, home.parent.parent):
-        folder.chmod(0o755)
-    (home / "pgpass").chmod(0o600)
     nobody = pwd.getpwnam("nobody")
     done = call(home, "dagster", "run", "list", "$HOME {x}", user="nobody")
     assert done.returncode == 7, done.stderr
-    assert done.stdout.splitlines() == [
-        str(["run", "list", "$HOME {x}"]),
-        f"{home} {nobody.pw_uid} [{nobody.pw_gid}] {nobody.pw_dir}",
-        f"{list(SECRETS.values())} None",
-        "*:*:*:dagster:hunter2",
-        " 0o600",
-    ]
+    said = done.stdout.splitlines()
+    assert said[:4] == ["[run][list][$HOME {x}]", str(home), str(nobody.pw_uid), str(nobody.pw_gid)]
+    assert said[-2:] == ["*:*:*:dagster:hunter2", "600"]
+    for name, value in {**SECRETS, "DAGSTER_HOME": str(home), "HOME": nobody.pw_dir}.items():
+        assert f"\n{name}={value}\n" in done.stdout
+    assert "FOREIGN" not in done.stdout
 
 
 @pytest.mark.parametrize(

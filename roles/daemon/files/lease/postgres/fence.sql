@@ -47,7 +47,7 @@ WITH given AS (
    WHERE daemons IS NOT NULL
 ), functions (place, statement) AS (VALUES
   (1, $sql$
-CREATE OR REPLACE FUNCTION public.dagster_fence() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION public.dagster_fence() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   RAISE EXCEPTION USING
     ERRCODE = 'insufficient_privilege',
@@ -59,13 +59,13 @@ BEGIN
 END $$$sql$),
   -- When a schedule or sensor was last looked at, by the text in which Dagster keeps its state.
   (2, $sql$
-CREATE OR REPLACE FUNCTION public.dagster_fence_evaluated(state text) RETURNS float8 LANGUAGE sql IMMUTABLE AS $$
+CREATE FUNCTION public.dagster_fence_evaluated(state text) RETURNS float8 LANGUAGE sql IMMUTABLE AS $$
   SELECT coalesce(substring(state FROM '"last_(?:tick_start|iteration)_timestamp": ([0-9.]+)')::float8, 0)
 $$$sql$),
   -- Whether a run of a backfill is one that the daemon makes: somebody has asked for that backfill, and it is no run of it
   -- once more.
   (3, $sql$
-CREATE OR REPLACE FUNCTION public.dagster_fence_requested(backfill text, run text) RETURNS boolean LANGUAGE sql STABLE AS $$
+CREATE FUNCTION public.dagster_fence_requested(backfill text, run text) RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT EXISTS (SELECT FROM public.bulk_actions WHERE key = backfill)
      AND NOT EXISTS (SELECT FROM public.runs
                       WHERE run_id = substring(run FROM '"parent_run_id": "([^"]+)"') AND backfill_id = backfill)
@@ -82,11 +82,13 @@ SELECT statement FROM (
   SELECT 1 AS step, 'DROP FUNCTION public.dagster_fence() CASCADE' AS statement
    WHERE to_regprocedure('public.dagster_fence()') IS NOT NULL
   UNION ALL
-  SELECT 2, statement FROM functions, wanted WHERE number > 0
+  SELECT 2, 'DROP FUNCTION IF EXISTS public.dagster_fence_evaluated(text), public.dagster_fence_requested(text, text)'
   UNION ALL
-  SELECT 3, statement FROM triggers
+  SELECT 3, statement FROM functions, wanted WHERE number > 0
   UNION ALL
-  SELECT 4, format('COMMENT ON FUNCTION public.dagster_fence() IS %%L', version) FROM wanted WHERE number > 0
+  SELECT 4, statement FROM triggers
+  UNION ALL
+  SELECT 5, format('COMMENT ON FUNCTION public.dagster_fence() IS %%L', version) FROM wanted WHERE number > 0
 ) AS statements, wanted, found
 WHERE (wanted.number, wanted.version) IS DISTINCT FROM (found.number, found.version)
 ORDER BY step
