@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
 import subprocess
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from deployment import NAME, machine, until
@@ -79,6 +81,41 @@ class Controller:
 def epoch(one: Controller) -> int:
     found = re.search(r"epoch (\d+)$", one.status)
     return int(found.group(1)) if found else 0
+
+
+@contextlib.contextmanager
+def raw_daemon(call: Callable[[str], str], *properties: str) -> Iterator[None]:
+    """What root can do by hand: the login of the webservers and the plain command. Properties are those of its unit."""
+    call("install -o dagster -g dagster -m 0600 /etc/dagster/pgpass /run/raw.pgpass")
+    more = "".join(f" -p {one}" for one in properties)
+    call(
+        "systemd-run --quiet --collect --unit raw-daemon -p User=dagster -p EnvironmentFile=/etc/dagster/environment"
+        f" -p EnvironmentFile=/etc/dagster/environment.secret -p WorkingDirectory=/var/lib/dagster{more}"
+        " -E PGPASSFILE=/run/raw.pgpass -E PATH=/opt/dagster/current/bin:/usr/bin:/bin"
+        " /opt/dagster/current/bin/dagster-daemon run -w /etc/dagster/workspace.yaml"
+    )
+    try:
+        yield
+    finally:
+        call("systemctl stop raw-daemon; rm -f /run/raw.pgpass")
+
+
+@contextlib.contextmanager
+def without_fence(database: Any) -> Iterator[None]:
+    """The tables as Dagster made them, on the host of the database."""
+    statement = (
+        "DO $$ DECLARE one record; BEGIN FOR one IN SELECT tgrelid::regclass AS place, tgname FROM pg_trigger"
+        " WHERE tgname LIKE 'dagster_fence%' LOOP"
+        " EXECUTE format('ALTER TABLE %s {} TRIGGER %I', one.place, one.tgname); END LOOP; END $$"
+    )
+    count = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'dagster_fence%' AND tgenabled = 'D'"
+    psql = "sudo -u postgres psql -v ON_ERROR_STOP=1 -Atc %s dagster"
+    database.check_output(psql, statement.format("DISABLE"))
+    assert int(database.check_output(psql, count)) > 0, "there was no fence"
+    try:
+        yield
+    finally:
+        database.check_output(psql, statement.format("ENABLE"))
 
 
 class Watch:

@@ -21,8 +21,9 @@ options:
     description:
       - V(sql) are the functions of the lease.
       - V(install) is the query that answers with the statements that are missing.
+      - V(fence) is the same for Dagster's own tables, in which only the daemons' logins may do what only a daemon does.
     type: str
-    choices: [sql, install]
+    choices: [sql, install, fence]
     required: true
 """
 
@@ -47,13 +48,13 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
 
 LEASES = os.path.join(COLLECTION, "roles", "daemon", "files", "lease")
-FILES = {"sql": "guard.sql", "install": "guard_install.sql"}
+FILES = {"sql": "guard.sql", "install": "guard_install.sql", "fence": "fence.sql"}
 
 
 def lease(dialect: str, part: str) -> str:
     """A text of a dialect, without the space at its end: the version in a database is made of this form."""
     if part not in FILES:
-        raise AnsibleLookupError(f"lease: part is {part!r}; it is {' or '.join(FILES)}")
+        raise AnsibleLookupError(f"lease: part is {part!r}; it is {', '.join(list(FILES)[:-1])} or {list(FILES)[-1]}")
     path = os.path.join(LEASES, dialect, FILES[part])
     try:
         with open(path, encoding="utf-8") as stream:

@@ -18,6 +18,7 @@ description:
   - Migrates with the F(dagster.yaml) that is staged, if there is one. A migration that fails puts nothing in place, so
     the version that serves goes on. Since Dagster 0.12, migrations on PostgreSQL only add what older versions ignore.
   - The migration password is written to a file that only root can read, for as long as the migration runs.
+  - Puts the fence of the daemon up in Dagster's tables. A migration runs without it, also one that fails.
 author: [dataops (@dataops)]
 attributes:
   check_mode: {support: full, description: Says whether a migration would run.}
@@ -43,6 +44,14 @@ options:
       install: {description: Query that answers with the statements that are missing., type: str, required: true}
       sql: {description: The functions of the lease., type: str, required: true}
       caller: {description: Login that may call them., type: str, required: true}
+  fence:
+    description: What lets only a daemon do what a daemon does. Without it, the tables stay as they are.
+    type: dict
+    suboptions:
+      query: {description: Query that answers with the statements that are missing., type: str, required: true}
+      logins: {description: Group role of the daemons' logins. Empty takes the fence away., type: str, required: true}
+      unit: {description: Unit of the daemon. A second daemon is told its name., type: str, required: true}
+      command: {description: "Command for Dagster's command line, which it is told as well.", type: str, required: true}
 """
 
 EXAMPLES = r"""
@@ -111,8 +120,8 @@ with DagsterInstance.get() as instance:
 """
 
 
-def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
-    """What the database says: problems, revision, head, statements that the lease lacked; apply executes these."""
+def ask(module: AnsibleModule, migrates: bool) -> dict[str, Any]:
+    """What the database says: problems, revision, head, statements that lease and fence lacked. They are executed."""
     params = module.params
     logins = [
         {"user": user, "password": params["passwords"][user], "migration": user == params["migration_user"]}
@@ -125,14 +134,23 @@ def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
         "database": params["database"],
         "logins": logins,
         "lease": params["lease"],
-        "apply": apply,
+        "fence": params["fence"],
+        "migrates": migrates,
+        "apply": not module.check_mode,
     }
     rc, out, err = module.run_command([params["python"], "-I", "-c", source_of(schema_probe)], data=json.dumps(asked))
     if rc:
         module.fail_json(msg=f"The database could not be looked at with {params['python']}: {err.strip()[-800:]}")
     answer: dict[str, Any] = json.loads(out)
+    return answer
+
+
+def probe(module: AnsibleModule, migrates: bool) -> dict[str, Any]:
+    """The same of a database without problems."""
+    answer = ask(module, migrates)
     if answer["problems"]:
-        text = f"The database at {asked['host']}:{asked['port']} is not usable: " + "; ".join(answer["problems"])
+        where = f"{module.params['host']}:{module.params['port']}"
+        text = f"The database at {where} is not usable: " + "; ".join(answer["problems"])
         if not module.check_mode:
             module.fail_json(msg=text)
         # A check before a change asks with what would be: a port, a login or a password that is not there yet.
@@ -141,8 +159,11 @@ def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
     return answer
 
 
-def migrate(module: AnsibleModule, repair: bool = False) -> None:
-    """Runs Dagster's own migration as the owner of the schema, after having it make what is missing."""
+def migrate(module: AnsibleModule, repair: bool = False) -> str:
+    """Runs Dagster's own migration as the owner of the schema, after having it make what is missing.
+
+    Returns why it failed, empty when it did not.
+    """
     params = module.params
     dialect, user = DIALECTS[params["dialect"]], params["migration_user"]
     folder = tempfile.mkdtemp(prefix="dagster-schema-", dir="/run")
@@ -164,12 +185,21 @@ def migrate(module: AnsibleModule, repair: bool = False) -> None:
             done = subprocess.run(argv, env=env, cwd=folder, capture_output=True, text=True, check=False)
             if done.returncode:
                 said = (done.stderr or done.stdout).strip()[-2000:]
-                module.fail_json(
-                    msg=f"{what} ended with {done.returncode}: {said}\nThe services were not touched: they go on with "
-                    "the Dagster that they run. Repair the cause, or set dagster_version back, and play site.yml again."
+                return (
+                    f"{what} ended with {done.returncode}: {said}\nThe services were not touched: they go on with the "
+                    "Dagster that they run. Repair the cause, or set dagster_version back, and play site.yml again."
                 )
+        return ""
     finally:
         shutil.rmtree(folder)
+
+
+def made(module: AnsibleModule, repair: bool) -> dict[str, Any]:
+    """What the database says after a migration."""
+    if failed := migrate(module, repair):
+        ask(module, migrates=False)  # the fence goes up again
+        module.fail_json(msg=failed)
+    return probe(module, migrates=False)
 
 
 def bring_up(module: AnsibleModule, found: dict[str, Any]) -> list[str]:
@@ -177,12 +207,10 @@ def bring_up(module: AnsibleModule, found: dict[str, Any]) -> list[str]:
     outdated, missing = found["revision"] != found["head"], found["missing"]
     now = found
     if outdated or missing:
-        migrate(module, repair=bool(missing))
-        now = probe(module)
+        now = made(module, repair=bool(missing))
     if outdated and now["revision"] == now["head"] and now["missing"]:
         missing = now["missing"]  # seen only now, because a schema is compared at the newest revision
-        migrate(module, repair=True)
-        now = probe(module)
+        now = made(module, repair=True)
     if now["revision"] != now["head"]:
         module.fail_json(
             msg=f"The schema is at revision {now['revision'] or 'none'} after the migration; expected {now['head']}"
@@ -216,17 +244,21 @@ def main() -> None:
                 "type": "dict",
                 "options": {name: {"type": "str", "required": True} for name in ("install", "sql", "caller")},
             },
+            "fence": {
+                "type": "dict",
+                "options": {name: {"type": "str", "required": True} for name in ("query", "logins", "unit", "command")},
+            },
         },
         supports_check_mode=True,
     )
     if module.check_mode and not os.path.exists(module.params["python"]):
         module.exit_json(changed=True, revision="", head="", missing=[], diff={"before": "", "after": "a new schema\n"})
-    found = probe(module, apply=not module.check_mode)
+    found = probe(module, migrates=True)
     missing = found["missing"] if module.check_mode else bring_up(module, found)
     outdated = found["revision"] != found["head"]
     lacks = "".join(f"lacks {name}\n" for name in missing)
     module.exit_json(
-        changed=outdated or bool(missing) or found["lease"] > 0,
+        changed=outdated or bool(missing) or found["lease"] + found["fence"] > 0,
         revision=found["revision"] if module.check_mode else found["head"],
         head=found["head"],
         missing=missing,

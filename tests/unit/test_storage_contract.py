@@ -163,4 +163,6 @@ def test_another_database_of_ones_own(collection: Path) -> None:
     (schema,) = [task["dataops.dagster.schema"] for task in found["given"] if "dataops.dagster.schema" in task]
     texts = {name: f"as roles/daemon/files/lease/ledger/{file}.sql" for name, file in LEASE.items()}
     assert schema["lease"] == {**texts, "caller": "dagster"}
+    assert schema["fence"]["query"] == "as roles/daemon/files/lease/ledger/fence.sql"
+    assert schema["fence"]["logins"] == "", "the daemon has the login of the webservers"
     assert (schema["dialect"], schema["host"], int(schema["port"])) == ("ledger", "db.example.com", 4567)

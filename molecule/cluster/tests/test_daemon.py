@@ -16,8 +16,8 @@ from concurrent.futures import Future, wait
 
 import pytest
 from clock import Clock
-from daemons import UNIT, Controller, Watch, epoch
-from deployment import Dagster, Play, until
+from daemons import UNIT, Controller, Watch, epoch, raw_daemon, without_fence
+from deployment import Dagster, Play, machine, until
 from figures import record
 from frozen import FOR_ALL, FrozenReplica
 from processes import alive, one_process, send
@@ -68,37 +68,26 @@ def edge(connections: dict[str, dict[str, str]]) -> Dagster:
     return Dagster(f"http://{connections['edge1']['ansible_host']}:8080")
 
 
-def raw_daemon(one: Controller) -> None:
-    """What a host without a guard does: the services' login and the plain command."""
-    one("install -o dagster -g dagster -m 0600 /etc/dagster/pgpass /run/raw.pgpass")
-    one(
-        "systemd-run --quiet --collect --unit raw-daemon -p User=dagster -p EnvironmentFile=/etc/dagster/environment"
-        " -p EnvironmentFile=/etc/dagster/environment.secret -p WorkingDirectory=/var/lib/dagster"
-        " -E PGPASSFILE=/run/raw.pgpass -E PATH=/opt/dagster/current/bin:/usr/bin:/bin"
-        " /opt/dagster/current/bin/dagster-daemon run -w /etc/dagster/workspace.yaml"
-    )
-
-
 def test_without_a_guard_two_daemons_do_all_twice(controllers: list[Controller], edge: Dagster, overlap: Watch) -> None:
-    """The control of all that follows: if this finds no minute that fired twice, the others prove nothing."""
+    """The control of all that follows: if this finds no minute that fired twice, the others prove nothing.
+
+    Nor does the database refuse them: its fence is down.
+    """
     clock, since = Clock(edge, "reporting"), time.time()
     for one in controllers:
         one(f"systemctl stop {UNIT}")
     try:
-        for one in controllers:
-            raw_daemon(one)
-        clock.start()
+        with without_fence(machine("db")), raw_daemon(controllers[0]), raw_daemon(controllers[1]):
+            clock.start()
 
-        def twice() -> list[int]:
-            return [minute for minute, runs in clock.runs_of_minutes(since).items() if runs > 1]
+            def twice() -> list[int]:
+                return [minute for minute, runs in clock.runs_of_minutes(since).items() if runs > 1]
 
-        found = until(twice, 240, "a minute has fired twice")
-        assert overlap.most == 2, "and the watch sees both"
-        record("two daemons without a guard: runs of one scheduled minute", clock.runs_of_minutes(since)[found[0]])
+            found = until(twice, 240, "a minute has fired twice")
+            assert overlap.most == 2, "and the watch sees both"
+            record("two daemons without a guard: runs of one scheduled minute", clock.runs_of_minutes(since)[found[0]])
+            clock.stop()
     finally:
-        clock.stop()
-        for one in controllers:
-            one("systemctl stop raw-daemon; rm -f /run/raw.pgpass")
         for one in controllers:
             one(f"systemctl start {UNIT}")
 
@@ -132,6 +121,30 @@ def test_by_hand_it_is_refused(controllers: list[Controller]) -> None:
         assert "too many retries for DB connection" in refused.stderr.strip().splitlines()[-1]
         assert controller(by_hand) == ""
         assert controller(DAEMONS) == running
+
+
+@pytest.mark.usefixtures("clock")
+def test_second_daemon_does_nothing_on_any_host(edge: Dagster, leader: Controller, standby: Controller) -> None:
+    """Beside the real one, on both hosts: the schedule that fires each minute has one run for each, and goes on."""
+    clock, since = Clock(edge, "reporting"), time.time()
+    # By the runs and not by the ticks: a tick does not know the run that a second daemon would ask for.
+    query = (
+        "SELECT count(*) FROM run_tags t JOIN runs USING (run_id) WHERE key = '.dagster/scheduled_execution_time'"
+        " AND create_timestamp > to_timestamp(:since) GROUP BY value"
+    )
+    with raw_daemon(leader), raw_daemon(standby):
+        until(lambda: len(clock.runs_of_minutes(since)) >= 2, 200, "two minutes have fired")
+        run_id = edge.launch("orders_report", "reporting")
+        edge.wait(run_id)
+        for one in (leader, standby):
+            said = one("journalctl --no-pager -o cat -u raw-daemon --since '-5 min'")
+            assert "login dagster may not send a heartbeat of the daemon" in said
+            assert "login dagster may not evaluate a schedule or sensor" in said
+    minutes = (
+        machine("db").check_output("echo %s | sudo -u postgres psql -At -v since=%s dagster", query, str(since)).split()
+    )
+    assert set(minutes) == {"1"}, minutes
+    assert len(minutes) >= int(time.time() - since) // 60 - 1, "a second daemon takes no turn of the schedule"
 
 
 @pytest.mark.alone

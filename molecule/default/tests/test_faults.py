@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from daemons import raw_daemon
 from deployment import Dagster, Play, until
 from processes import one_process, send
 from silence import SILENCE, UNIT, Frozen, Websocket
@@ -130,6 +131,43 @@ def test_daemon_by_hand_is_refused_by_the_database(host: Any) -> None:
     assert host.check_output(running).split() == [pid], "the one of the guard is the only one"
     # The control: with the password, which root may read, the very same environment reaches the database.
     host.check_output(f"sh -c '{setup} /opt/dagster/current/bin/dagster run list --limit 1'")
+
+
+def test_second_daemon_with_the_password_does_nothing(dagster: Dagster, host: Any) -> None:
+    """What root can do: with the password of the webservers. The real daemon is away, so all work waits for it."""
+    containers = "docker ps -aq --filter label=dagster/run_id | sort"
+    psql = "sudo -u postgres psql -Atc %s dagster"
+    ticks = "SELECT count(*) FROM job_ticks"
+    said = "journalctl --no-pager -o cat -u raw-daemon --since '-5 min'"
+    host.check_output("systemctl stop dagster-daemon")
+    try:
+        run_id = dagster.launch("orders_report")
+        before = host.check_output(containers), host.check_output(psql, ticks)
+        with raw_daemon(host.check_output, "SupplementaryGroups=docker"):
+            for deed in ("send a heartbeat of the daemon", "launch a run", "evaluate a schedule or sensor"):
+                words = f"login dagster may not {deed}"
+                until(lambda words=words: words in host.check_output(said), 120, words)  # type: ignore[misc]
+            time.sleep(15)  # each of its loops comes again
+            assert host.run("systemctl is-active raw-daemon").rc == 0, "it could go on for as long as it likes"
+            assert (host.check_output(containers), host.check_output(psql, ticks)) == before
+            assert dagster.status(run_id) == "QUEUED"
+            assert "Unit dagster-daemon runs the one daemon" in host.check_output(said)
+    finally:
+        host.check_output("systemctl start dagster-daemon")
+    # The control: it was work that a daemon does.
+    dagster.wait(run_id)
+    until(lambda: host.check_output(psql, ticks) != before[1], 90, "the sensors are evaluated")
+    assert host.check_output(containers) != before[0]
+
+
+def test_command_line_by_hand(host: Any) -> None:
+    assert "Run: " in host.check_output("dagster-cli dagster run list --limit 1")
+    host.check_output("dagster-cli dagster sensor list --location pipeline")
+    refused = host.run("dagster-cli dagster-daemon run")
+    assert refused.rc == 2
+    assert "dagster-daemon run is not run: it would be a second daemon" in refused.stderr
+    user = host.run("sudo -u dagster dagster-cli dagster run list")
+    assert (user.rc, "run it as root" in user.stderr) == (2, True)
 
 
 def daemon(host: Any) -> str:

@@ -103,6 +103,13 @@ def test_new_runs_work(new: Play, dagster: Dagster) -> None:
     assert dagster.output(run_id)
 
 
+def test_fence_is_up_in_the_tables_that_were_there(new: Play, host: Any) -> None:
+    assert new.rc == 0
+    tick = "SET ROLE dagster; INSERT INTO job_ticks (status) VALUES ('STARTED')"
+    refused = host.run("sudo -u postgres psql -c %s dagster", tick)
+    assert "may not evaluate a schedule or sensor" in refused.stderr, refused.stderr
+
+
 def test_nothing_of_the_release_is_left_over(old: Play, new: Play, host: Any) -> None:
     """What the release has written is kept by this version, or gone."""
     mine, theirs = written(new), written(old)

@@ -87,14 +87,22 @@ class Session:
         It belongs to the role that makes it. That one may shut nobody out, so no login is fenced.
         """
         owner = self.rows("SELECT current_user::text")[0][0]
-        missing = [statement for (statement,) in self.rows(install, (sql, owner, caller, None))]
+        return self.make("the daemon's lease", self.rows(install, (sql, owner, caller, None)), apply)
+
+    def fence(self, query: str, logins: str, unit: str, command: str, apply: bool) -> tuple[int, list[str]]:
+        """The same for the fence in Dagster's tables; without logins none is wanted."""
+        return self.make("the fence of the daemon", self.rows(query, (logins or None, unit, command)), apply)
+
+    def make(self, what: str, missing: list[tuple[Any, ...]], apply: bool) -> tuple[int, list[str]]:
+        """How many statements are missing, and why they could not be executed; all of them or none."""
         try:
-            for statement in missing if apply else []:
+            for (statement,) in missing if apply else []:
                 self.cursor.execute(statement)
             self.connection.commit()
         except self.failure as error:
             self.connection.rollback()
-            return len(missing), [f"the daemon's lease cannot be made by role {owner}: {' '.join(str(error).split())}"]
+            owner = self.rows("SELECT current_user::text")[0][0]
+            return len(missing), [f"{what} cannot be made by role {owner}: {' '.join(str(error).split())}"]
         return len(missing), []
 
     def close(self) -> None:

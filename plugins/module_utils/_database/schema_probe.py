@@ -1,14 +1,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""How the schema of a database is: logins, its revision and the newest one, its tables, and the lease of the daemon.
+"""How the schema of a database is: logins, its revision and the newest one, its tables, lease and fence of the daemon.
 
 This file is a program of its own. Module schema reads its text and runs it in Dagster's virtual
 environment, where the driver of the database is. What differs between databases is the class Session of the dialect,
 whose text comes along. Importing dagster itself would cost seconds, so the newest revision and the tables are read from
 its files.
 
-Input, JSON on stdin:   {"dialect": text, "host": ..., "port": ..., "database": ..., "apply": whether to make the lease,
-                         "logins": [{"user": ..., "password": ..., "migration": ...}], "lease": {...} or null}
-Output, JSON on stdout: {"problems": [...], "revision": ..., "head": ..., "lease": statements that the lease lacked,
+Input, JSON on stdin:   {"dialect": text, "host": ..., "port": ..., "database": ..., "apply": make what lacks or not,
+                         "logins": [{"user": ..., "password": ..., "migration": ...}], "lease": {...} or null,
+                         "fence": {...} or null, "migrates": whether a schema that is not at the head is migrated next}
+Output, JSON on stdout: {"problems": [...], "revision": ..., "head": ...,
+                         "lease": statements that the lease lacked, "fence": those that the fence lacked,
                          "missing": tables and indexes that the newest revision has and the database has not}
 """
 
@@ -91,7 +93,7 @@ def compare(session: Any) -> tuple[list[str], list[str]]:
 
 def look(asked: dict[str, Any], session_of: Any) -> dict[str, Any]:
     """The answer; session_of is the class Session of the dialect. The login of the migration comes first."""
-    answer: dict[str, Any] = {"problems": [], "revision": "", "head": head(), "lease": 0, "missing": []}
+    answer: dict[str, Any] = {"problems": [], "revision": "", "head": head(), "lease": 0, "fence": 0, "missing": []}
     problems: list[str] = answer["problems"]
     where = {name: asked[name] for name in ("host", "port", "database")}
     for login in asked["logins"]:
@@ -109,6 +111,11 @@ def look(asked: dict[str, Any], session_of: Any) -> dict[str, Any]:
                 problems += lacking
             if asked["lease"]:
                 answer["lease"], refused = session.lease(**asked["lease"], apply=asked["apply"])
+                problems += refused
+            if asked["fence"]:
+                # A migration may change a column that the fence watches, so the fence is down as long.
+                down = {"logins": ""} if asked["migrates"] and answer["revision"] != answer["head"] else {}
+                answer["fence"], refused = session.fence(**{**asked["fence"], **down}, apply=asked["apply"])
                 problems += refused
         elif answer["revision"]:
             problems += session.user_problems()

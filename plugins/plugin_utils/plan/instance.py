@@ -119,6 +119,7 @@ class Instance(Component):
             "environment": self.environment,
             "config": self.config,
             "authority_folder": docker.TLS_FOLDER,
+            "fence": self.fence,
         }
 
     def code_endpoints(self) -> list[dict[str, Any]]:
@@ -149,6 +150,16 @@ class Instance(Component):
             "DOCKER_HOST": endpoint,
             "DAGSTER_DAEMON_HEARTBEAT_TOLERANCE": values["dagster_heartbeat_tolerance"],
             **(remote if endpoint.startswith("tcp://") else {}),
+        }
+
+    @property
+    def fence(self) -> dict[str, str]:
+        """Whose logins may do what a daemon does (empty: any login), and what a second daemon is told."""
+        full = self.values["dagster_daemon_fencing"] == "full"
+        return {
+            "logins": str(self.values["dagster_database_daemon_role"]) if full else "",
+            "unit": self.plan.names["daemon"],
+            "command": self.plan.names["command_line"],
         }
 
     @property
@@ -245,6 +256,7 @@ class Instance(Component):
                 [*self.environment, *self.plan.storage.variables.values()],
             ),
             *self.config_problems(),
+            *coordinator_problems(values, self.merged),
             *compute_log_problems(self.inventory, values, self.merged),
             *docker.endpoint_problems(self.host, self.inventory),
         ]
@@ -342,14 +354,31 @@ def compute_log_problems(inventory: Inventory, values: Mapping[str, Any], config
     ]
 
 
+def coordinator_problems(values: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """A sentence when webservers would launch runs, which the fence lets only the daemon do; config is dagster.yaml."""
+    if values["dagster_daemon_fencing"] != "full" or queues(config):
+        return []
+    return [
+        f"dagster_config.run_coordinator is {config['run_coordinator'].get('class')}, with which webservers launch "
+        "runs; with dagster_daemon_fencing full only the daemon may, so that a second one cannot. Remove "
+        "run_coordinator (runs then wait in a queue, which concurrency.runs limits), or set dagster_daemon_fencing to "
+        "lease_only"
+    ]
+
+
+def queues(config: Mapping[str, Any]) -> bool:
+    """Whether runs of a merged dagster.yaml go through the queue, and so through the daemon."""
+    coordinator = config.get("run_coordinator") or {}
+    return not coordinator or coordinator.get("class") == "QueuedRunCoordinator"
+
+
 def concurrent_runs(config: Mapping[str, Any]) -> int:
     """How many runs the queue of a merged dagster.yaml lets in at a time, -1 for any number."""
-    coordinator = config.get("run_coordinator") or {}
-    if coordinator and coordinator.get("class") != "QueuedRunCoordinator":
+    if not queues(config):
         return -1
     places = (
         (config.get("concurrency") or {}).get("runs") or {},
-        coordinator.get("config") or {},
+        (config.get("run_coordinator") or {}).get("config") or {},
         config.get("run_queue") or {},
     )
     for place in places:

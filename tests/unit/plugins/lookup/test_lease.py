@@ -21,8 +21,14 @@ def test_version_in_the_database() -> None:
     assert install.endswith("ORDER BY step"), "no space at its end either"
 
 
+def test_fence_is_no_part_of_that_version() -> None:
+    (fence,) = LookupModule().run(["postgres"], part="fence")
+    assert fence.startswith("-- The fence in Dagster's own tables")
+    assert fence.endswith("ORDER BY step")
+
+
 def test_database_without_a_lease() -> None:
     with pytest.raises(AnsibleLookupError, match=r"lease/oracle/guard\.sql cannot be read: No such file"):
         LookupModule().run(["oracle"], part="sql")
-    with pytest.raises(AnsibleLookupError, match="part is ''; it is sql or install"):
+    with pytest.raises(AnsibleLookupError, match="part is ''; it is sql, install or fence"):
         LookupModule().run(["postgres"])

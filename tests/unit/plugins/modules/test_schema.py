@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
@@ -39,7 +39,7 @@ def test_head_is_what_alembic_says(dagster_python: str) -> None:
         port = server.getsockname()[1]
     logins = [{"user": "dagster", "password": "hunter2hunter2", "migration": True}]
     where = {"host": "127.0.0.1", "port": port, "database": "dagster", "logins": logins, "lease": None}
-    asked = {"dialect": source_of(postgres_probe), **where}
+    asked = {"dialect": source_of(postgres_probe), **where, "fence": None, "migrates": True, "apply": False}
     argv = [dagster_python, "-I", "-c", source_of(schema_probe)]
     done = subprocess.run(argv, input=json.dumps(asked), capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
@@ -132,7 +132,7 @@ class Venv:
         self.set()
 
     def set(self, **changes: Any) -> None:
-        state = {"problems": [], "revision": "old", "head": "new", "lease": 0, "missing": []}
+        state = {"problems": [], "revision": "old", "head": "new", "lease": 0, "fence": 0, "missing": []}
         state |= {"after": "new", "rc": 0, "calls": [], "repairs": True}
         self.state.write_text(json.dumps({**state, **changes}), encoding="utf-8")
 
@@ -149,7 +149,7 @@ if sys.argv[1] == "-c":
     state["missing"] = [] if state["repairs"] else state["missing"]
 else:
     state["calls"].append({"probe": json.load(sys.stdin), "argv": sys.argv[1:2]})
-    print(json.dumps({name: state[name] for name in ("problems", "revision", "head", "lease", "missing")}))
+    print(json.dumps({name: state[name] for name in ("problems", "revision", "head", "lease", "fence", "missing")}))
 path.write_text(json.dumps(state))
 """
     dagster = """
@@ -219,8 +219,9 @@ def test_migration(venv: Venv) -> None:
     assert (result["changed"], result["revision"]) == (True, "new")
     assert result["diff"] == {"before": "old\n", "after": "new\n"}
     probe, migrate, again = venv.calls()
-    assert (probe["probe"].pop("apply"), again["probe"].pop("apply")) == (True, False)
+    assert (probe["probe"].pop("migrates"), again["probe"].pop("migrates")) == (True, False)
     assert probe == again
+    assert probe["probe"]["apply"]
     assert probe["probe"]["logins"] == [
         {"user": "dagster_migration", "password": "hunter2hunter2", "migration": True},
         {"user": "dagster", "password": "correct-horse", "migration": False},
@@ -281,6 +282,74 @@ def test_lease(venv: Venv) -> None:
         assert [call["probe"]["apply"] for call in venv.calls()] == [not check_mode]
     venv.set(revision="new")
     assert not venv.run(lease=lease)["changed"]
+
+
+FENCE = {
+    "query": "SELECT",
+    "logins": "dagster_daemon",
+    "unit": "dagster-daemon",
+    "command": "/usr/local/bin/dagster-cli",
+}
+
+
+def test_fence(venv: Venv) -> None:
+    for check_mode in (False, True):
+        venv.set(revision="new", fence=20)
+        assert venv.run(fence=FENCE, _ansible_check_mode=check_mode)["changed"]
+        assert [call["probe"]["fence"] for call in venv.calls()] == [FENCE]
+        assert [call["probe"]["apply"] for call in venv.calls()] == [not check_mode]
+    venv.set(revision="new")
+    assert not venv.run(fence=FENCE)["changed"]
+
+
+def test_fence_goes_up_again_after_a_migration_that_failed(venv: Venv) -> None:
+    venv.set(rc=3)
+    assert "dagster instance migrate ended with 3" in venv.run(ok=False, fence=FENCE)["msg"]
+    assert [call.get("probe", {}).get("migrates") for call in venv.calls()] == [True, None, False]
+
+
+class Session:
+    """A database that is at a revision; it notes what the fence is asked to be."""
+
+    revision = "old"
+    asked: ClassVar[list[tuple[str, bool]]] = []
+
+    def __init__(self, **_where: Any) -> None:
+        pass
+
+    def fence(self, query: str, logins: str, unit: str, command: str, apply: bool) -> tuple[int, list[str]]:
+        assert {**FENCE, "query": query, "unit": unit, "command": command} == FENCE
+        self.asked.append((logins, apply))
+        return 3, []
+
+    def server_problems(self) -> list[str]:
+        return []
+
+    owner_problems = server_problems
+
+    def revisions(self) -> list[str]:
+        return [self.revision]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("revision", "migrates", "logins"),
+    [("new", True, "dagster_daemon"), ("old", True, ""), ("old", False, "dagster_daemon")],
+)
+def test_migration_runs_without_a_fence(
+    monkeypatch: pytest.MonkeyPatch, revision: str, migrates: bool, logins: str
+) -> None:
+    """PostgreSQL does not change the type of a column that a trigger watches."""
+    monkeypatch.setattr(schema_probe, "head", lambda: "new")
+    monkeypatch.setattr(Session, "revision", revision)
+    monkeypatch.setattr(Session, "asked", [])
+    login = {"user": "dagster_migration", "password": "x", "migration": True}
+    where = {"host": "db1", "port": 5432, "database": "dagster", "logins": [login]}
+    asked = {**where, "lease": None, "fence": FENCE, "migrates": migrates, "apply": True}
+    assert schema_probe.look(asked, Session)["fence"] == 3
+    assert Session.asked == [(logins, True)]
 
 
 def test_check_mode_on_a_bare_host(venv: Venv) -> None:

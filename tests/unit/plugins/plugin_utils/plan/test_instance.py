@@ -165,6 +165,23 @@ def test_concurrent_runs(config: dict[str, Any], runs: int) -> None:
     assert component("instance", dagster_config=config).concurrent_runs() == runs
 
 
+def test_runs_that_do_not_go_through_the_daemon() -> None:
+    """Webservers would launch them, and the fence lets no webserver launch."""
+    for config in ({}, {"run_coordinator": {"class": "QueuedRunCoordinator"}}):
+        assert instance.coordinator_problems({"dagster_daemon_fencing": "full"}, config) == []
+    config = {"run_coordinator": {"module": "dagster", "class": "DefaultRunCoordinator"}}
+    assert instance.coordinator_problems({"dagster_daemon_fencing": "lease_only"}, config) == []
+    (problem,) = instance.coordinator_problems({"dagster_daemon_fencing": "full"}, config)
+    assert problem.startswith("dagster_config.run_coordinator is DefaultRunCoordinator, with which webservers launch")
+    assert problem in plan("a", dagster_config=config).problems()
+
+
+@pytest.mark.parametrize(("fencing", "logins"), [("full", "etl_daemon"), ("lease_only", "")])
+def test_fence(fencing: str, logins: str) -> None:
+    found = component("instance", dagster_instance_name="etl", dagster_daemon_fencing=fencing).handed(FACTS)
+    assert found["fence"] == {"logins": logins, "unit": "etl-daemon", "command": "/usr/local/bin/etl-cli"}
+
+
 def test_threads_of_the_daemon() -> None:
     workers = instance.workers
     assert workers({}) == workers({"sensors": {"use_threads": False, "num_workers": 9}}) == 0

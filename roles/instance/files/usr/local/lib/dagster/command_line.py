@@ -1,0 +1,100 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Dagster's command line by hand, as root: put it before a command of Dagster's documentation.
+
+    COMMAND dagster run list
+    COMMAND dagster sensor cursor my_sensor --set 7 --location pipeline
+
+The command runs as the user of the services, with their environment and the database login of the webservers, in the
+folder of dagster.yaml and workspace.yaml. So name files with their whole path.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import sys
+from dataclasses import dataclass
+
+from systemd_service import copied
+
+# As filter environment_file writes it: one value in double quotes, which may go over several lines.
+VARIABLE = re.compile(r'^([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"$', re.MULTILINE | re.DOTALL)
+KEPT = ("LANG", "LC_ALL", "TERM", "COLUMNS", "LINES")  # of the terminal
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What role instance says about itself."""
+
+    command: str  # path of the command that calls this program
+    unit: str  # of the daemon
+    user: str
+    home: str
+    programs: str  # folder of dagster and its like
+    variable: str  # which names the file with the password
+    credential: str  # name of that file
+
+
+def refusal(instance: Instance, command: list[str]) -> str:
+    """Why a command is not run, empty when it is."""
+    name = os.path.basename(command[0])
+    if [name, *command[1:2]] == ["dagster", "dev"] or (name == "dagster-daemon" and "run" in command[1:]):
+        return (
+            f"{' '.join([name, *command[1:2]])} is not run: it would be a second daemon, and exactly one may run. That "
+            f"is unit {instance.unit}: systemctl status on the hosts of group dagster_daemon says which of them runs "
+            "it, systemctl restart restarts it, and playbooks/daemon_switchover.yml moves it."
+        )
+    return ""
+
+
+def variables(text: str) -> dict[str, str]:
+    """The variables of an EnvironmentFile that filter environment_file has written."""
+    return {name: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for name, value in VARIABLE.findall(text)}
+
+
+def environment(instance: Instance, home: str) -> dict[str, str]:
+    """The environment of the services without the password, and what a terminal needs."""
+    found = {name: os.environ[name] for name in KEPT if name in os.environ}
+    for name in ("environment", "environment.secret"):
+        with open(os.path.join(instance.home, name), encoding="utf-8") as stream:
+            found.update(variables(stream.read()))
+    return {**found, "HOME": home, "PATH": f"{instance.programs}:/usr/local/bin:/usr/bin:/bin"}
+
+
+def run(instance: Instance, command: list[str]) -> None:
+    """Becomes the command. Raises OSError."""
+    user = pwd.getpwnam(instance.user)
+    found = environment(instance, user.pw_dir)
+    password = copied(os.path.join(instance.home, instance.credential))
+    os.fchown(int(os.path.basename(password)), user.pw_uid, user.pw_gid)
+    os.initgroups(user.pw_name, user.pw_gid)
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+    os.umask(0o027)
+    os.chdir(instance.home)
+    os.environ["PATH"] = found["PATH"]  # where execvpe looks
+    os.execvpe(command[0], command, {**found, instance.variable: password})  # noqa: S606 - what root typed
+
+
+def main(argv: list[str]) -> int:
+    """The arguments are those of Instance, then the command."""
+    instance, command = Instance(*argv[1:8]), argv[8:]
+    name = os.path.basename(instance.command)
+    if not command or command[0] in ("-h", "--help"):
+        print(str(__doc__).replace("COMMAND", name), end="", file=sys.stdout if command else sys.stderr)
+        return 0 if command else 2
+    why = refusal(instance, command)
+    if not why and os.geteuid() != 0:
+        why = "run it as root: only root may read the password of the database"
+    if not why:
+        try:
+            run(instance, command)
+        except OSError as error:
+            why = f"{command[0]} cannot be run: {error.filename or ''} {error.strerror}"
+    print(f"{name}: {why}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,238 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Real Dagster on the database of the guard's rig: a webserver, and daemons with any login.
+
+In the place of a container a launch is a line in a file: the launcher writes it where DockerRunLauncher makes a
+container. The fence is put up by the program of module schema, with the login of the migration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deployment import Dagster
+from guard_rig import LEASE, PYTHON, SQL, Cluster, free_port, password, roles, until
+
+from ansible_collections.dataops.dagster.plugins.module_utils._database import postgres_probe, schema_probe
+from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import source_of
+
+DATABASE = "fenced"
+PROGRAMS = Path(PYTHON).parent
+WEBSERVER, DAEMON, MIGRATION = "dagster", "dagster_daemon_a", "dagster_migration"
+FENCE = {
+    "query": (LEASE / "fence.sql").read_text(encoding="utf-8").rstrip(),
+    "logins": "dagster_daemon",
+    "unit": "etl-daemon",
+    "command": "/usr/local/bin/etl-cli",
+}
+LAUNCHER = """
+import os
+from dagster._core.launcher import RunLauncher
+from dagster._serdes import ConfigurableClass
+
+class Launches(RunLauncher, ConfigurableClass):
+    def __init__(self, inst_data=None):
+        self._inst_data = inst_data
+        super().__init__()
+    inst_data = property(lambda self: self._inst_data)
+    config_type = classmethod(lambda cls: {})
+    from_config_value = classmethod(lambda cls, inst_data, config_value: cls(inst_data))
+    def launch_run(self, context):
+        with open(os.environ["LAUNCHES"], "a") as stream:
+            stream.write(context.dagster_run.run_id + chr(10))
+    def terminate(self, run_id):
+        return False
+"""
+CODE = """
+from dagster import *
+
+@op
+def say():
+    pass
+
+@job
+def plain():
+    say()
+
+@job(partitions_def=StaticPartitionsDefinition(["one", "two"]))
+def parts():
+    say()
+
+@schedule(job=plain, cron_schedule="* * * * *")
+def minutely():
+    return RunRequest()
+
+@sensor(job=plain, minimum_interval_seconds=5)
+def looks(context):
+    return RunRequest(run_key="once")
+
+defs = Definitions(jobs=[plain, parts], schedules=[minutely], sensors=[looks])
+"""
+CONFIG = """
+storage:
+  postgres:
+    postgres_db:
+      {{hostname: 127.0.0.1, port: {port}, db_name: {database}, username: {{env: DAGSTER_POSTGRES_USER}},
+        password: "", scheme: postgresql+psycopg2}}
+run_coordinator:
+  {{module: dagster, class: QueuedRunCoordinator, config: {{dequeue_interval_seconds: 1, max_concurrent_runs: 1000}}}}
+run_launcher: {{module: launcher, class: Launches}}
+run_retries: {{enabled: true}}
+telemetry: {{enabled: false}}
+"""
+PLACE = {"repositoryLocationName": "jobs.py", "repositoryName": "__repository__"}
+SCHEDULE = {**PLACE, "scheduleName": "minutely"}
+SENSOR = {**PLACE, "sensorName": "looks"}
+
+
+class Process:
+    """A program of Dagster with its log."""
+
+    def __init__(self, argv: list[str], environment: dict[str, str], folder: Path) -> None:
+        self.log = folder / f"{argv[0]}-{time.monotonic_ns()}.log"
+        self.launches = folder / f"launches-{time.monotonic_ns()}"
+        self.launches.touch()
+        with self.log.open("wb") as stream:
+            self.process = subprocess.Popen(
+                [str(PROGRAMS / argv[0]), *argv[1:]],
+                env={**environment, "LAUNCHES": str(self.launches)},
+                cwd=folder,
+                stdout=stream,
+                stderr=stream,
+            )
+
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def launched(self) -> list[str]:
+        """The runs that it has launched."""
+        return self.launches.read_text().split()
+
+    def end(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Site:
+    """A Dagster whose tables exist, with the fence up."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster, self.folder = cluster, folder
+        cluster.apply(SQL / "roles.sql", [json.dumps(roles(["a", "b", "c"])), DATABASE, "dagster_owner"], "postgres")
+        cluster.apply(SQL / "grants.sql", ["dagster_owner", "dagster_app"], DATABASE)
+        cluster.query(f"ALTER DATABASE {DATABASE} SET timezone = 'UTC'", "postgres")
+        cluster.query(f"ALTER ROLE {DAEMON} LOGIN", "postgres")
+        config = CONFIG.format(port=cluster.port, database=DATABASE)
+        for name, text in (("dagster.yaml", config), ("launcher.py", LAUNCHER), ("jobs.py", CODE)):
+            (folder / name).write_text(text)
+        (folder / "workspace.yaml").write_text("load_from: [python_file: {relative_path: jobs.py}]\n")
+        logins = (WEBSERVER, DAEMON, MIGRATION)
+        (folder / "pgpass").write_text("".join(f"*:*:*:{login}:{password(login)}\n" for login in logins))
+        (folder / "pgpass").chmod(0o600)
+
+    def environment(self, login: str) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "DAGSTER_"))}
+        return {
+            **kept,
+            "PATH": f"{PROGRAMS}:/usr/bin:/bin",
+            "PYTHONPATH": str(self.folder),
+            "DAGSTER_HOME": str(self.folder),
+            "DAGSTER_POSTGRES_USER": login,
+            "PGPASSFILE": str(self.folder / "pgpass"),
+            "LAUNCHES": str(self.folder / "launches"),
+        }
+
+    def run(self, *argv: str, login: str = WEBSERVER) -> str:
+        """Dagster's command line as a login."""
+        done = subprocess.run(
+            [str(PROGRAMS / argv[0]), *argv[1:]],
+            env=self.environment(login),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def migrate(self) -> None:
+        self.run("dagster", "instance", "migrate", login=MIGRATION)
+
+    def probe(self, migrates: bool = False, apply: bool = True, **fence: str) -> dict[str, Any]:
+        """What module schema's program says, which puts the fence up on the way."""
+        asked = {
+            "dialect": source_of(postgres_probe),
+            "host": "127.0.0.1",
+            "port": self.cluster.port,
+            "database": DATABASE,
+            "logins": [{"user": MIGRATION, "password": password(MIGRATION), "migration": True}],
+            "lease": None,
+            "fence": {**FENCE, **fence},
+            "migrates": migrates,
+            "apply": apply,
+        }
+        argv = [PYTHON, "-I", "-c", source_of(schema_probe)]
+        done = subprocess.run(argv, input=json.dumps(asked), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        assert answer["problems"] == []
+        return answer
+
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        return self.cluster.query(text, DATABASE)
+
+    def number(self, table: str, where: str = "true") -> int:
+        return int(self.query(f"SELECT count(*) FROM {table} WHERE {where}")[0][0])  # noqa: S608 - words of the tests
+
+    def switch(self, state: str) -> None:
+        """Triggers on or off: without them the tables are as Dagster made them."""
+        fence = "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE 'dagster_fence%'"
+        for table, name in self.query(fence):
+            self.query(f"ALTER TABLE {table} {state} TRIGGER {name}")
+
+    @contextlib.contextmanager
+    def webserver(self) -> Iterator[Dagster]:
+        port = free_port()
+        argv = ["dagster-webserver", "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml"]
+        process = Process(argv, self.environment(WEBSERVER), self.folder)
+        dagster = Dagster(f"http://127.0.0.1:{port}")
+
+        def answers() -> bool:
+            assert process.process.poll() is None, process.text()
+            with contextlib.suppress(OSError):
+                return dagster.get("/server_info")[0] == 200
+            return False
+
+        try:
+            until(answers, 60, "the webserver answers")
+            yield dagster
+        finally:
+            process.end()
+
+    @contextlib.contextmanager
+    def daemon(self, login: str) -> Iterator[Process]:
+        process = Process(["dagster-daemon", "run", "-w", "workspace.yaml"], self.environment(login), self.folder)
+        try:
+            yield process
+        finally:
+            process.end()
+            print(f"--- daemon of {login}\n{process.text()[-6000:]}")
+
+
+def result(answer: dict[str, Any], expected: str) -> dict[str, Any]:
+    """The only field of an answer, which must be of a type."""
+    (found,) = answer.values()
+    assert found["__typename"] == expected, found
+    only: dict[str, Any] = found
+    return only
