@@ -87,6 +87,16 @@ def machine(name: str) -> Any:
     return testinfra.get_host(f"docker://rig-{NAME}-{name}")
 
 
+def reboot(host: Any, name: str) -> float:
+    """Reboots a host of this scenario, and waits until it answers; when it came up (seconds since 1970)."""
+    boot = host.check_output("stat -c %Y /proc/1")
+    argv = ["docker", "restart", "--time", "60", f"rig-{NAME}-{name}"]
+    subprocess.run(argv, check=True, capture_output=True, timeout=180)
+    until(lambda: host.run("true").rc == 0, 60, "the host answers")
+    assert host.check_output("stat -c %Y /proc/1") != boot, "it was not rebooted"
+    return float(host.check_output("date +%s")) - float(host.check_output("ps -o etimes= -p 1"))
+
+
 def until(check: Callable[[], Any], seconds: float, what: str, every: float = 0.5) -> Any:
     """The first true answer of check; errors count as no. Fails when there is none in time."""
     end, last = time.monotonic() + seconds, None
