@@ -15,7 +15,7 @@ from scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {
-    *("certificates", "edge", "guard", "handover", "housekeeping", "listeners", "post_once"),
+    *("certificates", "edge", "guard", "handover", "housekeeping", "listeners", "neighbours", "post_once"),
     *("restarts", "run_containers", "sandbox", "secret_files", "settings"),
 }
 EVERY = plant_files.every()
