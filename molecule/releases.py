@@ -42,7 +42,7 @@ def deploy(release: Path, *inventories: str, seconds: float) -> Play:
     return found
 
 
-def written(play: Play) -> dict[str, set[str]]:
+def written_by_host(play: Play) -> dict[str, set[str]]:
     """The files that a play keeps on each host, by the arguments of its modules."""
     found = {}
     for host, calls in invocations_by_host(play.output, "files").items():
@@ -51,10 +51,15 @@ def written(play: Play) -> dict[str, set[str]]:
     return found
 
 
+def written(play: Play) -> set[str]:
+    """The same of all hosts, with Dagster's own configuration."""
+    return CONFIGURATION.union(*written_by_host(play).values())
+
+
 def left_over(host: Any, theirs: set[str], mine: set[str]) -> list[str]:
     """What the release has written on a host and this version neither writes nor has removed."""
     # The locks of a version stay as long as its virtual environment: they are written with it.
-    gone = sorted(path for path in theirs - mine - CONFIGURATION if not path.startswith("/opt/dagster/locks/"))
+    gone = sorted(path for path in theirs - mine if not path.startswith("/opt/dagster/locks/"))
     return [path for path in gone if host.run("test -e %s", path).rc == 0]
 
 

@@ -14,7 +14,7 @@ from daemons import Controller, Watch, epoch
 from deployment import RIG, Dagster, Play, machine, until
 from load import GETS, Load
 from refusals import refused
-from releases import AS_JSON, SHOWN, VERSION, checkout, deploy, left_over, unknown_units, written
+from releases import AS_JSON, SHOWN, VERSION, checkout, deploy, left_over, unknown_units, written_by_host
 
 HOSTS = ["ctl1", "ctl2", "db", "edge1", "edge2", "run"]
 LOCATIONS = ["pipeline", "reporting"]
@@ -191,7 +191,7 @@ def test_new_runs_work_through_each_proxy(urls: list[str], location: str) -> Non
 
 @pytest.mark.parametrize("name", HOSTS)
 def test_nothing_of_the_release_is_left_over(old: Play, upgrade: Upgrade, name: str) -> None:
-    theirs, mine = written(old)[name], written(upgrade.play)[name]
+    theirs, mine = written_by_host(old)[name], written_by_host(upgrade.play)[name]
     assert theirs, "the control: the release has written files there"
     assert left_over(machine(name), theirs, mine) == []
     assert unknown_units(machine(name), mine) == []

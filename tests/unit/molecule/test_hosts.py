@@ -52,7 +52,8 @@ def test_files_of_a_play_are_those_of_each_host() -> None:
     kept, gone = {"dest": "/etc/a"}, {"dest": "/etc/b", "state": "absent"}
     said = json.dumps({"invocation": {"module_args": {"files": [kept, gone]}}})
     output = f"changed: [edge1] => {said}\nok: [edge2 -> db(10.0.0.3)] => {said}\nok: [edge2] => {{}}\n"
-    assert releases.written(Play(0, output)) == {"edge1": {"/etc/a"}, "db": {"/etc/a"}}
+    assert releases.written_by_host(Play(0, output)) == {"edge1": {"/etc/a"}, "db": {"/etc/a"}}
+    assert releases.written(Play(0, output)) == {"/etc/a", *releases.CONFIGURATION}
 
 
 REFUSED = """fatal: [dagster1]: FAILED! =>
