@@ -8,7 +8,6 @@ import math
 import re
 import subprocess
 import threading
-from collections.abc import Iterable
 from typing import Any
 
 from deployment import NAME, machine, until
@@ -83,11 +82,6 @@ def epoch(one: Controller) -> int:
     return int(found.group(1)) if found else 0
 
 
-def longest_gap(moments: Iterable[float]) -> float:
-    """The longest time between one moment and the next; endless without two."""
-    return max((later - earlier for earlier, later in itertools.pairwise(sorted(moments))), default=math.inf)
-
-
 class Watch:
     """How many daemons ran at a time. Each host looks by itself, so that a pause of one hides nothing."""
 
@@ -120,7 +114,8 @@ class Watch:
     @property
     def longest_away(self) -> float:
         """The most seconds without a daemon: between two looks that saw one, whichever host it ran on."""
-        return longest_gap(moment for samples in self.samples for moment, count in list(samples) if count)
+        seen = sorted(moment for samples in self.samples for moment, count in list(samples) if count)
+        return max((later - earlier for earlier, later in itertools.pairwise(seen)), default=math.inf)
 
     @property
     def most(self) -> int:
