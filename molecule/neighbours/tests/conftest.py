@@ -54,17 +54,26 @@ def look(neighbour: Any, connections: dict[str, dict[str, str]]) -> Callable[[],
     return lambda: taken(neighbour, foreign)
 
 
-@pytest.fixture(scope="module")
-def before(look: Callable[[], Snapshot]) -> Snapshot:
-    """The same before the first play of a file of tests. All of it works, and the database's client is connected."""
+@pytest.fixture(scope="session")
+def whole(look: Callable[[], Snapshot]) -> Callable[[], Snapshot]:
+    """The same once all of it works and the database's client is connected."""
 
     def complete() -> Snapshot | None:
         found = look()
         assert failures(found) == []
         return found if found["process of the database's client"].startswith("shop|") else None
 
-    found: Snapshot = until(complete, 60, "the shop serves", every=1)
-    return found
+    def wait() -> Snapshot:
+        found: Snapshot = until(complete, 60, "the shop serves", every=1)
+        return found
+
+    return wait
+
+
+@pytest.fixture(scope="module")
+def before(whole: Callable[[], Snapshot]) -> Snapshot:
+    """The host before the first play of a file of tests."""
+    return whole()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from deployment import Dagster, Play, identities, reboot, until
 from refusals import refused_in_one_sentence
 from snapshot import Snapshot, differences
 
-DATABASE = "sudo -u postgres psql -Xqc"
+DATABASE = "sudo -u postgres psql -p 5432 -Xqc"
 # What a play of ours could do to somebody else: how, how it is undone, and what the comparison has to say.
 HARM = {
     "file written again": ("touch /etc/haproxy/haproxy.cfg", "", "file /etc/haproxy/haproxy.cfg was "),
@@ -54,9 +54,9 @@ TAKEN = {
 }
 
 
-def test_harm_is_seen(look: Callable[[], Snapshot], neighbour: Any) -> None:
+def test_harm_is_seen(whole: Callable[[], Snapshot], look: Callable[[], Snapshot], neighbour: Any) -> None:
     """The control of all that follows: each of these is a difference, and without them there is none."""
-    first = look()
+    first = whole()
     assert differences(first, look()) == []
     with contextlib.ExitStack() as undone:
         for harm, undo, _words in HARM.values():
