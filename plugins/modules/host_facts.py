@@ -284,6 +284,11 @@ def resolves(name: str) -> bool:
         return False
 
 
+def there(path: str) -> list[str]:
+    """The paths that fit a pattern, or the path itself if it exists."""
+    return sorted(glob.glob(path)) if "*" in path else [path] * os.path.exists(path)
+
+
 def matches(path: str, pattern: str) -> list[str]:
     """What the first group of a pattern is in the lines of a file."""
     return [str(found[1]) for found in re.finditer(pattern, read(path), re.MULTILINE)]
@@ -336,8 +341,8 @@ def asked(
         # An engine that runs knows better than its settings, which others may have given it on its command line.
         found.update({"container_root": found["engine"]["root"]} if found["engine"] else {})
     if lines is not None:
-        files = {path: pattern for each, pattern in lines.items() for path in there(each) if os.path.isfile(path)}
-        found["lines"] = {path: matches(path, pattern) for path, pattern in files.items()}
+        files = {path: expression for pattern, expression in lines.items() for path in there(pattern)}
+        found["lines"] = {path: matches(path, expression) for path, expression in files.items()}
     if connect is not None:
         found["connect_errors"] = list(filter(None, (connect_error(**server) for server in connect)))
     return found
