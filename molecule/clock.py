@@ -33,14 +33,29 @@ class Clock:
         )
         assert answer["startSchedule"]["__typename"] == "ScheduleStateResult", answer
 
-    def stop(self) -> None:
-        state = self.dagster.query(
+    def _state(self) -> dict[str, str]:
+        found: dict[str, str] = self.dagster.query(
             "query($selector: ScheduleSelector!) { scheduleOrError(scheduleSelector: $selector) { ... on Schedule {"
-            " scheduleState { id } } } }",
+            " scheduleState { id status } } } }",
             selector=self.selector,
-        )["scheduleOrError"]["scheduleState"]["id"]
-        answer = self.dagster.query("mutation($id: String!) { stopRunningSchedule(id: $id) { __typename } }", id=state)
+        )["scheduleOrError"]["scheduleState"]
+        return found
+
+    @property
+    def status(self) -> str:
+        """RUNNING or STOPPED."""
+        return self._state()["status"]
+
+    def stop(self) -> None:
+        answer = self.dagster.query(
+            "mutation($id: String!) { stopRunningSchedule(id: $id) { __typename } }", id=self._state()["id"]
+        )
         assert answer["stopRunningSchedule"]["__typename"] == "ScheduleStateResult", answer
+
+    def missed(self, since: float) -> int:
+        """How many minutes between the first and the last tick have none, from a time on."""
+        ticks = sorted({int(tick["timestamp"]) for tick in self.ticks(since)})
+        return (ticks[-1] - ticks[0]) // 60 + 1 - len(ticks)
 
     def runs_of_minutes(self, since: float) -> Counter[int]:
         """How many runs there are for each scheduled time (seconds since 1970), from a time on."""

@@ -5,19 +5,13 @@ The tests look at a deployment as its users do: over HTTP through nginx, and by 
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import yaml
-from deployment import RIG, ROOT, Dagster, Play, environment, free_port, until
-
-PLAY_TIMEOUT = 900  # seconds: the longest play of the suite takes a tenth of it
+from deployment import RIG, Dagster, Play, ended, environment, free_port, until
 
 
 @pytest.hookimpl(trylast=True)
@@ -27,27 +21,6 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     pytest itself would put all tests that use testinfra's `host` before those that do not.
     """
     items.sort(key=lambda item: (item.path, item.function.__code__.co_firstlineno))
-
-
-def ended(argv: list[str], env: dict[str, str], seconds: float = PLAY_TIMEOUT, folder: Path = ROOT) -> Play:
-    """A play of a checkout in a session of its own, which is ended whole when the play takes too long."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        argv, cwd=folder, stdout=pipe, stderr=pipe, text=True, env=env, start_new_session=True
-    ) as process:
-        try:
-            out, err = process.communicate(timeout=seconds)
-        except BaseException as error:  # also when somebody interrupts the tests
-            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
-                os.killpg(process.pid, signal.SIGTERM)  # ansible-playbook passes it on to its workers
-                process.wait(10)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
-            out, err = process.communicate(timeout=10)
-            raise AssertionError(f"not ended within {seconds} s: {argv}\n{(out + err)[-6000:]}") from None
-    return Play(process.returncode, out + err)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 import subprocess
 import threading
@@ -109,6 +110,12 @@ class Watch:
             assert watcher.stdin
             watcher.stdin.close()
             watcher.wait(10)
+
+    @property
+    def longest_away(self) -> float:
+        """The most seconds without a daemon: between two looks that saw one, whichever host it ran on."""
+        seen = sorted(moment for samples in self.samples for moment, count in list(samples) if count)
+        return max((later - earlier for earlier, later in itertools.pairwise(seen)), default=math.inf)
 
     @property
     def most(self) -> int:

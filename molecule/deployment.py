@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import tempfile
@@ -21,6 +23,7 @@ import testinfra
 ROOT = Path(__file__).resolve().parent.parent
 NAME = os.environ.get("RIG_NAME", "default")
 RIG = ROOT / ".cache" / "rig" / NAME / "inventory"
+PLAY_TIMEOUT = 900  # seconds: the longest play of the suite takes a tenth of it
 
 
 @dataclass
@@ -34,6 +37,27 @@ class Play:
     def changed(self) -> int:
         """Changed tasks of all hosts."""
         return sum(int(number) for number in re.findall(r"changed=(\d+)", self.output))
+
+
+def ended(argv: list[str], env: dict[str, str], seconds: float = PLAY_TIMEOUT, folder: Path = ROOT) -> Play:
+    """A play of a checkout in a session of its own, which is ended whole when the play takes too long."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        argv, cwd=folder, stdout=pipe, stderr=pipe, text=True, env=env, start_new_session=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except BaseException as error:  # also when somebody interrupts the tests
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(process.pid, signal.SIGTERM)  # ansible-playbook passes it on to its workers
+                process.wait(10)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            out, err = process.communicate(timeout=10)
+            raise AssertionError(f"not ended within {seconds} s: {argv}\n{(out + err)[-6000:]}") from None
+    return Play(process.returncode, out + err)
 
 
 def environment() -> dict[str, str]:
@@ -61,6 +85,16 @@ def free_port() -> int:
 def machine(name: str) -> Any:
     """A host of this scenario for testinfra, without ssh: what is asked of it often has to cost little."""
     return testinfra.get_host(f"docker://rig-{NAME}-{name}")
+
+
+def reboot(host: Any, name: str) -> float:
+    """Reboots a host of this scenario, and waits until it answers; when it came up (seconds since 1970)."""
+    boot = host.check_output("stat -c %Y /proc/1")
+    argv = ["docker", "restart", "--time", "60", f"rig-{NAME}-{name}"]
+    subprocess.run(argv, check=True, capture_output=True, timeout=180)
+    until(lambda: host.run("true").rc == 0, 60, "the host answers")
+    assert host.check_output("stat -c %Y /proc/1") != boot, "it was not rebooted"
+    return float(host.check_output("date +%s")) - float(host.check_output("ps -o etimes= -p 1"))
 
 
 def until(check: Callable[[], Any], seconds: float, what: str, every: float = 0.5) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -55,16 +56,27 @@ def hidden(secret: str) -> str:
     return base64.b64encode(secret.encode()).decode()
 
 
-def invocations(output: str, module: str) -> list[dict[str, Any]]:
-    """The arguments of each call of a module, of what a play printed with -vvv and results as JSON."""
-    found, decoder = [], json.JSONDecoder()
-    for start in output.split("] => {")[1:]:
+def invocations_by_host(output: str, module: str) -> dict[str, list[dict[str, Any]]]:
+    """The arguments of each call with a parameter of this name, by the host that it ran on.
+
+    output: what a play printed with -vvv and results as JSON.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    decoder = json.JSONDecoder()
+    for head, start in itertools.pairwise(output.split("] => {")):
         result, _end = decoder.raw_decode("{" + start)
         arguments = result.get("invocation", {}).get("module_args", {})
         if module in arguments:
-            found.append(arguments)
+            # "ok: [edge1" or, for a task that ran elsewhere, "ok: [edge1 -> db(10.0.0.3)".
+            host = head.rpartition("[")[2].rpartition(" -> ")[2].partition("(")[0]
+            found.setdefault(host, []).append(arguments)
     assert found, f"the play shows no call with {module}:\n{output[-3000:]}"
     return found
+
+
+def invocations(output: str, module: str) -> list[dict[str, Any]]:
+    """The same of all hosts."""
+    return [arguments for calls in invocations_by_host(output, module).values() for arguments in calls]
 
 
 def units(output: str) -> list[dict[str, Any]]:

@@ -76,6 +76,12 @@ def scenario(name: str, *, alone: bool = False) -> list[Step]:
     ]
 
 
+def plants(name: str) -> Step:
+    """The plants of a scenario, on its hosts."""
+    script = f"tests/plants/run --host {name}; result=$?; molecule destroy -s {name} || result=1; exit $result"
+    return Step(f"plants-{name}", ("bash", "-c", script), 10800, ["images", "venvs"], alone=True, rig=name)
+
+
 def suite(*, full: bool) -> list[Step]:
     """In the order in which they start where nothing else decides.
 
@@ -93,6 +99,7 @@ def suite(*, full: bool) -> list[Step]:
         *scenario("alternative"),
         *scenario("runner"),
         *scenario("upgrade"),
+        *scenario("neighbours"),
         *cluster[:1],
         *default,
         *cluster[1:],
@@ -104,13 +111,15 @@ def suite(*, full: bool) -> list[Step]:
     ]
     if not full:
         return [*steps, Step("validator", ("tests/validator/run",), 900, ["venvs"], filler=True)]
-    on_hosts = "tests/plants/run --host default; result=$?; molecule destroy -s default || result=1; exit $result"
-    slow = [dataclasses.replace(step, limit=4 * step.limit, env={**FULL, **step.env}) for step in steps]
+    # Requests that fail, and a daemon that is away, are measured in time.
+    long = [dataclasses.replace(step, alone=True) for step in scenario("upgrade_cluster")]
+    slow = [dataclasses.replace(step, limit=4 * step.limit, env={**FULL, **step.env}) for step in [*steps, *long]]
     return [
         *slow,
         Step("oracle", (rig, "oracle"), 1200, ["venvs"]),
         Step("validator", ("tests/validator/run", "--full"), 3600, ["oracle"]),
-        Step("plants-hosts", ("bash", "-c", on_hosts), 10800, ["images", "venvs"], alone=True, rig="default"),
+        plants("default"),
+        plants("neighbours"),
         Step("bench", (bench,), 5400, ["images"], alone=True),
         Step("bench-cluster", (bench, "cluster"), 5400, ["images"], alone=True),
     ]

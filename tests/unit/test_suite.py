@@ -15,6 +15,9 @@ import yaml
 from conduct import Suite, next_step
 from steps import Step, chosen, suite
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+SCENARIOS = sorted(path.parent.name for path in CHECKOUT.glob("molecule/*/molecule.yml"))
+
 FIRST, SECOND = Step("first", ("true",), 9), Step("second", ("true",), 9, ["first"])
 ALONE = Step("alone", ("true",), 9, alone=True)
 FILLER = Step("filler", ("true",), 9, filler=True)
@@ -103,7 +106,7 @@ def test_report(folder: Path) -> None:
 
 @pytest.mark.parametrize("full", [False, True])
 def test_the_table(full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "ROOT", Path(__file__).resolve().parents[2])
+    monkeypatch.setattr(steps, "ROOT", CHECKOUT)
     table = suite(full=full)
     names = [step.name for step in table]
     assert len(names) == len(set(names))
@@ -119,12 +122,18 @@ def test_the_table(full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         assert {step.name for step in suite(full=False)} <= set(names), "the long suite has all of the short one"
 
 
-@pytest.mark.parametrize("name", ["default", "cluster", "alternative", "runner", "upgrade"])
+def test_every_scenario_is_run_and_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "ROOT", CHECKOUT)
+    assert set(SCENARIOS) <= {step.rig for step in suite(full=True)}
+    described = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert [name for name in SCENARIOS if f"\n| `{name}` |" not in described] == []
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_a_verb_of_a_scenario_is_one_step(name: str) -> None:
     """molecule's own sequence of `check` removes the hosts, and that of `create` prepares them."""
-    root = Path(__file__).resolve().parents[2]
     shared, own = (
-        yaml.safe_load((root / path).read_text(encoding="utf-8"))["scenario"]
+        yaml.safe_load((CHECKOUT / path).read_text(encoding="utf-8"))["scenario"]
         for path in (".config/molecule/config.yml", f"molecule/{name}/molecule.yml")
     )
     scenario = {**shared, **own}

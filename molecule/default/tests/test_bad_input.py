@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from deployment import RIG, ROOT, Play, identities
+from refusals import refused
 
 LOCATION = {
     "name": "pipeline",
@@ -83,22 +82,6 @@ def untouched(host: Any) -> Any:
     before = identities(host)
     yield
     assert identities(host) == before
-
-
-def failures(output: str) -> str:
-    """The messages of the tasks that failed. What else the play printed, such as a warning, is no refusal."""
-    results = re.findall(r"^fatal: .*\n((?:(?: .*)?\n)+)", output, re.MULTILINE)
-    return "\n".join(str(yaml.safe_load(result)["msg"]) for result in results)
-
-
-def refused(result: Play, words: list[str]) -> None:
-    """A task failed with all these words, and nothing was changed."""
-    assert result.rc != 0
-    assert result.changed == 0
-    text = " ".join(failures(result.output).split())
-    for word in words:
-        assert word in text, f"{word!r} is not in:\n{result.output}"
-    assert "Traceback" not in result.output
 
 
 @pytest.mark.parametrize("stage", BAD)

@@ -12,20 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from deployment import NAME, RIG, ROOT, Dagster, Play, environment, identities, oldest_ansible, until
+from deployment import RIG, ROOT, Dagster, Play, environment, identities, oldest_ansible, reboot, until
 from restarts import Checked
 
 
 @pytest.mark.usefixtures("dagster")
 def test_everything_comes_back_after_a_reboot(tunnel: Callable[[int], int], host: Any) -> None:
     containers = "docker ps --no-trunc --filter label=dataops.dagster.location --format '{{.ID}}'"
-    before, boot = host.check_output(containers), host.check_output("stat -c %Y /proc/1")
-    # Closed by the reboot, opened again below.
-    reboot = ["docker", "restart", "--time", "60", f"rig-{NAME}-dagster1"]
-    subprocess.run(reboot, check=True, capture_output=True, timeout=180)
-    until(lambda: host.run("true").rc == 0, 60, "the host answers")
-    assert host.check_output("stat -c %Y /proc/1") != boot, "it was not rebooted"
-    up = float(host.check_output("date +%s")) - float(host.check_output("ps -o etimes= -p 1"))
+    before = host.check_output(containers)
+    up = reboot(host, "dagster1")  # it closes the tunnel, which is opened again below
     until(lambda: Dagster(f"http://127.0.0.1:{tunnel(8080)}").healthy(up), 180, "the deployment is healthy", every=1)
     assert host.check_output(containers) == before
     assert host.check_output("systemctl --failed --no-legend") == ""

@@ -1,33 +1,17 @@
-"""A deployment of the last release becomes one of this checkout by site.yml alone, and nothing is lost.
-
-The release is named by its commit, because a clone may come without tags.
-"""
+"""A deployment of the last release becomes one of this checkout by site.yml alone, and nothing is lost."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from conftest import ended
-from deployment import RIG, ROOT, Dagster, Play, environment, oldest_ansible
-from restarts import invocations
+from deployment import PLAY_TIMEOUT, Dagster, Play, oldest_ansible
+from releases import VERSION, checkout, deploy, left_over, unknown_units, written
 
-VERSION, COMMIT = next(reversed(yaml.safe_load((ROOT / "changelogs/releases.yml").read_text()).items()))
 SLEEP = {"ops": {"sleep_seconds": {"config": {"seconds": 120.0}}}}
-# A module of its own writes these.
-CONFIGURATION = {"/etc/dagster/dagster.yaml", "/etc/dagster/workspace.yaml"}
-
-
-def written(play: Play) -> set[str]:
-    """The files that a play keeps on the host, by the arguments of its modules."""
-    entries = [entry for arguments in invocations(play.output, "files") for entry in arguments["files"]]
-    return CONFIGURATION | {entry["dest"] for entry in entries if entry.get("state") in (None, "file", "link")}
 
 
 def units(host: Any) -> set[str]:
@@ -38,23 +22,13 @@ def units(host: Any) -> set[str]:
 
 @pytest.fixture(scope="module")
 def release() -> Path:
-    """The checkout of the release, as an operator has it beside this one."""
-    folder = RIG.parent / "release"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    archive = subprocess.run(["git", "archive", COMMIT], cwd=ROOT, check=True, capture_output=True).stdout
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
-    return folder
+    return checkout()
 
 
 @pytest.fixture(scope="module")
 def old(release: Path) -> Play:
     """The deployment of the release on a bare host."""
-    argv = ["ansible-playbook", "playbooks/site.yml", "-vvv", "-i", "inventories/single_host", "-i", str(RIG)]
-    env = {**environment(), "ANSIBLE_CONFIG": str(release / "ansible.cfg"), "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-    found = ended(argv, env, folder=release)
-    assert found.rc == 0, found.output[-6000:]
-    return found
+    return deploy(release, "inventories/single_host", seconds=PLAY_TIMEOUT)
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +67,8 @@ def test_nothing_of_the_release_is_left_over(old: Play, new: Play, host: Any) ->
     """What the release has written is kept by this version, or gone."""
     mine, theirs = written(new), written(old)
     assert len(theirs) > 20, "the control: the release has written its files"
-    # The locks of a version stay as long as its virtual environment: they are written with it.
-    gone = [path for path in sorted(theirs - mine) if not path.startswith("/opt/dagster/locks/")]
-    left = [path for path in gone if host.run("test -e %s", path).rc == 0]
-    assert left == []
+    assert left_over(host, theirs, mine) == []
+    assert unknown_units(host, mine) == []
 
 
 def test_units_are_those_of_this_version(new: Play, host: Any) -> None:

@@ -1,20 +1,18 @@
-"""molecule/conftest.py: a play ends in time, whoever holds its output."""
+"""molecule/deployment.py: a play ends in time, whoever holds its output."""
 
 from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 import pytest
-from support import load_program
+from deployment import ended
 
-plays = load_program(Path(__file__).resolve().parents[3] / "molecule" / "conftest.py", "conftest_of_molecule")
 ENVIRONMENT = dict(os.environ)
 
 
 def test_what_it_printed() -> None:
-    found = plays.ended(["sh", "-c", "echo out; echo err >&2; exit 3"], ENVIRONMENT)
+    found = ended(["sh", "-c", "echo out; echo err >&2; exit 3"], ENVIRONMENT)
     assert (found.rc, found.output) == (3, "out\nerr\n")
 
 
@@ -22,5 +20,5 @@ def test_what_it_printed() -> None:
 def test_child_that_holds_the_output(last: str) -> None:
     since = time.monotonic()
     with pytest.raises(AssertionError, match=r"not ended within 0\.5 s: (?s:.*)\nbegun\n"):
-        plays.ended(["sh", "-c", f"sleep 60 & echo begun; {last}"], ENVIRONMENT, 0.5)
+        ended(["sh", "-c", f"sleep 60 & echo begun; {last}"], ENVIRONMENT, 0.5)
     assert time.monotonic() - since < 30
