@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import yaml
-from deployment import Dagster
+from deployment import Dagster, Play
 
 # Gives containers an age, in hours: the engine reads this file when it starts. live-restore lets them run meanwhile.
 AGE = """
@@ -84,6 +84,52 @@ def test_old_containers_of_runs_go_and_nothing_else(dagster: Dagster, host: Any,
     host.check_output("systemctl start prune-dagster-runs.service")
     assert there() == {"young", "foreign", "server"}
     assert host.check_output("docker inspect -f '{{.Id}} {{.State.Pid}}' dagster-code-pipeline") == serves
+
+
+ONE, TWO, THREE = (f"dagster-code/pipeline:{digit * 16}" for digit in "123")
+OTHERS = ("shop:1", "dagster-code/pipeline:latest")
+
+
+@pytest.fixture
+def old_images(host: Any) -> Iterator[None]:
+    """Images of earlier code: one was used before the current one, one has a container; and images of somebody else."""
+    for image in (ONE, TWO, THREE, *OTHERS):
+        host.check_output("tar -c -T /dev/null | docker import - %s", image)
+    host.check_output("docker tag %s dagster-code-previous:pipeline", ONE)
+    host.check_output("docker create --name holder %s true", TWO)
+    yield
+    host.run("docker rm holder")
+    host.check_output(
+        "for image in %s %s %s dagster-code-previous:pipeline; do docker rmi $image || true; done", ONE, TWO, THREE
+    )
+    host.check_output("docker rmi %s %s", *OTHERS)
+
+
+@pytest.mark.usefixtures("old_images")
+def test_images_that_no_location_needs_go(play: Callable[..., Play], host: Any) -> None:
+    serves = host.check_output("docker inspect -f '{{.Id}} {{.State.Pid}} {{.Config.Image}}' dagster-code-pipeline")
+    current = serves.split()[-1]
+    image = "docker image inspect -f '{{.Id}}' %s"
+    assert host.check_output(image, "dagster-code-current:pipeline") == host.check_output(image, current)
+
+    def there() -> set[str]:
+        names = host.check_output("docker image ls --format '{{.Repository}}:{{.Tag}}'").split()
+        return {ONE, TWO, THREE, *OTHERS, current}.intersection(names)
+
+    assert there() == {ONE, TWO, THREE, *OTHERS, current}, "the control"
+    only = ("site.yml", "--tags", "code_location")
+    assert play(*only, "--check").changed > 0
+    assert there() == {ONE, TWO, THREE, *OTHERS, current}
+    assert play(*only).changed == 1
+    assert there() == {ONE, TWO, *OTHERS, current}, "the previous one, and one that has a container"
+    assert play(*only).changed == 0
+    host.check_output("docker rm holder")
+    assert play(*only).changed == 1
+    assert there() == {ONE, *OTHERS, current}
+    assert (
+        host.check_output("docker inspect -f '{{.Id}} {{.State.Pid}} {{.Config.Image}}' dagster-code-pipeline")
+        == serves
+    )
 
 
 def test_old_compute_logs_go(host: Any) -> None:

@@ -5,6 +5,7 @@ The module runs as Ansible runs it: a process of its own, arguments as JSON.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import docker.errors
 import pytest
 from containers_rig import (
     BAD_IMAGE,
@@ -313,6 +315,59 @@ def test_each_leftover_of_a_swap_is_settled(api: Any, state: str) -> None:
     if state in ("no current", "new broken", "next left"):
         assert ids(done)["t-code-a"] == old
     assert not reconcile(location(port=port))["changed"]
+
+
+def test_images_that_no_location_needs_go_once_all_serve(api: Any) -> None:
+    """The engine itself keeps the record, in names of ours."""
+    listed = api.images(filters={"reference": "dagster-code/*"})
+    if any(not tag.startswith("dagster-code/t-code") for item in listed for tag in item["RepoTags"] or ()):
+        pytest.skip("the engine has images of a deployment, which would go")
+    old = [f"dagster-code/t-code-a:{digit * 16}" for digit in "123"]
+    for name in old:
+        api.import_image_from_data(b"\0" * 1024, repository=name.split(":")[0], tag=name.split(":")[1])
+    api.import_image_from_data(b"\0" * 1024, repository="dagster-code/t-code-a", tag="latest")
+    api.tag(IMAGE, "dagster-code/t-code-a", tag="4" * 16)
+    api.tag(OTHER_IMAGE, "dagster-code/t-code-a", tag="5" * 16)
+    mine = [*old, f"dagster-code/t-code-a:{'4' * 16}", f"dagster-code/t-code-a:{'5' * 16}"]
+
+    def there() -> set[str]:
+        names = {tag for item in api.images(name="dagster-code/t-code-a") for tag in item["RepoTags"] or ()}
+        assert "dagster-code/t-code-a:latest" in names, "somebody else's"
+        return names.intersection(mine)
+
+    holder = api.create_container(old[0], ["true"], name="dagster-code-t-code-holder")
+    try:
+        assert there() == set(mine)
+        first = {"images": {"t-code-a": mine[3]}}
+        assert "removed_images" not in reconcile(location(image=mine[3]))
+        broken = reconcile(location(image=mine[3], command=[PYTHON, "/bad"]), fails=True, **first)
+        assert broken["removed_images"] == []
+        assert there() == set(mine), "a location has failed"
+        planned = reconcile(location(image=mine[3]), check=True, **first)
+        assert planned["changed"]
+        made = reconcile(location(image=mine[3]), **first)
+        assert made["removed_images"] == planned["removed_images"]
+        assert there() == {old[0], mine[3], *kept(api)}
+        assert not reconcile(location(image=mine[3]), **first)["changed"]
+        reconcile(location(image=mine[3]), images={})
+        assert "dagster-code-current:t-code-a" in tags(api), "the last one of a location that is gone"
+    finally:
+        api.remove_container(holder["Id"])
+        for name in (*mine, "dagster-code/t-code-a:latest", *tags(api)):
+            with contextlib.suppress(docker.errors.APIError):
+                api.remove_image(name)
+
+
+def tags(api: Any) -> set[str]:
+    """The names with which the engine keeps the record."""
+    listed = api.images(filters={"reference": ["dagster-code-current", "dagster-code-previous"]})
+    return {tag for item in listed for tag in item["RepoTags"] or () if tag.endswith(":t-code-a")}
+
+
+def kept(api: Any) -> set[str]:
+    """Other names of the image that was used before, when nobody has kept a record yet: the newest one."""
+    previous = api.inspect_image("dagster-code-previous:t-code-a")["RepoTags"]
+    return {tag for tag in previous if tag.startswith("dagster-code/")}
 
 
 def test_all_bad_input_is_said_at_once() -> None:

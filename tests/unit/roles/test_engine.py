@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from plans import fact, specs
+from plans import FACTS, fact, plan, specs
 
 ROOT = Path(__file__).resolve().parents[3]
 SOCKET = "unix:///run/docker.sock"
@@ -214,3 +214,22 @@ def test_pool_of_a_webserver() -> None:
     assert value("webserver", "__dagster_webserver_options", **given)["db_pool_max_overflow"] == 8
     wider = {"dagster_webserver_options": {"db_pool_max_overflow": 30}}
     assert value("webserver", "__dagster_webserver_options", **given, **wider)["db_pool_max_overflow"] == 30
+
+
+def test_engine_of_somebody_else_gets_no_settings_and_is_not_started() -> None:
+    engine = {"packages": {"bash": "1", "docker.io": "1"}, "paths": ["/etc/docker/daemon.json"]}
+    found = {"dagster_plan": plan().as_fact({**FACTS, **engine})}
+    assert value("docker", "__dagster_docker_files", **found) == []
+    assert value("docker", "__dagster_docker_engine_unit", **found) == []
+    assert value("docker", "__dagster_docker_run_label", **found) == "dataops.dagster.run"
+    label = "--filter label=dataops.dagster.run --filter until=72h"
+    assert label in rendered("docker", "etc/systemd/system/prune-dagster-runs.service.j2", **found)
+    (unit,) = value("docker", "__dagster_docker_timer", **found)
+    assert unit["name"] == "prune-dagster-runs.timer"
+
+
+def test_engine_of_ours_prunes_also_runs_from_before_our_label() -> None:
+    assert value("docker", "__dagster_docker_run_label") == "dagster/run_id"
+    (unit,) = value("docker", "__dagster_docker_engine_unit")
+    assert unit["name"] == "docker.service"
+    assert "/etc/docker/daemon.json" in [entry["dest"] for entry in value("docker", "__dagster_docker_files")]
