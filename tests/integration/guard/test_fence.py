@@ -209,13 +209,15 @@ def test_webserver_does_all_it_did(site: Site, ui: Dagster) -> None:
 
 @pytest.mark.usefixtures("work")
 def test_command_line_does_all_it_did(site: Site) -> None:
-    where = ("-w", "workspace.yaml")
-    site.run("dagster", "schedule", "stop", "minutely", *where)
-    site.run("dagster", "schedule", "start", "minutely", *where)
-    site.run("dagster", "sensor", "cursor", "looks", "--set", "9", *where)
-    site.run("dagster", "job", "launch", "-j", "plain", *where)
-    site.run("dagster", "job", "backfill", "-j", "parts", "--all", "x", "--noprompt", *where)
-    site.run("dagster", "asset", "wipe", "--all", "--noprompt")
+    where = ["-w", "workspace.yaml"]
+    site.command_line(
+        ["schedule", "stop", "minutely", *where],
+        ["schedule", "start", "minutely", *where],
+        ["sensor", "cursor", "looks", "--set", "9", *where],
+        ["job", "launch", "-j", "plain", *where],
+        ["job", "backfill", "-j", "parts", "--all", "x", "--noprompt", *where],
+        ["asset", "wipe", "--all", "--noprompt"],
+    )
     assert site.number("runs", "backfill_id IS NOT NULL") == 2
     assert site.number("runs", "status = 'QUEUED'") == 4
 
