@@ -16,11 +16,14 @@ PROGRAM = r"""
 import base64, json, os, sys, time, types
 
 # The host has no Ansible: a stand-in for each name that is imported.
-for name, has in {"common": "", "common.warnings": "warn"}.items():
-    path = f"ansible.module_utils.{name}"
-    for package in ("ansible", "ansible.module_utils", path):
+OURS = "ansible_collections.dataops.dagster.plugins.module_utils._host.kept"
+for path, names in {"ansible.module_utils.common.warnings": ["warn"], OURS: ["Kept", "undisturbed"]}.items():
+    parts = path.split(".")
+    for end in range(len(parts)):
+        package = ".".join(parts[: end + 1])
         sys.modules.setdefault(package, types.ModuleType(package))
-    setattr(sys.modules[path], has or "nothing", object)
+    for name in names:
+        setattr(sys.modules[path], name, object)
 source, units, files = json.loads(base64.b64decode(sys.stdin.read()))
 module = types.ModuleType("units")
 exec(compile(source, "units.py", "exec"), module.__dict__)

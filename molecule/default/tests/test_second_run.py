@@ -69,7 +69,7 @@ def test_check_mode_says_nothing_to_do(checked: Checked) -> None:
 
 
 def test_killed_run_is_finished_by_the_next(play: Callable[..., Play], inventory: str, host: Any) -> None:
-    """The play dies between the write of dagster.yaml and the restarts that it calls for.
+    """The play dies between the write of dagster.yaml and the restarts that it calls for. Until then nobody reads it.
 
     The test after this one takes its change away, and asserts that nothing is left to do then.
     """
@@ -88,10 +88,15 @@ def test_killed_run_is_finished_by_the_next(play: Callable[..., Play], inventory
                 os.killpg(process.pid, signal.SIGKILL)
                 break
         limit.cancel()
-    assert "skipped: 6" in host.file("/etc/dagster/dagster.yaml").content_string
+    assert "skipped: 6" in host.file("/etc/dagster/.dagster.yaml.next").content_string
+    assert "skipped: 7" in host.file("/etc/dagster/dagster.yaml").content_string, (
+        "a restart would read what came half-way"
+    )
     assert host.check_output(pids) == before, "the play got further than it should have"
 
     play("site.yml", "-e", change)
+    assert "skipped: 6" in host.file("/etc/dagster/dagster.yaml").content_string
+    assert not host.file("/etc/dagster/.dagster.yaml.next").exists
     after = host.check_output(pids)
     assert not set(after.split()) & set(before.split()), "a process that reads dagster.yaml was not restarted"
 

@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A program judges new files before any of them is in place.
 
-nginx and HAProxy are asked with the very command that reads their real paths. They see the new files there, because
-they run in a mount namespace of their own, in which copies of the folders lie over the real ones. Nobody else sees the
-copies, and they go with the process.
+HAProxy is given the path of a copy. nginx finds its files by itself, so it is asked with the very command that reads
+the real paths. It sees the new files there, because it runs in a mount namespace of its own, in which copies of the
+folders lie over the real ones. Nobody else sees the copies, and they go with the process.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def ask(command: list[str], pairs: list[str]) -> str:
     for folder in made:
         os.makedirs(folder)
     try:
-        argv = ["unshare", "--mount", "sh", "-c", INSIDE, "sh", *pairs, "--", *command]
+        argv = ["unshare", "--mount", "sh", "-c", INSIDE, "sh", *pairs, "--", *command] if pairs else command
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
     except OSError:
         return ""
@@ -61,6 +61,22 @@ def ask(command: list[str], pairs: list[str]) -> str:
     if done.returncode in (0, 126) or done.stderr.startswith("unshare:"):
         return ""
     return f"{' '.join(command)} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}"
+
+
+def judged(check: list[str], specs: list[dict[str, Any]], secrets: dict[str, str]) -> str:
+    """What a check says against the files of specs. A path that the command names is replaced by that of a copy."""
+    with tempfile.TemporaryDirectory(prefix="dagster-check-", dir=MEMORY) as stage:
+        named = {spec["dest"]: os.path.join(stage, f"named{number}") for number, spec in enumerate(specs)}
+        named = {path: there for path, there in named.items() if path in check}
+        for spec in specs:
+            there = named.get(spec["dest"])
+            if there:
+                Entry(False, {**spec, "dest": there}, {there: secrets.get(spec["dest"], "")}).reconcile()
+        pairs = copies([spec for spec in specs if spec["dest"] not in named], secrets, stage)
+        refused = ask([named.get(word, word) for word in check], pairs)
+    for path, there in named.items():
+        refused = refused.replace(there, path)
+    return refused
 
 
 def rehearse(specs: list[dict[str, Any]], secrets: dict[str, str], units: Iterable[dict[str, Any]]) -> None:
@@ -73,10 +89,7 @@ def rehearse(specs: list[dict[str, Any]], secrets: dict[str, str], units: Iterab
     changed = differing(specs, secrets) if checked else []
     for unit in checked:
         own = [spec for spec in changed if {spec["dest"], os.path.dirname(spec["dest"])} & set(unit["files"])]
-        if not own:
-            continue
-        with tempfile.TemporaryDirectory(prefix="dagster-check-", dir=MEMORY) as stage:
-            refused = ask(unit["check"], copies(own, secrets, stage))
+        refused = judged(unit["check"], own, secrets) if own else ""
         if refused:
             paths = ", ".join(spec["dest"] for spec in own)
             raise Refused(f"{refused}\nNothing was changed. {unit['name']} would have read {paths}.")

@@ -288,7 +288,6 @@ def attempt(*argv: str) -> str:
     return ""
 
 
-@undisturbed()
 def undo(kept: Kept, before: dict[str, dict[str, str]], tried: dict[str, str]) -> list[str]:
     """Puts the previous files back, and brings the units that were touched back to what they were before.
 
@@ -296,24 +295,27 @@ def undo(kept: Kept, before: dict[str, dict[str, str]], tried: dict[str, str]) -
     """
     if not kept.is_needed():
         return []
-    idle = [name for name in tried if before[name].get("ActiveState") not in (*SERVING, "activating", "failed")]
-    if idle:  # while their unit files are there
-        attempt("systemctl", "stop", *idle)
-        attempt("systemctl", "disable", "--quiet", *[name for name in idle if not is_enabled(before[name])])
-    words = [f"The previous files are back: {', '.join(kept.put_back())}."]
-    attempt("systemctl", "daemon-reload")
-    for name, action in tried.items():
-        if name in idle:
-            continue
-        if action == "stop" and is_enabled(before[name]):
-            attempt("systemctl", "enable", "--quiet", name)
-        attempt("systemctl", "reset-failed", name)
-        if before[name].get("ActiveState") not in SERVING:
-            attempt("systemctl", "restart", "--no-block", name)
-            continue
-        refused = attempt("systemctl", "reload-or-restart" if action == "reload" else "restart", name)
-        words.append(f"{name} does not come up with them either: {refused}" if refused else f"{name} serves with them.")
-    return words
+    with undisturbed():
+        idle = [name for name in tried if before[name].get("ActiveState") not in (*SERVING, "activating", "failed")]
+        if idle:  # while their unit files are there
+            attempt("systemctl", "stop", *idle)
+            attempt("systemctl", "disable", "--quiet", *[name for name in idle if not is_enabled(before[name])])
+        words = [f"The previous files are back: {', '.join(kept.put_back())}."]
+        attempt("systemctl", "daemon-reload")
+        words += [came_back(name, before[name], action) for name, action in tried.items() if name not in idle]
+    return list(filter(None, words))
+
+
+def came_back(name: str, before: dict[str, str], action: str) -> str:
+    """Has a unit run as before an action; a sentence when it served then."""
+    if action == "stop" and is_enabled(before):
+        attempt("systemctl", "enable", "--quiet", name)
+    attempt("systemctl", "reset-failed", name)
+    if before.get("ActiveState") not in SERVING:
+        attempt("systemctl", "restart", "--no-block", name)
+        return ""
+    refused = attempt("systemctl", "reload-or-restart" if action == "reload" else "restart", name)
+    return f"{name} does not come up with them either: {refused}" if refused else f"{name} serves with them."
 
 
 def serve(options: dict[str, Any]) -> bool:

@@ -84,8 +84,19 @@ print(json.dumps([tables, indexes]))
 class Tables:
     """A session of a database with these tables and indexes."""
 
-    def __init__(self, tables: dict[str, set[str]], indexes: set[str]) -> None:
-        self.tables, self.names = tables, indexes
+    def __init__(self, tables: dict[str, set[str]], indexes: set[str], revision: str = "") -> None:
+        self.tables, self.names, self.revision = tables, indexes, revision
+
+    def server_problems(self) -> list[str]:
+        return []
+
+    owner_problems = server_problems
+
+    def revisions(self) -> list[str]:
+        return [self.revision]
+
+    def close(self) -> None:
+        pass
 
     def columns(self) -> list[tuple[str, str]]:
         return [(table, column) for table, columns in self.tables.items() for column in columns]
@@ -118,6 +129,19 @@ def test_what_a_database_lacks(
     assert found == missing
     assert len(problems) == len(lacking)
     assert all(problem.startswith(words) for problem, words in zip(problems, lacking, strict=True))
+
+
+@pytest.mark.parametrize(("revision", "missing"), [("new", ["table kvs"]), ("old", [])])
+def test_tables_are_compared_at_the_newest_revision(
+    revision: str, missing: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older schema lacks what its migration adds."""
+    monkeypatch.setattr(schema_probe, "described", lambda: ({"runs": {"id"}, "kvs": {"key"}}, {}))
+    monkeypatch.setattr(schema_probe, "head", lambda: "new")
+    logins = [{"user": "owner", "password": "x", "migration": True}]
+    asked = {"host": "db1", "port": 1, "database": "d", "logins": logins, "lease": None, "apply": False}
+    answer = schema_probe.look(asked, lambda **_login: Tables({"runs": {"id"}}, set(), revision))
+    assert (answer["missing"], answer["problems"]) == (missing, [])
 
 
 class Venv:
@@ -253,7 +277,7 @@ def test_migration_reads_what_is_staged(venv: Venv) -> None:
 def test_missing_table_is_made_by_dagster(venv: Venv, monkeypatch: pytest.MonkeyPatch) -> None:
     """Although the revision is the head. As the owner of the schema, and then its own migration fills it."""
     said: list[str] = []
-    monkeypatch.setattr(schema.AnsibleModule, "warn", lambda _module, text: said.append(text))
+    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.warn", lambda _module, text: said.append(text))
     venv.set(revision="new", missing=["table kvs"])
     checked = venv.run(_ansible_check_mode=True)
     assert (checked["changed"], checked["missing"]) == (True, ["table kvs"])

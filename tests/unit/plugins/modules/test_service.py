@@ -7,13 +7,14 @@ import io
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.dataops.dagster.plugins.module_utils._host import files, units
+from ansible_collections.dataops.dagster.plugins.module_utils._host import files, rehearsal, units
 from ansible_collections.dataops.dagster.plugins.modules import service
 
 UP = {"ActiveState": "active", "UnitFileState": "enabled", "MainPID": str(os.getpid())}
@@ -124,6 +125,20 @@ def states(monkeypatch: pytest.MonkeyPatch, refused: str, **now: str) -> list[st
 
     monkeypatch.setattr(units, "run", run)
     return told
+
+
+def test_file_that_the_check_refuses_is_never_in_place(
+    tmp_path: Path, systemctl: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judged by the program itself, which looks at a copy and at the real path."""
+    path = old(tmp_path / "a.conf", "old\n")
+    monkeypatch.setattr(rehearsal, "MEMORY", str(tmp_path))
+    program = f"import sys; sys.exit(open({str(path)!r}).read() + open(sys.argv[1]).read())"
+    unit = {"name": "a.service", "files": [str(path)], "check": [sys.executable, "-c", program, str(path)]}
+    result, status = call(path, units=[unit])
+    assert (status, path.read_text(), path.stat().st_mtime, systemctl) == (1, "old\n", 1, [])
+    assert "ended with 1: old\nnew\nNothing was changed." in result["msg"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.conf"]
 
 
 def test_refused_restart_is_done_again_with_the_previous_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,20 @@ def test_a_secret_is_judged_too(tmp_path: Path) -> None:
         rehearsal.rehearse([secret], {secret["dest"]: "bad"}, [unit(tmp_path)])
 
 
+def test_a_path_that_the_command_names_is_that_of_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So no folder is copied, which may be /etc, and no mount namespace is needed."""
+    monkeypatch.setattr(rehearsal, "copies", lambda specs, *_more: [] if not specs else pytest.fail("a folder"))
+    path = tmp_path / "a.cfg"
+    path.write_text("good")
+    program = "import sys; text = open(sys.argv[1]).read(); sys.exit('good' not in text and f'{sys.argv[1]}: bad' or 0)"
+    check = [sys.executable, "-c", program, str(path)]
+    reader = {"name": "a.service", "state": "started", "files": [str(path)], "check": check}
+    rehearsal.rehearse([wanted(path, "also good")], {}, [reader])
+    with pytest.raises(Refused, match=f"ended with 1: {path}: bad\n"):
+        rehearsal.rehearse([wanted(path, "bad")], {}, [reader])
+    assert path.read_text() == "good"
+
+
 def test_copies_are_the_folders_as_they_would_be(tmp_path: Path) -> None:
     etc = tmp_path / "etc"
     (etc / "inner").mkdir(parents=True)
@@ -129,7 +143,7 @@ def test_host_that_allows_no_such_look(
     (tmp_path / "unshare").write_text(f"#!/bin/sh\n{program}\n")
     (tmp_path / "unshare").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert rehearsal.ask(["check", "-t"], []) == said
+    assert rehearsal.ask(["check", "-t"], [str(tmp_path), str(tmp_path)]) == said
 
 
 def test_host_without_the_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
