@@ -72,6 +72,10 @@ def _queue(checker: Checker, config: dict[str, Any], path: Path) -> None:
     if isinstance(limit, int) and limit < -1:
         hint = "write -1 for no limit"
         checker.report.error((*path, "max_concurrent_runs"), f"found {limit}; expected a number from -1 on", hint)
+    workers = _known(config.get("dequeue_num_workers"))
+    if config.get("dequeue_use_threads") is True and isinstance(workers, int) and workers < 1:
+        message = f"found {workers}; expected a number from 1 on: the daemon's thread fails, and no run is launched"
+        checker.report.error((*path, "dequeue_num_workers"), message, "write a number from 1 on, or leave it out")
     block = config.get("block_op_concurrency_limited_runs") or {}
     if block.get("op_concurrency_slot_buffer") and not block.get("enabled", True):
         at = (*path, "block_op_concurrency_limited_runs", "op_concurrency_slot_buffer")
