@@ -69,6 +69,10 @@ class Catalogue:
         ((_word, inner),) = self.types[kind].items()
         return inner if self.has_fields(kind) else {}
 
+    def named(self, name: str) -> list[dict[str, Any]]:
+        """The classes of a name."""
+        return [entry for identity, entry in self.classes.items() if identity.rpartition(":")[2] == name]
+
     def scalar(self, kind: str | int, path: tuple[Any, ...]) -> str:
         """The scalar type at a path below a type; empty where anything may stand."""
         for part in path:

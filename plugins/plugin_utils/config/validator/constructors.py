@@ -40,6 +40,11 @@ _NOT_PROPAGATED = {"dagster/op_selection", "dagster/solid_selection"}
 CONTAINER_KWARGS_OWNED = {"image": "image", "environment": "env_vars", "network": "networks"}
 
 
+def is_ipv6(text: str) -> bool:
+    """Whether a text is meant as an IPv6 address, without brackets."""
+    return text.count(":") > 1 and bool(re.fullmatch(r"[0-9A-Fa-f:.]+(%\w+)?", text))
+
+
 def variant_of(value: Any) -> str:
     """The name that the catalogue has for a kind of value that constructors dislike."""
     if value is None:
@@ -158,13 +163,21 @@ def _database_url(
         checker.report.error(
             at, f"found the driver {driver}, which Dagster's libraries do not bring", did_you_mean(driver, known)
         )
-    if port is not None:
-        try:
-            int(port)
-        except ValueError:
-            at = (*path, where["port"]) if "port" in where else path
-            hint = "write the host alone, the port has a key of its own" if where else "the port is a number"
-            checker.report.error(at, f"found the port {port[:40]!r} in the address", hint)
+    if port is None:
+        return
+    try:
+        int(port)
+    except ValueError:
+        at = (*path, where["port"]) if "port" in where else path
+        address = f"{match['ipv4'] or ''}:{port}"
+        if where:  # the URL is ours, so what stands behind the last colon is the port
+            address = address.rpartition(":")[0]
+        if is_ipv6(address):
+            written = f'write "[{address}]", in brackets and quotes' if where else "write it in brackets: [::1]:5432"
+            checker.report.error(at, f"found the IPv6 address {address[:60]} without brackets", written)
+            return
+        hint = "write the host alone, the port has a key of its own" if where else "the port is a number"
+        checker.report.error(at, f"found the port {port[:40]!r} in the address", hint)
 
 
 def _docker(checker: Checker, config: dict[str, Any], path: Path) -> None:

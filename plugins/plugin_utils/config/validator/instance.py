@@ -98,6 +98,7 @@ def check_instance(checker: Checker, config: Any) -> None:
         )
         return
     checker.hints.update(MODERN)
+    _orphans(checker, config)
     _keys(checker, config)
     _exclusive(checker, config)
     _concurrency(checker, config)
@@ -106,6 +107,18 @@ def check_instance(checker: Checker, config: Any) -> None:
     _threads(checker, config)
     _retention(checker, config)
     harm.check(checker, config)
+
+
+def _orphans(checker: Checker, config: dict[Any, Any]) -> None:
+    """Hints for the keys of a section that stand where sections do: a header or the indentation is lost."""
+    below = "a section, such as run_launcher"
+    catalogue = checker.catalogue
+    for entry in catalogue.named(config["class"]) if isinstance(config.get("class"), str) else ():
+        below = entry["sections"][0]
+        for key in catalogue.fields(entry.get("config")):
+            checker.hints.setdefault(key, f"the indentation is lost: {key} belongs below {below}.config")
+    for key in ("module", "class", "config"):
+        checker.hints[key] = f"the indentation is lost: {key} belongs below {below}"
 
 
 def _keys(checker: Checker, config: dict[Any, Any]) -> None:

@@ -22,27 +22,44 @@ _SHELL = re.compile(r"\$\{(\w+)[^}]*\}|^\$([A-Za-z_]\w*)(?=/|$)")
 _REPLACED_LATER = frozenset(("command", "args", "entrypoint", "healthcheck", "formatters"))
 # Mappings of free names: {env: prod} is one of them.
 _FREE_NAMES = frozenset(
-    "labels annotations tags metadata match_labels matchLabels node_selector nodeSelector sysctls extra_hosts "
-    "storage_opt".split()
+    (
+        *("labels", "annotations", "tags", "metadata", "match_labels", "matchLabels", "node_selector", "nodeSelector"),
+        *("extra_hosts", "run_tags", "storage_opt", "sysctls"),
+    )
 )
 
 
 def check(checker: Checker, config: dict[Any, Any]) -> None:
-    """Report variables that nothing looks up."""
+    """Report variables of a dagster.yaml that nothing looks up."""
     _not_looked_up(checker, config)
     for path, value in leaves(config, ()):
         if not isinstance(value, str):
             continue
         if "$" in value:
-            match = _SHELL.search(value)
-            hidden = match and match[2] and looks_secret(str(path[-1]))
-            if match and not hidden and _REPLACED_LATER.isdisjoint(map(str, path)):
-                name = match[1] or match[2]
-                found = f"${{{name}}}" if match[1] else f"${name}"
-                message = f"found {found}, which Dagster does not replace: it stays text"
-                checker.report.harm("shell_variable", path, message, _instead(checker, config, path, value, name))
-        elif path[-1] == "env" and len(path) > 3:
+            text(checker, path, value, _kind(checker, config, path))
+        elif path[-1] == "env" and len(path) > 2:
             _in_free_form(checker, config, path[:-1], value)
+
+
+def text(checker: Checker, path: Path, value: str, kind: str | None) -> None:
+    """Report a variable of a shell in a text. kind: the scalar type there, None if nobody knows it."""
+    match = _SHELL.search(value)
+    if not match or (match[2] and looks_secret(str(path[-1]))) or not _REPLACED_LATER.isdisjoint(map(str, path)):
+        return
+    if (kind or "str").partition("_")[0] not in ("str", "any", ""):
+        return  # text is an error there, and has said it
+    name = match[1] or match[2]
+    message = f"found {f'${{{name}}}' if match[1] else f'${name}'}, which Dagster does not replace: it stays text"
+    if "env_vars" in path:
+        variable = value.partition("=")[0] if "=" in value else name
+        hint = f"write {variable}, the name alone: the launcher copies its value from the environment of the services"
+    elif not (kind or "").endswith("_source"):
+        hint = "write the value: Dagster looks up no variable here"
+    elif match[0] == value:
+        hint = f"write {{env: {name}}}" + (", which has no default" if value != f"${{{name}}}" and match[1] else "")
+    else:
+        hint = "a variable stands alone: write {env: NAME}, and let NAME hold the whole text"
+    checker.report.harm("shell_variable", path, message, hint)
 
 
 def _not_looked_up(checker: Checker, config: dict[Any, Any]) -> None:
@@ -52,18 +69,6 @@ def _not_looked_up(checker: Checker, config: dict[Any, Any]) -> None:
         if isinstance(value, dict) and set(value) == {"env"}:
             message = f"found {{env: {value['env']}}}, which Dagster takes here and never looks up"
             checker.report.warn("env_not_resolved", ("auto_materialize", key), message, "write the value")
-
-
-def _instead(checker: Checker, config: dict[Any, Any], path: Path, value: str, name: str) -> str:
-    """What to write for a variable of a shell."""
-    if "env_vars" in path:
-        variable = value.partition("=")[0] if "=" in value else name
-        return f"write {variable}, the name alone: the launcher copies its value from the environment of the services"
-    if (_kind(checker, config, path) or "").endswith("_source"):
-        if _SHELL.fullmatch(value):
-            return f"write {{env: {name}}}"
-        return "a variable stands alone: write {env: NAME}, and let NAME hold the whole text"
-    return "write the value: Dagster looks up no variable here"
 
 
 def _in_free_form(checker: Checker, config: dict[Any, Any], path: Path, name: str) -> None:
@@ -79,10 +84,12 @@ def _in_free_form(checker: Checker, config: dict[Any, Any], path: Path, name: st
 
 
 def _kind(checker: Checker, config: dict[Any, Any], path: Path) -> str | None:
-    """The scalar type at a path of a class's configuration, empty where anything may stand; None outside of classes."""
+    """The scalar type at a path, empty where anything may stand; None in the configuration of a class of the user's."""
+    catalogue = checker.catalogue
     for section in named_classes(config):
         start = len(section.config_path)
         if path[:start] == section.config_path:
             kind = known_class(checker, section).get("config")
-            return None if kind is None else checker.catalogue.scalar(kind, path[start:])
-    return None
+            return None if kind is None else catalogue.scalar(kind, path[start:])
+    # Outside of classes the types take variables that nothing looks up.
+    return catalogue.scalar(catalogue.data["instance"], path).removesuffix("_source")
