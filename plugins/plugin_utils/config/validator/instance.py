@@ -249,6 +249,8 @@ def _threads(checker: Checker, config: dict[Any, Any]) -> None:
         options = config.get(section)
         if not isinstance(options, dict) or options.get("use_threads", by_default) is not True:
             continue
+        if options.get("enabled") is False and options.get("use_sensors") is False:
+            continue  # auto_materialize is off
         for key, least in (("num_workers", 0 if section == "backfills" else 1), ("num_submit_workers", 0)):
             workers = _number(options.get(key))
             if workers is not None and workers < least:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from ....module_utils._secrets import looks_secret
 from ....module_utils._words import did_you_mean
 from .constructors import CONTAINER_KWARGS_OWNED
 from .schema import env_names
@@ -155,10 +156,19 @@ def _variables(checker: Checker, config: dict[Any, Any]) -> None:
         for path, name in named:
             if name not in given:
                 message = f"runs have no environment variable {name}, and each of them opens {section.path[0]}"
-                hint = f"add {name} to run_launcher.config.env_vars, unless the image of each code location sets it"
-                if checker.report.deployed:
-                    hint = f"write {name} into dagster_environment, which services, code servers and runs all have"
-                checker.report.harm("env_not_in_runs", path, message, hint)
+                checker.report.harm("env_not_in_runs", path, message, _given_by(checker, name))
+
+
+def _given_by(checker: Checker, name: str) -> str:
+    """What gives a variable to runs."""
+    if not checker.report.deployed:
+        return f"add {name} to run_launcher.config.env_vars, unless the image of each code location sets it"
+    if not looks_secret(name):
+        return f"write {name} into dagster_environment, which services, code servers and runs all have"
+    return (
+        "dagster_secret_environment is for the services alone: let runs read a file instead, or have the image of each "
+        f"code location set {name} and write {checker.report.allowing('env_not_in_runs')}"
+    )
 
 
 def _given(config: dict[Any, Any]) -> set[str] | None:

@@ -182,11 +182,14 @@ def _where(checker: Checker, section: Section) -> str:
         return f"{own}; Dagster's is {same}" if same else own
     if same:
         return same
-    near = nearest(section.class_name, {name for module, name, _ in offers})
-    for module, name, _identity in offers:
+    there = [offer for offer in offers if offer[0].split(".", 1)[0] == meant] or offers
+    near = nearest(section.class_name, {name for _, name, _ in there})
+    if not near and meant != "dagster" and len({identity for _, _, identity in there}) == 1:
+        near = there[0][1]  # the package has no other
+    for module, name, _identity in there:
         if name == near:
             return f"did you mean module: {module}, class: {name}?"
-    return _choices(checker, section) if meant == package else f"did you mean {meant}?"
+    return _choices(checker, section)
 
 
 def _misspelt(package: str, packages: Iterable[str]) -> str:

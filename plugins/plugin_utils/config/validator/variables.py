@@ -66,7 +66,7 @@ def _not_looked_up(checker: Checker, config: dict[Any, Any]) -> None:
     """The schema takes a variable there, and nothing ever looks it up."""
     options = config.get("auto_materialize")
     for key, value in options.items() if isinstance(options, dict) else ():
-        if isinstance(value, dict) and set(value) == {"env"}:
+        if isinstance(value, dict) and set(value) == {"env"} and key not in _FREE_NAMES:
             message = f"found {{env: {value['env']}}}, which Dagster takes here and never looks up"
             checker.report.warn("env_not_resolved", ("auto_materialize", key), message, "write the value")
 

@@ -45,7 +45,6 @@ def check_workspace(checker: Checker, config: Any) -> None:
             if key in KINDS:
                 checker.hints[key] = f"write load_from: above it, and '- {key}:' as an entry of its list"
     if not checker.check(checker.catalogue.data["workspace"], config, ()):
-        _flat_entries(checker, config)
         return
     if "load_from" not in config:
         report.error(
@@ -76,22 +75,6 @@ def check_workspace(checker: Checker, config: Any) -> None:
         names.setdefault(name, (*path, kind))
 
 
-def _flat_entries(checker: Checker, config: dict[Any, Any]) -> None:
-    """The usual slip: the keys of an entry stand beside it instead of below it."""
-    entries = config.get("load_from")
-    if not isinstance(entries, list):
-        return
-    for index, entry in enumerate(entries):
-        if isinstance(entry, dict) and len(entry) > 1 and any(key in KINDS for key in entry):
-            kind = next(key for key in entry if key in KINDS)
-            if entry[kind] is None:
-                checker.report.error(
-                    ("load_from", index, kind),
-                    "found nothing below it, and its keys beside it",
-                    f"indent the keys further than {kind}",
-                )
-
-
 def _text(value: Any) -> str:
     """A value for a name; one from the environment is the same as another of the same variable."""
     return f"$({value.get('env')})" if isinstance(value, dict) else str(value)
@@ -118,7 +101,7 @@ def _server(checker: Checker, options: dict[str, Any], path: Path, addresses: di
     if isinstance(port, int) and not 1 <= port <= 65535:
         report.refuse("port", (*path, "port"), f"found {shown(port)}; ports are from 1 to 65535")
     if isinstance(host, str) and is_ipv6(host):
-        message = f"found the IPv6 address {host[:60]} without brackets: gRPC takes its end for a port"
+        message = f"found the IPv6 address {host[:60]} without brackets, which gRPC cannot resolve with a port"
         report.refuse("host", (*path, "host"), message, f'write "[{host[:60]}]", in brackets and quotes')
     elif isinstance(host, str) and "$" not in host and not _is_host(host):
         message = f"found {host[:60]!r}; expected a host name or an address alone"
