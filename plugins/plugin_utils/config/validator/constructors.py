@@ -40,9 +40,13 @@ _NOT_PROPAGATED = {"dagster/op_selection", "dagster/solid_selection"}
 CONTAINER_KWARGS_OWNED = {"image": "image", "environment": "env_vars", "network": "networks"}
 
 
-def is_ipv6(text: str) -> bool:
-    """Whether a text is meant as an IPv6 address, without brackets."""
-    return text.count(":") > 1 and bool(re.fullmatch(r"[0-9A-Fa-f:.]+(%\w+)?", text))
+def is_bare_ipv6(text: str) -> bool:
+    """Whether a text is an IPv6 address without the brackets that it needs before a port."""
+    if text.count(":") < 2 or text.startswith("["):
+        return False
+    from ....module_utils._addresses import is_ipv6  # for the few that have one
+
+    return is_ipv6(text)
 
 
 def variant_of(value: Any) -> str:
@@ -170,9 +174,9 @@ def _database_url(
     except ValueError:
         at = (*path, where["port"]) if "port" in where else path
         address = f"{match['ipv4'] or ''}:{port}"
-        if where:  # the URL is ours, so what stands behind the last colon is the port
+        if where:  # the URL is ours: the host's text, and the port behind it
             address = address.rpartition(":")[0]
-        if is_ipv6(address):
+        if is_bare_ipv6(address):
             written = f'write "[{address}]", in brackets and quotes' if where else "write it in brackets: [::1]:5432"
             checker.report.error(at, f"found the IPv6 address {address[:60]} without brackets", written)
             return

@@ -8,7 +8,7 @@ import re
 
 from ....module_utils._secrets import leaves
 from . import variables
-from .constructors import is_ipv6
+from .constructors import is_bare_ipv6
 from .report import shown
 
 TYPE_CHECKING = False
@@ -100,7 +100,7 @@ def _server(checker: Checker, options: dict[str, Any], path: Path, addresses: di
     host, port, socket = _known(options.get("host")), _known(options.get("port")), _known(options.get("socket"))
     if isinstance(port, int) and not 1 <= port <= 65535:
         report.refuse("port", (*path, "port"), f"found {shown(port)}; ports are from 1 to 65535")
-    if isinstance(host, str) and is_ipv6(host):
+    if isinstance(host, str) and is_bare_ipv6(host):
         message = f"found the IPv6 address {host[:60]} without brackets, which gRPC cannot resolve with a port"
         report.refuse("host", (*path, "host"), message, f'write "[{host[:60]}]", in brackets and quotes')
     elif isinstance(host, str) and "$" not in host and not _is_host(host):
@@ -130,7 +130,7 @@ def _server(checker: Checker, options: dict[str, Any], path: Path, addresses: di
 
 def _is_host(host: str) -> bool:
     if host[:1] == "[" and host[-1:] == "]":
-        return is_ipv6(host[1:-1])
+        return is_bare_ipv6(host[1:-1])
     return host == "" or bool(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", host))
 
 
