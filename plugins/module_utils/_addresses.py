@@ -16,8 +16,21 @@ def bare(address: str) -> str:
 
 def host_port(address: str, port: Any) -> str:
     """An address with a port as URLs, gRPC and Docker take it: IPv6 in brackets. libpq takes the two apart."""
-    address = bare(str(address))
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return f"{in_brackets(str(address))}:{port}"
+
+
+def in_brackets(address: str) -> str:
+    """An address as it stands before a port: IPv6 in brackets."""
+    return f"[{bare(address)}]" if is_ipv6(address) else address
+
+
+def is_ipv6(address: str) -> bool:
+    """Whether an address is one of IPv6, in brackets or not."""
+    try:
+        ipaddress.IPv6Address(bare(address))
+    except ValueError:
+        return False
+    return True
 
 
 def overlap(one: str, other: str) -> bool:

@@ -9,8 +9,8 @@ if TYPE_CHECKING:  # the validator starts a process for each file: what it does 
     from collections.abc import Iterable
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """The known name that was probably meant, or an empty string."""
+def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The known name that was probably meant, or an empty string. cutoff: how alike they have to be, up to 1."""
     if not isinstance(name, str):
         return ""
     import difflib  # not needed for a file without mistakes
@@ -20,7 +20,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
     folded = name.lower().replace("-", "_")
     if folded in lower:
         return lower[folded]
-    return (difflib.get_close_matches(name, names, n=1, cutoff=0.6) or [""])[0]
+    return (difflib.get_close_matches(name, names, n=1, cutoff=cutoff) or [""])[0]
 
 
 def did_you_mean(name: object, known: Iterable[str], before: str = "") -> str:

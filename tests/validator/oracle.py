@@ -19,11 +19,14 @@ import os
 import re
 import sys
 import tempfile
+import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -187,6 +190,41 @@ class Oracle:
         queue = getattr(coordinator, "get_run_queue_config", lambda: None)
         concurrency = load("dagster._core.instance.config:ConcurrencyConfig").from_concurrency_settings
         self._call(lambda: concurrency(ref.settings.get("concurrency") or {}, queue()))
+        self._daemons(ref.settings, coordinator)
+
+    def _daemons(self, settings: dict[str, Any], coordinator: Any) -> None:
+        """The pools of threads that the daemon makes, by its own code, and the day from which ticks are kept."""
+        daemon = importlib.import_module("dagster._daemon.daemon")
+        assets = load("dagster._daemon.asset_daemon:AssetDaemon")
+        of = {name: settings.get(name) or {} for name in ("sensors", "schedules", "backfills", "auto_materialize")}
+        for make, name in ((daemon.SensorDaemon, "sensors"), (daemon.BackfillDaemon, "backfills")):
+            self._call(lambda make=make, name=name: make(of[name]).__exit__(None, None, None))
+        instance = SimpleNamespace(
+            get_scheduler_settings=lambda: of["schedules"],
+            schedule_storage=SimpleNamespace(supports_auto_materialize_asset_evaluations=True),
+        )
+        context = SimpleNamespace(instance=instance)
+        schedules = load("dagster._scheduler.scheduler:execute_scheduler_iteration_loop")
+        loops = [schedules(context, logging.getLogger("oracle"), 5, 0, threading.Event())]
+        if of["auto_materialize"].get("enabled", True) or of["auto_materialize"].get("use_sensors", True):
+            loops.append(assets(of["auto_materialize"], 30).core_loop(context, threading.Event()))
+        for loop in loops:
+            self._call(next, loop)
+            loop.close()
+        if getattr(coordinator, "dequeue_use_threads", False):
+            queue = load("dagster._daemon.run_coordinator.queued_run_coordinator_daemon:QueuedRunCoordinatorDaemon")
+            self._call(lambda: queue(5)._get_executor(coordinator.dequeue_num_workers).shutdown())
+        self._call(self._first_day, settings.get("retention") or {})
+
+    @staticmethod
+    def _first_day(retention: dict[str, Any]) -> None:
+        config = importlib.import_module("dagster._core.instance.config")
+        types = load("dagster._core.definitions.run_request:InstigatorType")
+        for kind in (types.SCHEDULE, types.SENSOR, types.AUTO_MATERIALIZE):
+            default = config.get_default_tick_retention_settings(kind)
+            days = config.get_tick_retention_settings(retention.get(kind.value.lower()), default)
+            for day in (day for day in days.values() if day > 0):
+                (datetime.now(UTC) - timedelta(days=day)).timestamp()
 
     def _monitoring(self, ref: Any) -> None:
         settings = ref.settings.get("run_monitoring") or {}

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from ansible_collections.dataops.dagster.plugins.module_utils._addresses import in_brackets
+
 # Plain only where nobody can doubt it, whichever reader of YAML it is: 1e3, 0o7 and y are text to Dagster's, and not to
 # others. Words like yes are quoted by PyYAML itself.
 _PLAIN = re.compile(r"(?![yYnN]$)[A-Za-z/_][A-Za-z0-9_./@%+=-]*(?: [A-Za-z0-9_./@%+=-]+)*")
@@ -28,7 +30,7 @@ def workspace_data(locations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if socket:
             server["socket"] = socket
         else:
-            server["host"] = location.get("host") or "localhost"
+            server["host"] = in_brackets(str(location.get("host") or "localhost"))
         if port is not None:
             # What is no port stays as it is, for the validator to say so.
             server["port"] = port_number(port) or port

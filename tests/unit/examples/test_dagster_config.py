@@ -9,7 +9,6 @@ import pytest
 import yaml
 from plans import component
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import catalogue, validate
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.write import render
 
@@ -31,13 +30,14 @@ def test_ours_alone() -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path: Path) -> None:
     variables = yaml.safe_load(path.read_text(encoding="utf-8"))
-    text = render(deep_merge(ours(), variables["dagster_config"]))
+    instance = component("instance", **variables)
+    assert instance.config_problems() == []
     env = {
-        **component("instance").environment,
+        **instance.environment,
         **variables.get("dagster_environment", {}),
         **variables.get("dagster_secret_environment", {}),
     }
-    report = validate(text, env=env, allow=variables.get("dagster_config_allow", []))
+    report = validate(render(instance.merged), env=env, allow=variables.get("dagster_config_allow", []))
     assert (report.errors, report.refusals, report.warnings) == ([], [], [])
 
 

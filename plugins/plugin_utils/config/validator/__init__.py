@@ -12,7 +12,7 @@ catalogues/, made from the real packages; tests/validator holds it against them.
 from __future__ import annotations
 
 from . import catalogue as catalogues
-from .instance import check_instance
+from .instance import MODERN, check_instance
 from .report import Report, dotted
 from .schema import Checker
 from .source import Document, SourceError, read
@@ -22,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from typing import Any
+
+    from .catalogue import Catalogue
 
 KINDS = ("dagster", "workspace")
 
@@ -41,6 +43,13 @@ def validate(
     place. custom_module:NAME takes classes of a module (or package) that only the hosts have.
     """
     known = catalogues.load(version)
+    report = _validated(content, kind, known, env, allow)
+    return report if report.accepted_by_dagster else _indented(report, content, kind, known, env)
+
+
+def _validated(
+    content: bytes | str, kind: str, known: Catalogue, env: Collection[str] | None, allow: Iterable[str]
+) -> Report:
     try:
         document = read(content)
     except SourceError as error:
@@ -54,11 +63,26 @@ def validate(
     return report
 
 
+def _indented(report: Report, content: bytes | str, kind: str, known: Catalogue, env: Collection[str] | None) -> Report:
+    """The report, or that of the text as it was before it lost its indentation, with that said first."""
+    from .indentation import Restorer  # only a wrong file needs it
+
+    restorer = Restorer(known, kind, MODERN)
+    text = content if isinstance(content, str) else content.decode("utf-8", "replace")
+    restored = restorer.restore(text.replace("\r\n", "\n"))
+    if not restored:
+        return report
+    better = _validated(restored, kind, known, env, report.allow)
+    for moved in restorer.moved:
+        better.error((moved.section,), moved.message(), f"indent them: {restorer.outline(moved.section)}")
+    return better
+
+
 def validate_data(
     data: Any, kind: str = "dagster", version: str = "", env: Collection[str] | None = None, allow: Iterable[str] = ()
 ) -> Report:
-    """Check data that is still to be written; lines are 0."""
-    report = Report(lambda _path: 0, allow)
+    """Check data of a deployment that is still to be written; lines are 0."""
+    report = Report(lambda _path: 0, allow, deployed=True)
     _check(Checker(catalogues.load(version), report, env), kind, data)
     return report
 

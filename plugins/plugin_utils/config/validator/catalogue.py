@@ -69,6 +69,27 @@ class Catalogue:
         ((_word, inner),) = self.types[kind].items()
         return inner if self.has_fields(kind) else {}
 
+    def named(self, name: str) -> list[dict[str, Any]]:
+        """The classes of a name."""
+        return [entry for identity, entry in self.classes.items() if identity.rpartition(":")[2] == name]
+
+    def scalar(self, kind: str | int, path: tuple[Any, ...]) -> str:
+        """The scalar type at a path below a type; empty where anything may stand."""
+        for part in path:
+            while not isinstance(kind, str) and not self.has_fields(kind):
+                ((word, inner),) = self.types[kind].items()
+                kind = inner[1] if word in ("union", "map") else inner
+                if word in ("array", "map"):
+                    break
+            else:
+                kind = self.fields(kind).get(part, ("",))[0]
+        while not isinstance(kind, str):
+            ((word, inner),) = self.types[kind].items()
+            if word not in ("noneable", "union"):
+                return word
+            kind = inner[0] if word == "union" else inner
+        return kind
+
     def offers(self, section: str) -> Iterator[tuple[str, str, str]]:
         """(module, class, identity) of what a section can hold and is meant for use; as documents write it first."""
         found = []

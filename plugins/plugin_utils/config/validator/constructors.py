@@ -40,6 +40,15 @@ _NOT_PROPAGATED = {"dagster/op_selection", "dagster/solid_selection"}
 CONTAINER_KWARGS_OWNED = {"image": "image", "environment": "env_vars", "network": "networks"}
 
 
+def is_bare_ipv6(text: str) -> bool:
+    """Whether a text is an IPv6 address without the brackets that it needs before a port."""
+    if text.count(":") < 2 or text.startswith("["):
+        return False
+    from ....module_utils._addresses import is_ipv6  # for the few that have one
+
+    return is_ipv6(text)
+
+
 def variant_of(value: Any) -> str:
     """The name that the catalogue has for a kind of value that constructors dislike."""
     if value is None:
@@ -72,6 +81,10 @@ def _queue(checker: Checker, config: dict[str, Any], path: Path) -> None:
     if isinstance(limit, int) and limit < -1:
         hint = "write -1 for no limit"
         checker.report.error((*path, "max_concurrent_runs"), f"found {limit}; expected a number from -1 on", hint)
+    workers = _known(config.get("dequeue_num_workers"))
+    if config.get("dequeue_use_threads") is True and isinstance(workers, int) and workers < 1:
+        message = f"found {workers}; expected a number from 1 on: the daemon's thread fails, and no run is launched"
+        checker.report.error((*path, "dequeue_num_workers"), message, "write a number from 1 on, or leave it out")
     block = config.get("block_op_concurrency_limited_runs") or {}
     if block.get("op_concurrency_slot_buffer") and not block.get("enabled", True):
         at = (*path, "block_op_concurrency_limited_runs", "op_concurrency_slot_buffer")
@@ -154,13 +167,21 @@ def _database_url(
         checker.report.error(
             at, f"found the driver {driver}, which Dagster's libraries do not bring", did_you_mean(driver, known)
         )
-    if port is not None:
-        try:
-            int(port)
-        except ValueError:
-            at = (*path, where["port"]) if "port" in where else path
-            hint = "write the host alone, the port has a key of its own" if where else "the port is a number"
-            checker.report.error(at, f"found the port {port[:40]!r} in the address", hint)
+    if port is None:
+        return
+    try:
+        int(port)
+    except ValueError:
+        at = (*path, where["port"]) if "port" in where else path
+        address = f"{match['ipv4'] or ''}:{port}"
+        if where:  # the URL is ours: the host's text, and the port behind it
+            address = address.rpartition(":")[0]
+        if is_bare_ipv6(address):
+            written = f'write "[{address}]", in brackets and quotes' if where else "write it in brackets: [::1]:5432"
+            checker.report.error(at, f"found the IPv6 address {address[:60]} without brackets", written)
+            return
+        hint = "write the host alone, the port has a key of its own" if where else "the port is a number"
+        checker.report.error(at, f"found the port {port[:40]!r} in the address", hint)
 
 
 def _docker(checker: Checker, config: dict[str, Any], path: Path) -> None:

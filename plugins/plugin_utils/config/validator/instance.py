@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import time
+
 from . import harm
-from .report import dotted, listed
+from .report import dotted, listed, shown
 from .sections import check_sections, find_class, named_classes
 
 TYPE_CHECKING = False
@@ -17,17 +19,52 @@ if TYPE_CHECKING:
 
 LEGACY_STORAGES = ("run_storage", "event_log_storage", "schedule_storage")
 
-# What documents, blog posts and the reference document write, and the form that works. By dotted path.
+# What documents, blog posts and the reference document write, and the form that works. By dotted path; * is any key.
 MODERN = {
     "data_retention": "write retention",
     "log_conf": "write python_logs",
+    "logging": "write python_logs",
     "ui": "no released Dagster has it",
     "execution": "belongs into the run config of a job; for run limits write concurrency",
     "max_concurrent_runs": "write concurrency: {runs: {max_concurrent_runs: N}}",
     "tag_concurrency_limits": "write concurrency: {runs: {tag_concurrency_limits: [...]}}",
+    "pools": "write concurrency: {pools: {default_limit: N}}",
     "compute_log_manager": "write compute_logs",
     "launcher": "write run_launcher",
+    "executor": "belongs into the code of a job; what starts its runs is run_launcher",
+    "resources": "belongs into the code: resources of Definitions",
+    **dict.fromkeys(("database", "db", "postgres", "postgresql"), "write storage: {postgres: {postgres_db: {...}}}"),
+    "mysql": "write storage: {mysql: {mysql_db: {...}}}",
+    "sqlite": "write storage: {sqlite: {base_dir: ...}}",
     "postgres_db": "indent it below storage: {postgres: ...}",
+    **dict.fromkeys(
+        ("workspace", "load_from", "code_locations", "locations", "grpc_server", "python_file", "python_module"),
+        "code locations stand in a file of their own: workspace.yaml, with load_from: and a list below it",
+    ),
+    **dict.fromkeys(
+        ("daemon", "dagster_daemon"),
+        "no section is for the daemon alone; what it does is set by schedules, sensors, backfills, auto_materialize, "
+        "run_queue, run_monitoring, run_retries and retention",
+    ),
+    **dict.fromkeys(
+        ("webserver", "dagster_webserver", "dagit", "server", "host", "port"),
+        "options of the webserver stand on its command line: dagster-webserver --host ... --port ...",
+    ),
+    **dict.fromkeys(
+        ("env", "environment", "env_vars"),
+        "variables are those of the processes that read this file; those of runs are run_launcher.config.env_vars",
+    ),
+    "concurrency.max_concurrent_runs": "write runs: {max_concurrent_runs: N}",
+    "concurrency.tag_concurrency_limits": "write runs: {tag_concurrency_limits: [...]}",
+    **dict.fromkeys(
+        ("concurrency.*", "concurrency.pools", "concurrency.pools.*"),
+        "pools has default_limit, for all of them; the limit of one pool is set in the UI, at Deployment > "
+        "Concurrency, or with: dagster instance concurrency set POOL LIMIT",
+    ),
+    "retention.*": (
+        "Dagster removes old ticks only, those of schedule, sensor and auto_materialize; runs, their events and logs "
+        "stay until somebody deletes them: dagster run delete, or instance.delete_run in a job of yours"
+    ),
     "run_launcher.config.annotations": "write run_k8s_config: {pod_template_spec_metadata: {annotations: {...}}}",
     "run_launcher.config.job_image": (
         "leave it out: the image is that of the code location; the pull policy is image_pull_policy: Always"
@@ -39,6 +76,15 @@ MODERN = {
         "write default_azure_credential: {} (options of the credential, none needed)"
     ),
 }
+# Python's calendar begins with the year 1.
+DAYS_BEFORE_1970 = 719_162
+# Whether the daemon has threads for a section that says nothing about it, and what it does without any worker.
+THREADS = {
+    "sensors": (False, "dagster-daemon does not start"),
+    "schedules": (False, "the daemon's thread for schedules dies in a loop, and no schedule ticks"),
+    "backfills": (True, "dagster-daemon does not start"),
+    "auto_materialize": (False, "the daemon's thread for assets dies in a loop, and no condition is evaluated"),
+}
 
 
 def check_instance(checker: Checker, config: Any) -> None:
@@ -47,19 +93,32 @@ def check_instance(checker: Checker, config: Any) -> None:
     if not config:
         return  # an empty file is Dagster with its defaults
     if not isinstance(config, dict):
-        from .report import shown
-
         report.error(
             (), f"found {shown(config)}; expected a mapping of sections", f"sections are {listed(catalogue.top_level)}"
         )
         return
     checker.hints.update(MODERN)
+    _orphans(checker, config)
     _keys(checker, config)
     _exclusive(checker, config)
     _concurrency(checker, config)
     check_sections(checker, config)
     _resume(checker, config)
+    _threads(checker, config)
+    _retention(checker, config)
     harm.check(checker, config)
+
+
+def _orphans(checker: Checker, config: dict[Any, Any]) -> None:
+    """Hints for the keys of a section that stand where sections do: a header or the indentation is lost."""
+    below = "a section, such as run_launcher"
+    catalogue = checker.catalogue
+    for entry in catalogue.named(config["class"]) if isinstance(config.get("class"), str) else ():
+        below = entry["sections"][0]
+        for key in catalogue.fields(entry.get("config")):
+            checker.hints.setdefault(key, f"the indentation is lost: {key} belongs below {below}.config")
+    for key in ("module", "class", "config"):
+        checker.hints[key] = f"the indentation is lost: {key} belongs below {below}"
 
 
 def _keys(checker: Checker, config: dict[Any, Any]) -> None:
@@ -182,3 +241,36 @@ def _resume(checker: Checker, config: dict[Any, Any]) -> None:
             f"found {attempts}, but {name} cannot resume runs; no Dagster process would start",
             "write max_resume_run_attempts: 0",
         )
+
+
+def _threads(checker: Checker, config: dict[Any, Any]) -> None:
+    """Numbers with which no pool of threads can be made. 0 means no pool for backfills, and for what submits."""
+    for section, (by_default, happens) in THREADS.items():
+        options = config.get(section)
+        if not isinstance(options, dict) or options.get("use_threads", by_default) is not True:
+            continue
+        if options.get("enabled") is False and options.get("use_sensors") is False:
+            continue  # auto_materialize is off
+        for key, least in (("num_workers", 0 if section == "backfills" else 1), ("num_submit_workers", 0)):
+            workers = _number(options.get(key))
+            if workers is not None and workers < least:
+                checker.report.error(
+                    (section, key),
+                    f"found {workers}; expected a number from {least} on: {happens}",
+                    f"write a number from 1 on, or leave {key} out",
+                )
+
+
+def _retention(checker: Checker, config: dict[Any, Any]) -> None:
+    """Days before the first one there is: the end of each tick fails."""
+    retention = config.get("retention")
+    for section, options in retention.items() if isinstance(retention, dict) else ():
+        days = options.get("purge_after_days") if isinstance(options, dict) else None
+        given = days.items() if isinstance(days, dict) else [("", days)]
+        for status, value in given:
+            number = _number(value)
+            most = int(time.time()) // 86400 + DAYS_BEFORE_1970
+            if number is not None and number > most:
+                path = ("retention", section, "purge_after_days", *([status] if status else []))
+                message = f"found {shown(number)}; expected at most {most} days: there is no day before that"
+                checker.report.error(path, message, "write -1 to keep ticks for ever")

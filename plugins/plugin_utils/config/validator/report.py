@@ -66,11 +66,15 @@ def listed(names: Iterable[str], limit: int = 30) -> str:
 
 
 class Report:
-    """The findings so far. What the user allows by name is not reported."""
+    """The findings so far. What the user allows by name is not reported.
 
-    def __init__(self, line_of: Callable[[Path], int], allow: Iterable[str] = ()) -> None:
+    deployed: the file is that of a deployment, and not one of which nobody knows where it goes.
+    """
+
+    def __init__(self, line_of: Callable[[Path], int], allow: Iterable[str] = (), deployed: bool = False) -> None:
         self.line_of = line_of
         self.allow = frozenset(allow)
+        self.deployed = deployed
         self.errors: list[Finding] = []
         self.refusals: list[Finding] = []
         self.warnings: list[Finding] = []
@@ -88,6 +92,14 @@ class Report:
         """It works, and harms."""
         if not self.allow & {name, f"{name}:{dotted(path)}"}:
             self._add(self.warnings, path, message, hint, name)
+
+    def harm(self, name: str, path: Path, message: str, hint: str = "") -> None:
+        """Runs would meet it: a warning for a file, of which nobody knows all around it; refused in a deployment."""
+        (self.refuse if self.deployed else self.warn)(name, path, message, hint)
+
+    def allowing(self, name: str) -> str:
+        """How a user allows something by its name."""
+        return f"dagster_config_allow: [{name}]" if self.deployed else f"--allow {name}"
 
     def _add(self, findings: list[Finding], path: Path, message: str, hint: str, name: str) -> None:
         finding = Finding(self.line_of(path), dotted(path), message, hint, name)

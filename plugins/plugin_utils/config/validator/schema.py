@@ -111,7 +111,8 @@ class Checker:
 
     def _shape(self, fields: dict[str, Any], value: Any, path: Path, processed: bool, strict: bool = True) -> bool:
         if not isinstance(value, dict):
-            return self._mismatch("a mapping", value, path, self._shape_hint(fields, value))
+            known = self.hint_for(path) if value is not None else ""
+            return self._mismatch("a mapping", value, path, known or self._shape_hint(fields, value))
         good = True
         for key in value:
             if not isinstance(key, str) and (strict or processed):
@@ -228,7 +229,8 @@ class Checker:
         message = f"found the key {key}, which does not exist{place}; " + (
             f"expected one of: {listed(fields)}" if fields else "no key is known here"
         )
-        self.report.error((*path, key), message, self.hint_for((*path, key)) or did_you_mean(key, free or fields))
+        hint = self.hint_for((*path, key)) or did_you_mean(key, free or fields) or self.hint_for((*path, "*"))
+        self.report.error((*path, key), message, hint)
         return False
 
     def _key(self, key: Any, path: Path) -> bool:
@@ -257,7 +259,7 @@ def advice(wanted: str, value: Any, written: str) -> str:
         if "true or false" in wanted and value.lower() in _WORDS:
             return f"write {value.lower()} without quotes (in a template: {{{{ x | bool }}}})"
         if "${" in value:
-            return "Dagster replaces no ${NAME}; write {env: NAME}"
+            return f"Dagster replaces no ${{NAME}}; write {'{env: NAME}' if '{env' in wanted else 'the value'}"
     if isinstance(value, dict) and set(value) == {"env"}:
         return "Dagster takes no variable here; write the value"
     if "text" in wanted and isinstance(value, (int, float)):

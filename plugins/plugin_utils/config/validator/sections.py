@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from ....module_utils._words import did_you_mean, nearest
+from ....module_utils._words import nearest
 from . import constructors
 from .catalogue import private
 from .report import listed, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any, NamedTuple
 
     from .report import Path
@@ -50,6 +50,11 @@ PLAIN = (
     "defs_state_storage",
     "instance_class",
 )
+# Packages of Dagster that documents name for dagster.yaml, and what to write.
+WITHOUT_CLASSES = {
+    "dagster_celery_docker": "leave it out: the package has an executor, for the code of a job, and no run launcher",
+    "dagster_cron": "the package is gone: leave scheduler out, DagsterDaemonScheduler is the default and the only one",
+}
 
 
 def named_classes(config: dict[Any, Any]) -> Iterator[Section]:
@@ -78,6 +83,15 @@ def named_classes(config: dict[Any, Any]) -> Iterator[Section]:
         at = ("run_queue",)
         module = "dagster._core.run_coordinator"
         yield Section("run_coordinator", at, at, module, "QueuedRunCoordinator", queue, True)
+
+
+def options_of(config: dict[Any, Any], section: str) -> tuple[str, dict[Any, Any]]:
+    """(class, configuration) of a section; empty where it has another shape."""
+    data = config.get(section)
+    if not isinstance(data, dict):
+        return "", {}
+    options = data.get("config")
+    return str(data.get("class", "")), options if isinstance(options, dict) else {}
 
 
 def check_sections(checker: Checker, config: dict[Any, Any]) -> None:
@@ -111,6 +125,12 @@ def _meant(checker: Checker, section: Section) -> dict[str, Any] | None:
     return None
 
 
+def known_class(checker: Checker, section: Section) -> dict[str, Any]:
+    """The catalogue's entry of the class of a section, whether it fits or not; empty if there is none."""
+    names = checker.catalogue.modules.get(private(str(section.module)), {})
+    return checker.catalogue.classes.get(names.get(str(section.class_name), ""), {})
+
+
 def find_class(checker: Checker, section: Section) -> dict[str, Any] | None:
     """The catalogue's entry of the class of a section; None, and the reason reported, if Dagster could not use it."""
     module, name = section.module, section.class_name
@@ -129,7 +149,7 @@ def find_class(checker: Checker, section: Section) -> dict[str, Any] | None:
         return None
     identity = known.get(name)
     if identity is None:
-        message = f"found the class {name}, which {module} does not have"
+        message = f"found the class {name}; {module} has none of that name for dagster.yaml"
         report.error((*section.path, "class"), message, _where(checker, section))
         return None
     entry = catalogue.classes[identity]
@@ -149,18 +169,33 @@ def find_class(checker: Checker, section: Section) -> dict[str, Any] | None:
 
 def _where(checker: Checker, section: Section) -> str:
     """Where the class that was meant is."""
-    offers = list(checker.catalogue.offers(section.name))
-    for offered, name, _identity in offers:
-        if name == section.class_name:
-            return f"module: {offered}, class: {name}"
     package = str(section.module).split(".", 1)[0]
-    if package not in checker.catalogue.modules and not package.startswith("dagster"):
-        return f"if the module is yours and installed where Dagster runs, allow custom_module:{package}"
-    near = nearest(section.class_name, {name for _module, name, _identity in offers})
-    for offered, name, _identity in offers:
+    if package in WITHOUT_CLASSES:
+        return WITHOUT_CLASSES[package]
+    offers = list(checker.catalogue.offers(section.name))
+    same = next((f"module: {module}, class: {name}" for module, name, _ in offers if name == section.class_name), "")
+    packages = {module.split(".", 1)[0] for module in checker.catalogue.modules}
+    meant = package if package in packages else _misspelt(package, packages)
+    if not meant:
+        own = "if the module is yours, or of a third party, and installed where Dagster runs: "
+        own += checker.report.allowing(f"custom_module:{package}")
+        return f"{own}; Dagster's is {same}" if same else own
+    if same:
+        return same
+    there = [offer for offer in offers if offer[0].split(".", 1)[0] == meant] or offers
+    near = nearest(section.class_name, {name for _, name, _ in there})
+    if not near and meant != "dagster" and len({identity for _, _, identity in there}) == 1:
+        near = there[0][1]  # the package has no other
+    for module, name, _identity in there:
         if name == near:
-            return f"did you mean module: {offered}, class: {name}?"
-    return did_you_mean(section.module, checker.catalogue.modules) or _choices(checker, section)
+            return f"did you mean module: {module}, class: {name}?"
+    return _choices(checker, section)
+
+
+def _misspelt(package: str, packages: Iterable[str]) -> str:
+    """The package of Dagster that was probably meant. All begin alike, so only the rest of a name says which it is."""
+    rests = {name.removeprefix("dagster_"): name for name in packages}
+    return rests.get(nearest(package.replace("-", "_").removeprefix("dagster_"), rests, 0.75), "")
 
 
 def _choices(checker: Checker, section: Section) -> str:

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import re
 
+from ....module_utils._secrets import leaves
+from . import variables
+from .constructors import is_bare_ipv6
 from .report import shown
 
 TYPE_CHECKING = False
@@ -42,7 +45,6 @@ def check_workspace(checker: Checker, config: Any) -> None:
             if key in KINDS:
                 checker.hints[key] = f"write load_from: above it, and '- {key}:' as an entry of its list"
     if not checker.check(checker.catalogue.data["workspace"], config, ()):
-        _flat_entries(checker, config)
         return
     if "load_from" not in config:
         report.error(
@@ -51,10 +53,13 @@ def check_workspace(checker: Checker, config: Any) -> None:
             "write load_from: with a list below it, or load_from: []",
         )
         return
+    for path, value in leaves(config, ()):
+        if isinstance(value, str) and "$" in value:
+            variables.text(checker, path, value, checker.catalogue.scalar(checker.catalogue.data["workspace"], path))
     names: dict[str, Path] = {}
     addresses: dict[str, Path] = {}
     for index, entry in enumerate(config["load_from"]):
-        path: Path = ("load_from", index)
+        path = ("load_from", index)
         ((kind, options),) = entry.items() if entry else (("", None),)
         if kind == "grpc_server":
             name = _server(checker, options or {}, (*path, kind), addresses)
@@ -68,22 +73,6 @@ def check_workspace(checker: Checker, config: Any) -> None:
             message = f"found a second location named {name[:60]}{other}; expected a name of its own"
             report.error((*path, kind), message, "set location_name")
         names.setdefault(name, (*path, kind))
-
-
-def _flat_entries(checker: Checker, config: dict[Any, Any]) -> None:
-    """The usual slip: the keys of an entry stand beside it instead of below it."""
-    entries = config.get("load_from")
-    if not isinstance(entries, list):
-        return
-    for index, entry in enumerate(entries):
-        if isinstance(entry, dict) and len(entry) > 1 and any(key in KINDS for key in entry):
-            kind = next(key for key in entry if key in KINDS)
-            if entry[kind] is None:
-                checker.report.error(
-                    ("load_from", index, kind),
-                    "found nothing below it, and its keys beside it",
-                    f"indent the keys further than {kind}",
-                )
 
 
 def _text(value: Any) -> str:
@@ -111,10 +100,13 @@ def _server(checker: Checker, options: dict[str, Any], path: Path, addresses: di
     host, port, socket = _known(options.get("host")), _known(options.get("port")), _known(options.get("socket"))
     if isinstance(port, int) and not 1 <= port <= 65535:
         report.refuse("port", (*path, "port"), f"found {shown(port)}; ports are from 1 to 65535")
-    if isinstance(host, str) and not _is_host(host):
+    if isinstance(host, str) and is_bare_ipv6(host):
+        message = f"found the IPv6 address {host[:60]} without brackets, which gRPC cannot resolve with a port"
+        report.refuse("host", (*path, "host"), message, f'write "[{host[:60]}]", in brackets and quotes')
+    elif isinstance(host, str) and "$" not in host and not _is_host(host):
         message = f"found {host[:60]!r}; expected a host name or an address alone"
         report.refuse("host", (*path, "host"), message, "without scheme, port and path")
-    if isinstance(socket, str) and not socket.startswith("/"):
+    if isinstance(socket, str) and not socket.startswith(("/", "$")):
         report.refuse("relative_path", (*path, "socket"), f"found {socket[:60]!r}; expected an absolute path")
     if host and socket:
         report.warn("no_effect", (*path, "host"), "found a host beside a socket, where it does nothing", "remove it")
@@ -137,15 +129,15 @@ def _server(checker: Checker, options: dict[str, Any], path: Path, addresses: di
 
 
 def _is_host(host: str) -> bool:
-    return host == "" or bool(
-        re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[0-9A-Fa-f]*:[0-9A-Fa-f:.%]*:[^/\s]*", host)
-    )
+    if host[:1] == "[" and host[-1:] == "]":
+        return is_bare_ipv6(host[1:-1])
+    return host == "" or bool(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", host))
 
 
 def _canonical(host: Any) -> str:
     """A host as it is the same as another: localhost has several names."""
     name = _text(host or "localhost").lower().rstrip(".")
-    return "localhost" if name in ("127.0.0.1", "::1") else name
+    return "localhost" if name in ("127.0.0.1", "[::1]") else name
 
 
 def _target(checker: Checker, kind: str, options: Any, path: Path) -> str | None:

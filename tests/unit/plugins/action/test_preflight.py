@@ -224,13 +224,15 @@ def test_dagster_config_is_checked_as_it_will_be_merged(action: Preflight) -> No
             "run_launcher": {"config": {"networks": None, "image": "x:1", "env_vars": ["DAGSTER_HOME"]}},
             "storage": {"postgres": {"postgres_db": {"params": {"sslmode": "require"}}}},
             "local_artifact_storage": {"config": {"base_dir": {"env": "DAGSTER_HOME"}}},
-        }
+        },
+        dagster_config_allow=["env_not_in_runs"],
     )
     problems = action.refused(
         dagster_config={
             "run_launcher": {"config": {"networks": ["other"], "env_vars": ["NO_SUCH_NAME"]}},
             "storage": {"postgres": {"postgres_db": {"hostname": {"env": "DAGSTER_POSTGRES_HOSTS"}}}},
-        }
+        },
+        dagster_config_allow=["env_not_in_runs"],
     )
     assert [problem.split(":")[0] for problem in problems] == [
         "dagster_config.run_launcher.config.networks",
@@ -239,6 +241,22 @@ def test_dagster_config_is_checked_as_it_will_be_merged(action: Preflight) -> No
     ]
     assert "did you mean DAGSTER_POSTGRES_HOST?" in problems[1]
     assert problems[2].endswith("(dagster_config_allow: missing_env_var)")
+
+
+def test_what_runs_lack_is_refused(action: Preflight) -> None:
+    """Services would have it, so nothing else notices."""
+    logs = {"config": {"base_dir": "/srv/logs"}}
+    database = {"postgres": {"postgres_db": {"db_name": {"env": "DATABASE"}}}}
+    problems = action.refused(
+        dagster_config={"compute_logs": logs, "storage": database}, dagster_secret_environment={"DATABASE": "dagster"}
+    )
+    assert [problem.split(":")[0] for problem in problems] == [
+        "dagster_config.storage.postgres.postgres_db.db_name",
+        "dagster_config.compute_logs.config.base_dir",
+    ]
+    assert "write DATABASE into dagster_environment" in problems[0]
+    assert "no volume mounts into runs" in problems[1]
+    action.run(dagster_config={"storage": database}, dagster_environment={"DATABASE": "dagster"})
 
 
 def test_what_dagster_config_allows(action: Preflight) -> None:

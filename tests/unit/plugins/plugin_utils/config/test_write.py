@@ -30,6 +30,12 @@ def test_workspace_data() -> None:
     }
 
 
+def test_ipv6_is_written_in_the_brackets_that_grpc_wants() -> None:
+    hosts = ("fd00::1", "[fd00::1]", "10.0.0.1", "a:4000", "http://a")
+    written = [write.workspace_data([location(host=host)])["load_from"][0]["grpc_server"]["host"] for host in hosts]
+    assert written == ["[fd00::1]", "[fd00::1]", "10.0.0.1", "a:4000", "http://a"]
+
+
 def test_what_is_no_port_stays_for_the_validator() -> None:
     server = write.workspace_data([{"name": "a", "socket": "/x", "port": 70000}])["load_from"][0]["grpc_server"]
     assert server == {"location_name": "a", "socket": "/x", "port": 70000}

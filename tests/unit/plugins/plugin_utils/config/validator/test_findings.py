@@ -178,7 +178,10 @@ def test_refusals_can_be_allowed_by_name(text: str, name: str, path: str) -> Non
 
 
 DOCKER = "run_launcher:\n  module: dagster_docker\n  class: DockerRunLauncher\n  config:\n"
-AROUND = "storage: {postgres: {postgres_url: {env: U}}}\nrun_monitoring: {enabled: true}\n"
+AROUND = (
+    "storage: {postgres: {postgres_url: 'postgresql://u@h/d'}}\nrun_monitoring: {enabled: true}\n"
+    "compute_logs: {module: dagster._core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -187,14 +190,13 @@ AROUND = "storage: {postgres: {postgres_url: {env: U}}}\nrun_monitoring: {enable
         (
             AROUND + DOCKER + "    container_kwargs:\n      volumes:\n        - /var/run/docker.sock:/x",
             "docker_socket",
-            9,
+            10,
         ),
         (AROUND.replace("true", "false") + DOCKER + "    network: x", "run_monitoring_off", 2),
-        (AROUND.split("\n")[1] + "\n" + DOCKER + "    network: x", "sqlite_in_containers", 2),
+        (AROUND.split("\n", 1)[1] + DOCKER + "    network: x", "sqlite_in_containers", 3),
         ("run_queue: {max_concurrent_runs: 0}", "no_runs", 1),
         ("run_monitoring: {poll_interval_seconds: 010}", "odd_number", 1),
         ("run_monitoring: {poll_interval_seconds: 1:30}", "odd_number", 1),
-        ("schedules: {use_threads: true, num_workers: 0}", "no_workers", 1),
         ("sensors: {num_workers: 2}", "no_effect", 1),
         ("python_logs: {python_log_level: VERBOSE}", "log_level", 1),
         ("storage: {sqlite: {base_dir: here}}", "relative_path", 1),
@@ -271,13 +273,13 @@ def test_variables_have_to_exist_where_the_process_runs() -> None:
     finding = only(text, env={"STATE_DIRS"})
     assert "no environment variable STATE_DIR" in finding.message
     assert finding.hint == "did you mean STATE_DIRS?"
-    text = AROUND.replace("{env: U}", "'postgresql://u@h/d'") + DOCKER + "    env_vars: [A, B=1]\n"
+    text = AROUND + DOCKER + "    env_vars: [A, B=1]\n"
     assert findings(text, env={"A"}) == []
     assert only(text, env=set()).path == "run_launcher.config.env_vars[0]"
 
 
 def test_env_in_free_form_parts_is_data() -> None:
-    text = AROUND.replace("{env: U}", "'postgresql://u@h/d'") + DOCKER + "    container_kwargs: {labels: {env: X}}\n"
+    text = AROUND + DOCKER + "    container_kwargs: {labels: {env: X}}\n"
     assert findings(text, env=set()) == []
 
 
@@ -301,5 +303,5 @@ def test_workspace() -> None:
     assert [(refusal.name, refusal.line) for refusal in report.refusals] == [("same_address", 3)]
     assert only(good + "  - python_file: a/x.py\n  - python_file: b/x.py\n", "workspace").line == 5
     assert only("- python_module: p", "workspace").hint == "put load_from: above the list"
-    flat = subject.validate("load_from:\n- grpc_server:\nhost: a\nport: 1\n", "workspace")
-    assert any("indent" in error.hint or "port" in error.path for error in flat.errors)
+    (flat,) = findings("load_from:\n- grpc_server:\nhost: a\nport: 1\n", "workspace")
+    assert flat.hint == "indent them: load_from: [{grpc_server: {host, port}}]"
