@@ -311,11 +311,6 @@ def accounts(shells: list[str] | None, groups: list[str] | None) -> dict[str, An
     return found
 
 
-def there(path: str) -> list[str]:
-    """The paths that fit a pattern, or the path itself if it exists."""
-    return sorted(glob.glob(path)) if "*" in path else [path] * os.path.exists(path)
-
-
 def asked(
     connect: list[dict[str, Any]] | None,
     paths: list[str] | None,
