@@ -62,9 +62,9 @@ def replaced(text, pattern, by):
         sys.exit(f"nothing in the deployed file is like {pattern}")
     return text
 
-haproxy = pathlib.Path("/etc/haproxy/haproxy.cfg").read_text()
+haproxy = pathlib.Path("/etc/haproxy-dagster.cfg").read_text()
 prefix = re.search(r"option httpchk GET (\S*)/server_info", haproxy).group(1)
-haproxy = replaced(haproxy, r"/run/haproxy/", f"{folder}/")
+haproxy = replaced(haproxy, r"/run/haproxy-dagster/", f"{folder}/")
 haproxy = replaced(
     haproxy,
     r"^(\s+server \S+) \S+(.*) agent-addr \S+ agent-port \d+",
@@ -76,7 +76,7 @@ with socket.socket() as one:
     one.bind(("127.0.0.1", 0))
     port = one.getsockname()[1]
 nginx = pathlib.Path("/etc/nginx/conf.d/dagster.conf").read_text()
-nginx = replaced(nginx, r"/run/haproxy/", f"{folder}/")
+nginx = replaced(nginx, r"/run/haproxy-dagster/", f"{folder}/")
 nginx = nginx.split("upstream dagster_read_only")[0]  # the second entry is made as the first one is
 nginx = replaced(nginx, r"(^\s+listen [^;]+;\n)+", f"    listen 127.0.0.1:{port};\n")
 (folder / "dagster.conf").write_text(nginx)

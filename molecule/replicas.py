@@ -9,7 +9,7 @@ from typing import Any
 
 from deployment import machine, until
 
-ADMIN = "/run/haproxy/admin.sock"
+ADMIN = "/run/haproxy-dagster/admin.sock"
 BACKEND = "dagster_webserver"
 ROTATION = 60.0  # seconds in which a replica that was told to drain or to come back has done so in every HAProxy
 ASK = """

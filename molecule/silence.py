@@ -16,7 +16,7 @@ from deployment import Dagster
 SILENCE = 65.0  # seconds: longer than the 60 that nginx waits by default, and HAProxy's packaged minute
 UNIT = "dagster-webserver@3001"
 NO_REPLICA = "No Dagster webserver answers. Look at: systemctl status 'dagster-webserver@*'\n"
-NO_HAPROXY = "HAProxy does not answer. Look at: systemctl status haproxy\n"
+NO_HAPROXY = "HAProxy does not answer. Look at: systemctl status haproxy-dagster\n"
 OPEN = (
     b"GET /graphql HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: graphql-ws\r\n\r\n"

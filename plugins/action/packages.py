@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Installs the Debian packages that a host lacks, by what preflight read of it."""
+"""Installs the Debian packages that a host lacks, by what preflight read of it, and records there which are ours."""
 
 from __future__ import annotations
 
@@ -7,13 +7,28 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import record
+
+TEXT = "Installed by dataops.dagster.\n"
+
+
+def not_recorded(folder: str, ours: list[str], host: dict[str, Any], missing: list[str]) -> list[str]:
+    """The packages that are ours, or will be in a moment, of which the host's record does not say so.
+
+    One of another role that is still missing is left out: somebody else may install it before that role comes.
+    """
+    paths = host.get("paths") or []
+    by_now = [name for name in ours if name in host["packages"] or name in missing]
+    return [name for name in by_now if record.entry(folder, name) not in paths]
+
 
 class ActionModule(ActionBase):
     """Runs M(ansible.builtin.apt) only when a package is missing, and never in check mode.
 
     Files that scripts of the packages read are written only then, and before. The roles that give them own them.
 
-    What it returns as C(installed) is to be remembered in C(dagster_host), so that roles that come later need not ask.
+    What it returns as C(installed) and C(recorded) is to be remembered in C(dagster_host), so that roles that come
+    later need not ask.
     """
 
     TRANSFERS_FILES = False
@@ -24,38 +39,54 @@ class ActionModule(ActionBase):
         """The result of apt, or what it would install."""
         result = super().run(tmp, task_vars)
         variables = dict(task_vars or {})
-        host = self._templar.template(variables["dagster_host"])
-        installed = host["packages"]
-        missing = [str(name) for name in self._task.args["name"] if name not in installed]
-        diff = {"before": "", "after": "".join(f"install {name}\n" for name in missing), "after_header": "packages"}
-        result.update(changed=bool(missing), missing=missing)
-        if missing and not self._task.check_mode:  # a bare host's apt does not know the names before its first update
-            arguments = {
-                "name": missing,
-                "install_recommends": False,
-                "update_cache": True,
-                "cache_valid_time": 3600,
-                # A service that starts with its package has the package's settings: nginx shows its welcome page to
-                # everybody, an engine without user namespaces keeps its images apart.
-                "policy_rc_d": 101,
-            }
-            answer = self._unwritten(variables) or self._execute_module(
-                module_name="ansible.builtin.apt", module_args=arguments, task_vars=variables
-            )
-            kept = ("changed", "failed", "unreachable", "msg", "rc", "stderr", "module_stderr", "exception")
-            result.update({key: answer[key] for key in kept if key in answer})
-            if not (answer.get("failed") or answer.get("unreachable")):
-                result["installed"] = dict.fromkeys(missing, "")  # nobody asks for a version
-        if missing:
-            result["diff"] = diff
+        host, plan = (self._templar.template(variables[name]) for name in ("dagster_host", "dagster_plan"))
+        folder = str(plan["names"]["record"])
+        missing = [str(name) for name in self._task.args["name"] if name not in host["packages"]]
+        unsaid = not_recorded(folder, plan["ours"], host, missing)
+        first = folder not in (host.get("paths") or [])
+        lines = [*(f"install {name}\n" for name in missing), *(f"record {name} as ours\n" for name in unsaid)]
+        result.update(changed=bool(missing or unsaid or first), missing=missing)
+        if lines:
+            result["diff"] = {"before": "", "after": "".join(lines), "after_header": "packages"}
+        if not result["changed"] or self._task.check_mode:  # a bare host's apt knows no names before its first update
+            return result
+        files = list(self._task.args.get("files") or []) if missing else []
+        # The record comes first. After apt, nobody could tell who has installed a package.
+        failure = self._record(folder, unsaid, files, variables) if unsaid or first or files else {}
+        failure = failure or (self._install(missing, variables) if missing else {})
+        if failure:
+            return {**result, **failure}
+        recorded = [folder, *(record.entry(folder, name) for name in unsaid)]
+        result.update(installed=dict.fromkeys(missing, ""), recorded=recorded)  # nobody asks for a version
         return result
 
-    def _unwritten(self, variables: dict[str, Any]) -> dict[str, Any]:
-        """Writes the files; the answer if they cannot be written, else nothing."""
-        files = self._task.args.get("files") or []
-        if not files:
+    def _record(
+        self, folder: str, names: list[str], files: list[dict[str, Any]], variables: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Says on the host that these packages are ours, and writes what they read while they are installed.
+
+        A host that had all of them gets an empty folder.
+        """
+        entries: list[dict[str, Any]] = [{"dest": folder, "state": "directory"}]
+        entries += [{"dest": record.entry(folder, name), "content": TEXT} for name in names]
+        return self._failure("dataops.dagster.service", {"files": [*entries, *files]}, variables)
+
+    def _install(self, names: list[str], variables: dict[str, Any]) -> dict[str, Any]:
+        arguments = {
+            "name": names,
+            "install_recommends": False,
+            "update_cache": True,
+            "cache_valid_time": 3600,
+            # A service that starts with its package has the package's settings: nginx shows its welcome page to
+            # everybody, an engine without user namespaces keeps its images apart.
+            "policy_rc_d": 101,
+        }
+        return self._failure("ansible.builtin.apt", arguments, variables)
+
+    def _failure(self, module: str, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """What a module says of its failure, nothing when it has not failed."""
+        answer = self._execute_module(module_name=module, module_args=arguments, task_vars=variables)
+        if not (answer.get("failed") or answer.get("unreachable")):
             return {}
-        answer: dict[str, Any] = self._execute_module(
-            module_name="dataops.dagster.service", module_args={"files": files, "secrets": {}}, task_vars=variables
-        )
-        return answer if answer.get("failed") or answer.get("unreachable") else {}
+        kept = ("failed", "unreachable", "msg", "rc", "stderr", "module_stderr", "exception")
+        return {key: answer[key] for key in kept if key in answer}

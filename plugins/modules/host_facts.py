@@ -39,9 +39,18 @@ options:
     elements: path
   lines:
     description:
-      - Lines to read, by the path of their file. A path with C(*) is a pattern. The value is a regular expression, and
-        each line in which it is found is returned. Do not ask for a secret, because the lines are shown and logged.
+      - Files of which some lines are wanted, each with a regular expression. The first group of each match is returned.
+      - A path with C(*) is a pattern, and stands for each file that fits it.
+      - The rest of the file is not shown, so it may be somebody else's file with secrets.
     type: dict
+  shells:
+    description: Users whose shell is wanted.
+    type: list
+    elements: str
+  members:
+    description: Groups whose members are wanted.
+    type: list
+    elements: str
   resolve:
     description: Names of other hosts that this host must resolve.
     type: list
@@ -79,9 +88,17 @@ host:
       type: dict
       sample: {/etc/hostname: "dagster1\n"}
     lines:
-      description: The lines that were found in each file of O(lines), by path. A file without one is left out.
+      description: What was found in each file of O(lines) that exists, by path.
       type: dict
-      sample: {/etc/ssh/sshd_config: ["Port 22"]}
+      sample: {/etc/nginx/nginx.conf: [www-data]}
+    shells:
+      description: The shell of each user of O(shells) that exists.
+      type: dict
+      sample: {dagster: /usr/sbin/nologin}
+    members:
+      description: The users that each group of O(members) has, if it exists. For some of them it is the primary group.
+      type: dict
+      sample: {dagster: [dagster]}
     packages:
       description: Installed Debian packages and their versions.
       type: dict
@@ -246,9 +263,26 @@ def there(path: str) -> list[str]:
     return sorted(glob.glob(path)) if "*" in path else [path] * os.path.exists(path)
 
 
-def matching(path: str, expression: str) -> list[str]:
-    """The lines of a file in which an expression is found."""
-    return [line for line in read(path).splitlines() if re.search(expression, line)]
+def matches(path: str, pattern: str) -> list[str]:
+    """What the first group of a pattern is in the lines of a file."""
+    return [str(found[1]) for found in re.finditer(pattern, read(path), re.MULTILINE)]
+
+
+def members(group: str) -> list[str]:
+    """The users that are in a group, for some of them it is the primary one."""
+    entry = grp.getgrnam(group)
+    return sorted({*entry.gr_mem, *(user.pw_name for user in pwd.getpwall() if user.pw_gid == entry.gr_gid)})
+
+
+def accounts(shells: list[str] | None, groups: list[str] | None) -> dict[str, Any]:
+    """Shells of users, and members of groups, of those that there are."""
+    found: dict[str, Any] = {}
+    if shells is not None:
+        found["shells"] = {user.pw_name: user.pw_shell for user in pwd.getpwall() if user.pw_name in shells}
+    if groups is not None:
+        known = {entry.gr_name for entry in grp.getgrall()}
+        found["members"] = {group: members(group) for group in groups if group in known}
+    return found
 
 
 def asked(
@@ -262,7 +296,7 @@ def asked(
     """The answers to what the options ask, without those to options that were not given."""
     found: dict[str, Any] = {}
     if paths is not None:
-        found["paths"] = list(dict.fromkeys(path for pattern in paths for path in there(pattern)))
+        found["paths"] = list(dict.fromkeys(path for place in paths for path in there(place)))
     if certificates is not None:
         read_certificates = {path: certificate(path, key) for path, key in certificates.items()}
         found["certificates"] = {path: said for path, said in read_certificates.items() if said}
@@ -271,8 +305,8 @@ def asked(
     if texts is not None:
         found["texts"] = {path: read(path) for path in texts if os.path.isfile(path)}
     if lines is not None:
-        matches = {path: matching(path, expression) for each, expression in lines.items() for path in there(each)}
-        found["lines"] = {path: matched for path, matched in matches.items() if matched}
+        every = ((path, pattern) for place, pattern in lines.items() for path in there(place))
+        found["lines"] = {path: matches(path, pattern) for path, pattern in every if os.path.isfile(path)}
     if connect is not None:
         found["connect_errors"] = list(filter(None, (connect_error(**server) for server in connect)))
     return found
@@ -317,13 +351,20 @@ def main() -> None:
             "paths": {"type": "list", "elements": "path"},
             "texts": {"type": "list", "elements": "path"},
             "lines": {"type": "dict"},
+            "shells": {"type": "list", "elements": "str"},
+            "members": {"type": "list", "elements": "str"},
             "resolve": {"type": "list", "elements": "str"},
             "certificates": {"type": "dict"},
         },
         supports_check_mode=True,
     )
-    questions = ("connect", "paths", "texts", "lines", "certificates", "resolve")
-    found = {**facts(), **asked(**{name: module.params[name] for name in questions})}
+    found = {
+        **facts(),
+        **accounts(module.params["shells"], module.params["members"]),
+        **asked(
+            **{name: module.params[name] for name in ("connect", "paths", "texts", "lines", "certificates", "resolve")}
+        ),
+    }
     module.exit_json(changed=False, host=found)
 
 

@@ -8,6 +8,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 Json = dict[str, Any]
+# What site.yml has installed on a single host.
+PACKAGES = (
+    *("ca-certificates", "containerd", "docker.io", "haproxy", "iptables", "nginx-light"),
+    *("postgresql-15", "python3-docker", "python3-pip-whl", "python3-psycopg2", "runc"),
+)
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,7 @@ DEPLOYMENTS = {
     "second_run": Deployment(
         ("inventories/single_host",),
         facts={
-            "packages": dict.fromkeys(
-                [
-                    *("ca-certificates", "containerd", "docker.io", "haproxy", "iptables", "nginx-light"),
-                    *("postgresql-15", "python3-docker", "python3-pip-whl", "python3-psycopg2", "runc"),
-                ],
-                "1",
-            ),
+            "packages": dict.fromkeys(PACKAGES, "1"),
             "listeners": [
                 {"port": port, "address": "127.0.0.1", "process": "x", "unit": unit}
                 for port, unit in (
@@ -78,6 +77,8 @@ DEPLOYMENTS = {
             "paths": [
                 *("/opt/dagster/1.13.27/.complete", "/usr/local/lib/dagster/edge.sh"),
                 *("/etc/postgresql/15/dagster/postgresql.conf", "/etc/postgresql/15/dagster/conf.d/dagster.conf"),
+                "/usr/local/lib/dagster/installed",
+                *(f"/usr/local/lib/dagster/installed/{name}" for name in PACKAGES),
             ],
             "texts": {"/usr/local/lib/dagster/edge.url": "http://127.0.0.1:8080\n"},
             "addresses": ["10.0.0.1", "172.30.0.1"],

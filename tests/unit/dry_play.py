@@ -357,7 +357,11 @@ class Players:
                 "ok": not self.deployment.problems,
                 "problems": list(self.deployment.problems),
             },
-            "dataops.dagster.packages": {"changed": missing != [], "installed": dict.fromkeys(missing, "")},
+            "dataops.dagster.packages": {
+                "changed": missing != [],
+                "installed": dict.fromkeys(missing, ""),
+                "recorded": [],
+            },
             "dataops.dagster.service": {**changed, **said, "changed_paths": ["/some/file"]},
             "dataops.dagster.units": {**changed, **said},
         }

@@ -31,10 +31,9 @@ tcp 127.0.0.1:13102 python3 dagster-webserver@3102.service
 tcp 127.0.0.1:13200 python3 dagster-webserver-read-only@3200.service
 tcp 127.0.0.1:4100 docker-proxy docker.service
 tcp 127.0.0.1:4101 docker-proxy docker.service
-unix /run/haproxy-master.sock root:root 755 haproxy haproxy.service
-unix /run/haproxy/admin.sock root:haproxy 600 haproxy haproxy.service
-unix /run/haproxy/dagster_webserver.sock www-data:haproxy 600 haproxy haproxy.service
-unix /run/haproxy/dagster_read_only.sock www-data:haproxy 600 haproxy haproxy.service
+unix /run/haproxy-dagster/admin.sock root:root 600 haproxy haproxy-dagster.service
+unix /run/haproxy-dagster/dagster_webserver.sock www-data:root 600 haproxy haproxy-dagster.service
+unix /run/haproxy-dagster/dagster_read_only.sock www-data:root 600 haproxy haproxy-dagster.service
 """
 # The second host's database and registry are the site's own, and listen everywhere.
 SITE = """

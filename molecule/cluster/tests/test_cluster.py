@@ -27,9 +27,8 @@ EDGE = """
 tcp 0.0.0.0:8080 nginx nginx.service
 tcp $host:3000 dagster-webserv dagster-webserver@3000.service
 tcp $host:13000 python3 dagster-webserver@3000.service
-unix /run/haproxy-master.sock root:root 755 haproxy haproxy.service
-unix /run/haproxy/admin.sock root:haproxy 600 haproxy haproxy.service
-unix /run/haproxy/dagster_webserver.sock www-data:haproxy 600 haproxy haproxy.service
+unix /run/haproxy-dagster/admin.sock root:root 600 haproxy haproxy-dagster.service
+unix /run/haproxy-dagster/dagster_webserver.sock www-data:root 600 haproxy haproxy-dagster.service
 """
 CONTROLLER = listeners.ENGINE + "tcp $host:4000 docker-proxy docker.service"
 RUN = listeners.ENGINE + "tcp $host:2376 dockerd docker.service"

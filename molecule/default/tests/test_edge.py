@@ -42,9 +42,8 @@ class Echo(http.server.BaseHTTPRequestHandler):
     def address_string(self):
         return "nginx"
 
-path = "/run/haproxy/dagster_webserver.sock"
-if os.path.exists(path):  # HAProxy leaves it behind
-    os.unlink(path)
+path = "/run/haproxy-dagster/dagster_webserver.sock"
+os.makedirs(os.path.dirname(path), exist_ok=True)  # it goes with the unit
 with socketserver.UnixStreamServer(path, Echo) as server:
     os.chmod(path, 0o666)
     server.serve_forever()
@@ -84,7 +83,7 @@ def test_headers_and_compression(edge: http.client.HTTPConnection) -> None:
 
 def test_without_haproxy_nginx_says_unavailable(dagster: Dagster, edge: http.client.HTTPConnection, host: Any) -> None:
     """503, which a load balancer in front of this one understands. A stand-in then hears what nginx tells HAProxy."""
-    host.check_output("systemctl stop haproxy")
+    host.check_output("systemctl stop haproxy-dagster")
     try:
         for path in ("/server_info", "/", "/graphql"):
             assert dagster.get(path) == (503, NO_HAPROXY), path
@@ -95,7 +94,7 @@ def test_without_haproxy_nginx_says_unavailable(dagster: Dagster, edge: http.cli
         )
         heard = json.loads(edge.getresponse().read())
     finally:
-        host.check_output("systemctl stop stand-in; rm -f /run/haproxy/dagster_webserver.sock; systemctl start haproxy")
+        host.check_output("systemctl stop stand-in; rm -rf /run/haproxy-dagster; systemctl start haproxy-dagster")
     assert heard["path"] == "/some/page?x=1"
     assert heard["host"] == "dagster.example.com:8080"
     assert heard["x-forwarded-for"] == "192.0.2.7, 127.0.0.1"

@@ -16,9 +16,8 @@ tcp 127.0.0.1:4000 docker-proxy docker.service
 tcp 127.0.0.1:5432 postgres postgresql@15-dagster.service
 tcp 172.30.0.1:5432 postgres postgresql@15-dagster.service
 tcp 127.0.0.1:8080 nginx nginx.service
-unix /run/haproxy-master.sock root:root 755 haproxy haproxy.service
-unix /run/haproxy/admin.sock root:haproxy 600 haproxy haproxy.service
-unix /run/haproxy/dagster_webserver.sock www-data:haproxy 600 haproxy haproxy.service
+unix /run/haproxy-dagster/admin.sock root:root 600 haproxy haproxy-dagster.service
+unix /run/haproxy-dagster/dagster_webserver.sock www-data:root 600 haproxy haproxy-dagster.service
 unix /run/postgresql/.s.PGSQL.5432 postgres:postgres 777 postgres postgresql@15-dagster.service
 """
 

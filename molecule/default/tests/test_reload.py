@@ -22,7 +22,7 @@ NGINX = {
     "reload": True,
     "log": "/var/log/nginx/error.log",
 }
-HAPROXY = {"name": "haproxy.service", "files": ["/etc/haproxy/haproxy.cfg"], "reload": True}
+HAPROXY = {"name": "haproxy-dagster.service", "files": ["/etc/haproxy-dagster.cfg"], "reload": True}
 
 
 @pytest.fixture
@@ -51,10 +51,10 @@ def directives(host: Any) -> Iterator[str]:
 @pytest.fixture
 def haproxy_cfg(host: Any) -> Iterator[str]:
     """HAProxy's file, which is as it was afterwards."""
-    path = "/etc/haproxy/haproxy.cfg"
+    path = "/etc/haproxy-dagster.cfg"
     host.check_output(f"cp -a {path} /run/haproxy.cfg.before")
     yield path
-    host.check_output(f"cp -a /run/haproxy.cfg.before {path} && systemctl restart haproxy")
+    host.check_output(f"cp -a /run/haproxy.cfg.before {path} && systemctl restart haproxy-dagster")
 
 
 def units(spec: dict[str, Any], *options: str) -> Play:
@@ -110,17 +110,17 @@ def test_reload_that_nginx_refuses(
 
 
 def test_reload_that_haproxy_refuses(host: Any, taken: Callable[[], None], haproxy_cfg: str) -> None:
-    before = workers(host, "haproxy")
+    before = workers(host, "haproxy-dagster")
     host.check_output(f"printf '\\nlisten test\\n    bind 127.0.0.1:{TAKEN}\\n' >>{haproxy_cfg}")
     host.check_output(f"haproxy -c -q -f {haproxy_cfg}")  # the control: HAProxy's own check has nothing against it
 
     refused = units(HAPROXY)
     assert refused.rc != 0, "the module says ok, and the old configuration serves"
-    assert "haproxy.service has refused the reload: it has no new process after" in refused.output
+    assert "haproxy-dagster.service has refused the reload: it has no new process after" in refused.output
     assert f"cannot bind socket (Address already in use) for [127.0.0.1:{TAKEN}]" in refused.output, (
         "HAProxy's own words"
     )
-    assert workers(host, "haproxy") == before
+    assert workers(host, "haproxy-dagster") == before
     assert answer(host).startswith("200 ")
 
     again = units(HAPROXY, "--check")
@@ -128,6 +128,6 @@ def test_reload_that_haproxy_refuses(host: Any, taken: Callable[[], None], hapro
     taken()
     done = units(HAPROXY)
     assert done.rc == 0, done.output
-    assert set(workers(host, "haproxy").split()) - set(before.split())
+    assert set(workers(host, "haproxy-dagster").split()) - set(before.split())
     assert host.socket(f"tcp://127.0.0.1:{TAKEN}").is_listening
     assert "CHANGED" not in units(HAPROXY).output, "once"

@@ -44,10 +44,10 @@ RESTART: dict[str, tuple[str, ...]] = {
     "/etc/sysctl.d/60-dagster-postgres.conf": ("systemd-sysctl.service",),
 }
 RELOAD: dict[str, tuple[str, ...]] = {
-    "/etc/haproxy/haproxy.cfg": ("haproxy.service",),
+    "/etc/haproxy-dagster.cfg": ("haproxy-dagster.service",),
+    "/etc/systemd/system/haproxy-dagster.service": ("haproxy-dagster.service",),
     "/etc/nginx/conf.d/dagster.conf": ("nginx.service",),
     "/etc/nginx/dagster.d": ("nginx.service",),
-    "/etc/nginx/sites-enabled": ("nginx.service",),
 }
 
 
@@ -68,14 +68,14 @@ def test_each_file_of_a_play_is_in_the_table(checked: Checked) -> None:
         if entry.get("state") in (None, "file", "link")
     }
     named = {"/etc/dagster/dagster.yaml", "/etc/dagster/workspace.yaml"}  # modules of their own write these two
-    folders = {"/etc/nginx/dagster.d", "/etc/nginx/sites-enabled"}
+    folders = {"/etc/nginx/dagster.d"}
     # edge.url, which tells a play where the UI is, is not among them: it is as it should be, so no call writes it.
     assert written == (RESTART.keys() | RELOAD.keys()) - named - folders
 
 
 def processes(host: Any) -> dict[str, str]:
     """Main process of each unit, and the workers of nginx, which a reload changes."""
-    units = [*SERVICES, *POSTGRES, "docker.service", "haproxy.service", "nginx.service", "ssh.service"]
+    units = [*SERVICES, *POSTGRES, "docker.service", "haproxy-dagster.service", "nginx.service", "ssh.service"]
     pids = host.check_output(f"systemctl show -p MainPID --value {' '.join(units)} | xargs").split()
     code = host.check_output("docker inspect -f '{{.Id}} {{.State.Pid}}' dagster-code-pipeline")
     workers = host.check_output("pgrep -P %s | sort | xargs", pids[units.index("nginx.service")])

@@ -104,6 +104,7 @@ def test_units_are_those_of_this_version(new: Play, host: Any) -> None:
     assert units(host) == {
         "dagster-daemon.service",
         "dagster-webserver@.service",
+        "haproxy-dagster.service",
         "prune-dagster-runs.service",
         "prune-dagster-runs.timer",
     }
@@ -120,6 +121,19 @@ def test_database_stays_in_its_cluster(old: Play, new: Play, host: Any) -> None:
     assert main in written(new)
     listed = host.check_output("pg_lsclusters --no-header | awk '{print $1 \"/\" $2, $3, $4}'")
     assert listed == "15/main 5432 online"
+
+
+def test_haproxy_is_our_own_unit(old: Play, new: Play, host: Any) -> None:
+    """The release ran the packaged unit with our configuration."""
+    assert "/etc/haproxy/haproxy.cfg" in written(old), "the control"
+    assert new.rc == 0
+    assert host.check_output("systemctl show -p ActiveState,UnitFileState --value haproxy").split() == [
+        "inactive",
+        "disabled",
+    ]
+    assert host.check_output("find /etc/haproxy /run/haproxy /run/systemd/system -iname '*dagster*'") == ""
+    assert host.file("/run/haproxy-dagster/dagster_webserver.sock").exists
+    assert {"haproxy", "nginx-light"} <= set(host.file("/usr/local/lib/dagster/installed").listdir())
 
 
 def test_second_run_changes_nothing(new: Play, play: Callable[..., Play]) -> None:

@@ -112,6 +112,28 @@ def taken_port_problems(wanted: list[Port], listeners: list[Mapping[str, Any]]) 
     return sorted(set(problems))
 
 
+def user_problems(facts: Facts, user: str) -> list[str]:
+    """A sentence about a user of the services who is somebody: whoever logs in as that user would have our secrets."""
+    shell = (facts.get("shells") or {}).get(user, "/usr/sbin/nologin")
+    if shell.rpartition("/")[2] in ("nologin", "false"):
+        return []
+    return [
+        f"the host has a user {user} who can log in (shell {shell or '/bin/sh'}); set dagster_user to another name, or "
+        "give that user the shell /usr/sbin/nologin if it is meant for the services"
+    ]
+
+
+def group_member_problems(facts: Facts, group: str, user: str) -> list[str]:
+    """A sentence about a group of the services that has other members, who could read our files."""
+    others = [name for name in (facts.get("members") or {}).get(group, []) if name != user]
+    if not others:
+        return []
+    return [
+        f"group {group} of the host has members ({', '.join(others)}) who could read what the services read; set "
+        "dagster_group to another name, or take them out of it"
+    ]
+
+
 def memory_problems(components: list[Component], memory_mb: int) -> list[str]:
     """A sentence when the host has less memory than its share of the stack takes at rest with one run."""
     parts = {"system": (1, SYSTEM_MB)}

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
@@ -12,8 +14,10 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations imp
     locations,
 )
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import code_port
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, NO_UNIT, Port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
+
+ENGINE_UNIT = "docker.service"
 
 
 class CodeLocation(Component):
@@ -38,7 +42,7 @@ class CodeLocation(Component):
 
     def ports(self) -> list[Port]:
         return [
-            Port(found.port, f"dagster_code_locations[{found.name}].port", (self.publish_address,), "docker.service")
+            Port(found.port, f"dagster_code_locations[{found.name}].port", (self.publish_address,), ENGINE_UNIT)
             for found in self.here
         ]
 
@@ -83,6 +87,19 @@ class CodeLocation(Component):
             "builder_socket": self.plan.docker(every[0]).socket,
             "engines": list(dict.fromkeys(every)),
         }
+
+    def host_problems(self, facts: Facts) -> list[str]:
+        """Sentences at first contact about ports of containers, and members of a group, that are somebody else's."""
+        if self.mark() in (facts.get("paths") or []):
+            return []
+        # The unit of a port that a container publishes does not tell whose container that is.
+        others = [replace(port, unit=NO_UNIT) for port in self.ports()]
+        held = [listener for listener in facts["listeners"] if listener["unit"] == ENGINE_UNIT]
+        user, group = (str(self.values[name]) for name in ("dagster_user", "dagster_group"))
+        return [
+            *checks.taken_port_problems(others, held),
+            *checks.group_member_problems(facts, group, user),
+        ]
 
     def deployment_problems(self) -> list[str]:
         return location_problems(self.values["dagster_code_locations"], self.inventory.group("dagster_code"))

@@ -79,7 +79,10 @@ class Component:
         return []
 
     def lines(self) -> dict[str, str]:
-        """Lines of larger files: an expression for each pattern of paths; never a secret."""
+        """Files of which some lines are wanted, each with a regular expression. Only its first group is read.
+
+        A path with * is a pattern.
+        """
         return {}
 
     def certificates(self) -> dict[str, str]:

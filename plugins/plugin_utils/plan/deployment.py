@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import Docker
@@ -96,6 +96,10 @@ class Plan:
         """Every port on which this host is to listen."""
         return [port for component in self.components.values() for port in component.ports()]
 
+    def ours(self, facts: Facts) -> list[str]:
+        """The packages of this host that are ours; the settings and units of any other one stay as they are."""
+        return record.ours(self.names["record"], self.components.values(), facts)
+
     def problems(self) -> list[str]:
         """What is wrong with the inventory, each sentence once."""
         found = [
@@ -119,10 +123,16 @@ class Plan:
             "connect": [server for number, server in enumerate(servers) if server not in servers[:number]],
             "paths": [
                 *names.traces(),
+                *(self.names["record"], record.entry(self.names["record"], "*")),
                 *(path for component in components for path in filter(None, [component.mark(), *component.paths()])),
             ],
             "texts": [path for component in components for path in component.texts()],
-            "lines": {path: text for component in components for path, text in component.lines().items()},
+            "lines": {
+                **dict.fromkeys(record.headed(components), record.HEADER),
+                **{path: pattern for component in components for path, pattern in component.lines().items()},
+            },
+            "shells": [str(self.host.values["dagster_user"])],
+            "members": [str(self.host.values["dagster_group"])],
             "certificates": self.certificates(),
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
         }
@@ -148,6 +158,7 @@ class Plan:
         """What is wrong with the host as it was found between two times (seconds since 1970)."""
         found = checks.system_problems(facts)
         found += names.host_problems(facts.get("paths") or [], self.names.name)
+        found += record.file_problems(self.components.values(), facts)
         found += checks.surroundings_problems(facts, began, ended)
         found += checks.taken_port_problems(self.ports(), facts["listeners"])
         for component in self.components.values():
@@ -195,6 +206,7 @@ class Plan:
             "storage": self.storage.handed(),
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "package_files": {role: component.package_files(facts) for role, component in components.items()},
+            "ours": self.ours(facts),
             "certificates": self.certificates(),
             "health": self.health(),
             # Some hosts alone are those of a deployment that exists: nobody else says whether it serves.

@@ -14,7 +14,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._words import did_
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.action import sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
@@ -60,9 +60,14 @@ class Instance(Component):
         groups = ["dagster_database", "dagster_code", *(["dagster_run"] if asks else [])]
         return [host for group in groups for host in self.inventory.group(group)]
 
+    @property
+    def config_file(self) -> str:
+        """Where dagster.yaml is."""
+        return f"{self.values['dagster_home']}/dagster.yaml"
+
     def paths(self) -> list[str]:
         venv = f"{self.values['dagster_install_dir']}/{self.values['dagster_version']}"
-        return [
+        return [self.config_file] + [
             f"{venv}/.complete{suffix}" for suffix in ("", *(f"-{name}" for name in self.values["dagster_libraries"]))
         ]
 
@@ -203,6 +208,20 @@ class Instance(Component):
             *compute_log_problems(self.inventory, values, self.merged),
             *docker.endpoint_problems(self.host, self.inventory),
         ]
+
+    def host_problems(self, facts: Facts) -> list[str]:
+        """Sentences at first contact about a user, a group or a dagster.yaml that somebody else has there."""
+        paths = facts.get("paths") or []
+        if self.mark() in paths:
+            return []
+        user, group = (str(self.values[name]) for name in ("dagster_user", "dagster_group"))
+        found = [*checks.user_problems(facts, user), *checks.group_member_problems(facts, group, user)]
+        if self.config_file in paths:
+            found.append(
+                f"the host has a {self.config_file} of somebody else; set dagster_home to another folder, or give this "
+                "instance a dagster_instance_name of its own"
+            )
+        return found
 
     def config_problems(self) -> list[str]:
         """Sentences about the dagster.yaml of the services."""

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import WILDCARDS, gateway
 
 LOOPBACK = "127.0.0.1"
+NO_UNIT = "(none)"  # of a port that nobody may hold yet
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,25 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A proxy: nginx, the way in, and HAProxy behind it, which picks the replica."""
+"""A proxy: nginx, the way in, and HAProxy behind it, which picks the replica.
+
+HAProxy is an instance of our own. nginx may be somebody else's: it serves our sites beside others.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import WILDCARDS, bare, host_port
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, reached_at
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, NO_UNIT, Port, reached_at
+
+UNIT = "nginx.service"
+NGINX_CONFIG = "/etc/nginx/nginx.conf"
+# Until we had an instance of our own, the packaged one served with our configuration.
+PACKAGED_HAPROXY = "/etc/haproxy/haproxy.cfg"
 
 
 def named_addresses(values: Mapping[str, Any]) -> list[str]:
@@ -53,7 +64,7 @@ class Proxy(Component):
     def ports(self) -> list[Port]:
         entries = ["dagster_nginx_port"]
         entries += ["dagster_nginx_read_only_port"] if self.values["dagster_nginx_read_only_port"] else []
-        return [Port(self.values[name], name, tuple(self.addresses), "nginx.service") for name in entries]
+        return [Port(self.values[name], name, tuple(self.addresses), UNIT) for name in entries]
 
     def mark(self) -> str:
         return self.plan.names["nginx"]
@@ -64,9 +75,50 @@ class Proxy(Component):
     def texts(self) -> list[str]:
         return [self.url_file]
 
+    def lines(self) -> dict[str, str]:
+        return {
+            self.mark(): rf"{record.HEADER[:-1]}|listen \S*:\d+;)",
+            NGINX_CONFIG: r"^\s*user\s+([\w-]+)",
+            PACKAGED_HAPROXY: record.HEADER,
+        }
+
     def options(self, facts: Facts) -> dict[str, Any]:
         servers = self.inventory.group("dagster_webserver")
         return {"dagster_haproxy_webservers": [self.webserver_address(name) for name in servers]}
 
     def handed(self, facts: Facts) -> dict[str, Any]:
-        return {"url": self.url, "url_file": self.url_file, "sysctl": self.plan.names.sysctl("nginx")}
+        lines = facts.get("lines") or {}
+        return {
+            "url": self.url,
+            "url_file": self.url_file,
+            "sysctl": self.plan.names.sysctl("nginx"),
+            "nginx_user": next(iter(lines.get(NGINX_CONFIG) or []), "www-data"),
+            "packaged_haproxy": bool(lines.get(PACKAGED_HAPROXY)),
+        }
+
+    def host_problems(self, facts: Facts) -> list[str]:
+        return [*self.site_problems(facts), *self.stopped_problems(facts)]
+
+    def site_problems(self, facts: Facts) -> list[str]:
+        """Sentences about ports that nginx holds for somebody else's site. Its unit does not tell whose a port is."""
+        written, url = (
+            (facts.get("lines") or {}).get(self.mark()),
+            str((facts.get("texts") or {}).get(self.url_file, "")),
+        )
+        if written is None and url:  # somebody has removed our site, and nginx serves it until its next reload
+            return []
+        # After an interrupted change of the port, nginx serves what the file with the URL still says.
+        ours = {int(port) for text in [*(written or []), url] for port in re.findall(r":(\d+)", text)}
+        others = [replace(port, unit=NO_UNIT) for port in self.ports() if port.number not in ours]
+        return checks.taken_port_problems(others, [held for held in facts["listeners"] if held["unit"] == UNIT])
+
+    def stopped_problems(self, facts: Facts) -> list[str]:
+        """A sentence at first contact about an nginx that is down: to start it would serve somebody else's sites."""
+        theirs = "nginx" in facts["packages"] and "nginx-light" not in self.plan.ours(facts)
+        up = any(listener["unit"] == UNIT for listener in facts["listeners"])
+        if not theirs or up or self.mark() in (facts.get("paths") or []):
+            return []
+        return [
+            "nginx of this host was not installed by this collection and serves nothing; start it (systemctl enable "
+            "--now nginx) or remove its package. The play would start it, with all sites that it has"
+        ]

@@ -16,13 +16,36 @@ from ansible_collections.dataops.dagster.plugins.action import packages
 ROOT = Path(__file__).resolve().parents[4]
 
 
-def action(installed: dict[str, str], names: list[str], check_mode: bool = False) -> Any:
-    """The action for these names on a host that has these packages."""
+FOLDER = "/usr/local/lib/dagster/installed"
+
+
+def action(
+    installed: dict[str, str],
+    names: list[str],
+    check_mode: bool = False,
+    ours: tuple[str, ...] = (),
+    first: bool = False,
+) -> Any:
+    """The action for these names on a host that has these packages, and a record unless it is the first contact."""
     task = MagicMock(args={"name": names}, check_mode=check_mode, async_val=0, environment=None)
     made = packages.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
     made._templar.template = lambda value: value
     made._execute_module = MagicMock(return_value={"changed": True})
-    return made, {"dagster_host": {"packages": installed}}
+    plan = {"names": {"record": FOLDER}, "ours": sorted({*ours, *(name for name in names if name not in installed)})}
+    return made, {
+        "dagster_host": {"packages": installed, "paths": [] if first else [FOLDER]},
+        "dagster_plan": plan,
+    }
+
+
+def calls(made: Any) -> list[tuple[str, Any]]:
+    """The modules that ran, with their arguments."""
+    return [(call.kwargs["module_name"], call.kwargs["module_args"]) for call in made._execute_module.call_args_list]
+
+
+def recorded(made: Any) -> list[list[str]]:
+    """The paths of each call that wrote the record."""
+    return [[entry["dest"] for entry in given["files"]] for name, given in calls(made) if name.endswith("service")]
 
 
 def test_nothing_missing_costs_no_call() -> None:
@@ -54,9 +77,17 @@ def test_files_stand_before_the_packages_that_read_them() -> None:
     made, variables = action({"nginx": "1"}, ["nginx", "some"])
     made._task.args["files"] = FILES
     assert made.run(task_vars=variables)["changed"] is True
-    calls = [call.kwargs for call in made._execute_module.call_args_list]
-    assert [call["module_name"] for call in calls] == ["dataops.dagster.service", "ansible.builtin.apt"]
-    assert calls[0]["module_args"] == {"files": FILES, "secrets": {}}
+    (written, given), (installed, _given) = calls(made)
+    assert (written, installed) == ("dataops.dagster.service", "ansible.builtin.apt")
+    assert given["files"][-2:] == FILES, "in the call that writes the record"
+
+
+def test_files_stand_also_after_a_play_that_was_killed_before_apt() -> None:
+    made, variables = action({}, ["some"])
+    made._task.args["files"] = FILES
+    variables["dagster_host"]["paths"].append(f"{FOLDER}/some")
+    made.run(task_vars=variables)
+    assert recorded(made) == [[FOLDER, *(file["dest"] for file in FILES)]]
 
 
 def test_files_are_written_for_an_installation_alone() -> None:
@@ -68,16 +99,6 @@ def test_files_are_written_for_an_installation_alone() -> None:
     assert checked.run(task_vars=variables)["changed"] is True
     made._execute_module.assert_not_called()
     checked._execute_module.assert_not_called()
-
-
-def test_nothing_is_installed_without_its_files() -> None:
-    made, variables = action({}, ["some"])
-    made._task.args["files"] = FILES
-    made._execute_module.return_value = {"failed": True, "msg": "no space left"}
-    result = made.run(task_vars=variables)
-    assert (result["failed"], result["msg"]) == (True, "no space left")
-    assert "installed" not in result
-    made._execute_module.assert_called_once()
 
 
 def test_later_roles_need_not_ask_again() -> None:
@@ -92,9 +113,13 @@ def test_later_roles_need_not_ask_again() -> None:
     (remember,) = (task["ansible.builtin.set_fact"] for task in play["tasks"] if "ansible.builtin.set_fact" in task)
     templar = Templar(loader=DataLoader(), variables={**variables, "__dagster_packages": result})
     variables.update(templar.template({name: trust_as_template(text) for name, text in remember.items()}))
-    assert variables["dagster_host"] == {"packages": {"nginx": "1", "runc": ""}, "memory_mb": 4096}
+    assert variables["dagster_host"] == {
+        "packages": {"nginx": "1", "runc": ""},
+        "memory_mb": 4096,
+        "paths": [FOLDER, f"{FOLDER}/runc"],
+    }
     assert made.run(task_vars=variables)["changed"] is False
-    made._execute_module.assert_called_once()
+    assert len(calls(made)) == 2
 
 
 def test_check_mode_says_so_and_asks_nothing() -> None:
@@ -113,3 +138,42 @@ def test_a_failure_of_apt_is_passed_on(key: str) -> None:
     result = made.run(task_vars=variables)
     assert result[key] in (True, "no such package")
     assert "installed" not in result
+
+
+def test_record_is_written_before_the_package_is_there() -> None:
+    """A play that is killed after apt could not tell whose the package is."""
+    made, variables = action({"nginx": "1"}, ["nginx", "runc"])
+    made.run(task_vars=variables)
+    assert [name for name, _given in calls(made)] == ["dataops.dagster.service", "ansible.builtin.apt"]
+    assert recorded(made) == [[FOLDER, f"{FOLDER}/runc"]], "nginx was there before us"
+
+
+def test_record_that_cannot_be_written_stops_apt() -> None:
+    made, variables = action({}, ["nginx"])
+    made._execute_module.return_value = {"failed": True, "msg": "no space left"}
+    assert made.run(task_vars=variables)["msg"] == "no space left"
+    assert len(calls(made)) == 1
+
+
+def test_first_contact_with_a_host_that_has_everything() -> None:
+    """The empty record says that all of it was there before us; what others install later changes nothing."""
+    made, variables = action({"nginx": "1"}, ["nginx"], first=True)
+    assert made.run(task_vars=variables)["changed"] is True
+    assert recorded(made) == [[FOLDER]]
+
+
+def test_deployment_from_before_the_record_gets_one() -> None:
+    made, variables = action(
+        {"nginx-light": "1", "git": "1"}, ["nginx-light", "git"], ours=("nginx-light",), first=True
+    )
+    result = made.run(task_vars=variables)
+    assert recorded(made) == [[FOLDER, f"{FOLDER}/nginx-light"]]
+    assert "record nginx-light as ours" in result["diff"]["after"]
+    assert [name for name, _given in calls(made)] == ["dataops.dagster.service"]
+
+
+def test_what_another_role_will_bring_is_not_recorded_yet() -> None:
+    """With tags that role does not run, and somebody else may install its packages before it does."""
+    made, variables = action({}, ["nginx"], ours=("docker.io",))
+    made.run(task_vars=variables)
+    assert recorded(made) == [[FOLDER, f"{FOLDER}/nginx"]]

@@ -148,14 +148,15 @@ def test_name_that_does_not_exist() -> None:
     assert "no-such-host.invalid:5432 cannot be reached from" in error
 
 
-QUESTIONS = ("connect", "paths", "texts", "lines", "certificates", "resolve")
 # What is in the result only when it was asked for.
 ANSWERS = {"paths", "texts", "lines", "certificates", "unresolved", "connect_errors"}
 
 
 def asked(**options: Any) -> dict[str, Any]:
     """The answers to these options; the others were not given."""
-    return host_facts.asked(**{**dict.fromkeys(QUESTIONS), **options})
+    return host_facts.asked(
+        **{"connect": None, "paths": None, "texts": None, "certificates": None, "resolve": None, **options}
+    )
 
 
 def test_facts_of_this_host() -> None:
@@ -176,9 +177,15 @@ def test_only_what_was_asked_for_is_answered() -> None:
     """A later read is merged into the first: it must not empty what it does not ask for."""
     assert asked() == {}
     nothing = asked(connect=[], paths=[], texts=[], lines={}, certificates={}, resolve=[])
+    assert nothing == {
+        "connect_errors": [],
+        "paths": [],
+        "texts": {},
+        "lines": {},
+        "certificates": {},
+        "unresolved": [],
+    }
     assert nothing.keys() == ANSWERS
-    assert nothing.pop("connect_errors") == nothing.pop("paths") == nothing.pop("unresolved") == []
-    assert nothing == {"texts": {}, "lines": {}, "certificates": {}}
 
 
 def test_names_without_an_address() -> None:
@@ -224,15 +231,32 @@ def test_texts_of_files_that_are_there(tmp_path: Path) -> None:
     assert found == {"texts": {str(tmp_path / "one"): "line\n"}}
 
 
-def test_lines_that_are_asked_for(tmp_path: Path) -> None:
-    for name, text in {"a.conf": "x = 1\n#port = 1\n port = 2\nport 3\n", "b.conf": "y\n", "c": "port = 4\n"}.items():
+def test_only_the_wanted_part_of_a_file_is_read(tmp_path: Path) -> None:
+    """The file may be somebody else's, and hold a password."""
+    (tmp_path / "one").write_text("user nginx;\n  user  www;\npassword secret;\n", encoding="utf-8")
+    wanted = {str(tmp_path / name): r"^\s*user\s+(\w+)" for name in ("one", "none")}
+    assert asked(lines=wanted) == {"lines": {str(tmp_path / "one"): ["nginx", "www"]}}
+
+
+def test_lines_of_each_file_that_fits_a_pattern(tmp_path: Path) -> None:
+    for name, text in {"a.conf": "#port = 1\n port = 2\nport 3\n", "b.conf": "y\n", "c": "port = 4\n"}.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    found = asked(lines={str(tmp_path / "*.conf"): r"^\s*port\b", str(tmp_path / "none"): ""})
-    assert found == {"lines": {str(tmp_path / "a.conf"): [" port = 2", "port 3"]}}
+    found = asked(lines={str(tmp_path / "*.conf"): r"^[ \t]*port[ \t=]*(\d+)"})
+    assert found == {"lines": {str(tmp_path / "a.conf"): ["2", "3"], str(tmp_path / "b.conf"): []}}
+
+
+def test_shells_and_members_of_those_that_there_are() -> None:
+    found = host_facts.accounts(["root", "nobody-of-this-name"], ["root", "nobody-of-this-name"])
+    assert found["shells"].keys() == {"root"}
+    assert found["shells"]["root"].startswith("/")
+    assert list(found["members"]) == ["root"]
+    assert "root" in found["members"]["root"], "for whom it is the primary group"
+    assert host_facts.accounts(None, None) == {}
 
 
 def test_module_returns_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    params = {**dict.fromkeys(QUESTIONS), "paths": [str(tmp_path)]}
+    options = ("connect", "paths", "texts", "lines", "shells", "members", "certificates", "resolve")
+    params = {**dict.fromkeys(options), "paths": [str(tmp_path)]}
     module = MagicMock(params=params)
     monkeypatch.setattr(host_facts, "AnsibleModule", MagicMock(return_value=module))
     host_facts.main()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plans import LOCATION, component, fact, groups
+from plans import FACTS, LOCATION, component, fact, groups
 
 
 def test_code_on_a_second_host() -> None:
@@ -52,3 +52,14 @@ def test_health_asks_for_the_locations_that_the_services_know() -> None:
     assert fact()["health"]["locations"] == ["etl"]
     endpoints = [{"name": "theirs", "host": "code.example.com", "port": 4000}]
     assert fact(dagster_code_endpoints=endpoints)["health"]["locations"] == ["theirs"]
+
+
+def test_port_of_a_container_of_somebody_else_is_taken() -> None:
+    """The engine's unit holds the ports of all containers. Before our first one, none of these is ours."""
+    found = component("code_location")
+    held = [{"port": 4000, "address": "0.0.0.0", "process": "docker-proxy", "unit": "docker.service"}]
+    assert found.host_problems({**FACTS, "listeners": held}) == [
+        "port 4000 is held by docker-proxy of docker.service on 0.0.0.0; stop it or change "
+        "dagster_code_locations[etl].port"
+    ]
+    assert found.host_problems({**FACTS, "listeners": held, "paths": ["/etc/dagster/containers"]}) == []

@@ -160,3 +160,15 @@ def test_ports_of_a_host() -> None:
     }
     assert [port.number for port in plan().ports()] == [4000, 5432, 8080, 3000, 3001, 13000, 13001]
     assert plan("b", groups(code=["a", "b"])).ports() == [], "the code server is on the other host"
+
+
+def test_each_port_that_somebody_else_has_is_refused_with_its_variable() -> None:
+    """Replicas, their agents, entry points, code servers, database: all of them."""
+    given = {"dagster_nginx_read_only_port": 8081, "dagster_webserver_read_only_port": 3900}
+    found = plan("a", groups(webserver=["a", "b"]), **given)
+    ports = found.ports()
+    assert len({port.variable for port in ports}) >= 8, "the control"
+    for port in ports:
+        held = [{"port": port.number, "address": "0.0.0.0", "process": "x", "unit": "shop.service"}]
+        said = found.host_problems({**FACTS, "listeners": held}, 0, 0)
+        assert f"port {port.number} is held by x of shop.service on 0.0.0.0; stop it or change {port.variable}" in said

@@ -153,7 +153,8 @@ def test_threads_of_the_daemon() -> None:
 
 def test_marks_of_a_complete_installation() -> None:
     found = component("instance", dagster_libraries=["aws"]).paths()
-    assert found == ["/opt/dagster/1.13.27/.complete", "/opt/dagster/1.13.27/.complete-aws"]
+    marks = [path for path in found if "/.complete" in path]
+    assert marks == ["/opt/dagster/1.13.27/.complete", "/opt/dagster/1.13.27/.complete-aws"]
 
 
 def test_who_needs_a_certificate_reads_it() -> None:
@@ -161,3 +162,35 @@ def test_who_needs_a_certificate_reads_it() -> None:
     assert component("instance").packages(FACTS) == alone
     assert component("instance", "a", groups(run=["b"])).packages(FACTS) == [*alone, "python3-cryptography"]
     assert options("a", groups(run=["b"]))["dagster_docker_ca_host"] == "b"
+
+
+MARK = "/etc/systemd/system/dagster-.service.d/10-instance.conf"
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({}, []),
+        ({"shells": {"dagster": "/usr/sbin/nologin"}, "members": {"dagster": ["dagster"]}}, []),
+        ({"shells": {"dagster": "/bin/bash"}}, ["a user dagster who can log in (shell /bin/bash); set dagster_user"]),
+        ({"shells": {"dagster": ""}}, ["(shell /bin/sh)"]),
+        ({"members": {"dagster": ["ann", "dagster"]}}, ["group dagster of the host has members (ann)"]),
+        ({"paths": ["/etc/dagster/dagster.yaml"]}, ["a /etc/dagster/dagster.yaml of somebody else; set dagster_home"]),
+    ],
+)
+def test_what_somebody_else_has_of_our_names_is_refused(facts: dict[str, Any], words: list[str]) -> None:
+    """A user prepared for the services is used as it is. Whoever logs in as our user would have our secrets."""
+    found = component("instance").host_problems({**FACTS, **facts})
+    assert len(found) == len(words)
+    assert all(word in problem for word, problem in zip(words, found, strict=True))
+
+
+def test_what_has_been_deployed_is_ours_whatever_others_do_later() -> None:
+    facts = {"shells": {"dagster": "/bin/bash"}, "paths": [MARK, "/etc/dagster/dagster.yaml"]}
+    assert component("instance").host_problems({**FACTS, **facts}) == []
+
+
+def test_user_of_another_name_is_looked_at() -> None:
+    found = component("instance", dagster_user="etl", dagster_group="etl")
+    assert found.plan.questions()["shells"] == ["etl"]
+    assert found.host_problems({**FACTS, "shells": {"dagster": "/bin/bash"}}) == []

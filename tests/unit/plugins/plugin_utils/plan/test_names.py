@@ -14,8 +14,8 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names
 
 # What belongs to the host or to a server on it. Preflight refuses a second instance there, because they would share it.
 OF_THE_HOST = re.compile(
-    r"/etc/docker(/.*)?|/etc/systemd/system/docker\.service\.d(/.*)?|/etc/haproxy/haproxy\.cfg"
-    r"|/etc/postgresql/15|/etc/postgresql-common/createcluster\.d|/etc/nginx/sites-enabled(/default)?"
+    r"/etc/docker(/.*)?|/etc/systemd/system/docker\.service\.d(/.*)?|/etc/postgresql/15"
+    r"|/etc/postgresql-common/createcluster\.d|/etc/nginx/sites-enabled/default"
 )
 UNITS_OF_THE_HOST = {
     "docker.service",
@@ -113,6 +113,14 @@ def test_a_deployed_host_shows_its_instance() -> None:
     assert {name: list(found) for name, found in shown.items()} == {name: ["dagster"] for name in players.hosts}
 
 
+def test_settings_of_the_services_are_not_for_haproxy() -> None:
+    """systemd gives NAME-.service.d to each unit whose name begins with NAME-. User and environment would be theirs."""
+    found = plan("a").names
+    assert found["unit_drop_ins"].endswith("/dagster-.service.d")
+    assert found["webserver"].startswith("dagster-"), "the control"
+    assert not found["haproxy"].startswith("dagster-")
+
+
 def test_every_name_has_the_instance_in_it() -> None:
     found = {**names.OPTIONS, **names.FIXED}
     assert [key for key, pattern in found.items() if "{name}" not in pattern] == []
@@ -146,6 +154,7 @@ def test_two_instances_have_nothing_in_common() -> None:
     assert one["others"] & other["others"] == set()
     assert "/etc/etl/environment" in other["paths"], "the control"
     assert {"etl-daemon.service", "etl-webserver@3100.service", "prune-etl-runs.timer"} <= other["units"]
+    assert "haproxy-etl.service" in other["units"]
     assert {"community.docker.docker_network etl", "container etl-code", "ansible.builtin.user etl"} <= other["others"]
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
+import pytest
 from plans import FACTS, component, fact, groups
 
 VIP = {"dagster_vip": "10.0.0.9/24", "dagster_nginx_listen": "0.0.0.0"}
@@ -47,3 +51,79 @@ def test_text_of_the_deployed_url_is_read() -> None:
     """Who knows it need not write it again."""
     found = component("proxy")
     assert found.plan.questions()["texts"] == [found.handed(FACTS)["url_file"]]
+
+
+CONF = "/etc/nginx/conf.d/dagster.conf"
+URL_FILE = "/usr/local/lib/dagster/edge.url"
+HEADER = "Managed by dataops.dagster"
+NGINX = {"address": "0.0.0.0", "process": "nginx", "unit": "nginx.service"}
+
+
+def problems(*ports: int, **facts: Any) -> list[str]:
+    """What is wrong with a host whose nginx listens on these ports."""
+    found: list[str] = component("proxy").host_problems(
+        {**FACTS, "listeners": [{**NGINX, "port": port} for port in ports], **facts}
+    )
+    return found
+
+
+def test_port_of_a_site_of_somebody_else_is_taken() -> None:
+    """The unit is that of ours."""
+    assert problems(80, 8080) == [
+        "port 8080 is held by nginx of nginx.service on 0.0.0.0; stop it or change dagster_nginx_port"
+    ]
+    assert problems(80) == []
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"lines": {CONF: [HEADER, "listen 127.0.0.1:8080;"]}},
+        {"lines": {CONF: [HEADER, "listen 127.0.0.1:9999;"]}, "texts": {URL_FILE: "http://127.0.0.1:8080\n"}},
+        {"texts": {URL_FILE: "http://127.0.0.1:8080\n"}},
+    ],
+    ids=["deployed", "the change of the port was interrupted", "our site was removed by hand"],
+)
+def test_port_of_our_own_site_is_ours(facts: dict[str, Any]) -> None:
+    assert problems(80, 8080, **facts) == []
+
+
+def test_port_that_is_new_and_taken() -> None:
+    facts = {"lines": {CONF: [HEADER, "listen 127.0.0.1:9999;"]}, "texts": {URL_FILE: "http://127.0.0.1:9999\n"}}
+    assert len(problems(8080, 9999, **facts)) == 1
+
+
+def test_listening_addresses_of_the_deployed_site_are_read() -> None:
+    pattern = component("proxy").lines()[CONF]
+    text = f"# {HEADER} (role proxy).\n    listen 127.0.0.1:8080;\n    listen [::1]:8080;\n    gzip on;\n"
+    found = [match[1] for match in re.finditer(pattern, text, re.MULTILINE)]
+    assert found == [HEADER, "listen 127.0.0.1:8080;", "listen [::1]:8080;"]
+
+
+def test_nginx_of_somebody_else_that_is_down_is_not_started() -> None:
+    """With it would come up all sites that it has."""
+    theirs = {"packages": {"nginx": "1", "nginx-full": "1"}}
+    assert "serves nothing; start it" in problems(**theirs)[0]
+    assert problems(80, **theirs) == []
+    assert problems(**theirs, paths=[CONF]) == [], "what we have deployed to is started again"
+    record = ["/usr/local/lib/dagster/installed", "/usr/local/lib/dagster/installed/nginx-light"]
+    assert problems(packages={"nginx": "1", "nginx-light": "1"}, paths=record) == [], "ours"
+
+
+def test_user_of_nginx_reaches_the_sockets() -> None:
+    """nginx's own packages have a user of another name than Debian's."""
+    found = component("proxy")
+    assert found.handed(FACTS)["nginx_user"] == "www-data"
+    pattern = found.lines()["/etc/nginx/nginx.conf"]
+    match = re.search(pattern, "\nuser  nginx;\nworker_processes  auto;\n", re.MULTILINE)
+    assert match
+    assert found.handed({**FACTS, "lines": {"/etc/nginx/nginx.conf": [match[1]]}})["nginx_user"] == "nginx"
+
+
+def test_packaged_haproxy_that_served_for_us_is_known_by_its_configuration() -> None:
+    found = component("proxy")
+    path = "/etc/haproxy/haproxy.cfg"
+    assert found.handed({**FACTS, "lines": {path: [HEADER]}})["packaged_haproxy"] is True
+    assert found.handed({**FACTS, "lines": {path: []}})["packaged_haproxy"] is False, "somebody else's"
+    assert found.handed(FACTS)["packaged_haproxy"] is False
+    assert found.lines()[path] == r"(Managed by dataops\.dagster)", "nothing else of it is read: it may hold passwords"

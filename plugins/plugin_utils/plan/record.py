@@ -1,0 +1,58 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What of a host is ours: packages by a record that the host keeps, files by their first line. Pure: no I/O.
+
+Whose a package is, is decided at first contact. What is there before us belongs to somebody else, and stays so. What is
+missing is ours: the record, a folder with one small file each, says so before the package is installed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+
+# The beginning of the files that we write, but for programs. As a pattern for Component.lines.
+HEADER = r"(Managed by dataops\.dagster)"
+
+
+def entry(folder: str, package: str) -> str:
+    """The file that says that a package is ours."""
+    return f"{folder}/{package}"
+
+
+def recorded(folder: str, components: Iterable[Component], facts: Facts) -> set[str]:
+    """The packages on a host that are ours.
+
+    A host without a record is new to us, or it was set up before there was one. Then each role that has been there has
+    left its mark, and what it needs on a bare host was brought by it.
+    """
+    there, paths = set(facts["packages"]), facts.get("paths") or []
+    if folder in paths:
+        return {package for package in there if entry(folder, package) in paths}
+    bare = {**facts, "packages": {}}
+    marked = [component for component in components if component.mark() in paths]
+    return there & {package for component in marked for package in component.packages(bare)}
+
+
+def ours(folder: str, components: Iterable[Component], facts: Facts) -> list[str]:
+    """The packages that are ours, with those that these components will bring."""
+    components = list(components)
+    wanted = {package for component in components for package in component.packages(facts)}
+    return sorted(recorded(folder, components, facts) | wanted.difference(facts["packages"]))
+
+
+def headed(components: Iterable[Component]) -> list[str]:
+    """The marks of components that are files with our header."""
+    return [mark for component in components if (mark := component.mark()).endswith((".conf", ".service", ".timer"))]
+
+
+def file_problems(components: Iterable[Component], facts: Facts) -> list[str]:
+    """Sentences about files of others that have the names of ours. They would be replaced, and be taken for a mark."""
+    lines = facts.get("lines") or {}
+    return [
+        f'the host has a {path} of somebody else (nothing in it says "Managed by dataops.dagster"); move it away, or '
+        "give this instance a dagster_instance_name of its own"
+        for path in headed(components)
+        if path in lines and not any(re.fullmatch(HEADER, line) for line in lines[path])
+    ]
