@@ -174,6 +174,12 @@ class Postgres(Component):
             "sysctl": self.plan.names.sysctl("postgres"),
         }
 
+    def problems(self) -> list[str]:
+        (port,) = self.ports()
+        if not 0 < port.number < 1024:
+            return []
+        return [f"{port.variable} is {port.number}; PostgreSQL is not root, and takes a port from 1024 on"]
+
     def host_problems(self, facts: Facts) -> list[str]:
         return [*self.first_contact_problems(facts), *self.port_problems(facts)]
 

@@ -186,6 +186,15 @@ def test_port_of_a_cluster_that_runs() -> None:
     assert plan().host_problems(found([*UNTOUCHED, f"{MAIN}/conf.d/dagster.conf"], listeners=[listener]), 0, 0) == []
 
 
+@pytest.mark.parametrize(
+    ("port", "words"), [(1024, ""), ("1023", "is 1023; PostgreSQL is not root"), (0, "is 0; a port is")]
+)
+def test_port_that_postgres_cannot_have(port: Any, words: str) -> None:
+    said = plan(dagster_database_port=port).problems()
+    assert len(said) == bool(words)
+    assert not words or said[0].startswith(f"dagster_database_port {words}")
+
+
 def test_cluster_of_somebody_else_with_our_name() -> None:
     (said,) = problems([f"{OURS}/postgresql.conf"], lines={f"{OURS}/postgresql.conf": ["6000"]})
     assert said.startswith("the host has a PostgreSQL cluster 15/dagster, which dataops.dagster has not made (")
