@@ -40,7 +40,7 @@ options:
   lines:
     description:
       - Files of which some lines are wanted, each with a regular expression. The first group of each match is returned.
-      - A path with C(*) is a pattern, and stands for each file that fits it.
+        A path with C(*) is a pattern.
       - The rest of the file is not shown, so it may be somebody else's file with secrets.
     type: dict
   shells:
@@ -296,7 +296,7 @@ def asked(
     """The answers to what the options ask, without those to options that were not given."""
     found: dict[str, Any] = {}
     if paths is not None:
-        found["paths"] = list(dict.fromkeys(path for place in paths for path in there(place)))
+        found["paths"] = list(dict.fromkeys(path for pattern in paths for path in there(pattern)))
     if certificates is not None:
         read_certificates = {path: certificate(path, key) for path, key in certificates.items()}
         found["certificates"] = {path: said for path, said in read_certificates.items() if said}
@@ -305,8 +305,8 @@ def asked(
     if texts is not None:
         found["texts"] = {path: read(path) for path in texts if os.path.isfile(path)}
     if lines is not None:
-        every = ((path, pattern) for place, pattern in lines.items() for path in there(place))
-        found["lines"] = {path: matches(path, pattern) for path, pattern in every if os.path.isfile(path)}
+        files = {path: expression for pattern, expression in lines.items() for path in there(pattern)}
+        found["lines"] = {path: matches(path, expression) for path, expression in files.items()}
     if connect is not None:
         found["connect_errors"] = list(filter(None, (connect_error(**server) for server in connect)))
     return found
