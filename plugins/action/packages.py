@@ -22,14 +22,6 @@ def not_recorded(folder: str, ours: list[str], host: dict[str, Any], missing: li
     return [name for name in by_now if record.entry(folder, name) not in paths]
 
 
-def recorded_files(folder: str, names: list[str]) -> list[dict[str, Any]]:
-    """What says on a host that these packages are ours. A host that had all of them gets an empty folder."""
-    return [
-        {"dest": folder, "state": "directory"},
-        *({"dest": record.entry(folder, name), "content": TEXT} for name in names),
-    ]
-
-
 class ActionModule(ActionBase):
     """Runs M(ansible.builtin.apt) only when a package is missing, and never in check mode.
 
@@ -58,16 +50,26 @@ class ActionModule(ActionBase):
             result["diff"] = {"before": "", "after": "".join(lines), "after_header": "packages"}
         if not result["changed"] or self._task.check_mode:  # a bare host's apt knows no names before its first update
             return result
+        files = list(self._task.args.get("files") or []) if missing else []
         # The record comes first. After apt, nobody could tell who has installed a package.
-        files = recorded_files(folder, unsaid) if unsaid or first else []
-        files += (self._task.args.get("files") or []) if missing else []
-        failure = self._failure("dataops.dagster.service", {"files": files}, variables) if files else {}
+        failure = self._record(folder, unsaid, files, variables) if unsaid or first or files else {}
         failure = failure or (self._install(missing, variables) if missing else {})
         if failure:
             return {**result, **failure}
         recorded = [folder, *(record.entry(folder, name) for name in unsaid)]
         result.update(installed=dict.fromkeys(missing, ""), recorded=recorded)  # nobody asks for a version
         return result
+
+    def _record(
+        self, folder: str, names: list[str], files: list[dict[str, Any]], variables: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Says on the host that these packages are ours, and writes what they read while they are installed.
+
+        A host that had all of them gets an empty folder.
+        """
+        entries: list[dict[str, Any]] = [{"dest": folder, "state": "directory"}]
+        entries += [{"dest": record.entry(folder, name), "content": TEXT} for name in names]
+        return self._failure("dataops.dagster.service", {"files": [*entries, *files]}, variables)
 
     def _install(self, names: list[str], variables: dict[str, Any]) -> dict[str, Any]:
         arguments = {

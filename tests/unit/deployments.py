@@ -75,12 +75,10 @@ DEPLOYMENTS = {
             "groups": ["root", "dagster"],
             # The proxies shared an address before.
             "paths": [
-                "/opt/dagster/1.13.27/.complete",
-                "/usr/local/lib/dagster/edge.sh",
-                "/usr/local/lib/dagster/installed",
-                *(f"/usr/local/lib/dagster/installed/{name}" for name in PACKAGES),
                 *("/opt/dagster/1.13.27/.complete", "/usr/local/lib/dagster/edge.sh"),
                 *("/etc/postgresql/15/dagster/postgresql.conf", "/etc/postgresql/15/dagster/conf.d/dagster.conf"),
+                "/usr/local/lib/dagster/installed",
+                *(f"/usr/local/lib/dagster/installed/{name}" for name in PACKAGES),
             ],
             "texts": {"/usr/local/lib/dagster/edge.url": "http://127.0.0.1:8080\n"},
             "addresses": ["10.0.0.1", "172.30.0.1"],

@@ -249,8 +249,8 @@ class Plan:
             "names": self.names.fixed,
             "storage": self.storage.handed(),
             "packages": {role: component.packages(facts) for role, component in components.items()},
-            "ours": self.ours(facts),
             "package_files": {role: component.package_files(facts) for role, component in components.items()},
+            "ours": self.ours(facts),
             "certificates": self.certificates(),
             "health": self.health(),
             # Some hosts alone are those of a deployment that exists: nobody else says whether it serves.

@@ -25,7 +25,7 @@ VERSIONS = {"bookworm": 15, "trixie": 17}
 ETC, DATA = "/etc/postgresql", "/var/lib/postgresql"
 # By which a cluster is known as ours: one file is enough, so a lost one comes back with the next play.
 RECORDS = ("conf.d/dagster.conf", "dagster/pg_hba.conf")
-PORT = r"^\s*(port\b.*)"  # a line that sets it
+PORT = r"(?i)^[ \t]*port[ \t='\"]*([0-9]+)"  # in a line that sets it
 
 
 class PostgresStorage(Storage):
@@ -118,7 +118,9 @@ class Postgres(Component):
     def cluster(self, facts: Facts) -> Cluster:
         """Ours: the one that a play has recorded on the host, or the one that is to be made."""
         recorded = self.recorded(facts)
-        return recorded[-1] if recorded else Cluster(str(VERSIONS[facts["release"]]), self.plan.names["cluster"])
+        # A release that is none of these is refused by another problem.
+        version = VERSIONS.get(facts["release"], max(VERSIONS.values()))
+        return recorded[-1] if recorded else Cluster(str(version), self.plan.names["cluster"])
 
     def packages(self, facts: Facts) -> list[str]:
         return [f"postgresql-{self.cluster(facts).version}", "python3-psycopg2"]
@@ -172,9 +174,13 @@ class Postgres(Component):
             "sysctl": self.plan.names.sysctl("postgres"),
         }
 
-    def host_problems(self, facts: Facts) -> list[str]:
-        if facts["release"] not in VERSIONS:  # another problem says so
+    def problems(self) -> list[str]:
+        (port,) = self.ports()
+        if not 0 < port.number < 1024:
             return []
+        return [f"{port.variable} is {port.number}; PostgreSQL is not root, and takes a port from 1024 on"]
+
+    def host_problems(self, facts: Facts) -> list[str]:
         return [*self.first_contact_problems(facts), *self.port_problems(facts)]
 
     def first_contact_problems(self, facts: Facts) -> list[str]:
@@ -225,9 +231,8 @@ class Postgres(Component):
         """The port in the configuration of a cluster."""
         lines = facts.get("lines") or {}
         folders = (cluster.config, f"{cluster.etc}/conf.d/", f"{DATA}/{cluster}/")
-        told = [line for place in folders for path in sorted(lines) if path.startswith(place) for line in lines[path]]
-        numbers = [int(match[1]) for line in told if (match := re.match(r"port[\s=']*([0-9]+)", line))]
-        return numbers[-1] if numbers else self.plan.storage.default_port
+        told = [text for place in folders for path in sorted(lines) if path.startswith(place) for text in lines[path]]
+        return int(told[-1]) if told else self.plan.storage.default_port
 
     def options(self, facts: Facts) -> dict[str, Any]:
         budget = self.plan.budget

@@ -148,14 +148,15 @@ def test_name_that_does_not_exist() -> None:
     assert "no-such-host.invalid:5432 cannot be reached from" in error
 
 
-QUESTIONS = ("connect", "paths", "texts", "lines", "certificates", "resolve")
 # What is in the result only when it was asked for.
 ANSWERS = {"paths", "texts", "lines", "certificates", "unresolved", "connect_errors"}
 
 
 def asked(**options: Any) -> dict[str, Any]:
     """The answers to these options; the others were not given."""
-    return host_facts.asked(**{**dict.fromkeys(QUESTIONS), **options})
+    return host_facts.asked(
+        **{"connect": None, "paths": None, "texts": None, "certificates": None, "resolve": None, **options}
+    )
 
 
 def test_facts_of_this_host() -> None:
@@ -176,9 +177,15 @@ def test_only_what_was_asked_for_is_answered() -> None:
     """A later read is merged into the first: it must not empty what it does not ask for."""
     assert asked() == {}
     nothing = asked(connect=[], paths=[], texts=[], lines={}, certificates={}, resolve=[])
+    assert nothing == {
+        "connect_errors": [],
+        "paths": [],
+        "texts": {},
+        "lines": {},
+        "certificates": {},
+        "unresolved": [],
+    }
     assert nothing.keys() == ANSWERS
-    assert nothing.pop("connect_errors") == nothing.pop("paths") == nothing.pop("unresolved") == []
-    assert nothing == {"texts": {}, "lines": {}, "certificates": {}}
 
 
 def test_names_without_an_address() -> None:
