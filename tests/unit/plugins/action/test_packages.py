@@ -108,7 +108,7 @@ def test_later_roles_need_not_ask_again() -> None:
     result = made.run(task_vars=variables)
     assert result["installed"] == {"runc": ""}
     assert "ansible_facts" not in result, "they would stay in a fact cache"
-    plays = yaml.safe_load((ROOT / "playbooks/site.yml").read_text(encoding="utf-8"))
+    plays = yaml.safe_load((ROOT / "playbooks/parts/packages.yml").read_text(encoding="utf-8"))
     (play,) = (play for play in plays if play["name"] == "Packages")
     (remember,) = (task["ansible.builtin.set_fact"] for task in play["tasks"] if "ansible.builtin.set_fact" in task)
     templar = Templar(loader=DataLoader(), variables={**variables, "__dagster_packages": result})

@@ -268,7 +268,8 @@ def test_shells_and_members_of_those_that_there_are() -> None:
 
 
 def test_module_returns_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    params = {**dict.fromkeys([*QUESTIONS, "shells", "members", "engine"]), "paths": [str(tmp_path)]}
+    options = ("connect", "paths", "texts", "lines", "shells", "members", "certificates", "resolve", "engine")
+    params = {**dict.fromkeys(options), "paths": [str(tmp_path)]}
     module = MagicMock(params=params)
     monkeypatch.setattr(host_facts, "AnsibleModule", MagicMock(return_value=module))
     host_facts.main()
