@@ -36,7 +36,10 @@ ALONE: dict[str, Any] = {
     "dagster_webserver_path_prefix": "dagster",
     "dagster_daemon_lease_ttl": 5,
     "dagster_nginx_port": 70000,
-    "dagster_config": {"storage": {"postgres": {"postgres_db": {"password": "hunter2hunter2"}}}},
+    "dagster_config": {
+        "storage": {"postgres": {"postgres_db": {"password": "hunter2hunter2"}}},
+        "local_artifact_storage": {"config": {"base_dir": "/srv/outputs"}},
+    },
     "dagster_database_host": "192.0.2.1",
 }
 IMAGES: dict[str, Any] = {
@@ -66,6 +69,10 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, list[str]]]] = {
                 "a standby starts before the old daemon has ended",
             ],
             "port that is none": ["dagster_nginx_port is 70000", "1 to 65535"],
+            "folder that no run mounts": [
+                "dagster_config.local_artifact_storage.config.base_dir",
+                "/srv/outputs, which no volume mounts into runs",
+            ],
             "literal password": ["dagster_config.storage.postgres.postgres_db.password", "PGPASSFILE"],
             "secret in the environment": ["API_TOKEN would show in docker inspect", "secrets"],
             "database named twice": ["dagster_database_host names an external server"],

@@ -115,7 +115,7 @@ def test_volumes_that_hold_the_logs(volumes: Any) -> None:
         {"volumes": ["./src:/app"]},
         {"volumes": ["/var/lib/dagster"]},
         {"volumes": ["/var/lib/dagster:/var/lib/dagster:ro"]},
-        {"volumes": ["/var/lib/dagster-old:/var/lib/dagster-old"]},
+        {"volumes": ["/var/lib/dagster/log:/var/lib/dagster/log"]},
         {"mounts": [{"Target": "/var/lib/dagster", "Source": "/var/lib/dagster", "ReadOnly": True}]},
     ],
 )
