@@ -54,10 +54,10 @@ FIXED = {
     "unit_drop_ins": "/etc/systemd/system/{name}-.service.d",
     "installation": "install-{name}",
     "prune": "prune-{name}-runs",
+    "command_line": "/usr/local/bin/{name}-cli",
     "code": "{name}-code",
     "programs": "/usr/local/lib/{name}",
     "record": "/usr/local/lib/{name}/installed",
-    "command_line": "/usr/local/bin/{name}-cli",
     "ca_certificates": "/usr/local/share/ca-certificates/{name}",
     "tmpfiles": "/etc/tmpfiles.d/{name}.conf",
     # No name that begins as those of our services do: the settings in unit_drop_ins are not for this unit.
