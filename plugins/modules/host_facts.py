@@ -40,6 +40,7 @@ options:
   lines:
     description:
       - Files of which some lines are wanted, each with a regular expression. The first group of each match is returned.
+        A path with C(*) is a pattern.
       - The rest of the file is not shown, so it may be somebody else's file with secrets.
     type: dict
   shells:
@@ -283,6 +284,11 @@ def resolves(name: str) -> bool:
         return False
 
 
+def there(path: str) -> list[str]:
+    """The paths that fit a pattern, or the path itself if it exists."""
+    return sorted(glob.glob(path)) if "*" in path else [path] * os.path.exists(path)
+
+
 def matches(path: str, pattern: str) -> list[str]:
     """What the first group of a pattern is in the lines of a file."""
     return [str(found[1]) for found in re.finditer(pattern, read(path), re.MULTILINE)]
@@ -317,8 +323,7 @@ def asked(
     """The answers to what the options ask, without those to options that were not given."""
     found: dict[str, Any] = {}
     if paths is not None:
-        there = (sorted(glob.glob(path)) if "*" in path else [path] * os.path.exists(path) for path in paths)
-        found["paths"] = list(dict.fromkeys(path for found_paths in there for path in found_paths))
+        found["paths"] = list(dict.fromkeys(path for pattern in paths for path in there(pattern)))
     if certificates is not None:
         read_certificates = {path: certificate(path, key) for path, key in certificates.items()}
         found["certificates"] = {path: said for path, said in read_certificates.items() if said}
@@ -331,7 +336,8 @@ def asked(
         # An engine that runs knows better than its settings, which others may have given it on its command line.
         found.update({"container_root": found["engine"]["root"]} if found["engine"] else {})
     if lines is not None:
-        found["lines"] = {path: matches(path, pattern) for path, pattern in lines.items() if os.path.isfile(path)}
+        files = {path: expression for pattern, expression in lines.items() for path in there(pattern)}
+        found["lines"] = {path: matches(path, expression) for path, expression in files.items()}
     if connect is not None:
         found["connect_errors"] = list(filter(None, (connect_error(**server) for server in connect)))
     return found

@@ -82,7 +82,7 @@ def test_haproxy_of_somebody_else_is_not_retired() -> None:
 
 
 def test_nothing_of_ours_is_at_http_level_that_a_second_file_could_repeat() -> None:
-    """A second gzip_types there is an error of nginx -t, for the sites of everybody."""
+    """A setting there is one of everybody's sites, and for some of them a second one is an error."""
     written = Players(Deployment(("inventories/single_host",))).hosts["dagster1"].written
     text = re.sub(r"#.*", "", written["/etc/nginx/conf.d/dagster.conf"])
     depth, outside = 0, ""

@@ -239,6 +239,9 @@ def test_only_the_wanted_part_of_a_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("user nginx;\n  user  www;\npassword secret;\n", encoding="utf-8")
     wanted = {str(tmp_path / name): r"^\s*user\s+(\w+)" for name in ("one", "none")}
     assert asked(lines=wanted) == {"lines": {str(tmp_path / "one"): ["nginx", "www"]}}
+    (tmp_path / "two").write_text("nothing\n", encoding="utf-8")
+    found = asked(lines={str(tmp_path / "*"): r"^user\s+(\w+)"})["lines"]
+    assert found == {str(tmp_path / "one"): ["nginx"], str(tmp_path / "two"): []}, "a file without one is there too"
 
 
 def test_engine_that_runs_says_itself_which_user_root_of_a_container_is(monkeypatch: pytest.MonkeyPatch) -> None:
