@@ -18,6 +18,9 @@ description:
   - Only the executable bit of file modes counts, and all files get the same date. So two checkouts make the same image.
   - The digest does not cover what a Dockerfile takes from elsewhere (C(FROM) a tag that moves, packages). Name
     versions there.
+  - The names inside an archive are not kept. If another image of the engine had one of them, it gets it back.
+  - An image that was pulled, or copied from another engine, gets a second name (C(dagster-code/<repository>:<16 hex
+    digits>)), by which M(dataops.dagster.code_containers) knows that it may be removed one day.
   - Registry credentials come from the configuration file of the user that runs the module.
   - An action plugin does the controller's part. The options name files of the controller.
 requirements:

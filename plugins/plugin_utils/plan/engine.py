@@ -100,8 +100,9 @@ def promises(facts: Facts, unused: Iterable[str]) -> str:
 def network_problems(values: Mapping[str, Any], facts: Facts, *, own: bool, deployed: bool) -> list[str]:
     """Sentences about subnets of containers that this host uses already; own says whose its engine is."""
     name, subnet = str(values["dagster_docker_network"]), str(values["dagster_docker_network_subnet"])
-    networks = (facts.get("engine") or {}).get("networks") or []
-    named = next((network for network in networks if network["name"] == name), {"ours": True, "subnets": []})
+    networks: list[dict[str, Any]] = (facts.get("engine") or {}).get("networks") or []
+    none: dict[str, Any] = {"ours": True, "subnets": []}
+    named = next((network for network in networks if network["name"] == name), none)
     if not named["ours"] and not deployed:
         return [
             f"dagster_docker_network is {name}, and the engine has a network of that name which is not ours; choose "
@@ -136,7 +137,7 @@ def _overlaps(variable: str, subnet: str, taken: Mapping[str, str]) -> list[str]
     return [
         f"{variable}: {subnet} overlaps {other}, {what}; choose one that is free"
         for other, what in networks
-        if other.version == wanted.version and wanted.overlaps(other)  # type: ignore[arg-type]
+        if other.version == wanted.version and wanted.overlaps(other)
     ]
 
 

@@ -338,7 +338,7 @@ def test_images_that_no_location_needs_go_once_all_serve(api: Any) -> None:
     holder = api.create_container(old[0], ["true"], name="dagster-code-t-code-holder")
     try:
         assert there() == set(mine)
-        first = {"images": {"t-code-a": mine[3]}}
+        first: Json = {"images": {"t-code-a": mine[3]}}
         assert "removed_images" not in reconcile(location(image=mine[3]))
         broken = reconcile(location(image=mine[3], command=[PYTHON, "/bad"]), fails=True, **first)
         assert broken["removed_images"] == []

@@ -14,6 +14,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
 from ansible_collections.dataops.dagster.plugins.modules import host_facts
 
 DEBIAN = """PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
@@ -252,9 +253,9 @@ def test_pattern_of_paths(tmp_path: Path) -> None:
 
 def test_engine_that_runs_says_itself_which_user_root_of_a_container_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its settings may stand on its command line, and daemon.json may say what it has not read yet."""
-    monkeypatch.setattr(host_facts.info, "ask", lambda _endpoint: {"root": 165536})
+    monkeypatch.setattr(info, "ask", lambda _endpoint: {"root": 165536})
     assert asked(engine="unix:///run/docker.sock") == {"engine": {"root": 165536}, "container_root": 165536}
-    monkeypatch.setattr(host_facts.info, "ask", lambda _endpoint: {})
+    monkeypatch.setattr(info, "ask", lambda _endpoint: {})
     assert asked(engine="unix:///run/docker.sock") == {"engine": {}}, "then the settings count"
 
 
