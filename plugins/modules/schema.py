@@ -133,6 +133,10 @@ def probe(module: AnsibleModule, apply: bool = False) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(out)
     if answer["problems"]:
         text = f"The database at {asked['host']}:{asked['port']} is not usable: " + "; ".join(answer["problems"])
+        for login in logins:
+            variable = f"dagster_database_{'migration_' if login['migration'] else ''}password"
+            before = f"user {login['user']} cannot connect"
+            text = text.replace(f"{before}:", f"{before} with {variable}:")
         if not module.check_mode:
             module.fail_json(msg=text)
         # A check before a change asks with what would be: a port, a login or a password that is not there yet.
