@@ -151,6 +151,11 @@ def probe(module: AnsibleModule, migrates: bool) -> dict[str, Any]:
     if answer["problems"]:
         where = f"{module.params['host']}:{module.params['port']}"
         text = f"The database at {where} is not usable: " + "; ".join(answer["problems"])
+        params = module.params
+        for user in [params["migration_user"], *params["app_users"]]:
+            variable = f"dagster_database_{'migration_' * (user == params['migration_user'])}password"
+            before = f"user {user} cannot connect"
+            text = text.replace(f"{before}:", f"{before} with {variable}:")
         if not module.check_mode:
             module.fail_json(msg=text)
         # A check before a change asks with what would be: a port, a login or a password that is not there yet.

@@ -112,6 +112,18 @@ def test_secrets_are_in_their_files_for_their_readers(host: Any, other: Any, pas
     secrets.assert_only(secrets.look(other, words), MOUNTED, MOUNTED_FOLDERS)
 
 
+def test_a_wrong_password_is_not_in_place(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
+    """The database is the site's own, so only a login tells. What services read stays, and they start with it."""
+    look = f"find {HOME} ! -name '.*.next' -type f -printf '%p %T@ %s\\n' | sort"
+    before = host.check_output(look)
+    failed = play("site.yml", "-e", json.dumps({"dagster_database_password": "wrong"}), ok=False)
+    assert failed.rc != 0, "the login was not refused: the test would prove nothing"
+    assert "cannot connect with dagster_database_password" in " ".join(failed.output.split()), failed.output[-4000:]
+    assert host.check_output(look) == before
+    host.check_output("systemctl restart 'dagster-webserver@*' dagster-daemon")
+    until(dagster.healthy, 120, "the deployment is healthy")
+
+
 def test_paths_with_and_without_prefix(edge: str, host: Any) -> None:
     assert Dagster(f"{edge}:8088").get("/server_info")[0] == 200
     assert Dagster(f"{edge}:8088{PREFIX}").get("/server_info")[0] == 200

@@ -4,7 +4,8 @@
 A swap never leaves a host without its last good container: the new one is created as `<name>-next` (a wrong volume or
 network shows here, with the old one still serving), the old one is stopped and kept as `<name>-previous` until the new
 one is healthy. A container that was not yet seen healthy has the restart policy `no`; the wanted policy is set once it
-is. Both marks survive a kill of this process at any point, and the next call finishes or undoes the swap by them.
+is. The one that was set aside has the policy `always`, so that it serves after a reboot in the middle. These marks
+survive a kill of this process at any point, and the next call finishes or undoes the swap by them.
 
 What there is (survey), what that takes (decide), then the steps, each location in a thread of its own.
 """
@@ -144,7 +145,7 @@ class _Work:
         """Stop a container that will be replaced, so that another location can have its port."""
         current = t.cast(Json, self.decision.stand.current)
         try:
-            self.containers.stop(current)
+            self._set_aside(current)
             self.changed = True
         except sdk_errors() as error:
             self.error = f"The old container {name_of(current)} could not be stopped: {explain(error)}."
@@ -185,6 +186,8 @@ class _Work:
 
     def _go_on(self) -> None:
         current, previous = t.cast(Json, self.decision.stand.current), t.cast(Json, self.decision.stand.previous)
+        if is_running(previous):
+            self.containers.stop(previous)  # the host was restarted in the middle, so it serves, and has the port
         try:
             self._bring_up(current["Id"])
         except LocationError as error:
@@ -247,10 +250,10 @@ class _Work:
             new = self.containers.make(self.location, self.decision.image, name + NEXT_SUFFIX)
         except LocationError:
             if self.changed and is_running(current):
-                api.start(current["Id"])  # it had been stopped to hand over its port
+                self._serve_again(current)  # it had been stopped to hand over its port
             raise
         self.changed = True
-        self.containers.stop(current)
+        self._set_aside(current)
         api.rename(current["Id"], name + PREVIOUS_SUFFIX)
         api.rename(new, name)
         try:
@@ -260,6 +263,18 @@ class _Work:
             raise LocationError(f"{error}\n{self._restored(current['Id'])}") from error
         self._serves(new)
         self.containers.remove(current["Id"])
+
+    def _set_aside(self, current: Json) -> None:
+        """Stop the container that serves. Should the host restart before the swap ends, the engine starts it again."""
+        if actual_state(current)["restart_policy"] not in ("no", "always"):
+            self.containers.set_restart_policy(current["Id"], "always")  # the only one for what was stopped by a call
+        self.containers.stop(current)
+
+    def _serve_again(self, container: Json) -> None:
+        """Start a container that was set aside, with the policy that it had."""
+        self.engine.api.start(container["Id"])
+        if actual_state(container)["restart_policy"] != "no" and self.location.restart_policy != "always":
+            self.containers.set_restart_policy(container["Id"], self.location.restart_policy)
 
     def _serves(self, new: str) -> None:
         self.serving = {"Id": new, "Image": self.decision.image["Id"]}
@@ -302,7 +317,7 @@ class _Work:
         """Undo a swap: the new container goes, the previous one takes its name back and serves again."""
         self.containers.remove(new)
         self.engine.api.rename(previous["Id"], self.location.container)
-        self.engine.api.start(previous["Id"])
+        self._serve_again(previous)
         self.serving = previous
 
     def _restored(self, previous: str) -> str:

@@ -82,14 +82,17 @@ def judged(check: list[str], specs: list[dict[str, Any]], secrets: dict[str, str
 def rehearse(specs: list[dict[str, Any]], secrets: dict[str, str], units: Iterable[dict[str, Any]]) -> None:
     """Has each unit's check judge the new files that the unit reads. Raises Refused.
 
-    A host without mount namespaces is no reason to fail: the same command is asked again before the unit takes the
-    files.
+    A host without mount namespaces, or with a folder that cannot be copied, is no reason to fail: the same command is
+    asked again before the unit takes the files.
     """
     checked = [unit for unit in units if unit["check"] and unit["state"] == "started"]
     changed = differing(specs, secrets) if checked else []
     for unit in checked:
         own = [spec for spec in changed if {spec["dest"], os.path.dirname(spec["dest"])} & set(unit["files"])]
-        refused = judged(unit["check"], own, secrets) if own else ""
+        try:
+            refused = judged(unit["check"], own, secrets) if own else ""
+        except OSError:
+            continue
         if refused:
             paths = ", ".join(spec["dest"] for spec in own)
             raise Refused(f"{refused}\nNothing was changed. {unit['name']} would have read {paths}.")

@@ -385,9 +385,10 @@ def test_check_mode_on_a_bare_host(venv: Venv) -> None:
     [
         (
             {"problems": ["user dagster cannot connect: x"]},
-            "The database at db1:5432 is not usable: user dagster cannot",
+            "The database at db1:5432 is not usable: user dagster cannot connect with dagster_database_password: x",
         ),
         ({"rc": 3}, "dagster instance migrate ended with 3: could not"),
+        ({"problems": ["user dagster_migration cannot connect: x"]}, "with dagster_database_migration_password: x"),
         ({"rc": 3}, "The services were not touched"),
         ({"after": "middle"}, "The schema is at revision middle after the migration; expected new"),
         (

@@ -81,6 +81,51 @@ def test_a_bad_image_puts_the_previous_container_back(engine: Engine, command: s
     assert (failed.container_id, failed.image_id, standing(engine)) == ("c0", "sha256:1", {NAME: "serve"})
 
 
+SHIPPED = {"restart_policy": "unless-stopped"}
+
+
+def policies(engine: Engine) -> dict[str, str]:
+    """The restart policy of each container by its ID."""
+    return {number: item["HostConfig"]["RestartPolicy"]["Name"] for number, item in engine.api.held.items()}
+
+
+@pytest.mark.parametrize(
+    "moment", ["before it is set aside", "before the new one has its name", "before it is healthy"]
+)
+def test_a_reboot_in_the_middle_of_a_swap_starts_what_served(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The engine does not start a container again that was stopped by a call, unless its policy is always."""
+    run(engine, SHIPPED)
+    assert policies(engine) == {"c0": "unless-stopped"}, "the control"
+
+    def killed(*_arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    if moment == "before it is healthy":
+        with monkeypatch.context() as patch:
+            patch.setattr(reconcile._Work, "_bring_up", killed)
+            with pytest.raises(KeyboardInterrupt):
+                run(engine, {**SHIPPED, "image": "code:2"})
+    else:
+        engine.api.failing["rename"] = int(moment == "before the new one has its name")
+        run(engine, {**SHIPPED, "image": "code:2"})
+        engine.api.failing.clear()
+    assert (standing(engine), policies(engine)) == ({}, {"c0": "always", "c1": "no"})
+    engine.api.start("c0")  # as the engine does at boot
+    (done,) = run(engine, {**SHIPPED, "image": "code:2"})
+    assert (done.error, done.image_id, standing(engine)) == (None, "sha256:2", {NAME: "serve"})
+    assert list(policies(engine).values()) == ["unless-stopped"]
+    assert not run(engine, {**SHIPPED, "image": "code:2"})[0].changed
+
+
+def test_a_container_that_serves_again_has_its_policy_again(engine: Engine) -> None:
+    run(engine, SHIPPED)
+    run(engine, {**SHIPPED, "command": ["p", "bad"]})
+    assert (standing(engine), policies(engine)) == ({NAME: "serve"}, {"c0": "unless-stopped"})
+    assert not run(engine, SHIPPED)[0].changed
+
+
 def test_a_port_moves_from_one_location_to_another(engine: Engine) -> None:
     run(engine, {"name": "a", "port": 1}, {"name": "b", "port": 2})
     engine.api.calls.clear()

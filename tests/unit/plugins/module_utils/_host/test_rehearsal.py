@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -144,6 +145,16 @@ def test_host_that_allows_no_such_look(
     (tmp_path / "unshare").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert rehearsal.ask(["check", "-t"], [str(tmp_path), str(tmp_path)]) == said
+
+
+def test_folder_that_cannot_be_copied(tmp_path: Path) -> None:
+    """Somebody's socket is in it."""
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(str(tmp_path / "socket"))
+        with pytest.raises(OSError, match="socket"):
+            rehearsal.copies([wanted(tmp_path / "new", "bad")], {}, str(tmp_path / "stage"))
+        rehearsal.rehearse([wanted(tmp_path / "new", "bad")], {}, [unit(tmp_path)])
+    assert not (tmp_path / "new").exists()
 
 
 def test_host_without_the_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
