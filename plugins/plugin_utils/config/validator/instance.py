@@ -125,8 +125,10 @@ def _orphans(checker: Checker, config: dict[Any, Any]) -> None:
             checker.hints[key] = f"the indentation is lost: {key} belongs below {section}"
         elif entries and key in catalogue.fields(entries[0].get("config")):
             checker.hints.setdefault(key, f"the indentation is lost: {key} belongs below {section}.config")
-        elif 0 < len(catalogue.homes.get(key, ())) <= MOST_HOMES and not nearest(key, catalogue.top_level):
-            checker.hints.setdefault(key, f"{key} belongs below {' or '.join(catalogue.homes[key])}")
+        elif 0 < len(homes := catalogue.homes.get(key, ())) <= MOST_HOMES:
+            # schedule is schedules misspelt, although retention has a key of that name.
+            if nearest(key, catalogue.top_level) in ("", *(home.split(".", 1)[0] for home in homes)):
+                checker.hints.setdefault(key, f"{key} belongs below {' or '.join(homes)}")
 
 
 def _keys(checker: Checker, config: dict[Any, Any]) -> None:
