@@ -15,7 +15,7 @@ from . import catalogue as catalogues
 from .instance import MODERN, check_instance
 from .report import Report, dotted
 from .schema import Checker
-from .source import Document, SourceError, read
+from .source import MAX_BYTES, Document, SourceError, read
 from .workspace import check_workspace
 
 TYPE_CHECKING = False
@@ -65,6 +65,8 @@ def _validated(
 
 def _indented(report: Report, content: bytes | str, kind: str, known: Catalogue, env: Collection[str] | None) -> Report:
     """The report, or that of the text as it was before it lost its indentation, with that said first."""
+    if len(content) > MAX_BYTES:
+        return report
     from .indentation import Restorer  # only a wrong file needs it
 
     restorer = Restorer(known, kind, MODERN)

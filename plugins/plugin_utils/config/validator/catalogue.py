@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "catalogues")
+# Other forms of what storage says.
+OTHER_FORMS = ("run_storage", "event_log_storage", "schedule_storage", "storage.custom")
 _loaded: dict[str, Catalogue] = {}
 
 
@@ -68,6 +71,30 @@ class Catalogue:
             return {}
         ((_word, inner),) = self.types[kind].items()
         return inner if self.has_fields(kind) else {}
+
+    @functools.cached_property
+    def homes(self) -> dict[str, list[str]]:
+        """Where in dagster.yaml a key can stand: by key, the paths above it from the top."""
+        found: dict[str, list[str]] = {}
+
+        def look(kind: Any, path: str) -> None:
+            while isinstance(kind, int) and not self.has_fields(kind):
+                ((_word, inner),) = self.types[kind].items()
+                kind = inner[1] if isinstance(inner, list) else inner
+            fields = self.fields(kind) if path not in OTHER_FORMS else {}
+            for name in fields:
+                if path not in found.setdefault(name, []):
+                    found[name].append(path)
+            if "class" in fields:  # what stands below config depends on the class
+                for _module, _name, identity in self.offers(path.split(".", 1)[0]):
+                    look(self.classes[identity].get("config"), f"{path}.config")
+            else:
+                for name, field in fields.items():
+                    look(field[0], f"{path}.{name}")
+
+        for name, field in self.top_level.items():
+            look(field[0], name)
+        return found
 
     def named(self, name: str) -> list[dict[str, Any]]:
         """The classes of a name."""

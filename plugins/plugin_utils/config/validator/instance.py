@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 
+from ....module_utils._words import nearest
 from . import harm
 from .report import dotted, listed, shown
 from .sections import check_sections, find_class, named_classes
@@ -78,6 +79,8 @@ MODERN = {
 }
 # Python's calendar begins with the year 1.
 DAYS_BEFORE_1970 = 719_162
+# A key that more places have says nothing.
+MOST_HOMES = 3
 # Whether the daemon has threads for a section that says nothing about it, and what it does without any worker.
 THREADS = {
     "sensors": (False, "dagster-daemon does not start"),
@@ -110,15 +113,22 @@ def check_instance(checker: Checker, config: Any) -> None:
 
 
 def _orphans(checker: Checker, config: dict[Any, Any]) -> None:
-    """Hints for the keys of a section that stand where sections do: a header or the indentation is lost."""
-    below = "a section, such as run_launcher"
+    """Hints for keys that stand where sections do and belong below one: a header or the indentation is lost."""
     catalogue = checker.catalogue
-    for entry in catalogue.named(config["class"]) if isinstance(config.get("class"), str) else ():
-        below = entry["sections"][0]
-        for key in catalogue.fields(entry.get("config")):
-            checker.hints.setdefault(key, f"the indentation is lost: {key} belongs below {below}.config")
-    for key in ("module", "class", "config"):
-        checker.hints[key] = f"the indentation is lost: {key} belongs below {below}"
+    name = config.get("class")
+    entries = catalogue.named(name) if isinstance(name, str) else []
+    section = entries[0]["sections"][0] if entries else "a section, such as run_launcher"
+    for key in config:
+        if not isinstance(key, str) or key in catalogue.top_level:
+            continue
+        if key in ("module", "class", "config"):
+            checker.hints[key] = f"the indentation is lost: {key} belongs below {section}"
+        elif entries and key in catalogue.fields(entries[0].get("config")):
+            checker.hints.setdefault(key, f"the indentation is lost: {key} belongs below {section}.config")
+        elif 0 < len(homes := catalogue.homes.get(key, ())) <= MOST_HOMES:
+            # schedule is schedules misspelt, although retention has a key of that name.
+            if nearest(key, catalogue.top_level) in ("", *(home.split(".", 1)[0] for home in homes)):
+                checker.hints.setdefault(key, f"{key} belongs below {' or '.join(homes)}")
 
 
 def _keys(checker: Checker, config: dict[Any, Any]) -> None:

@@ -65,6 +65,11 @@ def test_a_class_that_a_module_does_not_have_is_not_looked_for_in_that_module(mo
         ("webserver: {port: 3000}", "webserver", "dagster-webserver --host"),
         ("postgres: {}", "postgres", "storage: {postgres:"),
         ("env_vars: [A]", "env_vars", "run_launcher.config.env_vars"),
+        ("max_retries: 3", "max_retries", "max_retries belongs below run_retries"),
+        ("hostname: db", "hostname", "hostname belongs below storage.mysql.mysql_db or storage.postgres.postgres_db"),
+        ("container_kwargs: {}", "container_kwargs", "container_kwargs belongs below run_launcher.config"),
+        ("schedule: {}", "schedule", "did you mean schedules?"),
+        ("config: {}", "config", "the indentation is lost: config belongs below a section, such as run_launcher"),
     ],
 )
 def test_keys_that_documents_and_habits_suggest(text: str, path: str, hint: str) -> None:
