@@ -192,11 +192,12 @@ def main() -> None:
             module.fail_json(
                 msg=f"The schema is at revision {revision or 'none'} after the migration; expected {found['head']}"
             )
+    missing = [f"{found[what]} statements for the {what}\n" for what in ("lease", "fence") if found[what]]
     module.exit_json(
-        changed=outdated or found["lease"] + found["fence"] > 0,
+        changed=outdated or missing != [],
         revision=revision,
         head=found["head"],
-        diff={"before": f"{found['revision']}\n", "after": f"{found['head']}\n"},
+        diff={"before": f"{found['revision']}\n", "after": f"{found['head']}\n" + "".join(missing)},
     )
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -89,6 +90,10 @@ def everything(site: Site) -> list[Any]:
 # A daemon by hand
 
 
+def refused(daemon: Process, deed: str) -> bool:
+    return f"login dagster may not {deed}" in daemon.text()
+
+
 def test_second_daemon_does_nothing(site: Site, work: dict[str, Any]) -> None:
     before = everything(site)
     deeds = (
@@ -99,7 +104,7 @@ def test_second_daemon_does_nothing(site: Site, work: dict[str, Any]) -> None:
     )
     with site.daemon(WEBSERVER) as daemon:
         for deed in deeds:
-            until(lambda deed=deed: f"login dagster may not {deed}" in daemon.text(), 90, deed)  # type: ignore[misc]
+            until(functools.partial(refused, daemon, deed), 90, deed)
         time.sleep(15)  # each of its loops comes again
         assert daemon.process.poll() is None, "it could go on for as long as it likes"
         assert daemon.launched() == []
