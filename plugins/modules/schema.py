@@ -262,12 +262,13 @@ def main() -> None:
     missing = found["missing"] if module.check_mode else bring_up(module, found)
     outdated = found["revision"] != found["head"]
     lacks = "".join(f"lacks {name}\n" for name in missing)
+    statements = [f"{found[what]} statements for the {what}\n" for what in ("lease", "fence") if found[what]]
     module.exit_json(
-        changed=outdated or bool(missing) or found["lease"] + found["fence"] > 0,
+        changed=outdated or missing != [] or statements != [],
         revision=found["revision"] if module.check_mode else found["head"],
         head=found["head"],
         missing=missing,
-        diff={"before": f"{found['revision']}\n{lacks}", "after": f"{found['head']}\n"},
+        diff={"before": f"{found['revision']}\n{lacks}", "after": f"{found['head']}\n" + "".join(statements)},
     )
 
 

@@ -72,7 +72,11 @@ def minutely():
 def looks(context):
     return RunRequest(run_key="once")
 
-defs = Definitions(jobs=[plain, parts], schedules=[minutely], sensors=[looks])
+@asset(automation_condition=AutomationCondition.missing() & ~AutomationCondition.in_progress())
+def wanted():
+    pass
+
+defs = Definitions(assets=[wanted], jobs=[plain, parts], schedules=[minutely], sensors=[looks])
 """
 CONFIG = """
 storage:
@@ -94,7 +98,7 @@ for command in json.loads(sys.argv[1]):
 """
 PLACE = {"repositoryLocationName": "jobs.py", "repositoryName": "__repository__"}
 SCHEDULE = {**PLACE, "scheduleName": "minutely"}
-SENSOR = {**PLACE, "sensorName": "looks"}
+SENSORS = [{**PLACE, "sensorName": name} for name in ("looks", "default_automation_condition_sensor")]
 
 
 class Process:

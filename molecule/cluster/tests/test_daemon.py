@@ -133,7 +133,7 @@ def test_second_daemon_does_nothing_on_any_host(edge: Dagster, leader: Controlle
         " AND create_timestamp > to_timestamp(:since) GROUP BY value"
     )
     with raw_daemon(leader), raw_daemon(standby):
-        until(lambda: len(clock.runs_of_minutes(since)) >= 2, 200, "two minutes have fired")
+        until(lambda: clock.runs_of_minutes(since), 150, "a minute has fired")
         run_id = edge.launch("orders_report", "reporting")
         edge.wait(run_id)
         for one in (leader, standby):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 import urllib.parse
@@ -133,25 +134,28 @@ def test_daemon_by_hand_is_refused_by_the_database(host: Any) -> None:
     host.check_output(f"sh -c '{setup} /opt/dagster/current/bin/dagster run list --limit 1'")
 
 
+def says(host: Any, words: str) -> bool:
+    """Whether the second daemon has said this."""
+    return words in str(host.check_output("journalctl --no-pager -o cat -u raw-daemon --since '-5 min'"))
+
+
 def test_second_daemon_with_the_password_does_nothing(dagster: Dagster, host: Any) -> None:
     """What root can do: with the password of the webservers. The real daemon is away, so all work waits for it."""
     containers = "docker ps -aq --filter label=dagster/run_id | sort"
     psql = "sudo -u postgres psql -Atc %s dagster"
     ticks = "SELECT count(*) FROM job_ticks"
-    said = "journalctl --no-pager -o cat -u raw-daemon --since '-5 min'"
     host.check_output("systemctl stop dagster-daemon")
     try:
         run_id = dagster.launch("orders_report")
         before = host.check_output(containers), host.check_output(psql, ticks)
         with raw_daemon(host.check_output, "SupplementaryGroups=docker"):
             for deed in ("send a heartbeat of the daemon", "launch a run", "evaluate a schedule or sensor"):
-                words = f"login dagster may not {deed}"
-                until(lambda words=words: words in host.check_output(said), 120, words)  # type: ignore[misc]
+                until(functools.partial(says, host, f"login dagster may not {deed}"), 120, deed)
             time.sleep(15)  # each of its loops comes again
             assert host.run("systemctl is-active raw-daemon").rc == 0, "it could go on for as long as it likes"
             assert (host.check_output(containers), host.check_output(psql, ticks)) == before
             assert dagster.status(run_id) == "QUEUED"
-            assert "Unit dagster-daemon runs the one daemon" in host.check_output(said)
+            assert says(host, "Unit dagster-daemon runs the one daemon")
     finally:
         host.check_output("systemctl start dagster-daemon")
     # The control: it was work that a daemon does.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from deployment import Dagster
-from fence_rig import DAEMON, DATABASE, MIGRATION, PLACE, SCHEDULE, SENSOR, WEBSERVER, Process, Site, result
+from fence_rig import DAEMON, DATABASE, MIGRATION, PLACE, SCHEDULE, SENSORS, WEBSERVER, Process, Site, result
 from guard_rig import Cluster, password, until
 
 TABLES = ("runs", "run_tags", "event_logs", "job_ticks", "bulk_actions", "asset_daemon_asset_evaluations", "kvs")
@@ -36,7 +37,7 @@ def ui(site: Site) -> Iterator[Dagster]:
 
 @pytest.fixture
 def work(site: Site, ui: Dagster) -> dict[str, Any]:
-    """One of each is waiting for a daemon: a schedule that is due, a sensor, a run in the queue, a backfill."""
+    """One of each is waiting for a daemon: a schedule that is due, sensors, a run in the queue, a backfill."""
     for table in (*TABLES, "jobs", "instigators", "daemon_heartbeats"):
         site.query(f"TRUNCATE {table} CASCADE")
     start(ui)
@@ -53,9 +54,9 @@ def start(ui: Dagster) -> None:
         ui.query("mutation($s: ScheduleSelector!) { startSchedule(scheduleSelector: $s) { __typename } }", s=SCHEDULE),
         "ScheduleStateResult",
     )
-    result(
-        ui.query("mutation($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename } }", s=SENSOR), "Sensor"
-    )
+    for sensor in SENSORS:
+        answer = ui.query("mutation($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename } }", s=sensor)
+        result(answer, "Sensor")
 
 
 def launch(ui: Dagster) -> str:
@@ -89,6 +90,10 @@ def everything(site: Site) -> list[Any]:
 # A daemon by hand
 
 
+def refused(daemon: Process, deed: str) -> bool:
+    return f"login dagster may not {deed}" in daemon.text()
+
+
 def test_second_daemon_does_nothing(site: Site, work: dict[str, Any]) -> None:
     before = everything(site)
     deeds = (
@@ -99,7 +104,7 @@ def test_second_daemon_does_nothing(site: Site, work: dict[str, Any]) -> None:
     )
     with site.daemon(WEBSERVER) as daemon:
         for deed in deeds:
-            until(lambda deed=deed: f"login dagster may not {deed}" in daemon.text(), 90, deed)  # type: ignore[misc]
+            until(functools.partial(refused, daemon, deed), 90, deed)
         time.sleep(15)  # each of its loops comes again
         assert daemon.process.poll() is None, "it could go on for as long as it likes"
         assert daemon.launched() == []
@@ -113,7 +118,7 @@ def test_second_daemon_does_nothing(site: Site, work: dict[str, Any]) -> None:
 
 def all_done(site: Site, daemon: Process, work: dict[str, Any]) -> bool:
     runs = site.query("SELECT run_id, run_body, backfill_id FROM runs")
-    sources = ('"dagster/schedule_name"', '"dagster/sensor_name"')
+    sources = ('"dagster/schedule_name"', '"dagster/sensor_name": "looks"', '"dagster/from_automation_condition"')
     return (
         all(any(source in body for _run, body, _backfill in runs) for source in sources)
         and sum(backfill == work["backfill"] for _run, _body, backfill in runs) == 2
@@ -172,7 +177,7 @@ def test_webserver_does_all_it_did(site: Site, ui: Dagster) -> None:
             ui.query("mutation($i: String!) { stopRunningSchedule(id: $i) { __typename } }", i=state),
             "ScheduleStateResult",
         )
-        state = ui.query(sensor, s=SENSOR)["sensorOrError"]["sensorState"]["id"]
+        state = ui.query(sensor, s=SENSORS[0])["sensorOrError"]["sensorState"]["id"]
         result(
             ui.query("mutation($i: String!) { stopSensor(id: $i) { __typename } }", i=state),
             "StopSensorMutationResult",
@@ -180,14 +185,15 @@ def test_webserver_does_all_it_did(site: Site, ui: Dagster) -> None:
         result(
             ui.query(
                 'mutation($s: SensorSelector!) { setSensorCursor(sensorSelector: $s, cursor: "7") { __typename } }',
-                s=SENSOR,
+                s=SENSORS[0],
             ),
             "Sensor",
         )
         start(ui)
-    assert site.number("instigators", "status = 'RUNNING'") == 2
+    assert site.number("instigators", "status = 'RUNNING'") == 3
     result(
-        ui.query("mutation($s: SensorSelector!) { resetSensor(sensorSelector: $s) { __typename } }", s=SENSOR), "Sensor"
+        ui.query("mutation($s: SensorSelector!) { resetSensor(sensorSelector: $s) { __typename } }", s=SENSORS[0]),
+        "Sensor",
     )
     run = launch(ui)
     assert ui.status(run) == "QUEUED"
@@ -268,6 +274,7 @@ CASES = [
     (update("instigators", "instigator_body", MARK.format("1600000000.5")), True),
     (update("instigators", "status = 'STOPPED', instigator_body", MARK.format("1800000000.5")), True),
     ("INSERT INTO kvs (key, value) VALUES ('EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE', '1')", False),
+    ("INSERT INTO kvs (key, value) VALUES ('ASSET_DAEMON_CURSOR_NEW', '1')", False),
     ("INSERT INTO kvs (key, value) VALUES ('ASSET_DAEMON_PAUSED', '1')", True),
     (EVENT.format("{}", "PIPELINE_STARTING"), False),
     (EVENT.format("{}", "PIPELINE_START"), True),

@@ -319,7 +319,9 @@ FENCE = {
 def test_fence(venv: Venv) -> None:
     for check_mode in (False, True):
         venv.set(revision="new", fence=20)
-        assert venv.run(fence=FENCE, _ansible_check_mode=check_mode)["changed"]
+        result = venv.run(fence=FENCE, _ansible_check_mode=check_mode)
+        assert result["changed"]
+        assert result["diff"] == {"before": "new\n", "after": "new\n20 statements for the fence\n"}
         assert [call["probe"]["fence"] for call in venv.calls()] == [FENCE]
         assert [call["probe"]["apply"] for call in venv.calls()] == [not check_mode]
     venv.set(revision="new")

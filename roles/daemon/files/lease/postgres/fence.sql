@@ -33,7 +33,9 @@ WITH given AS (
   ('request', 'runs', 'INSERT', 'true',
    'NEW.run_body ~ ''"dagster/(tick|asset_evaluation_id)": "'' AND NEW.run_body !~ ''"dagster/parent_run_id": "'''
    ' OR NEW.run_body ~ ''"dagster/retry_number": "''', 'ask for a run'),
-  ('retry', 'kvs', 'INSERT OR UPDATE', 'NEW.key LIKE ''EVENT_LOG_CONSUMER_CURSOR%%''', 'true', 'retry runs'),
+  -- A webserver writes ASSET_DAEMON_PAUSED there.
+  ('cursor', 'kvs', 'INSERT OR UPDATE', 'NEW.key ~ ''^(EVENT_LOG_CONSUMER_CURSOR|ASSET_DAEMON_CURSOR|MIGRATED_)''', 'true',
+   'move a cursor of the daemon'),
   ('launch', 'runs', 'UPDATE OF status', 'NEW.status = ''STARTING''', 'true', 'launch a run'),
   ('launch', 'event_logs', 'INSERT', 'NEW.dagster_event_type = ''PIPELINE_STARTING''', 'true', 'launch a run'),
   ('resume', 'event_logs', 'INSERT', 'NEW.dagster_event_type = ''ENGINE_EVENT''',
