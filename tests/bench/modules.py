@@ -97,7 +97,7 @@ COMPARISONS = (
         "packages",
         "all packages of the host, against apt",
         "",
-        SITE,
+        ROOT / "playbooks" / "parts" / "packages.yml",
         ("dataops.dagster.packages",),
     ),
     Comparison(

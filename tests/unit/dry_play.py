@@ -210,7 +210,9 @@ class Players:
                 self.tasks(self.load(scope.folder / "tasks" / task[module]), scope, every, own)
             elif module == "ansible.builtin.include_tasks":
                 # Whether a host takes part is decided here, once.
-                included = {name: [] for name in every if self.included(self.hosts[name], every[name], scope, own)}
+                included: dict[str, list[Any]] = {
+                    name: [] for name in every if self.included(self.hosts[name], every[name], scope, own)
+                }
                 if included:
                     self.tasks(self.load(scope.folder / "tasks" / task[module]), scope, included, own)
             elif module in ("ansible.builtin.import_role", "ansible.builtin.include_role"):

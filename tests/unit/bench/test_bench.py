@@ -84,10 +84,11 @@ def test_the_warm_up_does_not_count_and_the_host_stays(rounds: int, monkeypatch:
 
     monkeypatch.setattr(whole, "run_reference", run_reference)
     monkeypatch.setattr(whole, "stage_reference", lambda _host: None)
-    first, beside = bare_to_first_run(bench, reference, rounds)  # type: ignore[arg-type]
+    first, by_wall, beside = bare_to_first_run(bench, reference, rounds)  # type: ignore[arg-type]
     assert first.by_cpu == 1
     assert len(first.samples["ours"]) == len(first.samples["yardstick"]) == rounds
     assert "the warm-up, not counted: 100 and 100 CPU s" in first.note
+    assert by_wall.by_wall == first.by_wall
     assert beside.by_wall == 6
     assert [log.count(kind) for kind in ("site", "whole", "alone")] == [rounds + 1] * 3
     last = len(log) - 1 - log[::-1].index("create bench")

@@ -26,13 +26,15 @@ def test_replica_is_stopped_once_no_proxy_asks_it() -> None:
     """Its place in HAProxy goes first."""
     found = calls("dagster-webserver@3001.service", dagster_webserver_ports=[3000])
     stop = found.index(("dagster-webserver@3001.service", "stopped"))
-    assert found.index(("haproxy.service", "started")) < stop < found.index(("dagster-daemon.service", "started"))
+    assert (
+        found.index(("haproxy-dagster.service", "started")) < stop < found.index(("dagster-daemon.service", "started"))
+    )
     assert ("dagster-webserver@3000.service", "started") in found
 
 
 def test_where_all_are_listed_nothing_is_asked() -> None:
     found = calls("dagster-webserver@3000.service", "dagster-webserver@3001.service")
-    assert "stopped" not in [state for _name, state in found]
+    assert [name for name, state in found if state == "stopped" and "webserver" in name] == []
     assert [state for name, state in found if name == READ_ONLY] == ["absent"]
 
 

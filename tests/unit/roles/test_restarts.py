@@ -119,8 +119,8 @@ def written(role: str) -> list[str]:
     # keepalived asks its program anew at each check; where the UI is says a file to a play; what keeps `main` away is
     # gone before any service could read it. The key for the engine is removed where the environment, which is watched,
     # names it no more.
-    private = ("__dagster_vip_drop_in", "__dagster_vip_program", "dagster_plan.proxy.url_file")
-    private += ("dagster_plan.postgres.no_main",)
+    private = ["__dagster_vip_drop_in", "__dagster_vip_program", "dagster_plan.proxy.url_file"]
+    private += ["dagster_plan.postgres.no_main"]
     own = ("/etc/systemd/system/", f"{HOME}/docker", *(f"{{{{ {name} }}}}" for name in private))
     return [path for path in found if not path.startswith(own)]
 

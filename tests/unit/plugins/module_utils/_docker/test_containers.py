@@ -72,7 +72,9 @@ def test_all_of_a_location_reaches_the_engine() -> None:
 
 def test_log_driver_does_not_depend_on_the_engine() -> None:
     params = {"name": "etl", "image": "etl:1", "command": ["x"]}
-    given = made(location_from_params(params, "dagster", log_driver="journald")).create_container.call_args.kwargs
+    given = made(
+        location_from_params(params, "dagster", "dagster-code", log_driver="journald")
+    ).create_container.call_args.kwargs
     assert given["host_config"]["log_config"] == {
         "Type": "journald",
         "Config": {"labels": "dagster/run_id,dagster/job_name,dataops.dagster.location", "tag": "{{.Name}}"},
