@@ -170,10 +170,11 @@ def test_ready_and_alive(service: Service) -> None:
     service.answer("503")
     process = service.start()
     end = time.monotonic() + 10
-    while not (service.folder / "asked").exists():
+    asked = service.folder / "asked"
+    while not (asked.exists() and asked.read_text()):
         assert time.monotonic() < end, "nobody asks the server"
         time.sleep(0.05)
-    assert (service.folder / "asked").read_text() == "/dagster/server_info"
+    assert asked.read_text() == "/dagster/server_info"
     assert service.hears(0.5) == "", "a server that answers 503 is not ready"
     service.answer("200")
     assert service.hears() == f"READY=1\nSTATUS=Answering on {service.url}"

@@ -173,7 +173,9 @@ def _where(checker: Checker, section: Section) -> str:
     if package in WITHOUT_CLASSES:
         return WITHOUT_CLASSES[package]
     offers = list(checker.catalogue.offers(section.name))
-    same = next((f"module: {module}, class: {name}" for module, name, _ in offers if name == section.class_name), "")
+    same = next(
+        (f"module: {module}, class: {name}" for module, name, _identity in offers if name == section.class_name), ""
+    )
     packages = {module.split(".", 1)[0] for module in checker.catalogue.modules}
     meant = package if package in packages else _misspelt(package, packages)
     if not meant:
@@ -183,8 +185,8 @@ def _where(checker: Checker, section: Section) -> str:
     if same:
         return same
     there = [offer for offer in offers if offer[0].split(".", 1)[0] == meant] or offers
-    near = nearest(section.class_name, {name for _, name, _ in there})
-    if not near and meant != "dagster" and len({identity for _, _, identity in there}) == 1:
+    near = nearest(section.class_name, {name for _module, name, _identity in there})
+    if not near and meant != "dagster" and len({identity for _module, _name, identity in there}) == 1:
         near = there[0][1]  # the package has no other
     for module, name, _identity in there:
         if name == near:

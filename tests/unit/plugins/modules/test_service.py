@@ -117,7 +117,9 @@ def states(monkeypatch: pytest.MonkeyPatch, refused: str, **now: str) -> list[st
 
     def run(*argv: str) -> str:
         if argv[:2] == ("systemctl", "show"):
-            return "\n\n".join("\n".join(f"{key}={value}" for key, value in {**UP, **now}.items()) for _ in argv[3:])
+            return "\n\n".join(
+                "\n".join(f"{key}={value}" for key, value in {**UP, **now}.items()) for _unit in argv[3:]
+            )
         told.append(" ".join(argv))
         if told[-1] == refused and told.count(refused) == 1:
             raise units.Failed(f"{refused} ended with 1: bad file")
