@@ -11,7 +11,7 @@ version_added: 0.1.0
 author:
   - DataOps (@dataops)
 description:
-  - This is the host's part of M(dataops.dagster.dagster_yaml) and M(dataops.dagster.workspace_yaml). Use those instead.
+  - This is the host's part of M(dataops.dagster.dagster_yaml). Use that instead.
   - The Dagster in the host's virtual environment checks a text. It applies its schema, imports each class that the text
     names, processes the configuration and builds the object. It opens no connection and changes nothing on the host.
     Then the module replaces the file in one step.
@@ -25,11 +25,6 @@ options:
   content:
     description: The text to write.
     type: str
-    required: true
-  kind:
-    description: The kind of file.
-    type: str
-    choices: [dagster, workspace]
     required: true
   variable:
     description: The inventory variable that holds the content, for messages.
@@ -54,7 +49,6 @@ EXAMPLES = r"""
   dataops.dagster.config_file:
     path: /etc/dagster/dagster.yaml
     content: "telemetry: {enabled: false}"
-    kind: dagster
     variable: dagster_config
     python: /opt/dagster/current/bin/python
     dagster_version: 1.13.27
@@ -105,7 +99,6 @@ CATALOGUE_ONLY = "catalogue of the collection"
 ARGUMENTS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "content": {"type": "str", "required": True},
-    "kind": {"type": "str", "choices": ["dagster", "workspace"], "required": True},
     "validate": {"type": "str", "choices": ["strict", "catalogue"], "default": "strict"},
     "variable": {"type": "str", "required": True},
     "python": {"type": "path", "required": True},
@@ -122,7 +115,6 @@ class ConfigFile:
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
-        self.kind: str = module.params["kind"]
         self.variable: str = module.params["variable"]
         self.path: str = module.params["path"]
         self.version: str = module.params["dagster_version"]
@@ -169,8 +161,7 @@ class ConfigFile:
                 f"Dagster {self.version} checks it before it is written"
             )
             return None
-        name = "dagster_yaml" if self.kind == "dagster" else "workspace"
-        request = {"env": self.env, "texts": {name: text}}
+        request = {"env": self.env, "texts": {"dagster_yaml": text}}
         # -I: the operator's own PYTHON* variables and folders play no part. -B: root leaves no files in the venv.
         command = [python, "-I", "-B", "-c", program()]
         return_code, output, errors = self.module.run_command(command, data=json.dumps(request), cwd="/")
@@ -232,7 +223,7 @@ class ConfigFile:
         module.exit_json(changed=changed, **result)
 
     def replace(self, text: str, target: str) -> None:
-        """Put the new text in place in one step: a running daemon re-reads workspace.yaml each minute."""
+        """Put the new text in place in one step, so that no reader finds half of it."""
         folder = os.path.dirname(self.path)
         if not os.path.isdir(folder):
             self.module.fail_json(msg=f"path: the folder {folder} does not exist; expected DAGSTER_HOME, made before")

@@ -63,7 +63,8 @@ requirements:
   - Dagster in a virtual environment on the managed host (see O(python)); the module itself needs
     only Python
 seealso:
-  - module: dataops.dagster.workspace_yaml
+  - plugin: dataops.dagster.to_workspace_yaml
+    plugin_type: filter
 notes:
   - Numbers and booleans have to be numbers and booleans. Dagster does not accept C("120") for C(120), and the
     module says so rather than guess.

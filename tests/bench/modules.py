@@ -102,10 +102,10 @@ COMPARISONS = (
     ),
     Comparison(
         "config",
-        "dagster.yaml and workspace.yaml, checked, against copy, which checks nothing",
+        "dagster.yaml, checked, against copy, which checks nothing",
         "instance",
         ROLES / "instance/tasks/configure.yml",
-        ("dataops.dagster.dagster_yaml", "dataops.dagster.workspace_yaml"),
+        ("dataops.dagster.dagster_yaml",),
         cleanup="rm -f /etc/dagster/bench.*.yaml",
     ),
     Comparison(

@@ -27,7 +27,7 @@ from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 from deployments import DEPLOYMENTS, SHOWN, Deployment
 
-from ansible_collections.dataops.dagster.plugins.action import dagster_yaml, files, preflight, service, workspace_yaml
+from ansible_collections.dataops.dagster.plugins.action import dagster_yaml, files, preflight, service
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, spec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +49,6 @@ ACTIONS: dict[str, Any] = {
     "files": files.ActionModule,
     "service": service.ActionModule,
     "dagster_yaml": dagster_yaml.ActionModule,
-    "workspace_yaml": workspace_yaml.ActionModule,
 }
 SECRETS = {
     "dagster_database_password": "services-password",

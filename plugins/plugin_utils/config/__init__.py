@@ -5,5 +5,5 @@
 merge.py    the user's dagster_config into ours
 write.py    the text of both files
 validator/  what Dagster would say of them; a product of its own, which needs nothing but PyYAML
-action.py   the three together, for the actions dagster_yaml and workspace_yaml
+refusal.py  what is said of content that is refused
 """

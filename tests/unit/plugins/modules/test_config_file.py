@@ -1,4 +1,4 @@
-"""The module that writes dagster.yaml and workspace.yaml, with a stand-in for Dagster's Python that counts calls."""
+"""The module that writes dagster.yaml, with a stand-in for Dagster's Python that counts calls."""
 
 from __future__ import annotations
 
@@ -49,7 +49,6 @@ class Rig:
         arguments: dict[str, Any] = {
             "path": str(self.home / "dagster.yaml"),
             "content": TEXT,
-            "kind": "dagster",
             "variable": "dagster_config",
             "python": str(self.python),
             "dagster_version": VERSION,
@@ -109,8 +108,6 @@ def test_what_dagster_is_asked(rig: Rig) -> None:
     rig.run()
     (request,) = rig.requests()
     assert request == {"env": {"NAME": "x"}, "texts": {"dagster_yaml": TEXT}}
-    rig.run(kind="workspace", path=str(rig.home / "workspace.yaml"), content="load_from: []\n")
-    assert rig.requests()[1]["texts"] == {"workspace": "load_from: []\n"}
 
 
 def test_catalogue_asks_nobody(rig: Rig) -> None:

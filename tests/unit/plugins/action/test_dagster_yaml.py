@@ -1,4 +1,4 @@
-"""Actions dagster_yaml and workspace_yaml: what they refuse on the controller, and what they send to the host."""
+"""Action dagster_yaml: what it refuses on the controller, and what it sends to the host."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from ansible_collections.dataops.dagster.plugins.action import dagster_yaml, workspace_yaml
-from ansible_collections.dataops.dagster.plugins.plugin_utils.config.action import changed_keys
+from ansible_collections.dataops.dagster.plugins.action import dagster_yaml
 
 CONFIG = {"telemetry": {"enabled": False}, "storage": {"postgres": {"postgres_url": {"env": "URL"}}}}
-LOCATIONS = [{"name": "a", "host": "code1", "port": "4000"}, {"name": "b", "socket": "/run/b.sock", "ssl": "true"}]
 
 
 class Host:
@@ -26,22 +24,21 @@ class Host:
         self.sent: list[dict[str, Any]] = []
         self.answer: dict[str, Any] = {"changed": False, "path": "/x", "problems": [], "checked_by": "Dagster"}
 
-    def run(self, module: Any = dagster_yaml, **changes: Any) -> dict[str, Any]:
-        content = {"config": CONFIG} if module is dagster_yaml else {"locations": LOCATIONS}
+    def run(self, **changes: Any) -> dict[str, Any]:
         args = {
             "path": "/etc/dagster/dagster.yaml",
             "python": "/opt/python",
             "dagster_version": "1.13.27",
             "env": {"URL": "x", "PORT": 1},
             "secret_env": {},
-            **content,
+            "config": CONFIG,
             **changes,
         }
         args = {name: value for name, value in args.items() if value is not None}
         task = SimpleNamespace(args=args, async_val=0, check_mode=False, diff=True, action="dagster_yaml")
         templar = Templar(loader=DataLoader(), variables={})
         shell = SimpleNamespace(tmpdir=None)
-        action = module.ActionModule(task, SimpleNamespace(_shell=shell), SimpleNamespace(), None, templar, None)
+        action = dagster_yaml.ActionModule(task, SimpleNamespace(_shell=shell), SimpleNamespace(), None, templar, None)
         action._execute_module = self.execute
         result: dict[str, Any] = action.run(task_vars={})
         return result
@@ -74,7 +71,6 @@ def test_one_call_with_the_checked_text(host: Host) -> None:
         "dagster_version": "1.13.27",
         "env": {"URL": "x", "PORT": 1},
         "secret_env": {},
-        "kind": "dagster",
         "validate": "strict",
         "variable": "dagster_config",
         "mode": "0600",
@@ -134,67 +130,9 @@ def test_what_changes_and_what_harms_is_told_once(host: Host) -> None:
     assert [harm["name"] for harm in result["harms"]] == ["no_runs"]
 
 
-def test_workspace(host: Host) -> None:
-    host.run(workspace_yaml)
-    assert yaml.safe_load(host.sent[0]["content"]) == {
-        "load_from": [
-            {"grpc_server": {"location_name": "a", "host": "code1", "port": 4000}},
-            {"grpc_server": {"location_name": "b", "socket": "/run/b.sock", "ssl": True}},
-        ]
-    }
-    assert (host.sent[0]["kind"], host.sent[0]["variable"]) == ("workspace", "dagster_code_locations")
-    host.run(workspace_yaml, locations=[])
-    assert yaml.safe_load(host.sent[1]["content"]) == {"load_from": []}
-
-
-def location(**changes: Any) -> dict[str, Any]:
-    return {"name": "a", "host": "code1", "port": 4000, **changes}
-
-
-@pytest.mark.parametrize(
-    "locations",
-    [
-        [location(), location(name="b", port="4001")],
-        [location(), location(name="b", host="code2")],
-        [{"name": "a", "socket": "/run/a.sock"}, {"name": "b", "socket": "/run/b.sock", "port": None}],
-        [location(host="fd00::1"), location(name="b", host="10.0.0.1", port=65535)],
-    ],
-)
-def test_good_locations(host: Host, locations: Any) -> None:
-    assert "failed" not in host.run(workspace_yaml, locations=locations)
-
-
-@pytest.mark.parametrize(
-    ("locations", "expected"),
-    [
-        ([location(), location(port=4001)], ["locations[1]"]),
-        ([location(), location(name="b")], ["locations[1]"]),
-        ([location(), location(name="b", port="4000")], ["locations[1]"]),
-        ([location(host="127.0.0.1"), location(name="b", host="localhost")], ["locations[1]"]),
-        ([location(host=None), location(name="b", host="LOCALHOST")], ["locations[1]"]),
-        ([{"name": "a", "socket": "/x"}, {"name": "b", "socket": "/x"}], ["locations[1]"]),
-        ([location(port=0)], ["locations[0]"]),
-        ([location(port=65536)], ["locations[0].port"]),
-        ([location(host="http://code1")], ["locations[0].host"]),
-        ([location(host="code1:4000")], ["locations[0].host"]),
-        ([location(socket="/x", host=None)], ["locations[0]"]),
-        ([{"name": "a", "host": "h"}], ["locations[0]"]),
-        ([{"name": "a", "socket": "x.sock"}], ["locations[0].socket"]),
-        ([location(name="")], ["locations[0].name"]),
-    ],
-)
-def test_bad_locations(host: Host, locations: Any, expected: list[str]) -> None:
-    result = host.run(workspace_yaml, locations=locations)
-    assert [problem["path"] for problem in result["problems"]] == expected
-    assert "dagster_code_locations" in result["msg"]
-    assert host.sent == []
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"locations": [location(hots="h")]}, "hots"),
-        ({"locations": ["a"]}, "dictionary requested"),
         ({"dagster_version": "1.9.0"}, r"1\.9\.0 has no catalogue; there are ones for 1\.13"),
         ({"validate": "maybe"}, "strict, catalogue"),
         ({"path": None}, "path"),
@@ -202,7 +140,7 @@ def test_bad_locations(host: Host, locations: Any, expected: list[str]) -> None:
 )
 def test_wrong_arguments(host: Host, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(AnsibleActionFail, match=message):
-        host.run(workspace_yaml, **changes)
+        host.run(**changes)
 
 
 @pytest.mark.parametrize(
@@ -215,4 +153,4 @@ def test_wrong_arguments(host: Host, changes: dict[str, Any], message: str) -> N
     ],
 )
 def test_changed_keys(before: str, after: str, expected: list[str]) -> None:
-    assert changed_keys(before, after) == expected
+    assert dagster_yaml.changed_keys(before, after) == expected
