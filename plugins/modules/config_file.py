@@ -124,7 +124,11 @@ class ConfigFile:
     def manage(self) -> None:
         """Check, then write. Ends the module."""
         text: str = self.module.params["content"]
-        before = self.read()
+        before, target = self.read(self.path), self.path
+        # What is not there yet has no reader, so it is written at once.
+        if self.module.params["stage"] and os.path.exists(self.path) and text != before:
+            target = next_of(self.path)
+            before = text if self.read(target) == text else before  # an earlier play has staged it
         strict = self.module.params["validate"] == "strict"
         checked_by = f"Dagster {self.version}" if strict else CATALOGUE_ONLY
         if strict and text != before:
@@ -133,18 +137,18 @@ class ConfigFile:
                 checked_by = CATALOGUE_ONLY
             elif found:
                 self.fail(found)
-        self.write(before, text, checked_by)
+        self.write(before, text, target, checked_by)
 
-    def read(self) -> str:
-        if os.path.isdir(self.path):
-            self.module.fail_json(msg=f"path: {self.path} is a directory; expected the name of a file")
+    def read(self, path: str) -> str:
+        if os.path.isdir(path):
+            self.module.fail_json(msg=f"path: {path} is a directory; expected the name of a file")
         try:
-            with open(self.path, encoding="utf-8", errors="replace") as file:
+            with open(path, encoding="utf-8", errors="replace") as file:
                 return file.read()
         except FileNotFoundError:
             return ""
         except OSError as error:
-            self.module.fail_json(msg=f"path: {self.path} cannot be read: {error.strerror}")
+            self.module.fail_json(msg=f"path: {path} cannot be read: {error.strerror}")
             raise  # fail_json does not return
 
     def ask_dagster(self, text: str) -> list[dict[str, str]] | None:
@@ -197,7 +201,7 @@ class ConfigFile:
             problems=[{"path": problem["path"], "message": problem["message"]} for problem in found],
         )
 
-    def write(self, before: str, text: str, checked_by: str) -> None:
+    def write(self, before: str, text: str, target: str, checked_by: str) -> None:
         module = self.module
         result: dict[str, Any] = {"path": self.path, "problems": [], "checked_by": checked_by}
         changed = text != before
@@ -209,13 +213,10 @@ class ConfigFile:
                 "before": masked(before),
                 "after": text,
             }
-        # What is not there yet has no reader, so it is written at once.
-        staged = module.params["stage"] and os.path.exists(self.path)
-        target = next_of(self.path) if staged and changed else self.path
         if not module.check_mode:
             if changed:
                 self.replace(text, target)
-            elif staged and os.path.lexists(next_of(self.path)):
+            if target == self.path and os.path.lexists(next_of(self.path)):
                 os.unlink(next_of(self.path))
         if os.path.exists(target):
             arguments = module.load_file_common_arguments(module.params, path=target)

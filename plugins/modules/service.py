@@ -25,10 +25,11 @@ attributes:
 options:
   staged:
     description:
-      - Whether to put in place first what O(files[].stage) has staged in the folders of the files that the units read.
-        It comes back like the other files when a unit refuses it.
-    type: bool
-    default: false
+      - Paths to put in place first, each if O(files[].stage) has staged it. They come back like the other files when a
+        unit refuses them.
+    type: list
+    elements: path
+    default: []
 extends_documentation_fragment: [dataops.dagster.files, dataops.dagster.units]
 seealso:
   - module: dataops.dagster.files
@@ -81,12 +82,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.dataops.dagster.plugins.module_utils._host import files, rehearsal, units
-from ansible_collections.dataops.dagster.plugins.module_utils._host.kept import ENDING, Kept
+from ansible_collections.dataops.dagster.plugins.module_utils._host.kept import ENDING, Kept, is_version, path_of
 
 ARGUMENTS: dict[str, Any] = {
     **files.ARGUMENTS,
     **units.ARGUMENTS,
-    "staged": {"type": "bool", "default": False},
+    "staged": {"type": "list", "elements": "path", "default": []},
 }
 
 
@@ -106,11 +107,12 @@ def whole() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def folders(params: dict[str, Any]) -> list[str]:
-    """Where the files of a call are, and what its units read."""
+def own_paths(params: dict[str, Any]) -> list[str]:
+    """The paths that a call may replace, and what its units read."""
     paths = [spec["dest"] for spec in params["files"]]
-    paths += [path for unit in params["units"] for path in unit["files"]]
-    return [os.path.dirname(path) for path in paths]
+    purged = [spec["dest"] for spec in params["files"] if spec["purge"] and os.path.isdir(spec["dest"])]
+    paths += [path_of(folder, name) for folder in purged for name in sorted(os.listdir(folder)) if is_version(name)]
+    return [*paths, *params["staged"], *(path for unit in params["units"] for path in unit["files"])]
 
 
 def write(params: dict[str, Any], check_mode: bool, diffs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -119,10 +121,11 @@ def write(params: dict[str, Any], check_mode: bool, diffs: list[dict[str, Any]])
     kept = Kept() if params["units"] and not check_mode else None
     try:
         if kept is not None:
-            kept.adopt(folders(params))
+            kept.adopt(own_paths(params))
             if kept.is_needed() and units.serve(params):
                 kept.drop()  # the killed call had only not tidied up
             rehearsal.rehearse(params["files"], params["secrets"], params["units"])
+            kept.place_staged(params["staged"])  # before the files of this call, which may need them
         for difference in files.reconcile(params["files"], params["secrets"], check_mode, kept):
             diffs.append(difference)
         young = files.changed_paths(diffs) if check_mode else ()

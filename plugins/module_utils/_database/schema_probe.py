@@ -91,11 +91,24 @@ def compare(session: Any) -> tuple[list[str], list[str]]:
     ]
 
 
+def make(asked: dict[str, Any], answer: dict[str, Any], session: Any) -> None:
+    """Makes what lacks of lease and fence, or counts it, and adds that to the answer."""
+    if asked["lease"]:
+        answer["lease"], refused = session.lease(**asked["lease"], apply=asked["apply"])
+        answer["problems"] += refused
+    if asked["fence"]:
+        # A migration may change a column that the fence watches, so the fence is down as long.
+        down = {"logins": ""} if asked["migrates"] and answer["revision"] != answer["head"] else {}
+        answer["fence"], refused = session.fence(**{**asked["fence"], **down}, apply=asked["apply"])
+        answer["problems"] += refused
+
+
 def look(asked: dict[str, Any], session_of: Any) -> dict[str, Any]:
     """The answer; session_of is the class Session of the dialect. The login of the migration comes first."""
     answer: dict[str, Any] = {"problems": [], "revision": "", "head": head(), "lease": 0, "fence": 0, "missing": []}
     problems: list[str] = answer["problems"]
     where = {name: asked[name] for name in ("host", "port", "database")}
+    owner = None
     for login in asked["logins"]:
         try:
             session = session_of(**where, user=login["user"], password=login["password"])
@@ -104,22 +117,20 @@ def look(asked: dict[str, Any], session_of: Any) -> dict[str, Any]:
             continue
         problems += session.server_problems()
         if login["migration"]:
+            owner = session
             problems += session.owner_problems()
             answer["revision"] = ",".join(session.revisions())
             if answer["revision"] == answer["head"]:
                 answer["missing"], lacking = compare(session)
                 problems += lacking
-            if asked["lease"]:
-                answer["lease"], refused = session.lease(**asked["lease"], apply=asked["apply"])
-                problems += refused
-            if asked["fence"]:
-                # A migration may change a column that the fence watches, so the fence is down as long.
-                down = {"logins": ""} if asked["migrates"] and answer["revision"] != answer["head"] else {}
-                answer["fence"], refused = session.fence(**{**asked["fence"], **down}, apply=asked["apply"])
-                problems += refused
-        elif answer["revision"]:
+            continue
+        if answer["revision"]:
             problems += session.user_problems()
         session.close()
+    if owner is not None and not problems:  # every login is asked before anything is changed
+        make(asked, answer, owner)
+    if owner is not None:
+        owner.close()
     return answer
 
 

@@ -56,6 +56,15 @@ class Refused(Exception):
     """A path cannot be made as wanted; the text says why."""
 
 
+def content(path: str) -> bytes | None:
+    """What is in a file, None where there is none."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return None
+
+
 class Entry:
     """One path of the list, with what is there now."""
 
@@ -106,16 +115,19 @@ class Entry:
         if self.kept is not None:
             self.kept.keep(self.dest)
         os.replace(made, self.dest)
+        self.unstage()
 
     def unstage(self) -> None:
         """The destination is as wanted, so nothing else shall take its place."""
-        if self.stage and not self.check_mode and os.path.lexists(next_of(self.dest)):
+        if not self.check_mode and os.path.lexists(next_of(self.dest)):
             os.unlink(next_of(self.dest))
 
     def link(self) -> dict[str, str] | None:
         before = os.readlink(self.dest) if os.path.islink(self.dest) else ""
         if before == self.src:
             self.unstage()
+            return None
+        if self.stage and os.path.islink(next_of(self.dest)) and os.readlink(next_of(self.dest)) == self.src:
             return None
         if self.current is not None and not before:
             raise Refused(f"{self.dest} is not a symbolic link; move it away, a link to {self.src} belongs there")
@@ -145,13 +157,12 @@ class Entry:
             if self.current is None and not self.check_mode:  # in check mode the play would have made it by now
                 raise Refused(f"{self.dest} is not there, and neither content nor template is given for it")
             return self.own(self.dest, self.attributes(), 0o644)
-        wanted, before = self.text.encode("utf-8"), None
-        if self.current is not None:
-            with open(self.dest, "rb") as stream:
-                before = stream.read()
+        wanted, before = self.text.encode("utf-8"), content(self.dest)
         if before == wanted:
             self.unstage()
             return self.own(self.dest, self.attributes(), 0o644)
+        if self.stage and content(next_of(self.dest)) == wanted:
+            return None
         if not self.check_mode:
             folder = os.path.dirname(self.dest)
             handle, beside = tempfile.mkstemp(prefix=".new-", dir=folder)

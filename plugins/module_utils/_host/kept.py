@@ -33,19 +33,14 @@ def previous_of(path: str) -> str:
     return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.previous")
 
 
+def path_of(folder: str, version: str) -> str:
+    """The path that such a hidden name in a folder belongs to."""
+    return os.path.join(folder, version.rpartition(".")[0].removeprefix("."))
+
+
 def is_version(name: str) -> bool:
     """Whether a name in a folder is such a hidden name."""
     return re.fullmatch(r"\..+\.(next|previous)", name) is not None
-
-
-def paths_with(kind: str, folders: Iterable[str]) -> list[str]:
-    """The paths in these folders that have a version of this kind (next or previous)."""
-    found = []
-    for folder in sorted(set(folders)):
-        with contextlib.suppress(OSError):
-            matches = (re.fullmatch(rf"\.(.+)\.{kind}", name) for name in sorted(os.listdir(folder)))
-            found += [os.path.join(folder, match[1]) for match in matches if match]
-    return found
 
 
 def remove(path: str) -> None:
@@ -85,9 +80,9 @@ class Kept:
         """Whether there is anything to put back."""
         return bool(self.paths or self.attributes)
 
-    def adopt(self, folders: Iterable[str]) -> None:
-        """Takes over what a killed call has left: this call decides about it."""
-        self.paths += [path for path in paths_with("previous", folders) if path not in self.paths]
+    def adopt(self, paths: Iterable[str]) -> None:
+        """Takes over what a killed call has left of these paths: this call decides about them."""
+        self.paths += [path for path in paths if path not in self.paths and os.path.lexists(previous_of(path))]
 
     def keep(self, path: str) -> None:
         """Remembers a path as it is. To be called before it is replaced."""
@@ -113,9 +108,11 @@ class Kept:
             os.rename(path, previous_of(path))
         self.paths.append(path)
 
-    def place_staged(self, folders: Iterable[str]) -> None:
-        """Puts in place what is staged in these folders. It counts as written now, so its readers are restarted."""
-        for path in paths_with("next", folders):
+    def place_staged(self, paths: Iterable[str]) -> None:
+        """Puts in place what is staged of these paths. It counts as written now, so its readers are restarted."""
+        for path in paths:
+            if not os.path.lexists(next_of(path)):
+                continue
             self.keep(path)
             os.utime(next_of(path), follow_symlinks=False)
             os.replace(next_of(path), path)

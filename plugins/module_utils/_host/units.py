@@ -338,10 +338,7 @@ def reconcile(
     try:
         now = show([spec["name"] for spec in specs])
         if kept is not None:
-            folders = [os.path.dirname(path) for spec in specs for path in read_by(spec, now[spec["name"]])]
-            kept.adopt(folders)
-            if options.get("staged"):
-                kept.place_staged(folders)
+            kept.adopt(path for spec in specs for path in read_by(spec, now[spec["name"]]))
         actions = {spec["name"]: wanted_action(spec, now[spec["name"]], young) for spec in specs}
         actions = {name: action for name, action in actions.items() if action[0]}
         if actions and not check_mode:

@@ -120,7 +120,20 @@ class Instance(Component):
             "config": self.config,
             "authority_folder": docker.TLS_FOLDER,
             "fence": self.fence,
+            "staged": self.staged,
         }
+
+    @property
+    def staged(self) -> list[str]:
+        """What role instance stages, and the roles of the services put in place when they restart them."""
+        home, names = self.values["dagster_home"], self.plan.names
+        files = (self.plan.storage.credential, "environment", "environment.secret", "dagster.yaml", "workspace.yaml")
+        return [
+            f"{self.values['dagster_install_dir']}/current",
+            f"{names['programs']}/systemd_service.py",
+            *(f"{home}/{name}" for name in files),
+            f"{names['unit_drop_ins']}/10-instance.conf",
+        ]
 
     def code_endpoints(self) -> list[dict[str, Any]]:
         """Where the services of this host reach each code server."""

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from deployments import DEPLOYMENTS
+from dry_play import Players
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = ROOT / "roles"
@@ -167,3 +169,16 @@ def test_nginx_is_restarted_where_it_would_refuse_a_reload(held: list[str], list
     plan = {"proxy": {"listen": listen}}
     templar = Templar(DataLoader(), variables={"__dagster_nginx_held": held, "dagster_plan": plan})
     assert templar.template(trust_as_template(text)) is reload
+
+
+def test_whatever_role_instance_stages_is_put_in_place() -> None:
+    """The roles of the services place what the plan names, and nothing else."""
+    host = Players(DEPLOYMENTS["alternative"]).hosts["dagster1"]
+    staged, named = set(), []
+    for call in (call for task in host.given for call in task.values() if isinstance(call, dict)):
+        entries = [{**call, "dest": call["path"]}] if "dest" not in call and "path" in call else call.get("files", [])
+        staged |= {entry["dest"] for entry in entries if isinstance(entry, dict) and entry.get("stage")}
+        named += [set(call["staged"])] if call.get("staged") else []
+    assert len(staged) > 5, "the control: with an external database all of them are staged"
+    assert named, "the control: a service places them"
+    assert all(paths == staged for paths in named)

@@ -205,6 +205,9 @@ def test_staged_file_takes_no_place(rig: Rig) -> None:
     assert (result["changed"], result["diff"]["before"]) == (True, TEXT)
     assert (path.read_text(), staged.read_text()) == (TEXT, "telemetry: {enabled: true}\n")
     assert stat.S_IMODE(staged.stat().st_mode) == 0o640
+    asked = len(rig.requests())
+    again = rig.run(stage=True, content="telemetry: {enabled: true}\n")
+    assert (again["changed"], len(rig.requests())) == (False, asked), "it is staged already"
     assert rig.run(stage=True)["changed"] is False
     assert [entry.name for entry in rig.home.iterdir()] == ["dagster.yaml"], "what is wanted again is not staged"
     rig.answer([{"path": "nux", "section": "nux", "message": "wrong"}])

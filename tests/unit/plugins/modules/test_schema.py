@@ -380,6 +380,23 @@ def test_migration_runs_without_a_fence(
     assert Session.asked == [(logins, True)]
 
 
+def test_nothing_is_made_before_every_login_has_agreed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fence that was taken down for a migration which then does not come would stay down."""
+    monkeypatch.setattr(schema_probe, "head", lambda: "new")
+    monkeypatch.setattr(Session, "revision", "old")
+    monkeypatch.setattr(Session, "asked", [])
+
+    def connect(user: str, **where: Any) -> Session:
+        if user == "dagster":
+            raise ConnectionError("too many connections")
+        return Session(user=user, **where)
+
+    logins = [{"user": user, "password": "x", "migration": user != "dagster"} for user in ("owner", "dagster")]
+    asked = {"host": "db1", "port": 5432, "database": "dagster", "logins": logins}
+    answer = schema_probe.look({**asked, "lease": None, "fence": FENCE, "migrates": True, "apply": True}, connect)
+    assert (answer["problems"], Session.asked) == (["user dagster cannot connect: too many connections"], [])
+
+
 def test_check_mode_on_a_bare_host(venv: Venv) -> None:
     assert venv.run(_ansible_check_mode=True, python=str(venv.folder / "none"))["changed"]
 

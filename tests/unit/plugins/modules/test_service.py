@@ -225,9 +225,9 @@ def test_staged_files_are_put_in_place_only_where_that_is_asked(tmp_path: Path) 
     units_ = [{"name": "a.service", "files": [str(path)]}]
     result, _status = call(path, files=own, units=units_)
     assert (path.read_text(), result["actions"]) == ("old\n", {})
-    result, _status = call(path, files=own, units=units_, staged=True, check=True)
+    result, _status = call(path, files=own, units=units_, staged=[str(path)], check=True)
     assert path.read_text() == "old\n"
-    result, _status = call(path, files=own, units=units_, staged=True)
+    result, _status = call(path, files=own, units=units_, staged=[str(path)])
     assert path.read_text() == "new\n"
     assert result["actions"] == {"a.service": f"restart: {path} is newer than the process"}
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.conf", "b.conf"]
@@ -242,6 +242,35 @@ def test_what_is_wanted_again_is_no_longer_staged(tmp_path: Path) -> None:
         files.Entry(False, {**spec(link, None), "state": "link", "src": target}, {}).reconcile()
         assert (path.read_text(), os.readlink(link)) == ("old\n", "/opt/1")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.conf", "current"]
+
+
+def test_what_is_staged_already_is_not_staged_again(tmp_path: Path) -> None:
+    path, link = old(tmp_path / "a.conf", "old\n"), tmp_path / "current"
+    link.symlink_to("/opt/1")
+    entries = [spec(path, "new\n"), {**spec(link, None), "state": "link", "src": "/opt/2"}]
+    assert all(files.Entry(False, entry, {}).reconcile() for entry in entries)
+    assert [files.Entry(False, entry, {}).reconcile() for entry in entries] == [None, None]
+
+
+def test_what_is_written_at_once_has_no_staged_version_left(tmp_path: Path) -> None:
+    """The roles of the services would put an older one in its place."""
+    path = old(tmp_path / "a.conf", "old\n")
+    files.Entry(False, spec(path, "new\n"), {}).reconcile()
+    path.unlink()
+    files.Entry(False, spec(path, "newer\n"), {}).reconcile()
+    assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("a.conf", "newer\n")]
+
+
+@pytest.mark.usefixtures("systemctl")
+def test_what_others_have_left_in_the_same_folder_is_theirs(tmp_path: Path) -> None:
+    """Services share folders: what a killed call of another one has left decides about that one alone."""
+    old(tmp_path / "b.conf", "b new\n")
+    left = old(tmp_path / ".b.conf.previous", "b old\n")
+    result, status = call(old(tmp_path / "a.conf", "old\n"))
+    assert (status, result["changed_paths"], left.read_text()) == (0, [str(tmp_path / "a.conf")], "b old\n")
+    result, status = call(tmp_path / "a.conf", files=[{"dest": str(tmp_path), "content": "x\n"}])
+    assert status == 1, "the control: a call that fails puts its own files back"
+    assert (tmp_path / "b.conf").read_text() == "b new\n"
 
 
 def test_what_is_not_there_yet_is_written_at_once(tmp_path: Path) -> None:

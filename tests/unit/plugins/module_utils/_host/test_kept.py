@@ -56,7 +56,7 @@ class World:
         }
         files = [{**FILE, "dest": str(self.folder / name), **more} for name, more in wanted.items()]
         reads = [str(self.folder / name) for name in (*wanted, "staged.conf")]
-        more = {"secrets": {}, "staged": True, "status_timeout": 0, "journal_lines": 5}
+        more = {"secrets": {}, "staged": [str(self.folder / "staged.conf")], "status_timeout": 0, "journal_lines": 5}
         return {"files": files, "units": [{**UNIT, "files": reads}], **more}
 
     def read(self, name: str) -> str | None:

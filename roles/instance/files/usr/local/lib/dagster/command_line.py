@@ -16,8 +16,6 @@ import re
 import sys
 from dataclasses import dataclass
 
-from systemd_service import copied
-
 # As filter environment_file writes it: one value in double quotes, which may go over several lines.
 VARIABLE = re.compile(r'^([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"$', re.MULTILINE | re.DOTALL)
 KEPT = ("LANG", "LC_ALL", "TERM", "COLUMNS", "LINES")  # of the terminal
@@ -62,12 +60,26 @@ def environment(instance: Instance, home: str) -> dict[str, str]:
     return {**found, "HOME": home, "PATH": f"{instance.programs}:/usr/local/bin:/usr/bin:/bin"}
 
 
+def copied(path: str, user: pwd.struct_passwd) -> str:
+    """The path of a copy in memory, which only this process and what it becomes can read.
+
+    Module systemd_service has such a function as well, but in a deployment that is being upgraded it may be older.
+    """
+    with open(path, "rb") as stream:
+        secret = stream.read()
+    descriptor = os.memfd_create(os.path.basename(path), 0)
+    os.set_inheritable(descriptor, True)
+    os.fchmod(descriptor, 0o600)
+    os.fchown(descriptor, user.pw_uid, user.pw_gid)
+    os.write(descriptor, secret)
+    return f"/proc/{os.getpid()}/fd/{descriptor}"
+
+
 def run(instance: Instance, command: list[str]) -> None:
     """Becomes the command. Raises OSError."""
     user = pwd.getpwnam(instance.user)
     found = environment(instance, user.pw_dir)
-    password = copied(os.path.join(instance.home, instance.credential))
-    os.fchown(int(os.path.basename(password)), user.pw_uid, user.pw_gid)
+    password = copied(os.path.join(instance.home, instance.credential), user)
     os.initgroups(user.pw_name, user.pw_gid)
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
