@@ -119,7 +119,9 @@ for line in said("docker", "image", "ls", "--no-trunc", "--format", "{{.Reposito
 for one in inspected("network", *said("docker", "network", "ls", "-q", "--no-trunc").split()):
     # An engine makes its own bridge anew at each start.
     identity = "" if one["Name"] in ("bridge", "host", "none") else one["Id"]
-    found[f"network {one['Name']}"] = json.dumps([identity, one["Driver"], one["IPAM"]["Config"]])
+    # An engine that starts again adds the gateway, which it has worked out itself.
+    subnets = [each.get("Subnet") for each in one["IPAM"]["Config"]]
+    found[f"network {one['Name']}"] = json.dumps([identity, one["Driver"], subnets])
 for one in inspected("volume", *said("docker", "volume", "ls", "-q").split()):
     found[f"volume {one['Name']}"] = one["Mountpoint"]
 

@@ -27,7 +27,7 @@ HARM = {
         "docker run --name shop-import shop:1 true",
         "container shop-import is gone",
     ),
-    "service restarted": ("systemctl restart haproxy", "", "process of haproxy was "),
+    "service restarted": ("systemctl restart haproxy", "", "process of haproxy "),
     "service disabled": ("systemctl disable haproxy", "systemctl enable haproxy", "unit file haproxy.service was "),
     "server stopped": ("systemctl stop nginx", "systemctl start nginx", ":8080/orders.json was 200 gzip"),
     "user changed": ("usermod -c x dagster", "usermod -c '' dagster", "passwd dagster was "),
@@ -36,7 +36,7 @@ HARM = {
         f"{DATABASE} 'ALTER ROLE shop CONNECTION LIMIT -1'",
         "database roles differs",
     ),
-    "client cut off": ("systemctl restart postgresql@15-main", "", "process of shop-report was "),
+    "client cut off": ("systemctl restart postgresql@15-main", "", "process of shop-report "),
     "rule added": (
         "nft add rule inet shop input tcp dport 7 drop",
         "systemctl reload nftables",
