@@ -123,7 +123,7 @@ class Plan:
             "connect": [server for number, server in enumerate(servers) if server not in servers[:number]],
             "paths": [
                 *names.traces(),
-                *(self.names["record"], record.entry(self.names["record"], "*")),
+                *(record.whole(self.names["record"]), record.entry(self.names["record"], "*")),
                 # Also the marks of roles that the host may have had before.
                 *filter(None, (component.mark() for component in self.known.values())),
                 *(path for component in components for path in component.paths()),

@@ -57,7 +57,7 @@ def test_what_was_there_before_us_stays_as_it_is(package: str, kept: str) -> Non
 
 def test_what_an_operator_switches_on_later_stays_on() -> None:
     """We have been here. The packages are ours, but their services are no longer looked at."""
-    record = [RECORD, *(f"{RECORD}/{name}" for name in ("haproxy", "nginx-light"))]
+    record = [f"{RECORD}/.complete", *(f"{RECORD}/{name}" for name in ("haproxy", "nginx-light"))]
     installed = {"haproxy": "1", "nginx": "1", "nginx-light": "1"}
     found = calls(packages=installed, paths=record, texts={URL_FILE: f"{URL}\n"})
     assert "nginx.service" in found, "the control"

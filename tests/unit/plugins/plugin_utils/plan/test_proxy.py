@@ -107,7 +107,7 @@ def test_nginx_of_somebody_else_that_is_down_is_not_started() -> None:
     assert "serves nothing; start it" in problems(**theirs)[0]
     assert problems(80, **theirs) == []
     assert problems(**theirs, paths=[CONF]) == [], "what we have deployed to is started again"
-    record = ["/usr/local/lib/dagster/installed", "/usr/local/lib/dagster/installed/nginx-light"]
+    record = ["/usr/local/lib/dagster/installed/.complete", "/usr/local/lib/dagster/installed/nginx-light"]
     assert problems(packages={"nginx": "1", "nginx-light": "1"}, paths=record) == [], "ours"
 
 

@@ -8,6 +8,7 @@ import pytest
 from plans import FACTS, plan
 
 FOLDER = "/usr/local/lib/dagster/installed"
+WHOLE = f"{FOLDER}/.complete"
 NGINX = "/etc/nginx/conf.d/dagster.conf"
 
 
@@ -30,17 +31,17 @@ def test_what_is_there_at_first_contact_is_not_ours() -> None:
 
 
 def test_record_says_what_is_ours() -> None:
-    found = ours(["haproxy", "nginx-light", "docker.io"], [FOLDER, f"{FOLDER}/haproxy"])
+    found = ours(["haproxy", "nginx-light", "docker.io"], [WHOLE, f"{FOLDER}/haproxy"])
     assert "haproxy" in found
     assert not {"nginx-light", "docker.io"}.intersection(found), "somebody else has installed them"
 
 
 def test_mark_changes_nothing_once_there_is_a_record() -> None:
-    assert "nginx-light" not in ours(["nginx-light"], [FOLDER, NGINX])
+    assert "nginx-light" not in ours(["nginx-light"], [WHOLE, NGINX])
 
 
 def test_recorded_package_that_was_removed_is_brought_again() -> None:
-    assert "haproxy" in ours([], [FOLDER, f"{FOLDER}/haproxy"])
+    assert "haproxy" in ours([], [WHOLE, f"{FOLDER}/haproxy"])
 
 
 def test_deployment_from_before_the_record_is_known_by_its_marks() -> None:
@@ -49,13 +50,20 @@ def test_deployment_from_before_the_record_is_known_by_its_marks() -> None:
     assert "docker.io" not in found, "the role of the engine has never been here"
 
 
+def test_record_that_was_not_finished_says_nothing() -> None:
+    """An upgrade was killed after the folder was there. What was brought before there was a record stays ours."""
+    interrupted = [NGINX, FOLDER, f"{FOLDER}/haproxy"]
+    assert {"haproxy", "nginx-light"} <= set(ours(["haproxy", "nginx-light"], interrupted))
+    assert "nginx-light" not in ours(["haproxy", "nginx-light"], [*interrupted, WHOLE]), "the control"
+
+
 def test_package_that_the_role_would_not_have_installed_is_not_its_own() -> None:
     """0.1.0 used the nginx that it found, and installed nginx-light elsewhere."""
     assert "nginx" not in ours(["haproxy", "nginx"], [NGINX])
 
 
 def test_host_is_asked_for_its_record() -> None:
-    assert {FOLDER, f"{FOLDER}/*"} <= set(plan().questions()["paths"])
+    assert {WHOLE, f"{FOLDER}/*"} <= set(plan().questions()["paths"])
 
 
 @pytest.mark.parametrize("path", [NGINX, "/etc/systemd/system/dagster-daemon.service"])
