@@ -120,6 +120,15 @@ class Names:
         """The path of one of our units."""
         return f"/etc/systemd/system/{self[key]}{suffix}"
 
+    def services(self) -> list[str]:
+        """Patterns of the units that the settings in unit_drop_ins are for: each whose name begins as ours do."""
+        return [f"{folder}/{self.name}-*.service" for folder in ("/etc/systemd/system", "/lib/systemd/system")]
+
+    def own_services(self) -> set[str]:
+        """Those of them that are ours."""
+        units = {"daemon": ".service", "webserver": "@.service", "webserver_read_only": "@.service"}
+        return {self.unit_file(key, suffix) for key, suffix in units.items()}
+
     def enabled(self, key: str) -> str:
         """A pattern of the links with which systemd starts the instances of one of our template units at boot."""
         return f"/etc/systemd/system/multi-user.target.wants/{self[key]}@*.service"

@@ -30,8 +30,8 @@ def whole(folder: str) -> str:
 def recorded(folder: str, components: Iterable[Component], facts: Facts) -> set[str]:
     """The packages on a host that are ours.
 
-    A host without a whole record is new to us, or it was set up before there was one. Then each role that has been there
-    has left its mark, and what it needs on a bare host was brought by it.
+    A host without a whole record is new to us, or it was set up before there was one. Then each role that has been
+    there has left its mark, and what it needs on a bare host was brought by it.
     """
     there, paths = set(facts["packages"]), facts.get("paths") or []
     if whole(folder) in paths:

@@ -66,7 +66,15 @@ def test_host_is_asked_for_its_record() -> None:
     assert {WHOLE, f"{FOLDER}/*"} <= set(plan().questions()["paths"])
 
 
-@pytest.mark.parametrize("path", [NGINX, "/etc/systemd/system/dagster-daemon.service"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        NGINX,
+        "/etc/systemd/system/dagster-daemon.service",
+        "/usr/local/bin/dagster-cli",
+        "/etc/tmpfiles.d/dagster.conf",
+    ],
+)
 def test_file_of_somebody_else_with_a_name_of_ours_is_refused(path: str) -> None:
     """Somebody may run Dagster there by hand. The file would be replaced, and be taken for a mark of ours."""
     assert path in plan().questions()["lines"]
