@@ -301,8 +301,8 @@ class Instance(Component):
         names = self.plan.names
         return [
             f"the host has a unit {path} of somebody else; systemd would give it user, environment and sandbox of "
-            f"ours, because its name begins with {names.name}-. Rename it, or give this instance a dagster_instance_name "
-            "of its own"
+            f"ours, because its name begins with {names.name}-. Rename it, or give this instance a "
+            "dagster_instance_name of its own"
             for path in paths
             if any(fnmatch.fnmatch(path, pattern) for pattern in names.services()) and path not in names.own_services()
         ]

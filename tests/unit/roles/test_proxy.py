@@ -37,6 +37,7 @@ def test_url_that_is_right_costs_no_call() -> None:
     assert URL_FILE not in found
 
 
+ENABLED = "/etc/systemd/system/multi-user.target.wants/nginx.service"
 PACKAGED = ["/etc/nginx/sites-enabled/default", "haproxy.service"]
 RECORD = "/usr/local/lib/dagster/installed"
 
@@ -50,7 +51,7 @@ def test_what_our_packages_would_serve_is_left_off_before_we_serve() -> None:
 @pytest.mark.parametrize(("package", "kept"), [("nginx", PACKAGED[0]), ("haproxy", PACKAGED[1])])
 def test_what_was_there_before_us_stays_as_it_is(package: str, kept: str) -> None:
     up = [{"port": 80, "address": "0.0.0.0", "process": "nginx", "unit": "nginx.service"}]
-    found = calls(packages={package: "1"}, listeners=up)
+    found = calls(packages={package: "1"}, listeners=up if package == "nginx" else [], paths=[ENABLED])
     assert kept not in found
     assert set(PACKAGED) - {kept} <= set(found), "the control: the other package is ours"
 
