@@ -116,6 +116,15 @@ class Names:
         """The file with which a system sets parameters of the kernel."""
         return f"/etc/sysctl.d/60-{self.name}-{what}.conf"
 
+    def sysctl_unit(self, what: str) -> str:
+        """The unit that sets what this file says. systemd-sysctl.service would set what every file of the host says."""
+        return f"sysctl-{self.name}-{what}.service"
+
+    def sysctl_removal(self, what: str) -> list[str]:
+        """Commands that take that unit away."""
+        unit = self.sysctl_unit(what)
+        return [f"systemctl disable --now {unit}", f"rm /etc/systemd/system/{unit}"]
+
     def unit_file(self, key: str, suffix: str = ".service") -> str:
         """The path of one of our units."""
         return f"/etc/systemd/system/{self[key]}{suffix}"

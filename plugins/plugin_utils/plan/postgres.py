@@ -150,6 +150,9 @@ class Postgres(Component):
     def mark(self) -> str:
         return self.plan.names.sysctl("postgres")
 
+    def removal(self) -> list[str]:
+        return [*self.plan.names.sysctl_removal("postgres"), *super().removal()]
+
     def known_by(self) -> list[str]:
         return [*self.inventory.services, *self.inventory.engines]
 
@@ -177,6 +180,7 @@ class Postgres(Component):
             "made": cluster.config in (facts.get("paths") or []),
             "no_main": self.no_main,
             "sysctl": self.plan.names.sysctl("postgres"),
+            "sysctl_unit": self.plan.names.sysctl_unit("postgres"),
         }
 
     def problems(self) -> list[str]:

@@ -74,13 +74,19 @@ class Proxy(Component):
         return self.plan.names["nginx"]
 
     def removal(self) -> list[str]:
-        return [*super().removal(), "systemctl reload nginx.service"]
+        sysctl = [*self.plan.names.sysctl_removal("nginx"), f"rm {self.plan.names.sysctl('nginx')}"]
+        return [*(sysctl if self.values["dagster_vip"] else []), *super().removal(), "systemctl reload nginx.service"]
 
     def known_by(self) -> list[str]:
         return self.inventory.group("dagster_webserver")
 
+    @property
+    def sysctl_unit_file(self) -> str:
+        """Where the unit is that lets nginx listen on an address of another host."""
+        return f"/etc/systemd/system/{self.plan.names.sysctl_unit('nginx')}"
+
     def paths(self) -> list[str]:
-        return [ENABLED, *(f"/etc/systemd/system/{unit}" for unit in PACKAGES)]
+        return [ENABLED, self.sysctl_unit_file, *(f"/etc/systemd/system/{unit}" for unit in PACKAGES)]
 
     def theirs(self, facts: Facts) -> bool:
         """Whether nginx is somebody else's. Then it is only reloaded: they start and stop it."""
@@ -107,6 +113,8 @@ class Proxy(Component):
             "url": self.url,
             "url_file": self.url_file,
             "sysctl": self.plan.names.sysctl("nginx"),
+            "sysctl_unit": self.plan.names.sysctl_unit("nginx"),
+            "sysctl_unit_there": self.sysctl_unit_file in (facts.get("paths") or []),
             "nginx_theirs": self.theirs(facts),
             "nginx_user": next(iter(lines.get(NGINX_CONFIG) or []), "www-data"),
             "packaged_haproxy": bool(lines.get(PACKAGED_HAPROXY)),
@@ -117,13 +125,12 @@ class Proxy(Component):
 
     def source_problems(self, facts: Facts) -> list[str]:
         """Sentences about servers that came without a package: the package would take their unit."""
-        held = {str(listener["unit"]) for listener in facts["listeners"]}
-        there = held | {path.rpartition("/")[2] for path in facts.get("paths") or [] if path in self.paths()}
+        paths, held = facts.get("paths") or [], {str(listener["unit"]) for listener in facts["listeners"]}
         return [
             f"the host has a {unit} that did not come with Debian's package, and role proxy would install that over "
             "it; stop it and remove or rename the unit (systemctl disable --now), or take another host"
             for unit, packages in PACKAGES.items()
-            if unit in there and not packages.intersection(facts["packages"])
+            if (unit in held or f"/etc/systemd/system/{unit}" in paths) and not packages.intersection(facts["packages"])
         ]
 
     def site_problems(self, facts: Facts) -> list[str]:

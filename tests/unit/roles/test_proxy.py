@@ -38,6 +38,17 @@ def test_url_that_is_right_costs_no_call() -> None:
 
 
 ENABLED = "/etc/systemd/system/multi-user.target.wants/nginx.service"
+SYSCTL = "/etc/systemd/system/sysctl-dagster-nginx.service"
+
+
+def test_what_let_nginx_listen_elsewhere_ends_before_its_file_goes() -> None:
+    """systemctl disables no unit whose file is gone."""
+    unit = SYSCTL.rpartition("/")[2]
+    found = calls(paths=[SYSCTL])
+    assert found.index(unit) < found.index(SYSCTL)
+    assert unit not in calls(), "where there is none, that is no call"
+
+
 PACKAGED = ["/etc/nginx/sites-enabled/default", "haproxy.service"]
 RECORD = "/usr/local/lib/dagster/installed"
 

@@ -80,6 +80,7 @@ def test_cluster_of_a_bare_host_has_the_name_of_the_instance() -> None:
         "made": False,
         "no_main": "/etc/postgresql-common/createcluster.d/dagster.conf",
         "sysctl": MARK,
+        "sysctl_unit": "sysctl-dagster-postgres.service",
     }
     assert fact("a", dagster_instance_name="etl")["postgres"]["unit"] == "postgresql@15-etl.service"
 
@@ -238,6 +239,14 @@ def test_data_without_its_configuration_is_left_alone(record: list[str]) -> None
     (said,) = problems([DATA, *record])
     assert said.startswith(f"{DATA} is there, but {OURS}/postgresql.conf is not")
     assert "move /var/lib/postgresql/15/dagster away" in said
+
+
+def test_what_a_host_keeps_that_has_left_the_group() -> None:
+    assert component("postgres").removal() == [
+        "systemctl disable --now sysctl-dagster-postgres.service",
+        "rm /etc/systemd/system/sysctl-dagster-postgres.service",
+        f"rm -r {MARK}",
+    ]
 
 
 def test_system_that_is_not_supported_is_said_once() -> None:

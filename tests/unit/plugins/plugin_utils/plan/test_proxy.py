@@ -62,7 +62,7 @@ NGINX = {"address": "0.0.0.0", "process": "nginx", "unit": "nginx.service"}
 
 
 def problems(*ports: int, **facts: Any) -> list[str]:
-    """What is wrong with a host whose nginx listens on these ports, if on any; it is installed, and comes up at boot."""
+    """What is wrong with a host whose nginx listens on these ports, if on any; it comes up at boot."""
     nginx: dict[str, Any] = {"packages": {"nginx": "1"}, "paths": [ENABLED]} if ports else {}
     found: list[str] = component("proxy").host_problems(
         {**FACTS, **nginx, "listeners": [{**NGINX, "port": port} for port in ports], **facts}
@@ -133,6 +133,12 @@ def test_server_that_came_without_a_package_is_refused(unit: str) -> None:
     assert path in component("proxy").plan.questions()["paths"]
     installed = problems(packages={package: "1"}, listeners=up, paths=[ENABLED, path])
     assert installed == [], "the control: an operator's own unit of the package"
+
+
+def test_unit_of_a_shared_address_goes_with_the_proxy() -> None:
+    unit = "sysctl-dagster-nginx.service"
+    assert f"systemctl disable --now {unit}" in component("proxy", **VIP).removal()
+    assert not [command for command in component("proxy").removal() if "sysctl" in command], "there is none"
 
 
 def test_user_of_nginx_reaches_the_sockets() -> None:
