@@ -17,6 +17,11 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component imp
 HEADER = r"(Managed by dataops\.dagster)"
 
 
+# What module apt writes while it installs for us, as a whole. It takes it away again, unless it is killed.
+POLICY = "/usr/sbin/policy-rc.d"
+POLICY_TEXT = r"\A#!/bin/sh\nexit (101)\n\Z"
+
+
 def entry(folder: str, package: str) -> str:
     """The file that says that a package is ours."""
     return f"{folder}/{package}"
@@ -66,4 +71,14 @@ def file_problems(components: Iterable[Component], facts: Facts) -> list[str]:
         "give this instance a dagster_instance_name of its own"
         for path in headed(components)
         if is_foreign(path, facts)
+    ]
+
+
+def policy_warnings(folder: str, facts: Facts) -> list[str]:
+    """A sentence about what a killed installation leaves. Whether it is ours is not sure, so it is not removed."""
+    if whole(folder) not in (facts.get("paths") or []) or not (facts.get("lines") or {}).get(POLICY):
+        return []
+    return [
+        f"{POLICY} ends with 101, so no service of this host starts with its package, or again after its upgrade. A "
+        "play that was killed while it installed packages leaves that. Remove it, if it is nobody's"
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -82,3 +83,15 @@ def test_file_of_somebody_else_with_a_name_of_ours_is_refused(path: str) -> None
     assert [problem for problem in found if f"a {path} of somebody else" in problem]
     ours = plan().host_problems({**FACTS, "lines": {path: ["Managed by dataops.dagster"]}, "paths": [path]}, 0, 0)
     assert not [problem for problem in ours if "somebody else" in problem]
+
+
+def test_what_a_killed_installation_leaves_is_said() -> None:
+    """No service would start with its package any more. An image of a container has a file with the same end."""
+    path = "/usr/sbin/policy-rc.d"
+    pattern = plan().questions()["lines"][path]
+    left, others = "#!/bin/sh\nexit 101\n", "#!/bin/sh\n# For most users of containers\nexit 101\n"
+    assert [re.findall(pattern, text, re.MULTILINE) for text in (left, others)] == [["101"], []]
+    (said,) = plan().warnings({**FACTS, "paths": [WHOLE], "lines": {path: ["101"]}})
+    assert said.startswith(f"{path} ends with 101, so no service of this host starts with its package")
+    for facts in ({"paths": [WHOLE], "lines": {path: []}}, {"paths": [], "lines": {path: ["101"]}}):
+        assert plan().warnings({**FACTS, **facts}) == [], "not of ours"
