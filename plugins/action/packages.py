@@ -43,7 +43,7 @@ class ActionModule(ActionBase):
         folder = str(plan["names"]["record"])
         missing = [str(name) for name in self._task.args["name"] if name not in host["packages"]]
         unsaid = not_recorded(folder, plan["ours"], host, missing)
-        first = folder not in (host.get("paths") or [])
+        first = record.whole(folder) not in (host.get("paths") or [])
         lines = [*(f"install {name}\n" for name in missing), *(f"record {name} as ours\n" for name in unsaid)]
         result.update(changed=bool(missing or unsaid or first), missing=missing)
         if lines:
@@ -56,7 +56,7 @@ class ActionModule(ActionBase):
         failure = failure or (self._install(missing, variables) if missing else {})
         if failure:
             return {**result, **failure}
-        recorded = [folder, *(record.entry(folder, name) for name in unsaid)]
+        recorded = [record.whole(folder), *(record.entry(folder, name) for name in unsaid)]
         result.update(installed=dict.fromkeys(missing, ""), recorded=recorded)  # nobody asks for a version
         return result
 
@@ -65,10 +65,11 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         """Says on the host that these packages are ours, and writes what they read while they are installed.
 
-        A host that had all of them gets an empty folder.
+        The last entry says that the record is whole: a host that had all of them before us gets only that.
         """
         entries: list[dict[str, Any]] = [{"dest": folder, "state": "directory"}]
         entries += [{"dest": record.entry(folder, name), "content": TEXT} for name in names]
+        entries += [{"dest": record.whole(folder), "content": TEXT}]
         return self._failure("dataops.dagster.service", {"files": [*entries, *files]}, variables)
 
     def _install(self, names: list[str], variables: dict[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ DEPLOYMENTS = {
             "paths": [
                 *("/opt/dagster/1.13.27/.complete", "/usr/local/lib/dagster/edge.sh"),
                 *("/etc/postgresql/15/dagster/postgresql.conf", "/etc/postgresql/15/dagster/conf.d/dagster.conf"),
-                "/usr/local/lib/dagster/installed",
+                "/usr/local/lib/dagster/installed/.complete",
                 *(f"/usr/local/lib/dagster/installed/{name}" for name in PACKAGES),
             ],
             "texts": {"/usr/local/lib/dagster/edge.url": "http://127.0.0.1:8080\n"},

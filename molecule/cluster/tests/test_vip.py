@@ -165,6 +165,7 @@ def test_without_the_option_nothing_of_it_is_left(play: Callable[..., Play], sha
         assert unit == ["inactive", "disabled"]
         left = "find /etc/keepalived /etc/sysctl.d /etc/systemd/system/keepalived.service.d /usr/local/lib/dagster"
         assert shared.run(name, f"{left} -name keepalived.conf -o -name '*dagster*.conf' -o -name edge.sh") == ""
+        assert shared.run(name, "find /etc/systemd/system -name 'sysctl-*'") == ""
         assert shared.answer(shared.own[name]) == 200
     play("site.yml")
     until(lambda: shared.answer() == 200 and len(shared.holders) == 1, 15, "one proxy holds the address again")

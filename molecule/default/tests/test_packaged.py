@@ -71,6 +71,7 @@ def test_host_remembers_which_packages_are_ours(host: Any) -> None:
     assert {"haproxy", "nginx-light"} <= found
     assert "openssh-server" not in found, "the control: it was there before"
     assert host.file(f"{RECORD}/haproxy").user == "root"
+    assert host.file(f"{RECORD}/.complete").exists
 
 
 def test_haproxy_has_no_settings_of_the_services(host: Any) -> None:

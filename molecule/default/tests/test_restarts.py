@@ -41,7 +41,8 @@ RESTART: dict[str, tuple[str, ...]] = {
     "/etc/postgresql/15/dagster/conf.d/dagster.conf": POSTGRES,
     "/etc/postgresql/15/dagster/dagster/pg_hba.conf": POSTGRES,
     "/etc/postgresql/15/dagster/dagster/pg_ident.conf": POSTGRES,
-    "/etc/sysctl.d/60-dagster-postgres.conf": ("systemd-sysctl.service",),
+    "/etc/sysctl.d/60-dagster-postgres.conf": ("sysctl-dagster-postgres.service",),
+    "/etc/systemd/system/sysctl-dagster-postgres.service": ("sysctl-dagster-postgres.service",),
 }
 RELOAD: dict[str, tuple[str, ...]] = {
     "/etc/haproxy-dagster.cfg": ("haproxy-dagster.service",),

@@ -64,6 +64,10 @@ class Component:
         """A path that its role writes: without it the host is one where the role has never run."""
         return ""
 
+    def headed(self) -> list[str]:
+        """Files that its role writes with our header. One without it is somebody else's, and is not replaced."""
+        return [self.mark()] if self.mark().endswith((".conf", ".service", ".timer")) else []
+
     def known_by(self) -> list[str]:
         """The hosts that have to be changed when this host is new, for it to work."""
         return []

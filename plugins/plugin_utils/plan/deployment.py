@@ -123,7 +123,7 @@ class Plan:
             "connect": [server for number, server in enumerate(servers) if server not in servers[:number]],
             "paths": [
                 *names.traces(),
-                *(self.names["record"], record.entry(self.names["record"], "*")),
+                *(record.whole(self.names["record"]), record.entry(self.names["record"], "*")),
                 # Also the marks of roles that the host may have had before.
                 *filter(None, (component.mark() for component in self.known.values())),
                 *(path for component in components for path in component.paths()),
@@ -132,6 +132,7 @@ class Plan:
             "texts": [path for component in components for path in component.texts()],
             "lines": {
                 **dict.fromkeys(record.headed(components), record.HEADER),
+                record.POLICY: record.POLICY_TEXT,
                 **{path: pattern for component in components for path, pattern in component.lines().items()},
             },
             "shells": [str(self.host.values["dagster_user"])],
@@ -200,6 +201,7 @@ class Plan:
     def warnings(self, facts: Facts) -> list[str]:
         """What is not refused, and an operator has to know of the host as it was found."""
         found = [text for component in self.components.values() for text in component.host_warnings(facts)]
+        found += record.policy_warnings(self.names["record"], facts)
         there = facts.get("paths") or []
         for role, component in self.known.items():
             if role in self.components or not component.mark() or component.mark() not in there:

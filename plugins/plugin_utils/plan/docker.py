@@ -88,7 +88,7 @@ class Docker(Component):
         """
         paths, folder = facts.get("paths") or [], self.plan.names["record"]
         if not engine.packages_of_others(facts):
-            before = folder not in paths and self.mark() in paths
+            before = record.whole(folder) not in paths and self.mark() in paths
             if before or record.entry(folder, engine.OWN_PACKAGE) in paths:
                 return ""
         return engine.found(facts)

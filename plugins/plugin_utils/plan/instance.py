@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import os
 import re
@@ -15,7 +16,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._words import did_
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
@@ -80,9 +81,21 @@ class Instance(Component):
 
     def paths(self) -> list[str]:
         venv = f"{self.values['dagster_install_dir']}/{self.values['dagster_version']}"
-        return [self.config_file] + [
+        marks = [
             f"{venv}/.complete{suffix}" for suffix in ("", *(f"-{name}" for name in self.values["dagster_libraries"]))
         ]
+        return [self.config_file, *self.by_hand, *self.plan.names.services(), *marks]
+
+    @property
+    def by_hand(self) -> dict[str, str]:
+        """What a Dagster that somebody runs by hand may have where ours goes, with the variable that moves ours."""
+        return {
+            f"{self.values['dagster_install_dir']}/current": "dagster_install_dir",
+            f"{self.values['dagster_state_dir']}/dagster.yaml": "dagster_state_dir",
+        }
+
+    def headed(self) -> list[str]:
+        return [*super().headed(), self.plan.names["command_line"], self.plan.names["tmpfiles"]]
 
     @property
     def program(self) -> str:
@@ -275,7 +288,7 @@ class Instance(Component):
         ]
 
     def host_problems(self, facts: Facts) -> list[str]:
-        """Sentences at first contact about a user, a group or a dagster.yaml that somebody else has there."""
+        """Sentences at first contact about what somebody else has there: user, group, a Dagster, units like ours."""
         paths = facts.get("paths") or []
         if self.mark() in paths:
             return []
@@ -286,7 +299,26 @@ class Instance(Component):
                 f"the host has a {self.config_file} of somebody else; set dagster_home to another folder, or give this "
                 "instance a dagster_instance_name of its own"
             )
-        return found
+        # A play of ours that was interrupted has written the record first.
+        if record.whole(self.plan.names["record"]) not in paths:
+            found += [
+                f"the host has {path} of somebody else, who may run Dagster there; set {variable} to another folder, "
+                "or give this instance a dagster_instance_name of its own"
+                for path, variable in self.by_hand.items()
+                if path in paths
+            ]
+        return [*found, *self.unit_problems(paths)]
+
+    def unit_problems(self, paths: Iterable[str]) -> list[str]:
+        """Sentences about units of others whose names begin as ours do: they would get user and settings of ours."""
+        names = self.plan.names
+        return [
+            f"the host has a unit {path} of somebody else; systemd would give it user, environment and sandbox of "
+            f"ours, because its name begins with {names.name}-. Rename it, or give this instance a "
+            "dagster_instance_name of its own"
+            for path in paths
+            if any(fnmatch.fnmatch(path, pattern) for pattern in names.services()) and path not in names.own_services()
+        ]
 
     def config_problems(self) -> list[str]:
         """Sentences about the dagster.yaml of the services."""

@@ -116,9 +116,27 @@ class Names:
         """The file with which a system sets parameters of the kernel."""
         return f"/etc/sysctl.d/60-{self.name}-{what}.conf"
 
+    def sysctl_unit(self, what: str) -> str:
+        """The unit that sets what this file says. systemd-sysctl.service would set what every file of the host says."""
+        return f"sysctl-{self.name}-{what}.service"
+
+    def sysctl_removal(self, what: str) -> list[str]:
+        """Commands that take that unit away."""
+        unit = self.sysctl_unit(what)
+        return [f"systemctl disable --now {unit}", f"rm /etc/systemd/system/{unit}"]
+
     def unit_file(self, key: str, suffix: str = ".service") -> str:
         """The path of one of our units."""
         return f"/etc/systemd/system/{self[key]}{suffix}"
+
+    def services(self) -> list[str]:
+        """Patterns of the units that the settings in unit_drop_ins are for: each whose name begins as ours do."""
+        return [f"{folder}/{self.name}-*.service" for folder in ("/etc/systemd/system", "/lib/systemd/system")]
+
+    def own_services(self) -> set[str]:
+        """Those of them that are ours."""
+        units = {"daemon": ".service", "webserver": "@.service", "webserver_read_only": "@.service"}
+        return {self.unit_file(key, suffix) for key, suffix in units.items()}
 
     def enabled(self, key: str) -> str:
         """A pattern of the links with which systemd starts the instances of one of our template units at boot."""

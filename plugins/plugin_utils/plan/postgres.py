@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, first_address
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
@@ -26,6 +26,7 @@ ETC, DATA = "/etc/postgresql", "/var/lib/postgresql"
 # By which a cluster is known as ours: one file is enough, so a lost one comes back with the next play.
 RECORDS = ("conf.d/dagster.conf", "dagster/pg_hba.conf")
 PORT = r"(?i)^[ \t]*port[ \t='\"]*([0-9]+)"  # in a line that sets it
+PORT_OR_HEADER = rf"(?i)(?:^[ \t]*port[ \t='\"]*(?=[0-9])|(?=Managed))([0-9]+|{record.HEADER[1:-1]})"
 
 
 class PostgresStorage(Storage):
@@ -149,17 +150,24 @@ class Postgres(Component):
     def mark(self) -> str:
         return self.plan.names.sysctl("postgres")
 
+    def removal(self) -> list[str]:
+        return [*self.plan.names.sysctl_removal("postgres"), *super().removal()]
+
     def known_by(self) -> list[str]:
         return [*self.inventory.services, *self.inventory.engines]
 
     def paths(self) -> list[str]:
         every = Cluster("*", "*")
-        return [every.config, every.data, *(f"{every.etc}/{record}" for record in RECORDS)]
+        return [every.config, every.data, *(f"{every.etc}/{name}" for name in RECORDS)]
 
     def lines(self) -> dict[str, str]:
         # The later ones of these files win.
         every = Cluster("*", "*")
-        return dict.fromkeys([every.config, f"{every.etc}/conf.d/*.conf", f"{DATA}/{every}/postgresql.auto.conf"], PORT)
+        return {
+            **dict.fromkeys([every.config, f"{DATA}/{every}/postgresql.auto.conf"], PORT),
+            f"{every.etc}/conf.d/*.conf": PORT_OR_HEADER,
+            f"{every.etc}/{RECORDS[1]}": record.HEADER,
+        }
 
     def handed(self, facts: Facts) -> dict[str, Any]:
         cluster = self.cluster(facts)
@@ -172,6 +180,7 @@ class Postgres(Component):
             "made": cluster.config in (facts.get("paths") or []),
             "no_main": self.no_main,
             "sysctl": self.plan.names.sysctl("postgres"),
+            "sysctl_unit": self.plan.names.sysctl_unit("postgres"),
         }
 
     def problems(self) -> list[str]:
@@ -181,7 +190,28 @@ class Postgres(Component):
         return [f"{port.variable} is {port.number}; PostgreSQL is not root, and takes a port from 1024 on"]
 
     def host_problems(self, facts: Facts) -> list[str]:
-        return [*self.first_contact_problems(facts), *self.port_problems(facts)]
+        return self.record_problems(facts) or [*self.first_contact_problems(facts), *self.port_problems(facts)]
+
+    def record_problems(self, facts: Facts) -> list[str]:
+        """Sentences about files that show our cluster by their name, and are not ours."""
+        paths = facts.get("paths") or []
+        recorded = [
+            path for found in self.recorded(facts) for name in RECORDS if (path := f"{found.etc}/{name}") in paths
+        ]
+        foreign = [path for path in recorded if record.is_foreign(path, facts)]
+        if foreign:
+            return [
+                f'the host has a {path} of somebody else (nothing in it says "Managed by dataops.dagster"); give it '
+                "another name, because by this one the PostgreSQL cluster of the deployment is known"
+                for path in foreign
+            ]
+        # A play of ours, also one that was interrupted, has left one of these first.
+        if not recorded or {self.mark(), record.whole(self.plan.names["record"])}.intersection(paths):
+            return []
+        return [
+            f"{recorded[0]} says that its PostgreSQL cluster is a deployment's, but nothing else of one is on the "
+            f"host; bring {self.mark()} back, or move {recorded[0]} away"
+        ]
 
     def first_contact_problems(self, facts: Facts) -> list[str]:
         """A sentence where it is not clear which cluster is ours, or where ours cannot be made."""
@@ -232,6 +262,7 @@ class Postgres(Component):
         lines = facts.get("lines") or {}
         folders = (cluster.config, f"{cluster.etc}/conf.d/", f"{DATA}/{cluster}/")
         told = [text for place in folders for path in sorted(lines) if path.startswith(place) for text in lines[path]]
+        told = [text for text in told if text.isdigit()]
         return int(told[-1]) if told else self.plan.storage.default_port
 
     def options(self, facts: Facts) -> dict[str, Any]:

@@ -6,6 +6,7 @@ HAProxy is an instance of our own. nginx may be somebody else's: it serves our s
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,6 +21,9 @@ UNIT = "nginx.service"
 NGINX_CONFIG = "/etc/nginx/nginx.conf"
 # Until we had an instance of our own, the packaged one served with our configuration.
 PACKAGED_HAPROXY = "/etc/haproxy/haproxy.cfg"
+# The units of the packages that the role installs where none of them is there.
+PACKAGES = {UNIT: {"nginx", "nginx-light"}, "haproxy.service": {"haproxy"}}
+ENABLED = f"/etc/systemd/system/*.wants/{UNIT}"
 
 
 def named_addresses(values: Mapping[str, Any]) -> list[str]:
@@ -58,7 +62,7 @@ class Proxy(Component):
         return reached_at(bind, self.inventory.address(server), own=server == self.host.name)
 
     def packages(self, facts: Facts) -> list[str]:
-        there = {"nginx", "nginx-light"}.intersection(facts["packages"])
+        there = PACKAGES[UNIT].intersection(facts["packages"])
         return ["haproxy", *([] if there else ["nginx-light"])]
 
     def ports(self) -> list[Port]:
@@ -70,10 +74,23 @@ class Proxy(Component):
         return self.plan.names["nginx"]
 
     def removal(self) -> list[str]:
-        return [*super().removal(), "systemctl reload nginx.service"]
+        sysctl = [*self.plan.names.sysctl_removal("nginx"), f"rm {self.plan.names.sysctl('nginx')}"]
+        return [*(sysctl if self.values["dagster_vip"] else []), *super().removal(), "systemctl reload nginx.service"]
 
     def known_by(self) -> list[str]:
         return self.inventory.group("dagster_webserver")
+
+    @property
+    def sysctl_unit_file(self) -> str:
+        """Where the unit is that lets nginx listen on an address of another host."""
+        return f"/etc/systemd/system/{self.plan.names.sysctl_unit('nginx')}"
+
+    def paths(self) -> list[str]:
+        return [ENABLED, self.sysctl_unit_file, *(f"/etc/systemd/system/{unit}" for unit in PACKAGES)]
+
+    def theirs(self, facts: Facts) -> bool:
+        """Whether nginx is somebody else's. Then it is only reloaded: they start and stop it."""
+        return "nginx" in facts["packages"] and "nginx-light" not in self.plan.ours(facts)
 
     def texts(self) -> list[str]:
         return [self.url_file]
@@ -96,12 +113,25 @@ class Proxy(Component):
             "url": self.url,
             "url_file": self.url_file,
             "sysctl": self.plan.names.sysctl("nginx"),
+            "sysctl_unit": self.plan.names.sysctl_unit("nginx"),
+            "sysctl_unit_there": self.sysctl_unit_file in (facts.get("paths") or []),
+            "nginx_theirs": self.theirs(facts),
             "nginx_user": next(iter(lines.get(NGINX_CONFIG) or []), "www-data"),
             "packaged_haproxy": bool(lines.get(PACKAGED_HAPROXY)),
         }
 
     def host_problems(self, facts: Facts) -> list[str]:
-        return [*self.site_problems(facts), *self.stopped_problems(facts)]
+        return [*self.source_problems(facts), *self.site_problems(facts), *self.stopped_problems(facts)]
+
+    def source_problems(self, facts: Facts) -> list[str]:
+        """Sentences about servers that came without a package: the package would take their unit."""
+        paths, held = facts.get("paths") or [], {str(listener["unit"]) for listener in facts["listeners"]}
+        return [
+            f"the host has a {unit} that did not come with Debian's package, and role proxy would install that over "
+            "it; stop it and remove or rename the unit (systemctl disable --now), or take another host"
+            for unit, packages in PACKAGES.items()
+            if (unit in held or f"/etc/systemd/system/{unit}" in paths) and not packages.intersection(facts["packages"])
+        ]
 
     def site_problems(self, facts: Facts) -> list[str]:
         """Sentences about ports that nginx holds for somebody else's site. Its unit does not tell whose a port is."""
@@ -117,12 +147,14 @@ class Proxy(Component):
         return checks.taken_port_problems(others, [held for held in facts["listeners"] if held["unit"] == UNIT])
 
     def stopped_problems(self, facts: Facts) -> list[str]:
-        """A sentence at first contact about an nginx that is down: to start it would serve somebody else's sites."""
-        theirs = "nginx" in facts["packages"] and "nginx-light" not in self.plan.ours(facts)
-        up = any(listener["unit"] == UNIT for listener in facts["listeners"])
-        if not theirs or up or self.mark() in (facts.get("paths") or []):
+        """A sentence about an nginx of others that is down, or will be: to start it would serve their sites."""
+        if not self.theirs(facts):
             return []
+        up = any(listener["unit"] == UNIT for listener in facts["listeners"])
+        if up and any(fnmatch.fnmatch(path, ENABLED) for path in facts.get("paths") or []):
+            return []
+        found = "is not enabled, so a reboot ends it" if up else "serves nothing"
         return [
-            "nginx of this host was not installed by this collection and serves nothing; start it (systemctl enable "
-            "--now nginx) or remove its package. The play would start it, with all sites that it has"
+            f"nginx of this host was not installed by this collection and {found}; start and enable it (systemctl "
+            "enable --now nginx) or remove its package. The play would start it, with all sites that it has"
         ]

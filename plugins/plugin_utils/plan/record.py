@@ -2,7 +2,8 @@
 """What of a host is ours: packages by a record that the host keeps, files by their first line. Pure: no I/O.
 
 Whose a package is, is decided at first contact. What is there before us belongs to somebody else, and stays so. What is
-missing is ours: the record, a folder with one small file each, says so before the package is installed.
+missing is ours: the record, a folder with one small file each, says so before the package is installed. Only a whole
+record decides: a play that is killed while it writes the first one has said nothing yet.
 """
 
 from __future__ import annotations
@@ -16,19 +17,29 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component imp
 HEADER = r"(Managed by dataops\.dagster)"
 
 
+# What module apt writes while it installs for us, as a whole. It takes it away again, unless it is killed.
+POLICY = "/usr/sbin/policy-rc.d"
+POLICY_TEXT = r"\A#!/bin/sh\nexit (101)\n\Z"
+
+
 def entry(folder: str, package: str) -> str:
     """The file that says that a package is ours."""
     return f"{folder}/{package}"
 
 
+def whole(folder: str) -> str:
+    """The file that says that the record has been written to its end. Hidden, so that it is no package."""
+    return entry(folder, ".complete")
+
+
 def recorded(folder: str, components: Iterable[Component], facts: Facts) -> set[str]:
     """The packages on a host that are ours.
 
-    A host without a record is new to us, or it was set up before there was one. Then each role that has been there has
-    left its mark, and what it needs on a bare host was brought by it.
+    A host without a whole record is new to us, or it was set up before there was one. Then each role that has been
+    there has left its mark, and what it needs on a bare host was brought by it.
     """
     there, paths = set(facts["packages"]), facts.get("paths") or []
-    if folder in paths:
+    if whole(folder) in paths:
         return {package for package in there if entry(folder, package) in paths}
     bare = {**facts, "packages": {}}
     marked = [component for component in components if component.mark() in paths]
@@ -43,16 +54,31 @@ def ours(folder: str, components: Iterable[Component], facts: Facts) -> list[str
 
 
 def headed(components: Iterable[Component]) -> list[str]:
-    """The marks of components that are files with our header."""
-    return [mark for component in components if (mark := component.mark()).endswith((".conf", ".service", ".timer"))]
+    """The files of components that have our header."""
+    return [path for component in components for path in component.headed()]
+
+
+def is_foreign(path: str, facts: Facts) -> bool:
+    """Whether a file is there without our header."""
+    lines = facts.get("lines") or {}
+    return path in lines and not any(re.fullmatch(HEADER, line) for line in lines[path])
 
 
 def file_problems(components: Iterable[Component], facts: Facts) -> list[str]:
     """Sentences about files of others that have the names of ours. They would be replaced, and be taken for a mark."""
-    lines = facts.get("lines") or {}
     return [
         f'the host has a {path} of somebody else (nothing in it says "Managed by dataops.dagster"); move it away, or '
         "give this instance a dagster_instance_name of its own"
         for path in headed(components)
-        if path in lines and not any(re.fullmatch(HEADER, line) for line in lines[path])
+        if is_foreign(path, facts)
+    ]
+
+
+def policy_warnings(folder: str, facts: Facts) -> list[str]:
+    """A sentence about what a killed installation leaves. Whether it is ours is not sure, so it is not removed."""
+    if whole(folder) not in (facts.get("paths") or []) or not (facts.get("lines") or {}).get(POLICY):
+        return []
+    return [
+        f"{POLICY} ends with 101, so no service of this host starts with its package, or again after its upgrade. A "
+        "play that was killed while it installed packages leaves that. Remove it, if it is nobody's"
     ]

@@ -37,6 +37,18 @@ def test_url_that_is_right_costs_no_call() -> None:
     assert URL_FILE not in found
 
 
+ENABLED = "/etc/systemd/system/multi-user.target.wants/nginx.service"
+SYSCTL = "/etc/systemd/system/sysctl-dagster-nginx.service"
+
+
+def test_what_let_nginx_listen_elsewhere_ends_before_its_file_goes() -> None:
+    """systemctl disables no unit whose file is gone."""
+    unit = SYSCTL.rpartition("/")[2]
+    found = calls(paths=[SYSCTL])
+    assert found.index(unit) < found.index(SYSCTL)
+    assert unit not in calls(), "where there is none, that is no call"
+
+
 PACKAGED = ["/etc/nginx/sites-enabled/default", "haproxy.service"]
 RECORD = "/usr/local/lib/dagster/installed"
 
@@ -50,14 +62,14 @@ def test_what_our_packages_would_serve_is_left_off_before_we_serve() -> None:
 @pytest.mark.parametrize(("package", "kept"), [("nginx", PACKAGED[0]), ("haproxy", PACKAGED[1])])
 def test_what_was_there_before_us_stays_as_it_is(package: str, kept: str) -> None:
     up = [{"port": 80, "address": "0.0.0.0", "process": "nginx", "unit": "nginx.service"}]
-    found = calls(packages={package: "1"}, listeners=up)
+    found = calls(packages={package: "1"}, listeners=up if package == "nginx" else [], paths=[ENABLED])
     assert kept not in found
     assert set(PACKAGED) - {kept} <= set(found), "the control: the other package is ours"
 
 
 def test_what_an_operator_switches_on_later_stays_on() -> None:
     """We have been here. The packages are ours, but their services are no longer looked at."""
-    record = [RECORD, *(f"{RECORD}/{name}" for name in ("haproxy", "nginx-light"))]
+    record = [f"{RECORD}/.complete", *(f"{RECORD}/{name}" for name in ("haproxy", "nginx-light"))]
     installed = {"haproxy": "1", "nginx": "1", "nginx-light": "1"}
     found = calls(packages=installed, paths=record, texts={URL_FILE: f"{URL}\n"})
     assert "nginx.service" in found, "the control"

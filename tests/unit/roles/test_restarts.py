@@ -166,9 +166,10 @@ def test_a_program_that_is_reloaded_is_asked_before(program: str) -> None:
 def test_nginx_is_restarted_where_it_would_refuse_a_reload(held: list[str], listen: list[str], reload: bool) -> None:
     """It binds the new address while it still holds the old one."""
     text = load("proxy/vars/main.yml")["__dagster_nginx_reload"]
-    plan = {"proxy": {"listen": listen}}
-    templar = Templar(DataLoader(), variables={"__dagster_nginx_held": held, "dagster_plan": plan})
-    assert templar.template(trust_as_template(text)) is reload
+    for theirs in (False, True):
+        plan = {"proxy": {"listen": listen, "nginx_theirs": theirs}}
+        templar = Templar(DataLoader(), variables={"__dagster_nginx_held": held, "dagster_plan": plan})
+        assert templar.template(trust_as_template(text)) is (reload or theirs), "that of others is never restarted"
 
 
 def test_whatever_role_instance_stages_is_put_in_place() -> None:

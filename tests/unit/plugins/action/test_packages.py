@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[4]
 
 
 FOLDER = "/usr/local/lib/dagster/installed"
+WHOLE = f"{FOLDER}/.complete"
 
 
 def action(
@@ -33,7 +34,7 @@ def action(
     made._execute_module = MagicMock(return_value={"changed": True})
     plan = {"names": {"record": FOLDER}, "ours": sorted({*ours, *(name for name in names if name not in installed)})}
     return made, {
-        "dagster_host": {"packages": installed, "paths": [] if first else [FOLDER]},
+        "dagster_host": {"packages": installed, "paths": [] if first else [WHOLE]},
         "dagster_plan": plan,
     }
 
@@ -87,7 +88,7 @@ def test_files_stand_also_after_a_play_that_was_killed_before_apt() -> None:
     made._task.args["files"] = FILES
     variables["dagster_host"]["paths"].append(f"{FOLDER}/some")
     made.run(task_vars=variables)
-    assert recorded(made) == [[FOLDER, *(file["dest"] for file in FILES)]]
+    assert recorded(made) == [[FOLDER, WHOLE, *(file["dest"] for file in FILES)]]
 
 
 def test_files_are_written_for_an_installation_alone() -> None:
@@ -116,7 +117,7 @@ def test_later_roles_need_not_ask_again() -> None:
     assert variables["dagster_host"] == {
         "packages": {"nginx": "1", "runc": ""},
         "memory_mb": 4096,
-        "paths": [FOLDER, f"{FOLDER}/runc"],
+        "paths": [WHOLE, f"{FOLDER}/runc"],
     }
     assert made.run(task_vars=variables)["changed"] is False
     assert len(calls(made)) == 2
@@ -145,7 +146,7 @@ def test_record_is_written_before_the_package_is_there() -> None:
     made, variables = action({"nginx": "1"}, ["nginx", "runc"])
     made.run(task_vars=variables)
     assert [name for name, _given in calls(made)] == ["dataops.dagster.service", "ansible.builtin.apt"]
-    assert recorded(made) == [[FOLDER, f"{FOLDER}/runc"]], "nginx was there before us"
+    assert recorded(made) == [[FOLDER, f"{FOLDER}/runc", WHOLE]], "nginx was there before us"
 
 
 def test_record_that_cannot_be_written_stops_apt() -> None:
@@ -159,7 +160,7 @@ def test_first_contact_with_a_host_that_has_everything() -> None:
     """The empty record says that all of it was there before us; what others install later changes nothing."""
     made, variables = action({"nginx": "1"}, ["nginx"], first=True)
     assert made.run(task_vars=variables)["changed"] is True
-    assert recorded(made) == [[FOLDER]]
+    assert recorded(made) == [[FOLDER, WHOLE]]
 
 
 def test_deployment_from_before_the_record_gets_one() -> None:
@@ -167,13 +168,21 @@ def test_deployment_from_before_the_record_gets_one() -> None:
         {"nginx-light": "1", "git": "1"}, ["nginx-light", "git"], ours=("nginx-light",), first=True
     )
     result = made.run(task_vars=variables)
-    assert recorded(made) == [[FOLDER, f"{FOLDER}/nginx-light"]]
+    assert recorded(made) == [[FOLDER, f"{FOLDER}/nginx-light", WHOLE]]
     assert "record nginx-light as ours" in result["diff"]["after"]
     assert [name for name, _given in calls(made)] == ["dataops.dagster.service"]
+
+
+def test_folder_of_a_record_that_was_not_finished_is_not_enough() -> None:
+    """A kill in that call: the entries come one after the other, and the folder is the first of them."""
+    made, variables = action({"nginx-light": "1"}, ["nginx-light"], ours=("nginx-light",), first=True)
+    variables["dagster_host"]["paths"] += [FOLDER]
+    assert made.run(task_vars=variables)["recorded"] == [WHOLE, f"{FOLDER}/nginx-light"]
+    assert recorded(made)[0][-1] == WHOLE, "the last one"
 
 
 def test_what_another_role_will_bring_is_not_recorded_yet() -> None:
     """With tags that role does not run, and somebody else may install its packages before it does."""
     made, variables = action({}, ["nginx"], ours=("docker.io",))
     made.run(task_vars=variables)
-    assert recorded(made) == [[FOLDER, f"{FOLDER}/nginx"]]
+    assert recorded(made) == [[FOLDER, f"{FOLDER}/nginx", WHOLE]]

@@ -128,7 +128,7 @@ def test_engine(endpoints: dict[str, str], supplied: str, words: str) -> None:
 )
 def test_engine_of_another_source(packages: list[str], changes: dict[str, str], words: str) -> None:
     folder = "/usr/local/lib/dagster/installed"
-    paths = [folder, f"{folder}/docker.io"] if "record" in packages else []
+    paths = [f"{folder}/.complete", f"{folder}/docker.io"] if "record" in packages else []
     facts = {**FACTS, "packages": dict.fromkeys(packages, "1"), "paths": paths}
     problems = component("docker", "b", TWO_HOSTS, **changes).host_problems(facts)
     assert len(problems) == bool(words), problems

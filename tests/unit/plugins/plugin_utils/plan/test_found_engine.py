@@ -9,6 +9,7 @@ from plans import FACTS, component, groups, plan
 
 SOCKET = "unix:///run/docker.sock"
 FOLDER = "/usr/local/lib/dagster/installed"
+WHOLE = f"{FOLDER}/.complete"
 TIMER = "/etc/systemd/system/prune-dagster-runs.timer"
 # An engine of Debian's package with its own settings, and what runs on it.
 ENGINE: dict[str, Any] = {
@@ -41,14 +42,16 @@ def facts(packages: tuple[str, ...] = ("docker.io",), paths: tuple[str, ...] = (
         ((), ("/usr/local/bin/dockerd",), "/usr/local/bin/dockerd"),
         ((), ("/etc/docker/daemon.json",), "/etc/docker/daemon.json"),
         # The record decides, whatever is there now.
-        (("docker.io",), (FOLDER, f"{FOLDER}/docker.io"), ""),
-        ((), (FOLDER, f"{FOLDER}/docker.io", "/etc/docker/daemon.json"), ""),
-        (("docker.io",), (FOLDER, TIMER), "docker.io"),
+        (("docker.io",), (WHOLE, f"{FOLDER}/docker.io"), ""),
+        ((), (WHOLE, f"{FOLDER}/docker.io", "/etc/docker/daemon.json"), ""),
+        (("docker.io",), (WHOLE, TIMER), "docker.io"),
         # A deployment from before the record.
         (("docker.io",), (TIMER, "/etc/docker/daemon.json", "/usr/sbin/dockerd"), ""),
+        # Its first record was not finished.
+        (("docker.io",), (TIMER, FOLDER), ""),
         (("docker-ce",), (TIMER, "/usr/bin/dockerd"), "docker-ce"),
         # Somebody has put another engine in the place of ours.
-        (("docker-ce",), (FOLDER, f"{FOLDER}/docker.io"), "docker-ce"),
+        (("docker-ce",), (WHOLE, f"{FOLDER}/docker.io"), "docker-ce"),
     ],
 )
 def test_whose_the_engine_is(packages: tuple[str, ...], paths: tuple[str, ...], foreign: str) -> None:
@@ -78,7 +81,7 @@ def test_only_what_makes_us_impossible_is_refused(changes: dict[str, Any], words
     problems = component("docker").host_problems(facts(**changes))
     assert len(problems) == bool(words), problems
     assert not words or (words in problems[0] and f"dagster_docker_socket {SOCKET}" in problems[0])
-    ours = facts(paths=(FOLDER, f"{FOLDER}/docker.io"), **changes)
+    ours = facts(paths=(WHOLE, f"{FOLDER}/docker.io"), **changes)
     assert component("docker").host_problems(ours) == [], "our own engine is as our role has left it"
 
 
@@ -116,7 +119,7 @@ def test_what_somebody_elses_engine_cannot_promise_is_said_once() -> None:
     enabled = ("/etc/systemd/system/multi-user.target.wants/docker.service",)
     best = facts(paths=enabled, root=165536, live_restore=True, log_driver="journald")
     assert plan().warnings(best) == ["the Docker engine (docker.io, 20.10.24+dfsg1) is not ours and stays as it is"]
-    assert plan(**variables).warnings(facts(paths=(FOLDER, f"{FOLDER}/docker.io"))) == []
+    assert plan(**variables).warnings(facts(paths=(WHOLE, f"{FOLDER}/docker.io"))) == []
     assert plan().warnings(FACTS) == []
 
 

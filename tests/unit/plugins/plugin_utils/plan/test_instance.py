@@ -216,6 +216,19 @@ MARK = "/etc/systemd/system/dagster-.service.d/10-instance.conf"
         ({"shells": {"dagster": ""}}, ["(shell /bin/sh)"]),
         ({"members": {"dagster": ["ann", "dagster"]}}, ["group dagster of the host has members (ann)"]),
         ({"paths": ["/etc/dagster/dagster.yaml"]}, ["a /etc/dagster/dagster.yaml of somebody else; set dagster_home"]),
+        # A Dagster that somebody runs by hand, with folders like ours.
+        ({"paths": ["/opt/dagster/current"]}, ["has /opt/dagster/current of somebody else, who may run Dagster there"]),
+        ({"paths": ["/var/lib/dagster/dagster.yaml"]}, ["set dagster_state_dir to another folder"]),
+        # Our drop-in would be for their unit too.
+        (
+            {"paths": ["/etc/systemd/system/dagster-backup.service"]},
+            ["a unit /etc/systemd/system/dagster-backup.service"],
+        ),
+        (
+            {"paths": ["/lib/systemd/system/dagster-x@.service"]},
+            ["Rename it, or give this instance a dagster_instance_name"],
+        ),
+        ({"paths": ["/etc/systemd/system/dagster.service", "/etc/systemd/system/dagster-webserver@.service"]}, []),
     ],
 )
 def test_what_somebody_else_has_of_our_names_is_refused(facts: dict[str, Any], words: list[str]) -> None:
@@ -226,8 +239,22 @@ def test_what_somebody_else_has_of_our_names_is_refused(facts: dict[str, Any], w
 
 
 def test_what_has_been_deployed_is_ours_whatever_others_do_later() -> None:
-    facts = {"shells": {"dagster": "/bin/bash"}, "paths": [MARK, "/etc/dagster/dagster.yaml"]}
+    units = ["/etc/systemd/system/dagster-backup.service"]
+    paths = [MARK, "/etc/dagster/dagster.yaml", "/opt/dagster/current", *units]
+    facts = {"shells": {"dagster": "/bin/bash"}, "paths": paths}
     assert component("instance").host_problems({**FACTS, **facts}) == []
+
+
+def test_first_play_that_was_interrupted_goes_on() -> None:
+    """The link is there, and what shows a deployed instance is not yet."""
+    facts = {"paths": ["/usr/local/lib/dagster/installed/.complete", "/opt/dagster/current"]}
+    assert component("instance").host_problems({**FACTS, **facts}) == []
+
+
+def test_host_is_asked_for_what_a_dagster_by_hand_has() -> None:
+    asked = plan().questions()["paths"]
+    assert {"/opt/dagster/current", "/var/lib/dagster/dagster.yaml"} <= set(asked)
+    assert {"/etc/systemd/system/dagster-*.service", "/lib/systemd/system/dagster-*.service"} <= set(asked)
 
 
 def test_user_of_another_name_is_looked_at() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from deployments import Deployment
-from dry_play import Host, Players
+from dry_play import DEPLOYMENTS, Host, Players
 from plans import FACTS, component, fact, groups, options, plan
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.location import DEFAULT_PREFIX
@@ -22,7 +22,6 @@ UNITS_OF_THE_HOST = {
     "docker.service",
     "haproxy.service",
     "nginx.service",
-    "systemd-sysctl.service",
 }
 
 
@@ -121,6 +120,21 @@ def test_settings_of_the_services_are_not_for_haproxy() -> None:
     assert found["unit_drop_ins"].endswith("/dagster-.service.d")
     assert found["webserver"].startswith("dagster-"), "the control"
     assert not found["haproxy"].startswith("dagster-")
+
+
+def test_kernel_parameters_are_set_by_a_unit_of_our_own() -> None:
+    """systemd-sysctl.service would set those of all files again, also where somebody has set another value since."""
+    for scenario in ("single_host", "shared_address"):
+        for host in Players(DEPLOYMENTS[scenario]).hosts.values():
+            assert "systemd-sysctl.service" not in named(host)["units"]
+            units = {path: text for path, text in host.written.items() if "/systemd/system/sysctl-" in path}
+            for path, text in units.items():
+                what = path.removesuffix(".service").rpartition("-")[2]
+                assert f"ExecStart=/lib/systemd/systemd-sysctl {plan('a').names.sysctl(what)}\n" in text
+                assert path.rpartition("/")[2] in named(host)["units"]
+            files = [path for path in host.written if path.startswith("/etc/sysctl.d/")]
+            assert len(units) == len(files), "the control: each file has its unit"
+            assert units or host.name not in ("dagster1", "edge1", "edge2"), "the control: there is one"
 
 
 def test_every_name_has_the_instance_in_it() -> None:

@@ -40,6 +40,7 @@ def test_share_of_each_login() -> None:
 
 
 MARK = "/etc/sysctl.d/60-dagster-postgres.conf"
+RECORD = "/usr/local/lib/dagster/installed/.complete"
 MAIN, OURS = "/etc/postgresql/15/main", "/etc/postgresql/15/dagster"
 DATA = "/var/lib/postgresql/15/dagster/PG_VERSION"
 AUTO = "/var/lib/postgresql/15/main/postgresql.auto.conf"
@@ -79,6 +80,7 @@ def test_cluster_of_a_bare_host_has_the_name_of_the_instance() -> None:
         "made": False,
         "no_main": "/etc/postgresql-common/createcluster.d/dagster.conf",
         "sysctl": MARK,
+        "sysctl_unit": "sysctl-dagster-postgres.service",
     }
     assert fact("a", dagster_instance_name="etl")["postgres"]["unit"] == "postgresql@15-etl.service"
 
@@ -133,7 +135,7 @@ def test_newer_version_of_our_cluster_is_ours() -> None:
 
 
 def test_play_that_was_killed_before_the_cluster_was_made_makes_it() -> None:
-    paths = [*UNTOUCHED, f"{OURS}/conf.d/dagster.conf"]
+    paths = [*UNTOUCHED, RECORD, f"{OURS}/conf.d/dagster.conf"]
     assert handed(paths)["made"] is False
     assert problems(paths, {"dagster_database_port": 5433}) == []
 
@@ -183,7 +185,8 @@ def test_port_of_a_cluster_that_runs() -> None:
         "dagster_database_port"
     ]
     assert plan("a", dagster_database_port=5433).host_problems(found(UNTOUCHED, listeners=[listener]), 0, 0) == []
-    assert plan().host_problems(found([*UNTOUCHED, f"{MAIN}/conf.d/dagster.conf"], listeners=[listener]), 0, 0) == []
+    deployed = [*UNTOUCHED, MARK, f"{MAIN}/conf.d/dagster.conf"]
+    assert plan().host_problems(found(deployed, listeners=[listener]), 0, 0) == []
 
 
 @pytest.mark.parametrize(
@@ -204,6 +207,26 @@ def test_cluster_of_somebody_else_with_our_name() -> None:
     assert "PostgreSQL cluster 15/main, which dataops.dagster has not made" in said
 
 
+@pytest.mark.parametrize("file", ["conf.d/dagster.conf", "dagster/pg_hba.conf"])
+def test_file_of_a_dba_with_the_name_of_ours(file: str) -> None:
+    """Somebody tuned `main` for a Dagster of their own, and calls the file after it."""
+    path, header = f"{MAIN}/{file}", "Managed by dataops.dagster"
+    for deployed in ([], [MARK], [RECORD]):
+        (said,) = problems([*UNTOUCHED, *deployed, path], lines={path: ["5432"]})
+        assert said.startswith(f"the host has a {path} of somebody else (nothing in it says")
+        ours = problems([*UNTOUCHED, *deployed, path], lines={path: [header, "5432"]})
+        assert len(ours) == (deployed == []), "the control"
+    (said,) = problems([*UNTOUCHED, path], lines={path: [header]})
+    assert said.startswith(f"{path} says that its PostgreSQL cluster is a deployment's, but nothing else of one is on")
+
+
+def test_header_and_port_are_read_from_one_file() -> None:
+    text = "# Managed by dataops.dagster (role postgres). Add or change.\n# port 1\nport = 5433\n"
+    assert re.findall(postgres.PORT_OR_HEADER, text, re.MULTILINE) == ["Managed by dataops.dagster", "5433"]
+    lines = {f"{MAIN}/conf.d/dagster.conf": ["5433", "Managed by dataops.dagster"]}
+    assert component("postgres").port_of(postgres.Cluster("15", "main"), {**FACTS, "lines": lines}) == 5433
+
+
 def test_lost_record_begins_no_empty_database() -> None:
     (said,) = problems([*UNTOUCHED, MARK], {"dagster_database_port": 5433})
     assert said.startswith(
@@ -211,11 +234,19 @@ def test_lost_record_begins_no_empty_database() -> None:
     )
 
 
-@pytest.mark.parametrize("record", [[], [f"{OURS}/conf.d/dagster.conf"]])
+@pytest.mark.parametrize("record", [[], [RECORD, f"{OURS}/conf.d/dagster.conf"]])
 def test_data_without_its_configuration_is_left_alone(record: list[str]) -> None:
     (said,) = problems([DATA, *record])
     assert said.startswith(f"{DATA} is there, but {OURS}/postgresql.conf is not")
     assert "move /var/lib/postgresql/15/dagster away" in said
+
+
+def test_what_a_host_keeps_that_has_left_the_group() -> None:
+    assert component("postgres").removal() == [
+        "systemctl disable --now sysctl-dagster-postgres.service",
+        "rm /etc/systemd/system/sysctl-dagster-postgres.service",
+        f"rm -r {MARK}",
+    ]
 
 
 def test_system_that_is_not_supported_is_said_once() -> None:
@@ -226,6 +257,7 @@ def test_host_is_asked_for_what_decides() -> None:
     asked = plan().questions()
     assert {"/etc/postgresql/*/*/postgresql.conf", "/etc/postgresql/*/*/conf.d/dagster.conf"} <= set(asked["paths"])
     assert {
+        "/etc/postgresql/*/*/dagster/pg_hba.conf",
         "/etc/postgresql/*/*/postgresql.conf",
         "/etc/postgresql/*/*/conf.d/*.conf",
         "/var/lib/postgresql/*/*/postgresql.auto.conf",

@@ -57,13 +57,15 @@ def test_text_of_the_deployed_url_is_read() -> None:
 CONF = "/etc/nginx/conf.d/dagster.conf"
 URL_FILE = "/usr/local/lib/dagster/edge.url"
 HEADER = "Managed by dataops.dagster"
+ENABLED = "/etc/systemd/system/multi-user.target.wants/nginx.service"
 NGINX = {"address": "0.0.0.0", "process": "nginx", "unit": "nginx.service"}
 
 
 def problems(*ports: int, **facts: Any) -> list[str]:
-    """What is wrong with a host whose nginx listens on these ports."""
+    """What is wrong with a host whose nginx listens on these ports, if on any; it comes up at boot."""
+    nginx: dict[str, Any] = {"packages": {"nginx": "1"}, "paths": [ENABLED]} if ports else {}
     found: list[str] = component("proxy").host_problems(
-        {**FACTS, "listeners": [{**NGINX, "port": port} for port in ports], **facts}
+        {**FACTS, **nginx, "listeners": [{**NGINX, "port": port} for port in ports], **facts}
     )
     return found
 
@@ -104,11 +106,39 @@ def test_listening_addresses_of_the_deployed_site_are_read() -> None:
 def test_nginx_of_somebody_else_that_is_down_is_not_started() -> None:
     """With it would come up all sites that it has."""
     theirs = {"packages": {"nginx": "1", "nginx-full": "1"}}
-    assert "serves nothing; start it" in problems(**theirs)[0]
+    assert "serves nothing; start and enable it" in problems(**theirs)[0]
     assert problems(80, **theirs) == []
-    assert problems(**theirs, paths=[CONF]) == [], "what we have deployed to is started again"
-    record = ["/usr/local/lib/dagster/installed", "/usr/local/lib/dagster/installed/nginx-light"]
+    assert "is not enabled, so a reboot ends it; start and enable it" in problems(80, **theirs, paths=[])[0]
+    assert problems(**theirs, paths=[CONF, ENABLED]), "they have stopped it after we deployed to it"
+    record = ["/usr/local/lib/dagster/installed/.complete", "/usr/local/lib/dagster/installed/nginx-light"]
     assert problems(packages={"nginx": "1", "nginx-light": "1"}, paths=record) == [], "ours"
+
+
+def test_nginx_of_somebody_else_is_only_reloaded() -> None:
+    """A restart would end the requests of their sites."""
+    found = component("proxy")
+    assert found.handed({**FACTS, "packages": {"nginx": "1"}})["nginx_theirs"] is True
+    assert found.handed(FACTS)["nginx_theirs"] is False, "it is missing, and will be ours"
+    assert "/etc/systemd/system/*.wants/nginx.service" in found.plan.questions()["paths"]
+
+
+@pytest.mark.parametrize("unit", ["haproxy.service", "nginx.service"])
+def test_server_that_came_without_a_package_is_refused(unit: str) -> None:
+    """The package would be installed over it, and its unit be stopped or started as if it were ours."""
+    package, path = unit.partition(".")[0], f"/etc/systemd/system/{unit}"
+    up = [{"port": 80, "address": "0.0.0.0", "process": package, "unit": unit}]
+    for facts in ({"listeners": up}, {"paths": [path]}):
+        (said,) = problems(**facts)
+        assert said.startswith(f"the host has a {unit} that did not come with Debian's package")
+    assert path in component("proxy").plan.questions()["paths"]
+    installed = problems(packages={package: "1"}, listeners=up, paths=[ENABLED, path])
+    assert installed == [], "the control: an operator's own unit of the package"
+
+
+def test_unit_of_a_shared_address_goes_with_the_proxy() -> None:
+    unit = "sysctl-dagster-nginx.service"
+    assert f"systemctl disable --now {unit}" in component("proxy", **VIP).removal()
+    assert not [command for command in component("proxy").removal() if "sysctl" in command], "there is none"
 
 
 def test_user_of_nginx_reaches_the_sockets() -> None:
