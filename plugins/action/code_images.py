@@ -55,6 +55,8 @@ class ActionModule(ActionBase):
         return errors
 
     def _remote(self, params: Json, wanted: list[Wanted], task_vars: Json) -> Json:
+        if params["keep"] is not None:
+            return self._ask(params, {"keep": params["keep"]}, task_vars)
         known = {item.name: {"ref": item.ref, "id": None, "action": "none"} for item in wanted}
         staged: Json = {"images": [item.public() for item in wanted]}
         if params["verify_only"]:
@@ -143,6 +145,7 @@ class ActionModule(ActionBase):
                     if item.base and item.base.digest in needs_bases - bases_sent:
                         # Loaded with the first build that needs it, and there for the others.
                         files["base"] = send(item.base.path)
+                        entry["base_tags"] = list(item.base.tags)
                         bases_sent.add(item.base.digest)
                 images.append(entry)
             loads = [{**item, "file": send(Path(item["path"]))} for item in load if item["ref"] in needs]

@@ -81,6 +81,8 @@ class ActionModule(ActionBase):
             # A service that starts with its package has the package's settings: nginx shows its welcome page to
             # everybody, an engine without user namespaces keeps its images apart.
             "policy_rc_d": 101,
+            # What conflicts with a package of ours is somebody else's.
+            "fail_on_autoremove": True,
         }
         return self._failure("ansible.builtin.apt", arguments, variables)
 

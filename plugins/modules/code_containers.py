@@ -54,11 +54,9 @@ options:
     version_added: 0.2.0
   images:
     description:
-      - The reference of the image of each location of the instance, also of those that other hosts serve. Of the images
-        that M(dataops.dagster.code_images) has built, loaded or pulled, each of these stays, and the one that was used
-        before it. The others are removed, unless a container has them. The last image of a location that is gone stays.
-      - The engine keeps the record, as C(dagster-code-current:<name>) and C(dagster-code-previous:<name>).
-      - Without it, no image is removed. Nor is one while a location of this host has failed.
+      - The reference of the image of each location of the instance, also of those that other hosts serve.
+      - With it, RV(old_images) says whether O(dataops.dagster.code_images#module:keep) has something to do. This module
+        removes no image, because it does not know whether the other hosts serve.
     type: dict
     version_added: 0.2.0
   health_command:
@@ -199,12 +197,11 @@ locations:
       elements: str
       returned: always
       sample: ["memory: 512m -> 1g"]
-removed_images:
-  description: The names of the images that were removed, or would be in check mode.
+old_images:
+  description: Whether the engine has images that no location needs, or its record of these is not up to date.
   returned: with O(images)
-  type: list
-  elements: str
-  sample: ["dagster-code/analytics:0f3c5a7b9d1e2f40"]
+  type: bool
+  sample: false
 failures:
   description: The locations that could not be brought to the wanted state.
   returned: on failure
@@ -279,21 +276,13 @@ def parse(module: AnsibleModule) -> list[Location]:
     return locations
 
 
-def diff(outcomes: list[Outcome], removed: list[str]) -> dict[str, str]:
+def diff(outcomes: list[Outcome]) -> dict[str, str]:
     changed = [item for item in outcomes if item.changed]
     before, after = (
         to_text({item.name: getattr(item, side) for item in changed if getattr(item, side)})
         for side in ("before", "after")
     )
-    return {"before": before + "".join(f"image {name}\n" for name in removed), "after": after}
-
-
-def prune(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
-    """Let go of the images that no location needs, and say which these are."""
-    old = OldImages(engine)
-    change = old.change({str(name): str(ref) for name, ref in module.params["images"].items()})
-    removed = list(change.removed) if module.check_mode else old.make(change)
-    return {"changed": bool(change), "removed_images": removed}
+    return {"before": before, "after": after}
 
 
 def main() -> None:
@@ -317,15 +306,15 @@ def main() -> None:
         no_log=True,
     )
     locations = parse(module)
-    images: dict[str, t.Any] = {"changed": False, "removed_images": []} if module.params["images"] is not None else {}
+    images: dict[str, t.Any] = {"old_images": False} if module.params["images"] is not None else {}
     try:
         if DOCKER_IMPORT_ERROR:
             raise EngineUnavailable(missing_required_lib("docker (Docker SDK for Python, python3-docker on Debian)"))
-        engine = Engine(module.params["docker_host"])
+        engine = Engine(module.params["docker_host"], start=not module.check_mode)
         health = Health(engine, module.params["health_command"], module.params["health_timeout"])
         outcomes = reconcile(engine, locations, health, check_mode=module.check_mode, prefix=module.params["prefix"])
-        if images and not any(item.error for item in outcomes):
-            images = prune(module, engine)
+        if images:
+            images["old_images"] = bool(OldImages(engine).change(module.params["images"]))
     except EngineUnavailable as error:
         if not module.check_mode:
             module.fail_json(msg=str(error), exception=DOCKER_IMPORT_ERROR, changed=False, locations=[], failures=[])
@@ -340,11 +329,11 @@ def main() -> None:
         )
     result: dict[str, t.Any] = {
         **images,
-        "changed": any(item.changed for item in outcomes) or images.get("changed", False),
+        "changed": any(item.changed for item in outcomes),
         "locations": [item.public() for item in outcomes],
     }
     if module._diff:
-        result["diff"] = diff(outcomes, images.get("removed_images", []))
+        result["diff"] = diff(outcomes)
     failures = [{"name": item.name, "msg": item.error} for item in outcomes if item.error]
     if failures:
         summary = "\n".join(f"{item['name']}: {item['msg']}" for item in failures)

@@ -20,7 +20,7 @@ description:
     versions there.
   - The names inside an archive are not kept. If another image of the engine had one of them, it gets it back.
   - An image that was pulled, or copied from another engine, gets a second name (C(dagster-code/<repository>:<16 hex
-    digits>)), by which M(dataops.dagster.code_containers) knows that it may be removed one day.
+    digits>)), by which O(keep) knows that it may be removed one day.
   - Registry credentials come from the configuration file of the user that runs the module.
   - An action plugin does the controller's part. The options name files of the controller.
 requirements:
@@ -31,8 +31,8 @@ attributes:
     support: full
     details: On a host that has no engine yet, every image is reported as to be made.
   diff_mode:
-    description: There is no text to compare; RV(images) says what was done.
-    support: none
+    description: Names the images that O(keep) removes. Of the others there is no text; RV(images) says what was done.
+    support: partial
 options:
   docker_host:
     description: The address of the Docker engine.
@@ -86,6 +86,18 @@ options:
         returns a reference that needs a login.
     type: bool
     default: false
+  keep:
+    description:
+      - The reference of the image of each location of the instance, also of those that other hosts serve. Of the images
+        that this module has built, loaded or pulled, each of these stays, and the one that was used before it. The
+        others are removed, unless a container has them. The last image of a location that is gone stays.
+      - The engine keeps the record, as C(dagster-code-current:<name>) and C(dagster-code-previous:<name>).
+      - Call it once the code servers of all hosts serve these images. A run starts with the image of its code server,
+        which may be on another host. RV(dataops.dagster.code_containers#module:old_images) says whether there is
+        something to do.
+      - The other options of such a call have no effect, except O(docker_host).
+    type: dict
+    version_added: 0.2.0
   export:
     description: Images of this engine to save as archives on the controller, so that other engines can load them.
     type: list
@@ -149,6 +161,10 @@ EXAMPLES = r"""
       - name: analytics
         image: registry.example.com/analytics:1.4.2
 
+- name: Remove the images that no location needs any more
+  dataops.dagster.code_images:
+    keep: {analytics: "{{ code_images.images.analytics.ref }}"}
+
 - name: Ask another engine which of them it lacks
   dataops.dagster.code_images:
     load: [{id: "{{ code_images.images.marketing.id }}", ref: "{{ code_images.images.marketing.ref }}"}]
@@ -199,6 +215,12 @@ loaded:
   type: list
   elements: str
   sample: []
+removed_images:
+  description: The names of the images that were removed, or would be in check mode.
+  returned: with O(keep)
+  type: list
+  elements: str
+  sample: ["dagster-code/analytics:0f3c5a7b9d1e2f40"]
 exported:
   description: Archives that were written on the controller.
   returned: with O(export)
@@ -228,7 +250,7 @@ def main() -> None:
     try:
         if DOCKER_IMPORT_ERROR:
             raise EngineUnavailable(missing_required_lib("docker (Docker SDK for Python, python3-docker on Debian)"))
-        engine = Engine(module.params["docker_host"])
+        engine = Engine(module.params["docker_host"], start=not (module.check_mode or verify))
     except EngineUnavailable as error:
         if verify:
             problems = image_store.registry_problems(images)
@@ -245,6 +267,8 @@ def main() -> None:
         result = store.verify(images) if verify else store.ensure(staged)
     except sdk_errors() as error:
         module.fail_json(msg=f"The engine at {engine.endpoint} refused: {explain(error)}", changed=store.changed)
+    if module._diff and "removed_images" in result:
+        result["diff"] = {"before": "".join(f"image {name}\n" for name in result["removed_images"]), "after": ""}
     errors = result.pop("errors")
     if errors:
         module.fail_json(msg="\n".join(errors), changed=store.changed, **result)

@@ -114,7 +114,7 @@ host:
       sample: 100000
     engine:
       description: What the Docker engine at O(engine) says of itself, its networks, and the containers of others. Empty
-        if none answers.
+        if none answers. One that only a request to its socket would start is not asked.
       type: dict
       sample: {product: Docker, version: 20.10.24, api: "1.41", live_restore: false, log_driver: json-file, root: 0}
     certificates:

@@ -7,6 +7,7 @@ otherwise empty file system.
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -103,3 +104,25 @@ def clean(api: Any) -> None:
 def module_environment() -> dict[str, str]:
     """That of a module which is run by hand."""
     return {**os.environ, "PYTHONPATH": str(ROOT / ".deps")}
+
+
+def images(tmp_path: Path, check: bool = False, fails: bool = False, **args: Any) -> Json:
+    """One task with code_images, through its action plugin, on this host."""
+    task = {"dataops.dagster.code_images": {"docker_host": ENDPOINT, **args}, "register": "answer"}
+    show = {"ansible.builtin.copy": {"content": "{{ answer | to_json }}", "dest": str(tmp_path / "answer.json")}}
+    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [
+        {**task, "ignore_errors": True}, {**show, "check_mode": False}]}]  # fmt: skip
+    (tmp_path / "play.json").write_text(json.dumps(play))
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local"]
+    command += ["-e", f"ansible_python_interpreter={sys.executable}", str(tmp_path / "play.json")]
+    command += ["--check"] if check else []
+    environment = {
+        **module_environment(),
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".deps"),
+        "ANSIBLE_LOCALHOST_WARNING": "0",
+    }
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer: Json = json.loads((tmp_path / "answer.json").read_text())
+    assert bool(answer.get("failed")) is fails, answer
+    return answer

@@ -243,6 +243,7 @@ class Players:
             "groups": self.groups,
             "ansible_play_hosts": scope.names,
             "ansible_play_hosts_all": scope.names,
+            "ansible_play_batch": scope.names,
             **paths,
             **scope.variables,
             **scope.high,
@@ -352,6 +353,7 @@ class Players:
             "community.crypto.openssl_csr_pipe": {**changed, "csr": f"request of {host.name}\n"},
             "community.crypto.x509_certificate_pipe": {**changed, "certificate": f"certificate of {host.name}\n"},
             "community.postgresql.postgresql_query": {"query_result": [{"statement": "SELECT 1"}], "rowcount": 1},
+            "dataops.dagster.code_containers": {**changed, "old_images": True},
             "dataops.dagster.code_images": {
                 **changed,
                 "images": {

@@ -7,6 +7,8 @@ import threading
 import traceback
 import typing as t
 
+from .info import sleeps
+
 DOCKER_IMPORT_ERROR: str | None = None
 try:
     import docker
@@ -45,7 +47,9 @@ def status_of(error: Exception) -> int | None:
 class Engine:
     """One client for each thread (a requests session is not made for several), one version round trip for all."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, *, start: bool = True) -> None:
+        if not start and sleeps(endpoint):
+            raise EngineUnavailable(f"The Docker engine at {endpoint} is stopped, and a check does not start it.")
         self.endpoint = endpoint
         self._clients = threading.local()
         try:

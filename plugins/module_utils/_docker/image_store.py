@@ -10,6 +10,7 @@ from . import registry
 from .engine import Engine, explain, sdk_errors, status_of
 from .images import REPOSITORY, content_name, split, tail, where
 from .labels import IMAGE_LABEL
+from .old_images import OldImages
 
 Json = dict[str, t.Any]
 
@@ -61,6 +62,8 @@ def on_bare_host(staged: Json) -> Json:
         out.update(missing=[item["ref"] for item in staged["load"]], loaded=[])
     if staged.get("export"):
         out["exported"] = []
+    if staged.get("keep") is not None:
+        out["removed_images"] = []
     return out
 
 
@@ -69,6 +72,7 @@ class Store:
         self.engine = engine
         self.check_mode = check_mode
         self.changed = False
+        self.borrowed: dict[str, str | None] = {}  # names that bases have for our builds, and what they led to before
 
     def image_id(self, ref: str) -> str | None:
         try:
@@ -99,25 +103,19 @@ class Store:
         images: dict[str, Json] = {}
         needs: list[str] = []
         errors: list[str] = []
-        for item in staged.get("images") or ():
-            found = self.image_id(item["ref"])
-            result = images[item["name"]] = {"ref": item["ref"], "id": found, "action": "none"}
-            try:
-                if item["kind"] == "image":
-                    self._pull(item, result)
-                elif found is None:
-                    result["action"] = "built" if item["kind"] == "build" else "loaded"
-                    if self.check_mode:
-                        self.changed = True
-                    elif not item.get("files"):
+        try:
+            for item in staged.get("images") or ():
+                found = self.image_id(item["ref"])
+                images[item["name"]] = result = {"ref": item["ref"], "id": found, "action": "none"}
+                try:
+                    if self._ensure(item, result):
                         needs.append(item["name"])
-                    elif item["kind"] == "build":
-                        result["id"] = self._build(item)
-                    else:
-                        result["id"] = self._load(item)
-            except StoreError as error:
-                errors.append(str(error))
-                result["action"] = "none"
+                except StoreError as error:
+                    errors.append(str(error))
+                    result["action"] = "none"
+        finally:
+            # Only now: later builds may have the same base. A name that was free stays, so the base is not sent again.
+            self._give_back({name: image for name, image in self.borrowed.items() if image})
         out: Json = {"images": images, "errors": errors, "needs": needs}
         bases = (staged.get("bases") or ()) if needs else ()
         out["needs_bases"] = [item["digest"] for item in bases if not self._has(item["ids"], item["tags"])]
@@ -125,7 +123,30 @@ class Store:
             out.update(self._load_all(staged["load"], needs, errors))
         if staged.get("export"):
             out["exported"] = self._export_all(staged["export"], errors)
+        if staged.get("keep") is not None:
+            out["removed_images"] = self._let_go(staged["keep"])
         return out
+
+    def _ensure(self, item: Json, result: Json) -> bool:
+        """Have one image; whether its files have to be transferred first."""
+        if item["kind"] == "image":
+            self._pull(item, result)
+        elif result["id"] is None:
+            result["action"] = "built" if item["kind"] == "build" else "loaded"
+            if self.check_mode:
+                self.changed = True
+            elif not item.get("files"):
+                return True
+            else:
+                result["id"] = self._build(item) if item["kind"] == "build" else self._load(item)
+        return False
+
+    def _let_go(self, images: t.Mapping[str, str]) -> list[str]:
+        """Remove the images that no location needs any more; their names."""
+        old = OldImages(self.engine)
+        change = old.change(images)
+        self.changed = bool(change)
+        return list(change.removed) if self.check_mode else old.make(change)
 
     def _has(self, ids: list[str], tags: list[str]) -> bool:
         """Is everything of an archive here, under its names? An archive that could not be read counts as absent."""
@@ -165,6 +186,7 @@ class Store:
     def _build(self, item: Json) -> str:
         files = item["files"]
         if files.get("base"):
+            self.borrowed = {**{name: self.image_id(name) for name in item["base_tags"]}, **self.borrowed}
             self._load_archive(files["base"], where(item["name"], "build.base_archive"))
         log: list[str] = []
         with open(files["context"], "rb") as context:
@@ -229,15 +251,15 @@ class Store:
             )
         found = found or self.image_id(loaded[0])
         self._tag(str(found), item["ref"])
-        self._give_back(before, str(found))
+        self._give_back(before)
         return str(found)
 
-    def _give_back(self, before: dict[str, str | None], loaded: str) -> None:
+    def _give_back(self, before: t.Mapping[str, str | None]) -> None:
         """The names inside an archive are not ours: they go, or lead to what they led to before."""
         for name, image in before.items():
             if image is None:
                 self.engine.api.remove_image(name, noprune=True)
-            elif image != loaded:
+            elif self.image_id(name) != image:
                 self._tag(image, name)
 
     def _mark_as_ours(self, ref: str, image: str | None) -> None:

@@ -53,6 +53,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "required_one_of": [["image", "build", "archive"]],
     },
     "verify_only": {"type": "bool", "default": False},
+    "keep": {"type": "dict"},
     "export": {
         "type": "list",
         "elements": "dict",

@@ -10,6 +10,7 @@ import os
 import socket
 import typing as t
 
+from .._host.proc import holders, listening_at
 from .labels import CONFIG_LABEL, NETWORK, NETWORK_LABEL, RUN_ID_LABEL
 
 Json = dict[str, t.Any]
@@ -30,9 +31,19 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
+def sleeps(endpoint: str) -> bool:
+    """Whether only systemd listens at a local socket: whoever asks there starts the engine, and its containers."""
+    if not endpoint.startswith(SCHEME):
+        return False
+    inodes = listening_at(endpoint.removeprefix(SCHEME))
+    return {owner.process for _inode, owner in holders(inodes)} == {"systemd"} if inodes else False
+
+
 def ask(endpoint: str) -> Json:
-    """What the engine at a local socket says; empty when none answers there."""
+    """What the engine at a local socket says; empty when none answers there, or only after being started."""
     path = endpoint.removeprefix(SCHEME)
+    if sleeps(endpoint):
+        return {}
     connection = _Connection(path)
 
     def get(what: str) -> t.Any:

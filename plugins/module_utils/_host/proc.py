@@ -1,6 +1,6 @@
 # Copyright (c) 2026, the dataops.dagster authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What /proc says of this host: who listens on which port."""
+"""What /proc says of this host: who listens on which port or at which path."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Owner(NamedTuple):
 
 
 NOBODY = Owner("", "", "")
+# __SO_ACCEPTCON, a flag of /proc/net/unix: the socket listens.
+ACCEPTS = 0x10000
 
 
 def listening(text: str, family: int) -> Iterator[Listener]:
@@ -50,13 +52,27 @@ def listeners() -> list[Listener]:
     return found + list(listening(ipv6, socket.AF_INET6)) if ipv6 else found
 
 
-def socket_owners(inodes: set[str]) -> dict[str, Owner]:
-    """Who is behind each socket inode, where this user may look."""
-    owners = {}
+def listening_at(path: str) -> set[str]:
+    """The socket inodes of those who listen at a path, of /proc/net/unix."""
+    wanted = os.path.realpath(path)
+    lines = (line.split(maxsplit=7) for line in read("/proc/net/unix").splitlines()[1:])
+    return {
+        fields[6]
+        for fields in lines
+        if len(fields) == 8 and int(fields[3], 16) & ACCEPTS and os.path.realpath(fields[7]) == wanted
+    }
+
+
+def holders(inodes: set[str]) -> Iterator[tuple[str, Owner]]:
+    """Each socket inode with each process that has it, where this user may look."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         for inode in inodes.intersection(link[8:-1] for link in open_files(pid) if link.startswith("socket:[")):
-            owners[inode] = Owner(pid, read(f"/proc/{pid}/comm").strip(), unit_of(read(f"/proc/{pid}/cgroup")))
-    return owners
+            yield inode, Owner(pid, read(f"/proc/{pid}/comm").strip(), unit_of(read(f"/proc/{pid}/cgroup")))
+
+
+def socket_owners(inodes: set[str]) -> dict[str, Owner]:
+    """Who is behind each socket inode; of several processes the last one."""
+    return dict(holders(inodes))
 
 
 def open_files(pid: str) -> Iterator[str]:

@@ -182,7 +182,7 @@ class Docker(Component):
     def host_problems(self, facts: Facts) -> list[str]:
         foreign = self.foreign(facts)
         services = self.host.name in {*self.inventory.services} - {*clients(self.inventory)}
-        refused = engine.refusals(facts, self.socket, services=services) if foreign else []
+        refused = engine.refusals(facts, self.socket, services=services) if foreign else engine.package_problems(facts)
         deployed = self.mark() in (facts.get("paths") or [])
         return [
             *(refused or engine.network_problems(self.values, facts, own=not foreign, deployed=deployed)),

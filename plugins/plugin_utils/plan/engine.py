@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._addresses import overlap
+from ansible_collections.dataops.dagster.plugins.module_utils._addresses import gateway, overlap
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
 
@@ -44,6 +44,17 @@ def found(facts: Facts) -> str:
     packages = [name for name in (*OTHER_PACKAGES, OWN_PACKAGE) if name in facts["packages"]]
     paths = [path for path in TRACES if path in (facts.get("paths") or [])]
     return next(iter([*packages, *paths]), "a running engine" if facts.get("engine") else "")
+
+
+def package_problems(facts: Facts) -> list[str]:
+    """A sentence when the packages of our engine would push those of somebody else out."""
+    if "containerd.io" not in facts["packages"] or OWN_PACKAGE in facts["packages"]:
+        return []
+    return [
+        "the host has the package containerd.io without docker-ce, as a node of Kubernetes has, and the engine that "
+        f"site.yml installs ({OWN_PACKAGE}) would remove it. Install docker-ce from the same source, which is used as "
+        "it is, or give another host to the groups dagster_code and dagster_run"
+    ]
 
 
 def refusals(facts: Facts, socket: str, *, services: bool) -> list[str]:
@@ -103,7 +114,10 @@ def network_problems(values: Mapping[str, Any], facts: Facts, *, own: bool, depl
     networks: list[dict[str, Any]] = (facts.get("engine") or {}).get("networks") or []
     none: dict[str, Any] = {"ours": True, "subnets": []}
     named = next((network for network in networks if network["name"] == name), none)
-    if not named["ours"] and not deployed:
+    # A deployment may have found its network there. Role docker would make any other of that name anew, and cut off
+    # the containers in it.
+    as_we_make_it = subnet in named["subnets"] and gateway(subnet) in (facts.get("addresses") or [])
+    if not named["ours"] and not (deployed and as_we_make_it):
         return [
             f"dagster_docker_network is {name}, and the engine has a network of that name which is not ours; choose "
             "another name"

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import docker.errors
@@ -27,6 +28,7 @@ from containers_rig import (
     OTHER_IMAGE,
     PYTHON,
     Json,
+    images,
     module_environment,
 )
 
@@ -317,7 +319,7 @@ def test_each_leftover_of_a_swap_is_settled(api: Any, state: str) -> None:
     assert not reconcile(location(port=port))["changed"]
 
 
-def test_images_that_no_location_needs_go_once_all_serve(api: Any) -> None:
+def test_images_that_no_location_needs_go_when_it_is_asked_for(api: Any, tmp_path: Path) -> None:
     """The engine itself keeps the record, in names of ours."""
     listed = api.images(filters={"reference": "dagster-code/*"})
     if any(not tag.startswith("dagster-code/t-code") for item in listed for tag in item["RepoTags"] or ()):
@@ -338,18 +340,20 @@ def test_images_that_no_location_needs_go_once_all_serve(api: Any) -> None:
     holder = api.create_container(old[0], ["true"], name="dagster-code-t-code-holder")
     try:
         assert there() == set(mine)
-        first: Json = {"images": {"t-code-a": mine[3]}}
-        assert "removed_images" not in reconcile(location(image=mine[3]))
-        broken = reconcile(location(image=mine[3], command=[PYTHON, "/bad"]), fails=True, **first)
-        assert broken["removed_images"] == []
-        assert there() == set(mine), "a location has failed"
-        planned = reconcile(location(image=mine[3]), check=True, **first)
+        first: Json = {"t-code-a": mine[3]}
+        assert "old_images" not in reconcile(location(image=mine[3]))
+        assert reconcile(location(image=mine[3]), images=first)["old_images"]
+        assert there() == set(mine), "other hosts may not serve yet"
+        planned = images(tmp_path, check=True, keep=first)
         assert planned["changed"]
-        made = reconcile(location(image=mine[3]), **first)
+        assert there() == set(mine)
+        made = images(tmp_path, keep=first)
         assert made["removed_images"] == planned["removed_images"]
         assert there() == {old[0], mine[3], *kept(api)}
-        assert not reconcile(location(image=mine[3]), **first)["changed"]
-        reconcile(location(image=mine[3]), images={})
+        again = reconcile(location(image=mine[3]), images=first)
+        assert (again["changed"], again["old_images"]) == (False, False)
+        assert not images(tmp_path, keep=first)["changed"]
+        images(tmp_path, keep={})
         assert "dagster-code-current:t-code-a" in tags(api), "the last one of a location that is gone"
     finally:
         api.remove_container(holder["Id"])

@@ -2,36 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from containers_rig import ENDPOINT, IMAGE, LABEL, OTHER_IMAGE, PYTHON, ROOT, Json, module_environment
-
-
-def images(tmp_path: Path, check: bool = False, fails: bool = False, **args: Any) -> Json:
-    """One task through its action plugin, on this host."""
-    task = {"dataops.dagster.code_images": {"docker_host": ENDPOINT, **args}, "register": "answer"}
-    show = {"ansible.builtin.copy": {"content": "{{ answer | to_json }}", "dest": str(tmp_path / "answer.json")}}
-    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [
-        {**task, "ignore_errors": True}, {**show, "check_mode": False}]}]  # fmt: skip
-    (tmp_path / "play.json").write_text(json.dumps(play))
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local"]
-    command += ["-e", f"ansible_python_interpreter={sys.executable}", str(tmp_path / "play.json")]
-    command += ["--check"] if check else []
-    environment = {
-        **module_environment(),
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".deps"),
-        "ANSIBLE_LOCALHOST_WARNING": "0",
-    }
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    answer: Json = json.loads((tmp_path / "answer.json").read_text())
-    assert bool(answer.get("failed")) is fails, answer
-    return answer
+from containers_rig import IMAGE, LABEL, OTHER_IMAGE, PYTHON, Json, images
 
 
 def test_images_are_built_loaded_and_copied_once(api: Any, tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ def test_no_service_starts_with_its_package() -> None:
     assert made._execute_module.call_args.kwargs["module_args"]["policy_rc_d"] == 101
 
 
+def test_no_package_of_somebody_else_goes() -> None:
+    """One that conflicts with ours, such as containerd.io of a Kubernetes node with containerd."""
+    made, variables = action({}, ["containerd"])
+    made.run(task_vars=variables)
+    assert made._execute_module.call_args.kwargs["module_args"]["fail_on_autoremove"] is True
+
+
 FILES = [{"dest": "/etc/some.d", "state": "directory"}, {"dest": "/etc/some.d/x.conf", "content": "a = 1\n"}]
 
 

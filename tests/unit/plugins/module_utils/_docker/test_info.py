@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
+from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import Owner
 
 Json = dict[str, Any]
 VERSION: Json = {"Version": "20.10.24+dfsg1", "ApiVersion": "1.41", "Components": [{"Name": "Engine"}]}
@@ -130,3 +131,28 @@ def test_nobody_answers_as_an_engine(tmp_path: Path) -> None:
     assert info.ask(f"unix://{tmp_path}/none.sock") == {}
     with engine(tmp_path / "other.sock", {"/version": VERSION}) as endpoint:
         assert info.ask(endpoint) == {}
+
+
+@pytest.mark.parametrize(
+    ("processes", "asked"), [(["systemd"], False), (["systemd", "dockerd"], True), (["dockerd"], True), ([], True)]
+)
+def test_engine_that_a_question_would_start_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: list[str], asked: bool
+) -> None:
+    """docker.socket listens while docker.service is stopped, and preflight changes nothing."""
+    seen: list[set[str]] = []
+
+    def holders(inodes: set[str]) -> list[tuple[str, Owner]]:
+        seen.append(inodes)
+        return [(inode, Owner("1", process, "")) for process in processes for inode in inodes]
+
+    monkeypatch.setattr(info, "holders", holders)
+    (tmp_path / "link").symlink_to(tmp_path)
+    with engine(tmp_path / "docker.sock", ANSWERS):
+        assert bool(info.ask(f"unix://{tmp_path}/link/docker.sock")) is asked
+    assert [len(inodes) for inodes in seen] == [1], "the one that listens, by whatever path"
+
+
+def test_engine_on_another_host_is_not_looked_for_here() -> None:
+    assert not info.sleeps("tcp://10.0.0.9:2376")
+    assert not info.sleeps("unix:///nonexistent.sock"), "nobody listens, nothing starts"

@@ -23,6 +23,7 @@ class Api:
         self.archive: dict[str, str] = {}  # the names that an archive brings, and their images
         self.pulled: dict[str, str] = {}
         self.inspected: list[str] = []
+        self.bases: list[str] = []  # what FROM base:1 was in each build
 
     def images(self, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
         assert filters == {"reference": ["dagster-code/*", "dagster-code-current", "dagster-code-previous"]}
@@ -56,6 +57,11 @@ class Api:
     def pull(self, name: str, tag: str, **_how: bool) -> list[dict[str, Any]]:
         self.names[f"{name}:{tag}"] = self.pulled[f"{name}:{tag}"]
         return [{"status": "Pull complete"}]
+
+    def build(self, tag: str, **_how: Any) -> list[dict[str, Any]]:
+        self.names[tag] = f"sha256:{tag}"
+        self.bases.append(self.names["base:1"])
+        return [{"stream": "built"}]
 
     def load_image(self, _stream: Any) -> list[dict[str, str]]:
         self.names.update(self.archive)
@@ -212,3 +218,40 @@ def test_names_inside_an_archive_are_not_taken_from_others(tmp_path: Any, before
     store = Store(Engine(api), check_mode=False)  # type: ignore[arg-type]
     assert store.ensure({"images": [{**wanted, "files": {"archive": str(path)}}]})["errors"] == []
     assert api.names == {**after, ONE: "sha256:a"}
+
+
+@pytest.mark.parametrize("before", [{}, {"base:1": "sha256:z"}, {"base:1": "sha256:a"}])
+@pytest.mark.parametrize("broken", [False, True])
+def test_names_of_a_base_are_given_back_after_the_builds(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, before: dict[str, str], broken: bool
+) -> None:
+    """Somebody else's next build or `compose up` uses the base that they had. Ours all have the one of the archive."""
+    api = Api()
+    api.names.update(before)
+    api.archive = {"base:1": "sha256:a"}
+    if broken:
+        monkeypatch.setattr(api, "build", lambda **_how: [{"error": "no such file"}])
+    path = tmp_path / "file"
+    path.touch()
+    item = {"kind": "build", "pull": "missing", "dockerfile": "Dockerfile", "args": {}}
+    files = {"context": str(path)}
+    wanted = [
+        {**item, "name": "etl", "ref": ONE, "files": {**files, "base": str(path)}, "base_tags": ["base:1"]},
+        {**item, "name": "ml", "ref": TWO, "files": files},
+    ]
+    store = Store(Engine(api), check_mode=False)  # type: ignore[arg-type]
+    assert len(store.ensure({"images": wanted})["errors"]) == 2 * broken
+    assert api.bases == ([] if broken else ["sha256:a"] * 2)
+    assert api.names["base:1"] == before.get("base:1", "sha256:a")
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_images_go_when_it_is_asked_for(check: bool) -> None:
+    api = Api(a=[ONE], b=[TWO, "dagster-code-previous:etl"], c=[THREE, "dagster-code-current:etl"])
+    store = Store(Engine(api), check_mode=check)  # type: ignore[arg-type]
+    assert store.ensure({"keep": {"etl": THREE}})["removed_images"] == [ONE]
+    assert store.changed
+    assert (ONE in api.names) is check
+    again = Store(Engine(api), check_mode=check)  # type: ignore[arg-type]
+    assert again.ensure({"keep": {"etl": THREE}})["removed_images"] == ([ONE] if check else [])
+    assert again.changed is check

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +55,15 @@ def test_a_real_listener_and_its_owner() -> None:
 )
 def test_unit_of_a_process(cgroup: str, unit: str) -> None:
     assert proc.unit_of(cgroup) == unit
+
+
+def test_who_listens_at_a_path(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        server.bind(path)
+        assert proc.listening_at(path) == set(), "not yet"
+        server.listen()
+        client.connect(path)
+        (inode,) = proc.listening_at(path)
+        assert {owner.pid for _inode, owner in proc.holders({inode})} == {str(os.getpid())}
+        assert proc.listening_at(str(tmp_path / "other")) == set()

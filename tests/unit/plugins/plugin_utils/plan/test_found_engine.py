@@ -154,6 +154,45 @@ def test_networks_of_the_engine(changes: dict[str, Any], variables: dict[str, An
 
 
 @pytest.mark.parametrize(
+    ("subnet", "address", "refused"),
+    [
+        ("172.30.0.0/24", "172.30.0.1", False),
+        ("172.30.0.0/24", "172.30.0.254", True),  # with another gateway
+        ("10.5.0.0/24", "10.5.0.1", True),
+        ("10.5.0.0/24", "172.30.0.1", True),  # it is that of the network with the name before
+    ],
+)
+def test_network_of_somebody_else_is_refused_to_a_deployment_too(subnet: str, address: str, refused: bool) -> None:
+    """Role docker would make it anew, and cut off its containers."""
+    theirs = networks({"name": "shop", "subnets": [subnet], "ours": False})
+    for paths in ((TIMER,), ()):
+        host = {**facts(paths=paths, networks=theirs), "addresses": ["10.0.0.1", address]}
+        problems = component("docker", dagster_docker_network="shop").host_problems(host)
+        assert len(problems) == (refused or not paths), problems
+        assert not problems or "dagster_docker_network is shop, and the engine has a network" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("packages", "paths", "refused"),
+    [
+        (("containerd.io",), (), True),
+        (("containerd.io",), (FOLDER, f"{FOLDER}/docker.io"), True),
+        (("containerd.io", "docker-ce"), (), False),
+        (("containerd",), (), False),
+        (("containerd", "docker.io"), (FOLDER, f"{FOLDER}/docker.io"), False),
+        (("containerd.io",), ("/usr/local/bin/dockerd",), False),  # an engine is there, none is installed
+    ],
+)
+def test_containerd_of_somebody_else_is_not_pushed_out(
+    packages: tuple[str, ...], paths: tuple[str, ...], refused: bool
+) -> None:
+    runs = {"docker-ce", "docker.io", "/usr/local/bin/dockerd"}.intersection((*packages, *paths))
+    problems = component("docker").host_problems({**facts(packages, paths), **({} if runs else {"engine": {}})})
+    assert len(problems) == refused, problems
+    assert not refused or "the host has the package containerd.io without docker-ce" in problems[0]
+
+
+@pytest.mark.parametrize(
     ("host", "words"),
     [
         ({"networks": {"10.0.0.0/24": "eth0"}}, []),
