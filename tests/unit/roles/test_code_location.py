@@ -10,7 +10,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from dry_play import TRUSTED, holds
 
-TASKS = Path(__file__).resolve().parents[3] / "roles/code_location/tasks/main.yml"
+TASKS = Path(__file__).resolve().parents[3] / "roles/code_location/tasks/run.yml"
 EVERY = ["ctl1", "ctl2", "run"]
 
 
@@ -21,7 +21,7 @@ def tasks() -> list[dict[str, Any]]:
 
 def images_go(old_images: bool, batch: list[str]) -> bool:
     """Whether the host removes images in a play that has these hosts at that time."""
-    servers, removal = tasks()[-2:]
+    servers, removal = tasks()
     assert "dataops.dagster.code_containers" in servers
     assert "keep" in removal["dataops.dagster.code_images"]
     variables = {
