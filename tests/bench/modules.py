@@ -120,7 +120,7 @@ COMPARISONS = (
         "code_containers",
         "the container of a location, against docker_container, its health command and docker_host_info",
         "code_location",
-        ROLES / "code_location/tasks/main.yml",
+        ROLES / "code_location/tasks/run.yml",
         ("dataops.dagster.code_containers",),
         cleanup="docker rm -f bench-code-pipeline >/dev/null 2>&1",
     ),

@@ -250,6 +250,7 @@ class Plan:
             "options": options,
             "names": self.names.fixed,
             "storage": self.storage.handed(),
+            "staged": self.instance.staged,
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "package_files": {role: component.package_files(facts) for role, component in components.items()},
             "ours": self.ours(facts),

@@ -133,7 +133,6 @@ class Instance(Component):
             "config": self.config,
             "authority_folder": docker.TLS_FOLDER,
             "fence": self.fence,
-            "staged": self.staged,
         }
 
     @property
