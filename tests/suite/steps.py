@@ -68,10 +68,10 @@ def scenario(name: str, *, alone: bool = False) -> list[Step]:
     last = f"{molecule(['verify'])}; result=$?; {gone} || result=1; exit $result"
     deploy = part("deploy", 1200, f"{molecule(before)} || {{ {gone}; exit 1; }}", "images", "venvs")
     if not alone:
-        return [deploy, part("tests", 1200, last, deploy.name)]
+        return [deploy, part("tests", 1500, last, deploy.name)]
     return [
         deploy,
-        part("tests", 1200, molecule(["verify"]), deploy.name, env={"RIG_TESTS": "not alone"}),
+        part("tests", 2100, molecule(["verify"]), deploy.name, env={"RIG_TESTS": "not alone"}),
         part("alone", 1800, last, deploy.name, alone=True, env={"RIG_TESTS": "alone"}),
     ]
 
@@ -107,7 +107,7 @@ def suite(*, full: bool) -> list[Step]:
         Step("importer", ("tools/importer.sh",), 600, filler=True),
         Step("containers", (*pytest, "tests/integration/containers"), 1500, ["images"], filler=True),
         Step("plants", ("tests/plants/run", "--no-host"), 1500, ["packages", "venvs"], filler=True),
-        Step("guard", (*pytest, "tests/integration/guard"), 1200, ["packages", "venvs"], alone=True),
+        Step("guard", (*pytest, "tests/integration/guard"), 1500, ["packages", "venvs"], alone=True),
     ]
     if not full:
         return [*steps, Step("validator", ("tests/validator/run",), 900, ["venvs"], filler=True)]

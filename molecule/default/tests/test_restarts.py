@@ -31,6 +31,8 @@ RESTART: dict[str, tuple[str, ...]] = {
     "/usr/local/lib/dagster/lease.py": DAEMON,
     "/usr/local/lib/dagster/notify.py": REPLICAS,
     "/usr/local/lib/dagster/systemd_service.py": SERVICES,
+    "/usr/local/lib/dagster/command_line.py": (),
+    "/usr/local/bin/dagster-cli": (),
     "/etc/systemd/system/dagster-.service.d/10-instance.conf": SERVICES,
     "/etc/systemd/system/dagster-daemon.service": DAEMON,
     "/etc/systemd/system/dagster-webserver@.service": REPLICAS,
@@ -68,7 +70,7 @@ def test_each_file_of_a_play_is_in_the_table(checked: Checked) -> None:
         for entry in arguments["files"]
         if entry.get("state") in (None, "file", "link")
     }
-    named = {"/etc/dagster/dagster.yaml", "/etc/dagster/workspace.yaml"}  # modules of their own write these two
+    named = {"/etc/dagster/dagster.yaml"}  # a module of its own writes it
     folders = {"/etc/nginx/dagster.d"}
     # edge.url, which tells a play where the UI is, is not among them: it is as it should be, so no call writes it.
     assert written == (RESTART.keys() | RELOAD.keys()) - named - folders
