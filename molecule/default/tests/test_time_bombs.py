@@ -24,7 +24,11 @@ LOCATION = {
     "name": "pipeline",
     "port": 4000,
     "module": "no.such.module",
-    "build": {"context": str(ROOT / "examples/pipeline")},
+    "build": {
+        "context": str(ROOT / "examples/pipeline"),
+        "args": "{{ pipeline_build_args }}",
+        "base_archive": "{{ pipeline_base_archive }}",
+    },
 }
 # What the user writes, who refuses it, and the variable that the failure names.
 KINDS: dict[str, tuple[dict[str, Any], list[str]]] = {
