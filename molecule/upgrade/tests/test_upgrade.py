@@ -100,6 +100,7 @@ def test_units_are_those_of_this_version(new: Play, host: Any) -> None:
         "haproxy-dagster.service",
         "prune-dagster-runs.service",
         "prune-dagster-runs.timer",
+        "sysctl-dagster-postgres.service",
     }
     failed = host.check_output(
         "systemctl list-units --no-legend --state=failed '*dagster*' nginx haproxy docker 'postgresql@*'"

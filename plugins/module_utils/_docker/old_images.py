@@ -79,7 +79,8 @@ class OldImages:
 
     def _names(self) -> dict[str, str]:
         listed = self.engine.api.images(filters={"reference": [f"{REPOSITORY}/*", CURRENT, PREVIOUS]})
-        newest_first = sorted(listed, key=lambda item: int(item.get("Created") or 0), reverse=True)
+        # The engine has no order of its own for images of one second.
+        newest_first = sorted(listed, key=lambda item: (int(item.get("Created") or 0), str(item["Id"])), reverse=True)
         return {name: str(item["Id"]) for item in newest_first for name in item.get("RepoTags") or ()}
 
     def _image(self, ref: str) -> str:
