@@ -83,6 +83,7 @@ def everything(site: Site) -> list[Any]:
         site.query("SELECT key, value FROM kvs ORDER BY key"),
         site.query("SELECT key, status, body FROM bulk_actions ORDER BY id"),
         site.query("SELECT run_id, status FROM runs ORDER BY id"),
+        site.query("SELECT run_id, dagster_event_type, timestamp::text FROM event_logs ORDER BY id"),
     ]
     return [*states, *(site.number(table) for table in (*TABLES, "daemon_heartbeats"))]
 
