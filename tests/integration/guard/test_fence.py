@@ -278,6 +278,7 @@ CASES = [
     ("INSERT INTO kvs (key, value) VALUES ('ASSET_DAEMON_CURSOR_NEW', '1')", False),
     ("INSERT INTO kvs (key, value) VALUES ('ASSET_DAEMON_PAUSED', '1')", True),
     (EVENT.format("{}", "PIPELINE_STARTING"), False),
+    (EVENT.format("{}", "FRESHNESS_STATE_CHANGE"), False),
     (EVENT.format("{}", "PIPELINE_START"), True),
     (EVENT.format("Launching a new run worker to resume run", "ENGINE_EVENT"), False),
     (EVENT.format("Multiprocess executor", "ENGINE_EVENT"), True),

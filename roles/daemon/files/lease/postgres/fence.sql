@@ -38,6 +38,7 @@ WITH given AS (
    'move a cursor of the daemon'),
   ('launch', 'runs', 'UPDATE OF status', 'NEW.status = ''STARTING''', 'true', 'launch a run'),
   ('launch', 'event_logs', 'INSERT', 'NEW.dagster_event_type = ''PIPELINE_STARTING''', 'true', 'launch a run'),
+  ('freshness', 'event_logs', 'INSERT', 'NEW.dagster_event_type = ''FRESHNESS_STATE_CHANGE''', 'true', 'evaluate assets'),
   ('resume', 'event_logs', 'INSERT', 'NEW.dagster_event_type = ''ENGINE_EVENT''',
    'NEW.event LIKE ''%%Launching a new run worker to resume run%%''', 'resume a run')
 ), triggers AS (
