@@ -16,7 +16,7 @@ description:
   - At the newest revision, compares tables, columns and indexes too. Has Dagster make tables and indexes that are
     missing, as it does at its first start. It cannot add a column, so a missing column is an error that says so.
   - Migrates with the F(dagster.yaml) that is staged, if there is one. A migration that fails puts nothing in place, so
-    the version that serves goes on. Since Dagster 0.12, migrations on PostgreSQL only add what older versions ignore.
+    the version that serves goes on. Since Dagster 0.12, migrations only add what older versions ignore.
   - The migration password is written to a file that only root can read, for as long as the migration runs.
 author: [dataops (@dataops)]
 attributes:
