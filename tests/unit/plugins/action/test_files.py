@@ -145,3 +145,25 @@ def test_variable_that_is_not_set_is_named(project: Project) -> None:
     output = project.play({"dest": "a", "template": "a.j2"}, ok=False)
     assert "never_set" in output
     assert list(project.host.iterdir()) == []
+
+
+def test_a_failure_names_the_variables_of_the_file() -> None:
+    """Also those that it reads through variables of the role, and those of what role instance has staged."""
+    variables = {
+        "dagster_plan": {},
+        "dagster_listen": "0.0.0.0",
+        "dagster_name": "x",
+        "__dagster_servers": "{{ [dagster_listen] + __dagster_named }}",
+        "__dagster_named": "{{ [dagster_name] + __dagster_servers }}",
+    }
+    text = "{{ dagster_plan.names.own }} {% for server in __dagster_servers %}{{ dagster_gone }}{% endfor %}"
+    assert files.made_from(text, variables) == ["dagster_listen", "dagster_name"]
+    action = files.ActionModule.__new__(files.ActionModule)
+    action._texts = {"/etc/a.conf": text, "/etc/b.conf": text}
+    said = "refused /etc/a.conf:3. The previous files are back: /etc/dagster/environment, "
+    said += "/opt/dagster/current.\nIt serves."
+    assert action._origins(said, variables) == [
+        "/etc/a.conf is made from dagster_listen, dagster_name.",
+        "/etc/dagster/environment is made from dagster_environment.",
+        "/opt/dagster/current is made from dagster_version.",
+    ]
