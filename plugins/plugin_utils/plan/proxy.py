@@ -70,7 +70,13 @@ class Proxy(Component):
         return self.plan.names["nginx"]
 
     def removal(self) -> list[str]:
-        return [*super().removal(), "systemctl reload nginx.service"]
+        haproxy = self.plan.names["haproxy"]
+        return [
+            *super().removal(),
+            "systemctl reload nginx.service",
+            f"systemctl disable --now {haproxy}.service",
+            f"rm {self.plan.names.unit_file('haproxy')} {self.plan.names['haproxy_config']}",
+        ]
 
     def known_by(self) -> list[str]:
         return self.inventory.group("dagster_webserver")
