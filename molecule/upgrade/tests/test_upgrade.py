@@ -130,6 +130,16 @@ def test_database_stays_in_its_cluster(old: Play, new: Play, host: Any) -> None:
     assert listed == "15/main 5432 online"
 
 
+def test_engine_and_images_of_the_release_are_ours(new: Play, host: Any) -> None:
+    """An engine that is somebody else's would have no settings of ours, and its images would never be removed."""
+    assert new.rc == 0
+    assert "is not ours and stays as it is" not in new.output
+    assert "docker.io" in host.file("/usr/local/lib/dagster/installed").listdir()
+    assert '"live-restore": true' in host.file("/etc/docker/daemon.json").content_string
+    names = host.check_output("docker image ls --format '{{.Repository}}:{{.Tag}}'").split()
+    assert "dagster-code-current:pipeline" in names
+
+
 def test_second_run_changes_nothing(new: Play, play: Callable[..., Play]) -> None:
     assert new.rc == 0
     assert play("site.yml").changed == 0

@@ -74,8 +74,15 @@ class Proxy(Component):
         return self.plan.names["nginx"]
 
     def removal(self) -> list[str]:
-        sysctl = [*self.plan.names.sysctl_removal("nginx"), f"rm {self.plan.names.sysctl('nginx')}"]
-        return [*(sysctl if self.values["dagster_vip"] else []), *super().removal(), "systemctl reload nginx.service"]
+        haproxy, names = self.plan.names["haproxy"], self.plan.names
+        sysctl = [*names.sysctl_removal("nginx"), f"rm {names.sysctl('nginx')}"]
+        return [
+            *(sysctl if self.values["dagster_vip"] else []),
+            *super().removal(),
+            "systemctl reload nginx.service",
+            f"systemctl disable --now {haproxy}.service",
+            f"rm {names.unit_file('haproxy')} {names['haproxy_config']}",
+        ]
 
     def known_by(self) -> list[str]:
         return self.inventory.group("dagster_webserver")

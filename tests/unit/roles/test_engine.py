@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ GOOD = {
     "key_matches": True,
 }
 TLS = "/etc/docker/tls"
+RECORD = "/usr/local/lib/dagster/installed/docker.io"
 # Calls of role certificates: a role, its file of tasks, an entry point.
 AUTHORITY, ENGINE, CLIENT = ("docker", "tls", "authority"), ("docker", "tls", "issue"), ("instance", "engine", "issue")
 
@@ -216,20 +219,47 @@ def test_pool_of_a_webserver() -> None:
     assert value("webserver", "__dagster_webserver_options", **given, **wider)["db_pool_max_overflow"] == 30
 
 
+PRUNE = f"docker --host {SOCKET} container prune --force --filter label=dataops.dagster.run --filter until=72h"
+
+
+def commands(**given: Any) -> list[str]:
+    """What the timer runs."""
+    text = rendered("docker", "etc/systemd/system/prune-dagster-runs.service.j2", **given)
+    return [line.removeprefix("ExecStart=") for line in text.splitlines() if line.startswith("ExecStart=")]
+
+
+@pytest.mark.parametrize(("made", "hours", "until"), [(100, 0, 100 + 86400), (10**10, 72, -72)])
+def test_age_of_runs_from_before_our_label(tmp_path: Path, made: int, hours: int, until: int) -> None:
+    """What the shell makes of the command: the older one of the record and of the age at which runs go."""
+    record, program = tmp_path / "docker.io", tmp_path / "docker"
+    record.touch()
+    os.utime(record, (made, made))
+    program.write_text('#!/bin/sh\necho "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    plain = commands(dagster_docker_run_retention_hours=hours)[1].replace("$$", "$").replace("%%", "%")
+    script = plain.removeprefix("/bin/sh -c '").removesuffix("'").replace(RECORD, str(record))
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    said = subprocess.run(["/bin/sh", "-c", script], env=environment, capture_output=True, text=True, check=True).stdout
+    found = int(said.rpartition("until=")[2])
+    assert abs(found - (until if until > 0 else time.time() + until * 3600)) < 60
+
+
 def test_engine_of_somebody_else_gets_no_settings_and_is_not_started() -> None:
     engine = {"packages": {"bash": "1", "docker.io": "1"}, "paths": ["/etc/docker/daemon.json"]}
     found = {"dagster_plan": plan().as_fact({**FACTS, **engine})}
     assert value("docker", "__dagster_docker_files", **found) == []
     assert value("docker", "__dagster_docker_engine_unit", **found) == []
-    assert value("docker", "__dagster_docker_run_label", **found) == "dataops.dagster.run"
-    label = "--filter label=dataops.dagster.run --filter until=72h"
-    assert label in rendered("docker", "etc/systemd/system/prune-dagster-runs.service.j2", **found)
+    assert commands(**found) == [PRUNE], "another Dagster may have runs on it"
     (unit,) = value("docker", "__dagster_docker_timer", **found)
     assert unit["name"] == "prune-dagster-runs.timer"
 
 
 def test_engine_of_ours_prunes_also_runs_from_before_our_label() -> None:
-    assert value("docker", "__dagster_docker_run_label") == "dagster/run_id"
+    """And none of another Dagster that somebody has added since."""
+    first, old = commands()
+    assert first == PRUNE
+    assert f"first=$$(($$(stat -c %%Y {RECORD}) + 86400));" in old
+    assert old.endswith("--filter label=dagster/run_id --filter until=$$((first < old ? first : old))'")
     (unit,) = value("docker", "__dagster_docker_engine_unit")
     assert unit["name"] == "docker.service"
     assert "/etc/docker/daemon.json" in [entry["dest"] for entry in value("docker", "__dagster_docker_files")]

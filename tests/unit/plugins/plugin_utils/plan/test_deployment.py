@@ -76,6 +76,7 @@ def test_fact_has_what_the_roles_of_the_host_need_and_no_more() -> None:
 
 
 LEFT = groups(database=["b"], webserver=["b"], daemon=["b"], code=["b"], run=["b"], proxy=["a", "b"])
+STAYED = groups(database=["b"], webserver=["a", "b"], daemon=["b"], code=["b"], run=["b"], proxy=["b"])
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,15 @@ def test_what_a_host_keeps_of_a_group_that_it_has_left(mark: str, group: str, ro
     assert said.startswith(f"the host is not in group {group} any more, and what role {role} has made stays ({mark}).")
     assert f"To remove it: {commands}" in said
     assert plan("b", LEFT).warnings({**FACTS, "paths": [mark]}) == [], "it is in that group"
+
+
+def test_proxy_that_is_none_any_more() -> None:
+    """nginx may serve others, so only our site goes from it."""
+    paths = ["/etc/nginx/conf.d/dagster.conf", "/usr/local/lib/dagster/edge.sh"]
+    site, address = plan("a", STAYED).warnings({**FACTS, "paths": paths})
+    assert "To remove it: rm -r /etc/nginx/conf.d/dagster.conf; systemctl reload nginx.service; systemctl" in site
+    assert "disable --now haproxy-dagster.service; rm /etc/systemd/system/haproxy-dagster.service" in site
+    assert "systemctl disable --now keepalived.service; rm -r /usr/local/lib/dagster/edge.sh" in address
 
 
 def test_journal_of_a_host() -> None:
