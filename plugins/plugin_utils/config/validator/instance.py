@@ -123,12 +123,15 @@ def _orphans(checker: Checker, config: dict[Any, Any]) -> None:
             continue
         if key in ("module", "class", "config"):
             checker.hints[key] = f"the indentation is lost: {key} belongs below {section}"
-        elif entries and key in catalogue.fields(entries[0].get("config")):
+            continue
+        if entries and key in catalogue.fields(entries[0].get("config")):
             checker.hints.setdefault(key, f"the indentation is lost: {key} belongs below {section}.config")
-        elif 0 < len(homes := catalogue.homes.get(key, ())) <= MOST_HOMES:
-            # schedule is schedules misspelt, although retention has a key of that name.
-            if nearest(key, catalogue.top_level) in ("", *(home.split(".", 1)[0] for home in homes)):
-                checker.hints.setdefault(key, f"{key} belongs below {' or '.join(homes)}")
+            continue
+        homes = catalogue.homes.get(key, [])
+        near = nearest(key, catalogue.top_level) if 0 < len(homes) <= MOST_HOMES else "?"
+        # schedule is schedules misspelt, although retention has a key of that name.
+        if near in ("", *(home.split(".", 1)[0] for home in homes)):
+            checker.hints.setdefault(key, f"{key} belongs below {' or '.join(homes)}")
 
 
 def _keys(checker: Checker, config: dict[Any, Any]) -> None:
