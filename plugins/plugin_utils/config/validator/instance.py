@@ -127,10 +127,10 @@ def _orphans(checker: Checker, config: dict[Any, Any]) -> None:
         if entries and key in catalogue.fields(entries[0].get("config")):
             checker.hints.setdefault(key, f"the indentation is lost: {key} belongs below {section}.config")
             continue
-        homes = catalogue.homes.get(key, ())
+        homes = catalogue.homes.get(key, [])
+        near = nearest(key, catalogue.top_level) if 0 < len(homes) <= MOST_HOMES else "?"
         # schedule is schedules misspelt, although retention has a key of that name.
-        meant = nearest(key, catalogue.top_level) in ("", *(home.split(".", 1)[0] for home in homes))
-        if 0 < len(homes) <= MOST_HOMES and meant:
+        if near in ("", *(home.split(".", 1)[0] for home in homes)):
             checker.hints.setdefault(key, f"{key} belongs below {' or '.join(homes)}")
 
 
