@@ -84,7 +84,7 @@ def test_killed_run_is_finished_by_the_next(play: Callable[..., Play], inventory
         limit = threading.Timer(300, os.killpg, (process.pid, signal.SIGKILL))
         limit.start()
         for line in process.stdout:
-            if "TASK [dataops.dagster.instance : Write workspace.yaml]" in line:
+            if "TASK [dataops.dagster.instance : Migrate the schema of the database]" in line:
                 os.killpg(process.pid, signal.SIGKILL)
                 break
         limit.cancel()
