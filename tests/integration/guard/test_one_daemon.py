@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from guard_rig import PROGRAM, PYTHON, SHARED, TIMINGS, Cluster, Host, other, until
 
+pytestmark = pytest.mark.alone
+
 START = 4.0  # seconds that a guard or daemon may take to start here
 ROUNDS = int(os.environ.get("GUARD_ROUNDS", "5"))
 
