@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from plans import component
+from plans import plan
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import catalogue, validate
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.write import render
@@ -17,8 +17,7 @@ EXAMPLES = sorted((ROOT / "examples" / "dagster_config").glob("*.yml"))
 
 
 def ours() -> dict[str, Any]:
-    found: dict[str, Any] = component("instance").config
-    return found
+    return plan().configuration.ours
 
 
 def test_ours_alone() -> None:
@@ -30,14 +29,14 @@ def test_ours_alone() -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path: Path) -> None:
     variables = yaml.safe_load(path.read_text(encoding="utf-8"))
-    instance = component("instance", **variables)
-    assert instance.config_problems() == []
+    configuration = plan(**variables).configuration
+    assert configuration.refused() == []
     env = {
-        **instance.environment,
+        **configuration.plan.instance.environment,
         **variables.get("dagster_environment", {}),
         **variables.get("dagster_secret_environment", {}),
     }
-    report = validate(render(instance.merged), env=env, allow=variables.get("dagster_config_allow", []))
+    report = validate(render(configuration.merged), env=env, allow=variables.get("dagster_config_allow", []))
     assert (report.errors, report.refusals, report.warnings) == ([], [], [])
 
 
