@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import JOURNAL_LABELS, RUN_LABEL
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
-from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import Location
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import versions
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import LAUNCHER, RunContainers, said
 
 if TYPE_CHECKING:
     from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 # What Dagster takes where dagster.yaml says nothing: runs in progress, threads of an executor.
 DEFAULT_CONCURRENT_RUNS = 10
 DEFAULT_WORKERS = 8
+# Ours is among the networks; that the user names one there is said in a sentence of its own.
+NO_NETWORK = {"run_launcher": {"config": {"network": None}}}
 
 
 class Configuration:
@@ -30,6 +34,7 @@ class Configuration:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.values = plan.host.values
+        self.given: Mapping[str, Any] = self.values["dagster_config"]
 
     @property
     def run_environment(self) -> dict[str, Any]:
@@ -55,7 +60,7 @@ class Configuration:
                 "module": "dagster_docker",
                 "class": "DockerRunLauncher",
                 "config": {
-                    "network": str(values["dagster_docker_network"]),
+                    "networks": [str(values["dagster_docker_network"])],
                     "env_vars": [f"{name}={value}" for name, value in sorted_by_name(self.run_environment)],
                     "container_kwargs": {
                         "volumes": [f"{state}:{state}", f"{values['dagster_home']}/containers:/run/dagster:ro"],
@@ -95,9 +100,7 @@ class Configuration:
     @property
     def log_config(self) -> dict[str, Any]:
         """Where runs log to, as the launcher passes it on; nothing where the inventory says another driver."""
-        given: Any = self.values["dagster_config"]
-        for key in ("run_launcher", "config", "container_kwargs"):
-            given = given.get(key) if isinstance(given, Mapping) else None
+        given = at(self.given, (*LAUNCHER, context.KWARGS))
         run = self.plan.inventory.group("dagster_run")
         driver = docker.log_driver(self.plan.inventory.hosts[run[0]] if run else self.plan.host)
         if not driver or (isinstance(given, Mapping) and "log_config" in given):
@@ -107,7 +110,7 @@ class Configuration:
     @functools.cached_property
     def merged(self) -> dict[str, Any]:
         """The dagster.yaml of the services."""
-        found: dict[str, Any] = deep_merge(self.ours, self.values["dagster_config"])
+        found: dict[str, Any] = deep_merge(self.ours, self.given)
         return found
 
     def concurrent_runs(self) -> int:
@@ -117,30 +120,76 @@ class Configuration:
     def problems(self) -> list[str]:
         """Sentences about what stands in it."""
         return [
+            *RunContainers(self.plan).of_all_runs(self.given),
             *self.refused(),
             *coordinator_problems(self.values, self.merged),
             *compute_log_problems(self.plan.inventory, self.values, self.merged),
         ]
 
+    @property
+    def every_run(self) -> dict[str, Any]:
+        """What the user adds to the container of each run, and a code location adds to in turn; never a secret."""
+        kwargs = at(self.given, (*LAUNCHER, context.KWARGS)) or {}
+        added = {key: kwargs[key] for key in sorted(context.ADDED & kwargs.keys())}
+        return {
+            "networks": at(self.merged, (*LAUNCHER, "networks")) or [],
+            **({context.KWARGS: added} if added else {}),
+        }
+
+    @property
+    def catalogue_version(self) -> str:
+        """The version whose catalogue it is checked with; of one without a lock another problem speaks."""
+        version = str(self.values["dagster_version"])
+        return version if version in versions() else ""
+
+    def locations(self) -> list[Location]:
+        """What each code location adds, for what each place has."""
+        values, storage = self.values, self.plan.storage
+        env = {*values["dagster_environment"], *storage.variables.values()}
+        volumes = self.ours["run_launcher"]["config"]["container_kwargs"]["volumes"]
+        found = []
+        for entry in values["dagster_code_locations"]:
+            given, others = context.parts(entry.get("container_context"))
+            run = dict(given) if isinstance(given, Mapping) else {}
+            run["env_vars"] = [*(others.get("env_vars") or []), *(run.get("env_vars") or [])]
+            own = [*volumes, *(entry.get("volumes") or [])]
+            found.append(Location(str(entry.get("name")), {*env, *(entry.get("env") or {})}, own, run))
+        return found
+
     def refused(self) -> list[str]:
         """Sentences about what Dagster would refuse, and what would do harm."""
         values = self.values
-        version = str(values["dagster_version"])
+        data: dict[str, Any] = deep_merge(self.merged, NO_NETWORK if "run_launcher" in self.merged else {})
         report = validate_data(
-            self.merged,
-            version=version if version in versions() else "",  # another problem says so
+            data,
+            version=self.catalogue_version,
             env={
                 **self.plan.instance.environment,
                 **values["dagster_environment"],
-                **values["dagster_secret_environment"],
+                **dict.fromkeys(values["dagster_secret_environment"]),  # their values are shown to nobody
             },
             allow=values["dagster_config_allow"],
+            locations=self.locations(),
         )
-        return [
-            f"dagster_config.{finding.path}: {sentence(finding)}"
-            + (f" (dagster_config_allow: {finding.name})" if finding.name != "error" else "")
-            for finding in [*report.errors, *report.refusals]
-        ]
+        return [f"dagster_config.{self.as_written(problem)}" for problem in said(report)]
+
+    def as_written(self, problem: str) -> str:
+        """A sentence with the place of an entry in the user's list, before which ours are in the merged one."""
+        match = re.match(r"run_launcher\.config\.((?:container_kwargs\.)?\w+)\[(\d+)\]", problem)
+        if not match:
+            return problem
+        merged, given = (at(config, (*LAUNCHER, *match[1].split("."))) for config in (self.merged, self.given))
+        entry = merged[int(match[2])]
+        if not isinstance(given, list) or entry not in given:
+            return problem
+        return f"{problem[: match.start(2)]}{given.index(entry)}{problem[match.end(2) :]}"
+
+
+def at(config: Any, path: Iterable[str]) -> Any:
+    """What stands at a path, None where nothing does."""
+    for key in path:
+        config = config.get(key) if isinstance(config, Mapping) else None
+    return config
 
 
 def sorted_by_name(environment: Mapping[str, Any]) -> list[tuple[str, Any]]:

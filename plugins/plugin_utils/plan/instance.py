@@ -11,7 +11,8 @@ from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, record
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import JUDGED_BY_PLAN
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, environment, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
@@ -19,14 +20,6 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network impor
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host, kind_of
 
-# What code servers, runs and units are given beside the environment of the services.
-CONTAINER_ENVIRONMENT = {
-    "DAGSTER_CURRENT_IMAGE",
-    "DAGSTER_CONTAINER_CONTEXT",
-    "DOCKER_CERT_PATH",
-    "DOCKER_TLS_VERIFY",
-    "PATH",
-}
 # What the programs of the services import.
 PROGRAM = "systemd_service.py"
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -123,6 +116,8 @@ class Instance(Component):
         return {
             "environment": self.environment,
             "config": self.plan.configuration.ours,
+            # Preflight knows more of each place than the task that writes dagster.yaml.
+            "judged": list(JUDGED_BY_PLAN),
             "authority_folder": docker.TLS_FOLDER,
             "fence": self.fence,
         }
@@ -187,7 +182,7 @@ class Instance(Component):
             *environment_problems(
                 values["dagster_environment"],
                 values["dagster_secret_environment"],
-                [*self.environment, *self.plan.storage.variables.values()],
+                environment.of_all(self.plan),
             ),
             *self.plan.configuration.problems(),
             *docker.endpoint_problems(self.host, self.inventory),
@@ -245,10 +240,9 @@ def same_version_problems(inventory: Inventory) -> list[str]:
     return [f"dagster_version differs between the services' hosts ({by_host(found)}); one instance has one version"]
 
 
-def environment_problems(plain: Mapping[str, Any], secret: Mapping[str, Any], own: Iterable[str]) -> list[str]:
+def environment_problems(plain: Mapping[str, Any], secret: Mapping[str, Any], own: dict[str, str]) -> list[str]:
     """Sentences about environment variables that cannot be set, are ours (own), or would show a secret."""
     problems = []
-    own = CONTAINER_ENVIRONMENT.union(own)
     for variable, values in (("dagster_environment", plain), ("dagster_secret_environment", secret)):
         for name, value in values.items():
             if not ENVIRONMENT_NAME.fullmatch(str(name)):
@@ -256,7 +250,7 @@ def environment_problems(plain: Mapping[str, Any], secret: Mapping[str, Any], ow
                     f"{variable}: {name!r} is no name of an environment variable; letters, digits and '_' are"
                 )
             elif name in own:
-                problems.append(f"{variable}: {name} is set by the collection; remove it")
+                problems.append(f"{variable}: {environment.ours(name, own)}")
             elif not isinstance(value, str | int | float):
                 problems.append(f"{variable}: {name} is {kind_of(value)}; an environment variable is text")
     problems += [

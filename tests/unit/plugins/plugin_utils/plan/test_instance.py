@@ -54,7 +54,11 @@ def test_one_version_for_all_hosts() -> None:
             {},
             ["dagster_environment: 'A-B' is no name of an environment variable; letters, digits and '_' are"],
         ),
-        ({}, {"PGPASSFILE": "x"}, ["dagster_secret_environment: PGPASSFILE is set by the collection; remove it"]),
+        (
+            {},
+            {"PGPASSFILE": "x"},
+            ["dagster_secret_environment: PGPASSFILE is set by the collection; remove it, x decides it"],
+        ),
         ({"A": ["x"]}, {}, ["dagster_environment: A is a list; an environment variable is text"]),
         (
             {"STORE_PASSWORD": "x"},
@@ -65,7 +69,8 @@ def test_one_version_for_all_hosts() -> None:
     ],
 )
 def test_environment(plain: dict[str, Any], secret: dict[str, Any], problems: list[str]) -> None:
-    assert instance.environment_problems(plain, secret, ["PGPASSFILE"]) == problems
+    assert instance.environment_problems(plain, secret, {"PGPASSFILE": "x"}) == problems
+    problems = [problem.replace("x decides", "dagster_database_run_password decides") for problem in problems]
     told = plan(dagster_environment=plain, dagster_secret_environment=secret).problems()
     # Runs get it in dagster.yaml, where a secret is told for a second time.
     again = "dagster_config.run_launcher.config.env_vars"
@@ -74,7 +79,7 @@ def test_environment(plain: dict[str, Any], secret: dict[str, Any], problems: li
 
 def test_environment_of_our_own_is_not_the_users() -> None:
     assert plan(dagster_environment={"DAGSTER_HOME": "/x"}).problems() == [
-        "dagster_environment: DAGSTER_HOME is set by the collection; remove it"
+        "dagster_environment: DAGSTER_HOME is set by the collection; remove it, dagster_home decides it"
     ]
 
 
