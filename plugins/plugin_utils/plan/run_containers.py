@@ -43,17 +43,8 @@ DOUBTFUL = {
     "restart_policy": ("an ended run would be executed again", "use dagster_config.run_retries"),
 }
 LABELS = ("dataops.dagster", RUN_ID_LABEL, "dagster/job_name")
-# What of dagster_home is for one reader.
-SECRET_FILES = (
-    "pgpass",
-    "daemon.pgpass",
-    "my.cnf",
-    "environment.secret",
-    "guard.json",
-    "secrets",
-    "docker",
-    "containers",
-)
+# What of dagster_home is for one reader, beside the files of passwords.
+SECRET_FILES = ("environment.secret", "guard.json", "secrets", "docker", "containers")
 
 
 def said(report: Report, prefix: str = "") -> list[str]:
@@ -83,6 +74,7 @@ class RunContainers:
         self.names = environment.of_containers(plan)
         self.services = {**plan.instance.environment, **self.values["dagster_environment"]}
         self.secret = set(self.values["dagster_secret_environment"])
+        self.secret_files = (plan.storage.credential, f"daemon.{plan.storage.credential}", *SECRET_FILES)
         self.version = plan.configuration.catalogue_version
 
     def report(self) -> Report:
@@ -212,16 +204,15 @@ class RunContainers:
             for ours, what in ((CONTAINERS, "the login of runs"), (SECRETS, "secrets of locations")):
                 if path == ours or path.startswith(f"{ours}/"):
                     report.error(at, f"found {target}, where {what} are", "mount yours at another path")
-            if source.startswith("/") and source != "/" and shows(source, home):
+            if source.startswith("/") and source != "/" and self.shows(source, home):
                 message = f"found {source}, which holds the secrets of the services"
                 report.refuse("secret_folder", at, message, "mount the folder that runs need, outside of dagster_home")
 
-
-def shows(source: str, home: str) -> bool:
-    """Whether a mounted folder or file has secrets of the services in it."""
-    return f"{home}/".startswith(f"{source}/") or any(
-        source == f"{home}/{name}" or source.startswith(f"{home}/{name}/") for name in SECRET_FILES
-    )
+    def shows(self, source: str, home: str) -> bool:
+        """Whether a mounted folder or file has secrets of the services in it."""
+        return f"{home}/".startswith(f"{source}/") or any(
+            source == f"{home}/{name}" or source.startswith(f"{home}/{name}/") for name in self.secret_files
+        )
 
 
 def labels(given: Any) -> Iterator[str]:

@@ -14,7 +14,11 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config.write impor
 
 ROOT = Path(__file__).resolve().parents[3]
 # What an example says of its code locations in its comment.
-LOCATIONS = {"postgres_fields": [{**LOCATION, "volumes": ["/etc/dagster-ca/ca.pem:/etc/dagster-ca/ca.pem:ro"]}]}
+LOCATIONS = {
+    "postgres_fields": [{**LOCATION, "volumes": ["/etc/dagster-ca/ca.pem:/etc/dagster-ca/ca.pem:ro"]}],
+    "postgres_url": [{**LOCATION, "env": {"DAGSTER_POSTGRES_URL": "postgresql+psycopg2://dagster_run@db/dagster"}}],
+    "mysql": [{**LOCATION, "volumes": ["/etc/dagster-mysql/runs:/etc/dagster-mysql:ro"]}],
+}
 EXAMPLES = sorted((ROOT / "examples" / "dagster_config").glob("*.yml"))
 
 
@@ -32,7 +36,7 @@ def test_ours_alone() -> None:
 def test_example(path: Path) -> None:
     variables = yaml.safe_load(path.read_text(encoding="utf-8"))
     configuration = plan(**{"dagster_code_locations": LOCATIONS.get(path.stem, [LOCATION]), **variables}).configuration
-    assert configuration.refused() == []
+    assert configuration.problems() == []
     env = {
         **configuration.plan.instance.environment,
         **variables.get("dagster_environment", {}),
