@@ -182,7 +182,7 @@ OF_RUNS = {
 @pytest.mark.parametrize("location", LOCATIONS)
 def test_lists_of_the_user_are_added_to_ours_in_a_run(dagster: Dagster, host: Any, location: str) -> None:
     """Seen from inside of a run: what it needs of ours is there, and what the inventory adds, too."""
-    run_id = dagster.launch("sleep_job", location)
+    run_id = dagster.launch("sleep_job", location, {"ops": {"sleep_seconds": {"config": {"seconds": 120}}}})
     until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has begun")
     try:
         container = host.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id)
@@ -201,7 +201,7 @@ def test_lists_of_the_user_are_added_to_ours_in_a_run(dagster: Dagster, host: An
         if location == "built":
             host.check_output(inside + "test -f /run/debian-version -a -f /run/host-name -a -d /run/secrets")
     finally:
-        dagster.terminate(run_id)
+        dagster.query("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=run_id)
     until(lambda: dagster.status(run_id) == "CANCELED", 60, "the run has ended")
 
 
