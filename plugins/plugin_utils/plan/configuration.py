@@ -129,7 +129,8 @@ class Configuration:
     @property
     def every_run(self) -> dict[str, Any]:
         """What the user adds to the container of each run, and a code location adds to in turn; never a secret."""
-        kwargs = at(self.given, (*LAUNCHER, context.KWARGS)) or {}
+        given = at(self.given, (*LAUNCHER, context.KWARGS))
+        kwargs = given if isinstance(given, Mapping) else {}
         added = {key: kwargs[key] for key in sorted(context.ADDED & kwargs.keys())}
         return {
             "networks": at(self.merged, (*LAUNCHER, "networks")) or [],
@@ -151,7 +152,8 @@ class Configuration:
         for entry in values["dagster_code_locations"]:
             given, others = context.parts(entry.get("container_context"))
             run = dict(given) if isinstance(given, Mapping) else {}
-            run["env_vars"] = [*(others.get("env_vars") or []), *(run.get("env_vars") or [])]
+            names = (part for part in (others.get("env_vars"), run.get("env_vars")) if isinstance(part, list))
+            run["env_vars"] = [name for part in names for name in part]
             own = [*volumes, *(entry.get("volumes") or [])]
             found.append(Location(str(entry.get("name")), {*env, *(entry.get("env") or {})}, own, run))
         return found

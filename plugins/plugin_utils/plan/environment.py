@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
 
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 IMAGE = "dagster_code_locations[].image, build or archive"
 COMMAND = "the options of the location in dagster_code_locations"
 # Each with what to set instead.

@@ -22,7 +22,6 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import 
 
 # What the programs of the services import.
 PROGRAM = "systemd_service.py"
-ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def versions(collection: str = COLLECTION) -> list[str]:
@@ -245,7 +244,7 @@ def environment_problems(plain: Mapping[str, Any], secret: Mapping[str, Any], ow
     problems = []
     for variable, values in (("dagster_environment", plain), ("dagster_secret_environment", secret)):
         for name, value in values.items():
-            if not ENVIRONMENT_NAME.fullmatch(str(name)):
+            if not environment.NAME.fullmatch(str(name)):
                 problems.append(
                     f"{variable}: {name!r} is no name of an environment variable; letters, digits and '_' are"
                 )

@@ -147,7 +147,9 @@ class RunContainers:
         for index, text in enumerate(names if isinstance(names, list) else ()):
             name, equals, _value = str(text).partition("=")
             path = (*at, "env_vars", index)
-            if name in self.names:
+            if not environment.NAME.fullmatch(name):
+                report.error(path, f"found {name[:40]!r}, which is no name of a variable", "write NAME=value, or NAME")
+            elif name in self.names:
                 report.error(path, environment.ours(name, self.names))
             elif not equals and (name in self.secret or looks_secret(name)):
                 message = f"found {name}, whose value the launcher would copy from the services"
@@ -184,7 +186,14 @@ class RunContainers:
         if kind not in (None, "journald"):
             message = f"found the log driver {kind}: what runs say would be missing in the journal"
             report.refuse("log_driver", (*at, "log_config"), message, "dagster_docker_config.log-driver is for all")
-        self._volumes(report, (*at, "volumes"), containers.volumes(kwargs.get("volumes")))
+        mounted = list(containers.volumes(kwargs.get("volumes")))
+        for source, target, _read_only in mounted:
+            if source.startswith((".", "~")) or not target.startswith("/"):
+                message = (
+                    f"found {source}:{target}; expected SOURCE:PATH[:MODE], a full path or a name, and a full path"
+                )
+                report.error((*at, "volumes"), message)
+        self._volumes(report, (*at, "volumes"), mounted)
         self._volumes(report, (*at, "mounts"), containers.mounts(kwargs.get("mounts")))
         tmpfs = kwargs.get("tmpfs")
         self._volumes(

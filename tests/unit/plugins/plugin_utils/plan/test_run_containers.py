@@ -61,6 +61,8 @@ def test_what_works(variables: dict[str, Any]) -> None:
         (launcher(env_vars=["DAGSTER_POSTGRES_USER"]), ["dagster_database_run_user decides it"]),
         (launcher(env_vars=["DAGSTER_CURRENT_IMAGE=x"]), ["dagster_code_locations[].image"]),
         (launcher(env_vars={"A": 1}), [f"{AT}env_vars: found a mapping; expected a list"]),
+        (launcher(env_vars=["A B=1"]), [f"{AT}env_vars[0]: found 'A B', which is no name of a variable"]),
+        (kwargs(volumes=["./src:/app"]), ["volumes: found ./src:/app; expected SOURCE:PATH[:MODE]"]),
         (launcher(env_vars=["NOT_THERE"]), [f"{AT}env_vars[0]: found NOT_THERE, which the services do not have"]),
         (launcher(env_vars=["API_TOKEN=hunter2hunter2"]), [f"{AT}env_vars[0]: found API_TOKEN=<a value>"]),
         (
@@ -114,6 +116,21 @@ def test_what_is_refused_in_one_sentence(variables: dict[str, Any], words: list[
     assert len(problems) == 1, problems
     assert all(word in problems[0] for word in words), problems
     assert "hunter2" not in problems[0]
+
+
+@pytest.mark.parametrize("value", [None, 5, "x", True, ["x"], [None], [5], {"x": 1}, {"x": None}, {}, []])
+def test_values_of_any_kind_are_told(value: Any) -> None:
+    """Whatever stands there, preflight says sentences."""
+    for name in ("env_vars", "networks", "network", "container_kwargs", "registry", "image"):
+        plan(**launcher(**{name: value})).problems()
+        plan(**context(**{name: value})).problems()
+        plan(**context(docker={name: value}, env_vars=value)).problems()
+    for name in ("volumes", "labels", "extra_hosts", "mounts", "tmpfs", "log_config", "mem_limit", "user"):
+        plan(**kwargs(**{name: value})).problems()
+        plan(**kwargs(**{name: value}), **context(container_kwargs={name: value})).problems()
+    for config in ({"run_launcher": value}, {"run_launcher": {"config": value}}):
+        plan(dagster_config=config).problems()
+    plan(**context(docker=value)).problems()
 
 
 def test_volume_before_the_state() -> None:
