@@ -91,7 +91,7 @@ def _monitoring(checker: Checker, config: dict[Any, Any]) -> None:
     for key, value in monitoring.items():
         if not isinstance(value, int) or isinstance(value, bool):
             continue
-        if value <= 0 and "poll_interval" in key:
+        if value <= 0 and "poll_interval" in str(key):
             checker.report.warn("no_pause", ("run_monitoring", key), f"found {value}: {NO_PAUSE}", "write 1 or more")
         elif value < 0:
             checker.report.warn(
