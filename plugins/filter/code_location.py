@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_LABEL
-from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import merge_contexts
 
 PORT = 4000  # inside the container; the port on the host is the location's
 TARGET_OPTIONS = {"module": "-m", "package": "--package-name", "file": "-f"}
@@ -64,15 +65,17 @@ def code_containers(
     secrets: str,
     publish_address: str,
     default_port: int = PORT,
+    every_run: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Each location's container, as module code_containers takes it.
 
     env and volumes are what every location and every run of one has; secrets is the folder of secret_files;
-    default_port is the port on the host of a location that names none.
+    default_port is the port on the host of a location that names none; every_run is what dagster_config gives to the
+    container of each run.
     """
     return [
         {
-            **_container(location, images[location["name"]], env, volumes, secrets),
+            **_container(location, images[location["name"]], env, volumes, secrets, every_run or {}),
             "publish_address": publish_address,
             "port": int(location.get("port") or default_port),
         }
@@ -86,25 +89,19 @@ def _container(
     env: dict[str, str],
     volumes: list[str],
     secrets: str,
+    every_run: Mapping[str, Any],
 ) -> dict[str, Any]:
     own_env = {name: str(value) for name, value in (location.get("env") or {}).items()}
-    mounted = [*volumes, *(location.get("volumes") or [])]
+    own_volumes = list(location.get("volumes") or [])
     if location.get("secrets"):
-        mounted.append(f"{secrets}/{location['name']}:{SECRETS}:ro")
-    # The launcher merges container_kwargs only one level deep: a location's list replaces the instance's, so it is
-    # whole.
-    context = deep_merge(
-        {
-            "env_vars": [f"{name}={value}" for name, value in own_env.items()],
-            "networks": list(location.get("networks") or []),
-            "container_kwargs": {"volumes": mounted, "user": "0:0"},
-        },
-        location.get("container_context") or {},
-    )
-    kwargs = context["container_kwargs"]
-    if given := kwargs.get("labels"):  # they replace those of the instance, too
-        labels = given if isinstance(given, Mapping) else dict.fromkeys(given, "")
-        kwargs["labels"] = {**labels, RUN_LABEL: ""}
+        own_volumes.append(f"{secrets}/{location['name']}:{SECRETS}:ro")
+    mounted = [*volumes, *own_volumes]
+    own = {
+        "env_vars": [f"{name}={value}" for name, value in own_env.items()],
+        "networks": list(location.get("networks") or []),
+        "container_kwargs": {"volumes": own_volumes, "user": "0:0"},
+    }
+    contexts = _contexts(location, own, volumes, every_run)
     ref = image["ref"]
     command = ["dagster", "api", "grpc", "-h", "0.0.0.0", "-p", str(PORT)]
     for key, option in {**TARGET_OPTIONS, **OPTIONAL}.items():
@@ -119,7 +116,7 @@ def _container(
             **env,
             # Without it a run fails 0.1 s after its start: the launcher does not know which image the code lives in.
             "DAGSTER_CURRENT_IMAGE": ref,
-            "DAGSTER_CONTAINER_CONTEXT": json.dumps({"docker": context}, sort_keys=True),
+            "DAGSTER_CONTAINER_CONTEXT": json.dumps(contexts, sort_keys=True),
             **own_env,
         },
         "volumes": mounted,
@@ -129,6 +126,27 @@ def _container(
         # root of the container: an unprivileged number on the host where the engine remaps users.
         "user": "0:0",
     }
+
+
+def _contexts(
+    location: dict[str, Any], own: dict[str, Any], volumes: list[str], every_run: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the launcher is told of the runs of a location, by system.
+
+    Its own merge replaces a list of all runs by that of the location, so what a location names is whole here.
+    """
+    given, others = context.parts(location.get("container_context"))
+    named = {"volumes", "labels", *(given.get(context.KWARGS) or {})}
+    kwargs = {name: value for name, value in (every_run.get(context.KWARGS) or {}).items() if name in named}
+    ours: dict[str, Any] = {"volumes": volumes}
+    if "labels" in kwargs or "labels" in (given.get(context.KWARGS) or {}):
+        # Not so among those of all runs: the launcher writes each run's ID into a mapping.
+        ours["labels"] = {RUN_LABEL: ""}
+    docker = merge_contexts({context.KWARGS: ours}, {context.KWARGS: kwargs}, own, given)
+    # The launcher joins one network after the other, and Docker refuses one that it has joined.
+    joined = every_run.get("networks") or []
+    docker["networks"] = [name for name in docker.get("networks") or [] if name not in joined]
+    return {**others, "docker": docker}
 
 
 class FilterModule:

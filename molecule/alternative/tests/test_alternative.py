@@ -170,6 +170,41 @@ def test_run_of_each_location(dagster: Dagster, host: Any, location: str) -> Non
     assert memory == (900 * 2**20 if location == "built" else 0)
 
 
+# What dagster_config gives to each run, and what single locations add to that.
+OF_ALL_RUNS = {"DAGSTER_POSTGRES_USER": "dagster_runs", "PGPASSFILE": "/run/dagster/pgpass", "TEAM": "data"}
+OF_RUNS = {
+    "built": {"STAGE": "alternative", "TIER": "gold"},
+    "pulled": {"TIER": "silver", "SHARED": "yes"},
+    "loaded": {},
+}
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_lists_of_the_user_are_added_to_ours_in_a_run(dagster: Dagster, host: Any, location: str) -> None:
+    """Seen from inside of a run: what it needs of ours is there, and what the inventory adds, too."""
+    run_id = dagster.launch("sleep_job", location, {"ops": {"sleep_seconds": {"config": {"seconds": 120}}}})
+    until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has begun")
+    try:
+        container = host.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id)
+        inside = f"docker exec {container} "
+        environment = dict(line.split("=", 1) for line in host.check_output(inside + "env").splitlines())
+        assert environment.items() >= {**OF_ALL_RUNS, **OF_RUNS[location]}.items()
+        hosts = host.check_output(inside + "cat /etc/hosts")
+        mounted = host.check_output(inside + "cat /run/host-release")
+        assert mounted == host.check_output("cat /etc/os-release")
+        host.check_output(inside + "test -f /run/dagster/pgpass -a -d /srv/dagster/state/compute_logs")
+        assert ("192.0.2.8\town.example.com" in hosts) == (location == "built")
+        assert "192.0.2.9\tlake.example.com" in hosts
+        labels = json.loads(host.check_output("docker inspect -f '{{json .Config.Labels}}' %s", container))
+        assert labels.items() >= {"team": "data", "dataops.dagster.run": "", "dagster/run_id": run_id}.items()
+        assert ("tier" in labels) == (location == "built")
+        if location == "built":
+            host.check_output(inside + "test -f /run/debian-version -a -f /run/host-name -a -d /run/secrets")
+    finally:
+        dagster.query("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=run_id)
+    until(lambda: dagster.status(run_id) == "CANCELED", 60, "the run has ended")
+
+
 def test_failure_sensor_in_a_code_server_on_another_host(dagster: Dagster) -> None:
     run_id = dagster.launch("failing_job", "loaded")
     dagster.wait(run_id, "FAILURE")

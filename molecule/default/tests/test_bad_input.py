@@ -31,7 +31,12 @@ ALONE: dict[str, Any] = {
     "dagster_code_locations": [
         LOCATION,
         {**LOCATION, "port": 4001},
-        {**LOCATION, "name": "other", "env": {"API_TOKEN": "x"}},
+        {
+            **LOCATION,
+            "name": "other",
+            "env": {"API_TOKEN": "x", "PGPASSFILE": "/x"},
+            "container_context": {"env_vars": ["SNOWFLAKE_PASSWORD=hunter2hunter2"]},
+        },
     ],
     "dagster_webserver_path_prefix": "dagster",
     "dagster_daemon_lease_ttl": 5,
@@ -39,6 +44,7 @@ ALONE: dict[str, Any] = {
     "dagster_config": {
         "storage": {"postgres": {"postgres_db": {"password": "hunter2hunter2"}}},
         "local_artifact_storage": {"config": {"base_dir": "/srv/outputs"}},
+        "run_launcher": {"config": {"network": "dagster_network", "container_kwargs": {"memory": "2g"}}},
     },
     "dagster_database_host": "192.0.2.1",
 }
@@ -73,6 +79,10 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, list[str]]]] = {
                 "dagster_config.local_artifact_storage.config.base_dir",
                 "/srv/outputs, which no volume mounts into runs",
             ],
+            "network of the launcher": ["run_launcher.config.network", "dagster_docker_network"],
+            "argument that Docker does not know": ["container_kwargs.memory", "did you mean mem_limit?"],
+            "variable of ours": ["dagster_code_locations[other].env.PGPASSFILE", "is set by the collection"],
+            "secret of a run": ["dagster_code_locations[other].container_context.env_vars[0]", "put it into secrets"],
             "literal password": ["dagster_config.storage.postgres.postgres_db.password", "PGPASSFILE"],
             "secret in the environment": ["API_TOKEN would show in docker inspect", "secrets"],
             "database named twice": ["dagster_database_host names an external server"],

@@ -15,6 +15,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations imp
 )
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import code_port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import RunContainers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
 
 ENGINE_UNIT = "docker.service"
@@ -94,6 +95,7 @@ class CodeLocation(Component):
             "builder_socket": self.plan.docker(every[0]).socket,
             "engines": list(dict.fromkeys(every)),
             "log_driver": docker.log_driver(self.host),
+            "every_run": self.plan.configuration.every_run,
         }
 
     def host_problems(self, facts: Facts) -> list[str]:
@@ -104,4 +106,7 @@ class CodeLocation(Component):
         return checks.group_member_problems(facts, group, user)
 
     def deployment_problems(self) -> list[str]:
-        return location_problems(self.values["dagster_code_locations"], self.inventory.group("dagster_code"))
+        return [
+            *location_problems(self.values["dagster_code_locations"], self.inventory.group("dagster_code")),
+            *RunContainers(self.plan).of_locations(),
+        ]

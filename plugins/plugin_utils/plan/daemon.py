@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import workers
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import workers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
 
@@ -23,7 +23,7 @@ class Daemon(Component):
 
     def connections(self) -> dict[str, int]:
         # A standby has none, but a daemon that is just being ended may hold its own for a moment.
-        return {"daemon": LOOPS + workers(self.plan.instance.merged), "guard": GUARD_CONNECTIONS}
+        return {"daemon": LOOPS + workers(self.plan.configuration.merged), "guard": GUARD_CONNECTIONS}
 
     def mark(self) -> str:
         return self.plan.names.unit_file("daemon")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import Docker
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import Instance
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
@@ -59,6 +60,7 @@ class Plan:
         roles = sorted({role for found in inventory.roles.values() for role in found})
         self.known = {role: self.component(role, host) for role in roles}  # also of roles that this host does not get
         self.instance = Instance(self.host, self)
+        self.configuration = Configuration(self)
         self.components = {role: self.known[role] for role in inventory.roles_of(host)}
 
     def component(self, role: str, host: str) -> Component:
@@ -90,7 +92,7 @@ class Plan:
     @functools.cached_property
     def budget(self) -> Budget:
         """The connections to the database."""
-        return Budget(self.storage, self.everywhere(), self.instance.concurrent_runs())
+        return Budget(self.storage, self.everywhere(), self.configuration.concurrent_runs())
 
     def ports(self) -> list[Port]:
         """Every port on which this host is to listen."""

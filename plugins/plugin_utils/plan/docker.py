@@ -13,6 +13,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.checks import
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, is_ipv4, port_of
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import network_name_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
 
 DEFAULT_SOCKET = "unix:///run/docker.sock"
@@ -150,7 +151,12 @@ class Docker(Component):
         return [text for text in [self.foreign(facts) and engine.promises(facts, unused)] if text]
 
     def deployment_problems(self) -> list[str]:
-        return [*self.network_problems(), *supplied_problems(self.values, address=self.tls_address)]
+        name = str(self.values["dagster_docker_network"])
+        return [
+            *network_name_problems(name),
+            *self.network_problems(),
+            *supplied_problems(self.values, address=self.tls_address),
+        ]
 
     def network_problems(self) -> list[str]:
         """Sentences about the subnets of containers."""

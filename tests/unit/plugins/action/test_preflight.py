@@ -221,21 +221,20 @@ def test_dagster_config_is_checked_as_it_will_be_merged(action: Preflight) -> No
     """A part of a section is no mistake where ours has the rest, and the services' variables are known."""
     action.run(
         dagster_config={
-            "run_launcher": {"config": {"networks": None, "image": "x:1", "env_vars": ["DAGSTER_HOME"]}},
+            "run_launcher": {"config": {"networks": ["warehouse"], "image": "x:1", "env_vars": ["STATE"]}},
             "storage": {"postgres": {"postgres_db": {"params": {"sslmode": "require"}}}},
-            "local_artifact_storage": {"config": {"base_dir": {"env": "DAGSTER_HOME"}}},
+            "local_artifact_storage": {"config": {"base_dir": {"env": "STATE"}}},
         },
-        dagster_config_allow=["env_not_in_runs"],
+        dagster_environment={"STATE": "/var/lib/dagster"},
     )
     problems = action.refused(
         dagster_config={
-            "run_launcher": {"config": {"networks": ["other"], "env_vars": ["NO_SUCH_NAME"]}},
+            "run_launcher": {"config": {"network": "other", "env_vars": ["NO_SUCH_NAME"]}},
             "storage": {"postgres": {"postgres_db": {"hostname": {"env": "DAGSTER_POSTGRES_HOSTS"}}}},
-        },
-        dagster_config_allow=["env_not_in_runs"],
+        }
     )
     assert [problem.split(":")[0] for problem in problems] == [
-        "dagster_config.run_launcher.config.networks",
+        "dagster_config.run_launcher.config.network",
         "dagster_config.storage.postgres.postgres_db.hostname.env",
         "dagster_config.run_launcher.config.env_vars[0]",
     ]

@@ -143,6 +143,52 @@ def test_labels_of_a_location_replace_none_of_ours(labels: Any) -> None:
     assert found.keys() == {"team", "dataops.dagster.run"}
 
 
+@pytest.mark.parametrize("given", [{"docker": {"env_vars": ["A=1"]}, "k8s": {"x": 1}}, {"env_vars": ["A=1"]}])
+def test_both_forms_of_a_context(given: dict[str, Any]) -> None:
+    found = json.loads(container(container_context=given, env={"B": 2})["env"]["DAGSTER_CONTAINER_CONTEXT"])
+    assert found.pop("docker")["env_vars"] == ["B=2", "A=1"]
+    assert found == {key: value for key, value in given.items() if key == "k8s"}
+
+
+def of_all_runs(networks: list[str], **kwargs: Any) -> Any:
+    """What follows for a location from what dagster_config gives to all runs."""
+
+    def found(**changes: Any) -> dict[str, Any]:
+        location = {**LOCATION, **changes}
+        every_run = {"networks": networks, "container_kwargs": kwargs}
+        (found,) = FILTERS["code_containers"](
+            [location], IMAGES, {}, ["/state:/state"], "/secrets", "127.0.0.1", 4000, every_run
+        )
+        return context(found)
+
+    return found
+
+
+@pytest.mark.parametrize("form", [["/data:/data:ro"], {"/data": {"bind": "/data", "mode": "ro"}}])
+def test_volumes_of_all_runs_reach_those_of_a_location(form: Any) -> None:
+    runs = of_all_runs([], volumes=form)
+    assert runs()["container_kwargs"]["volumes"] == ["/state:/state", "/data:/data:ro"]
+    more = runs(volumes=["/own:/own"], container_context={"container_kwargs": {"volumes": ["/x:/x"]}})
+    assert more["container_kwargs"]["volumes"] == ["/state:/state", "/data:/data:ro", "/own:/own", "/x:/x"]
+    instead = runs(volumes=["/other:/data"])["container_kwargs"]["volumes"]
+    assert instead == ["/state:/state", "/other:/data"], "Docker refuses two at one path"
+
+
+def test_labels_and_hosts_of_all_runs_reach_those_of_a_location() -> None:
+    runs = of_all_runs([], labels={"team": "data"}, extra_hosts=["db:10.0.0.9"], cap_add=["SYS_PTRACE"])
+    assert runs()["container_kwargs"]["labels"] == {"dataops.dagster.run": "", "team": "data"}
+    assert "extra_hosts" not in runs()["container_kwargs"], "the launcher's own merge gives them"
+    own = {"labels": ["tier=gold"], "extra_hosts": {"lake": "10.0.0.8"}, "cap_add": ["NET_RAW"]}
+    found = runs(container_context={"container_kwargs": own})["container_kwargs"]
+    assert found["labels"] == {"dataops.dagster.run": "", "team": "data", "tier": "gold"}
+    assert found["extra_hosts"] == ["db:10.0.0.9", "lake:10.0.0.8"]
+    assert found["cap_add"] == ["SYS_PTRACE", "NET_RAW"]
+
+
+def test_no_network_is_joined_twice() -> None:
+    assert of_all_runs(["dagster", "warehouse"])(networks=["warehouse", "lake"])["networks"] == ["lake"]
+
+
 def test_same_location_same_container() -> None:
     """The module compares: an order of keys must not look like a change."""
     one = container(env={"A": 1, "B": 2}, container_context={"x": 1, "y": 2})
