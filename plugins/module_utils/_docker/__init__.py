@@ -5,6 +5,7 @@
 engine.py       the connection, and what its errors mean
 info.py         what an engine says of itself, asked without the SDK
 labels.py       what tells ours from what is somebody else's
+forms.py        the forms in which options of a container are written
 location.py     what the container of a code location should be
 state.py        states of containers as plain data, and how two differ
 shown.py        the same for an operator

@@ -19,6 +19,8 @@ import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .forms import text
+
 REPOSITORY = "dagster-code"
 # Part of each digest: raise it when the same input has to make another image.
 SCHEME = "1"
@@ -84,12 +86,6 @@ class ImageError(Exception):
 
 def where(name: str, key: str = "") -> str:
     return f"dagster_code_locations[{name}]" + (f".{key}" if key else "")
-
-
-def text(value: t.Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)
 
 
 def repository(name: str) -> str:
