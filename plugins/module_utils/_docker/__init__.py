@@ -18,5 +18,6 @@ reconcile.py    these together: all containers of an engine as they should be
 images.py       what an image should be, on the controller and on the host
 image_store.py  the images of an engine: pulled, loaded, built
 old_images.py   which of them are not needed any more
+reference.py    the references of images
 registry.py     what a registry says of an image before there is an engine
 """

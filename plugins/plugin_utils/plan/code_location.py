@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import CONFIG_LABEL
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, location_forms, registries
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
@@ -104,4 +104,14 @@ class CodeLocation(Component):
         return checks.group_member_problems(facts, group, user)
 
     def deployment_problems(self) -> list[str]:
-        return location_problems(self.values["dagster_code_locations"], self.inventory.group("dagster_code"))
+        return [
+            *location_problems(self.values["dagster_code_locations"], self.inventory.group("dagster_code")),
+            *location_forms.problems(self.values),
+            *registries.problems(self.values),
+        ]
+
+    def host_warnings(self, facts: Facts) -> list[str]:
+        names = [
+            found.name for found in (locations(self.inventory, self.values) if self.runs_start_here else self.here)
+        ]
+        return location_forms.warnings(self.values, names)

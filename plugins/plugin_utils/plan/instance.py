@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.forms import text
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import JOURNAL_LABELS, RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
@@ -19,10 +20,10 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator i
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations, run_start_timeout
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import port_of, reached_at
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host, kind_of
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host, changed_by_yaml
 
 # What Dagster takes where dagster.yaml says nothing: runs in progress, threads of an executor.
 DEFAULT_CONCURRENT_RUNS = 10
@@ -212,7 +213,7 @@ class Instance(Component):
                 "class": "DockerRunLauncher",
                 "config": {
                     "network": str(values["dagster_docker_network"]),
-                    "env_vars": [f"{name}={value}" for name, value in sorted_by_name(self.run_environment)],
+                    "env_vars": [f"{name}={text(value)}" for name, value in sorted_by_name(self.run_environment)],
                     "container_kwargs": {
                         "volumes": [f"{state}:{state}", f"{values['dagster_home']}/containers:/run/dagster:ro"],
                         # As process 1 of its container a run would ignore a termination that comes before it has set
@@ -237,7 +238,7 @@ class Instance(Component):
             },
             "run_monitoring": {
                 "enabled": True,
-                "start_timeout_seconds": 180,
+                "start_timeout_seconds": run_start_timeout(self.values),
                 "cancel_timeout_seconds": 180,
                 "poll_interval_seconds": 60,
             },
@@ -371,8 +372,8 @@ def environment_problems(plain: Mapping[str, Any], secret: Mapping[str, Any], ow
                 )
             elif name in own:
                 problems.append(f"{variable}: {name} is set by the collection; remove it")
-            elif not isinstance(value, str | int | float):
-                problems.append(f"{variable}: {name} is {kind_of(value)}; an environment variable is text")
+            elif problem := changed_by_yaml(value):
+                problems.append(f"{variable}: {name} {problem}")
     problems += [
         f"dagster_environment: {name} would show in docker inspect; put it in dagster_secret_environment"
         for name in plain
