@@ -28,7 +28,7 @@ SCHEME = "1"
 MTIME = 946684800
 _CHUNK = 1 << 20
 
-PULL = ("missing", "always")
+PULL = ("always", "missing", "never")
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "docker_host": {"type": "str", "default": "unix:///run/docker.sock"},
@@ -53,6 +53,16 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         },
         "mutually_exclusive": [["image", "build", "archive"]],
         "required_one_of": [["image", "build", "archive"]],
+    },
+    "registries": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "address": {"type": "str", "required": True},
+            "username": {"type": "str", "required": True},
+            "password": {"type": "str", "required": True, "no_log": True},
+        },
     },
     "verify_only": {"type": "bool", "default": False},
     "keep": {"type": "dict"},
@@ -98,7 +108,7 @@ def split(ref: str) -> tuple[str, str]:
     """`repo:tag` and `repo@sha256:...` for the engine's two parameters; a registry's port is no tag."""
     if "@" in ref:
         name, _at, digest = ref.partition("@")
-        return name, digest
+        return split(name)[0], digest  # a tag beside a digest says nothing more
     name, colon, tag = ref.rpartition(":")
     return (name, tag) if colon and "/" not in tag else (ref, "latest")
 
