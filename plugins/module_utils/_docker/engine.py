@@ -75,7 +75,7 @@ class Engine:
         return client
 
     def _client(self, version: str) -> t.Any:
-        client = docker.APIClient(base_url=self.endpoint, version=version, timeout=TIMEOUT)
+        client: t.Any = docker.APIClient(base_url=self.endpoint, version=version, timeout=TIMEOUT)
         for login in self._registries:
             address = INDEX if login["address"] in INDEX_NAMES else login["address"]
             # Pulls, questions and builds all read it here; login() of the SDK would ask the registry each time.

@@ -157,14 +157,17 @@ def test_two_logins_of_one_registry() -> None:
     ]
 
 
+PASTED = {"registry": {"url": "registry.example.com", "username": "deploy", "password": "hunter2"}}
+
+
 @pytest.mark.parametrize(
     "variables",
     [
-        {"dagster_config": {"run_launcher": {"config": {"registry": {"url": "r", "username": "u", "password": "hunter2"}}}}},
-        {"dagster_code_locations": [{**LOCATION, "container_context": {"docker": {"registry": {"password": "hunter2"}}}}]},
-        {"dagster_code_locations": [{**LOCATION, "container_context": {"registry": {"password": "hunter2"}}}]},
+        {"dagster_config": {"run_launcher": {"config": PASTED}}},
+        {"dagster_code_locations": [{**LOCATION, "container_context": {"docker": PASTED}}]},
+        {"dagster_code_locations": [{**LOCATION, "container_context": PASTED}]},
     ],
-)  # fmt: skip
+)
 def test_login_of_a_registry_that_everybody_could_read(variables: dict[str, Any]) -> None:
     found = [problem for problem in plan(**variables).problems() if "dagster_registries: [{address" in problem]
     assert len(found) == 1
