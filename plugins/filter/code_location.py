@@ -39,8 +39,11 @@ except DagsterUserCodeProcessError:
 ]
 
 
-def image_sources(locations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Name and source of each location's image, as module code_images takes them. An empty option is none."""
+def image_sources(locations: list[dict[str, Any]], pulls: bool = True) -> list[dict[str, Any]]:
+    """Name and source of each location's image, as module code_images takes them. An empty option is none.
+
+    A host that pulls nothing need not have what no registry is asked for.
+    """
     return [
         {
             key: {name: value for name, value in location[key].items() if value} if key == "build" else location[key]
@@ -48,6 +51,7 @@ def image_sources(locations: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if location.get(key) and (key != "pull" or location.get("image"))
         }
         for location in locations
+        if pulls or location.get("pull") != "never"
     ]
 
 

@@ -183,12 +183,21 @@ Check = Callable[[Mapping[str, Any]], Iterable[str]]
 CHECKS: tuple[Check, ...] = (_name, _image, _code, _environment, _sizes, _rights, _arguments)
 
 
+def devices(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
+    """The devices of these locations by their path on the host, each with what names it; a wrong one is told before."""
+    found = {}
+    for entry in values["dagster_code_locations"]:
+        for item in entry.get("devices") or [] if entry.get("name") in names else []:
+            found[str(item).partition(":")[0]] = f"dagster_code_locations[{entry['name']}].devices"
+    return found
+
+
 def warnings(values: Mapping[str, Any], names: Iterable[str]) -> list[str]:
     """Sentences about what works, and gives the code of these locations more than a team may want."""
     home = str(values["dagster_home"])
     found = []
     for entry in values["dagster_code_locations"]:
-        for written in entry.get("volumes") or [] if entry["name"] in names else []:
+        for written in entry.get("volumes") or [] if entry.get("name") in names else []:
             volume = forms.volume(written)
             where = f"dagster_code_locations[{entry['name']}].volumes: {written!r}"
             if volume.source.endswith("docker.sock"):

@@ -96,7 +96,7 @@ def text_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]
     """
     if value is None:
         return []
-    if name.endswith("_password") and not isinstance(value, str):
+    if name.endswith(("_password", ".password")) and not isinstance(value, str):
         return [
             f"{name} was read as {kind_of(value)}, which may not be what you wrote; quote it in YAML, and in "
             "AWX choose one with letters in it"

@@ -27,7 +27,7 @@ def changed_by_yaml(value: Any) -> str:
         return f'is the number {value} for YAML, which makes 1.1 of 1.10; quote what you mean: "{value}"'
     if value is None:
         return 'is empty; write "" for an empty text'
-    return "" if isinstance(value, str | int) else f"is {kind_of(value)}; an environment variable is text, so quote it"
+    return "" if isinstance(value, str | int) else f"is {kind_of(value)}; an environment variable is text"
 
 
 def by_host(values: dict[str, str]) -> str:

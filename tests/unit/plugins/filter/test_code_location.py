@@ -55,6 +55,12 @@ def test_sources_of_images() -> None:
     ]
 
 
+def test_image_that_is_never_pulled_is_expected_where_the_others_are_pulled() -> None:
+    locations = [{"name": "a", "image": "a:1", "pull": "never"}, {"name": "b", "image": "b:1"}]
+    assert [item["name"] for item in FILTERS["image_sources"](locations)] == ["a", "b"]
+    assert [item["name"] for item in FILTERS["image_sources"](locations, False)] == ["b"]
+
+
 def test_ids_of_images_that_exist() -> None:
     images = {"a": {"id": "sha256:1", "ref": "a@1", "more": 1}, "b": {"id": "", "ref": "b"}}
     assert FILTERS["image_ids"](images) == [{"id": "sha256:1", "ref": "a@1"}]

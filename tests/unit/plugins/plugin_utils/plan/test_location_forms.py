@@ -118,6 +118,23 @@ def test_what_works_and_gives_code_the_host_is_warned_of() -> None:
     assert "shows its code /etc/dagster, and so the passwords there" in warnings[0]
 
 
+def test_device_that_the_host_has_not() -> None:
+    entries = [{**LOCATION, "devices": ["/dev/fuse", "/dev/nvidia0:/dev/gpu"]}]
+    found = component("code_location", dagster_code_locations=entries)
+    assert found.paths() == ["/dev/fuse", "/dev/nvidia0"]
+    (problem,) = found.host_problems({"paths": ["/dev/fuse"]})
+    assert problem.startswith("dagster_code_locations[etl].devices has /dev/nvidia0, which is no device of this host")
+    assert found.host_problems({"paths": found.paths()}) == []
+
+
+def test_password_that_yaml_took_for_a_number() -> None:
+    given = {"dagster_registries": [{**REGISTRY, "password": 123456}]}
+    _values, problems = spec.read({"code_location": specs()["code_location"]}, ["code_location"], given)
+    (problem,) = [found for found in problems if "dagster_registries" in found]
+    assert "was read as a number" in problem
+    assert "123456" not in problem
+
+
 def test_runs_have_time_for_an_import_that_takes_its_time() -> None:
     """A run imports the same code before it says that it has begun."""
 
