@@ -98,7 +98,7 @@ class ActionModule(ActionBase):
         return answer
 
     def _ask(self, params: Json, staged: Json, task_vars: Json) -> Json:
-        args = {"docker_host": params["docker_host"], "verify_only": params["verify_only"], "staged": staged}
+        args = {key: params[key] for key in ("docker_host", "registries", "verify_only")} | {"staged": staged}
         answer: Json = self._execute_module(module_name=MODULE, module_args=args, task_vars=task_vars)
         answer.pop("invocation", None)  # holds the build arguments and nothing that the task does not say
         return answer

@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import forms
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.forms import text
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import merge_contexts
@@ -15,17 +17,42 @@ PORT = 4000  # inside the container; the port on the host is the location's
 TARGET_OPTIONS = {"module": "-m", "package": "--package-name", "file": "-f"}
 OPTIONAL = {"attribute": "-a", "working_directory": "-d"}
 SECRETS = "/run/secrets"
+SERVERS = {"api-grpc": ["dagster", "api", "grpc"], "code-server": ["dagster", "code-server", "start"]}
+SDK_NAMES = {"capabilities": "cap_add"}
+LAZY = "--lazy-load-user-code"
+# Dagster's own health check is content with a server whose code is broken. Exit code 3: broken for good, 127: this
+# Python is not that of Dagster.
+ASKED_FOR_CODE = [
+    "python3",
+    "-c",
+    """import sys
+try:
+    from dagster._api.list_repositories import sync_list_repositories_grpc
+    from dagster._core.errors import DagsterUserCodeProcessError
+    from dagster._grpc.client import DagsterGrpcClient
+except ImportError:
+    sys.exit(127)
+try:
+    sync_list_repositories_grpc(DagsterGrpcClient(port={container_port}))
+except DagsterUserCodeProcessError:
+    sys.exit(3)
+""",
+]
 
 
-def image_sources(locations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Name and source of each location's image, as module code_images takes them. An empty option is none."""
+def image_sources(locations: list[dict[str, Any]], pulls: bool = True) -> list[dict[str, Any]]:
+    """Name and source of each location's image, as module code_images takes them. An empty option is none.
+
+    A host that pulls nothing need not have what no registry is asked for.
+    """
     return [
         {
             key: {name: value for name, value in location[key].items() if value} if key == "build" else location[key]
-            for key in ("name", "image", "build", "archive")
-            if location.get(key)
+            for key in ("name", "image", "pull", "build", "archive")
+            if location.get(key) and (key != "pull" or location.get("image"))
         }
         for location in locations
+        if pulls or location.get("pull") != "never"
     ]
 
 
@@ -91,26 +118,23 @@ def _container(
     secrets: str,
     every_run: Mapping[str, Any],
 ) -> dict[str, Any]:
-    own_env = {name: str(value) for name, value in (location.get("env") or {}).items()}
+    own_env = {name: text(value) for name, value in (location.get("env") or {}).items()}
     own_volumes = list(location.get("volumes") or [])
     if location.get("secrets"):
         own_volumes.append(f"{secrets}/{location['name']}:{SECRETS}:ro")
     mounted = [*volumes, *own_volumes]
+    shared = _shared(location)
     own = {
         "env_vars": [f"{name}={value}" for name, value in own_env.items()],
-        "networks": list(location.get("networks") or []),
-        "container_kwargs": {"volumes": own_volumes, "user": "0:0"},
+        "networks": shared["networks"],
+        "container_kwargs": {"volumes": own_volumes, "user": "0:0", **_run_kwargs(shared)},
     }
     contexts = _contexts(location, own, volumes, every_run)
     ref = image["ref"]
-    command = ["dagster", "api", "grpc", "-h", "0.0.0.0", "-p", str(PORT)]
-    for key, option in {**TARGET_OPTIONS, **OPTIONAL}.items():
-        if location.get(key):
-            command += [option, str(location[key])]
     return {
         "name": location["name"],
         "image": ref,
-        "command": command,
+        "command": _command(location),
         "container_port": PORT,
         "env": {
             **env,
@@ -120,9 +144,11 @@ def _container(
             **own_env,
         },
         "volumes": mounted,
-        "networks": list(location.get("networks") or []),
+        **shared,
         "mem_limit": location.get("mem_limit"),
         "cpus": location.get("cpus"),
+        **{key: location[key] for key in ("start_timeout", "stop_timeout") if location.get(key)},
+        **({"health_command": ASKED_FOR_CODE} if _hides_broken_code(location) else {}),
         # root of the container: an unprivileged number on the host where the engine remaps users.
         "user": "0:0",
     }
@@ -147,6 +173,41 @@ def _contexts(
     joined = every_run.get("networks") or []
     docker["networks"] = [name for name in docker.get("networks") or [] if name not in joined]
     return {**others, "docker": docker}
+
+
+def _command(location: dict[str, Any]) -> list[str]:
+    """The command of the code server."""
+    command = [*SERVERS[location.get("server") or "api-grpc"], "-h", "0.0.0.0", "-p", str(PORT)]
+    for key, option in {**TARGET_OPTIONS, **OPTIONAL}.items():
+        if location.get(key):
+            command += [option, str(location[key])]
+    return command + [text(word) for word in location.get("arguments") or []]
+
+
+def _hides_broken_code(location: dict[str, Any]) -> bool:
+    """Whether its server answers although its code cannot be imported."""
+    return location.get("server") == "code-server" or LAZY in (location.get("arguments") or [])
+
+
+def _shared(location: dict[str, Any]) -> dict[str, Any]:
+    """What code server and runs have alike, as code_containers takes it; what is not set is left out."""
+    found: dict[str, Any] = {
+        "labels": forms.labels(location.get("labels")),
+        "extra_hosts": forms.extra_hosts(location.get("extra_hosts")),
+        "capabilities": [forms.capability(item) for item in location.get("capabilities") or []],
+        "devices": [forms.device(item) for item in location.get("devices") or []],
+        "shm_size": location.get("shm_size"),
+    }
+    networks = list(dict.fromkeys(location.get("networks") or []))
+    return {"networks": networks, **{key: value for key, value in found.items() if value}}
+
+
+def _run_kwargs(shared: dict[str, Any]) -> dict[str, Any]:
+    """What code server and runs have alike, by the names that Docker's SDK has for it."""
+    found = {SDK_NAMES.get(key, key): value for key, value in shared.items() if key != "networks"}
+    if "shm_size" in found:
+        found["shm_size"] = forms.parse_size(found["shm_size"])
+    return found
 
 
 class FilterModule:

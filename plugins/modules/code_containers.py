@@ -67,7 +67,7 @@ options:
     elements: str
     default: [dagster, api, grpc-health-check, -p, "{container_port}"]
   health_timeout:
-    description: Seconds that a container has to become healthy.
+    description: Seconds that a container has to become healthy, where O(locations[].start_timeout) says nothing.
     type: int
     default: 60
   locations:
@@ -110,7 +110,7 @@ options:
         elements: str
         default: []
       mem_limit:
-        description: The memory limit, such as V(512m) or V(1g). Without it, there is no limit.
+        description: The memory limit, such as V(512m), V(1g) or V(2Gi). Without it, there is no limit.
         type: str
       cpus:
         description: The number of CPUs that the container may use. Without it, there is no limit.
@@ -138,9 +138,36 @@ options:
         type: dict
         default: {}
       extra_hosts:
-        description: Lines for /etc/hosts of the container, an address by its name.
+        description: Lines for /etc/hosts of the container, an address by its name. C(host-gateway) is the host itself.
         type: dict
         default: {}
+      capabilities:
+        description: Capabilities of the kernel that the container gets in addition to those of the engine.
+        type: list
+        elements: str
+        default: []
+        version_added: 0.2.0
+      devices:
+        description: Devices of the host, each C(/dev/NAME[:PATH[:PERMISSIONS]]).
+        type: list
+        elements: str
+        default: []
+        version_added: 0.2.0
+      shm_size:
+        description: The size of C(/dev/shm), such as V(256m). Without it, it is the engine's own.
+        type: str
+        version_added: 0.2.0
+      start_timeout:
+        description: Seconds that this container has to become healthy, instead of O(health_timeout).
+        type: int
+        version_added: 0.2.0
+      health_command:
+        description:
+          - The health command of this container, instead of O(health_command).
+          - Exit code 3 says that the server answers and its code is broken, so nothing is waited for any more.
+        type: list
+        elements: str
+        version_added: 0.2.0
 """
 
 EXAMPLES = r"""
@@ -232,8 +259,9 @@ from ..module_utils._docker.engine import (
     explain,
     sdk_errors,
 )
+from ..module_utils._docker.forms import text
 from ..module_utils._docker.health import Health
-from ..module_utils._docker.location import DEFAULT_PREFIX, Location, clashes, location_from_params, text
+from ..module_utils._docker.location import DEFAULT_PREFIX, Location, clashes, location_from_params
 from ..module_utils._docker.old_images import OldImages
 from ..module_utils._docker.reconcile import Outcome, on_bare_host, reconcile
 from ..module_utils._docker.shown import secret_values, to_text
@@ -255,6 +283,11 @@ LOCATION = {
     "stop_timeout": {"type": "int", "default": 65},
     "labels": {"type": "dict", "default": {}},
     "extra_hosts": {"type": "dict", "default": {}},
+    "capabilities": {"type": "list", "elements": "str", "default": []},
+    "devices": {"type": "list", "elements": "str", "default": []},
+    "shm_size": {"type": "str"},
+    "start_timeout": {"type": "int"},
+    "health_command": {"type": "list", "elements": "str"},
 }
 
 

@@ -88,6 +88,7 @@ DEPLOYMENTS = {
     # Every default changed.
     "alternative": Deployment(
         ("molecule/alternative/inventory",),
+        facts={"paths": ["/dev/null"]},
         extra={
             "dagster_ca_certificates": [str(ROOT / "tests/unit/rendered/site-ca.crt")],
             "external_address": "10.0.0.2",

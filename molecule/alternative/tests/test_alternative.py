@@ -11,9 +11,11 @@ from typing import Any
 import listeners
 import pytest
 import secrets_on_host as secrets
+import yaml
 from deployment import ROOT, Dagster, Play, identities, page, until
 
 PREFIX = "/data/dagster"
+REGISTRY_PASSWORD = "not-a-real-registry-login-c3"
 LOCATIONS = ["built", "loaded", "pulled"]
 
 
@@ -31,6 +33,7 @@ tcp 127.0.0.1:13102 python3 dagster-webserver@3102.service
 tcp 127.0.0.1:13200 python3 dagster-webserver-read-only@3200.service
 tcp 127.0.0.1:4100 docker-proxy docker.service
 tcp 127.0.0.1:4101 docker-proxy docker.service
+tcp 127.0.0.1:4102 docker-proxy docker.service
 unix /run/haproxy-dagster/admin.sock root:root 600 haproxy haproxy-dagster.service
 unix /run/haproxy-dagster/dagster_webserver.sock www-data:root 600 haproxy haproxy-dagster.service
 unix /run/haproxy-dagster/dagster_read_only.sock www-data:root 600 haproxy haproxy-dagster.service
@@ -86,6 +89,19 @@ def dagster(edge: str) -> Dagster:
 
 
 @pytest.fixture
+def inventory_locations() -> Callable[..., str]:
+    """The locations of the inventory, one of them changed, as an extra variable."""
+
+    def changed(name: str, **changes: Any) -> str:
+        path = ROOT / "molecule/alternative/inventory/group_vars/all.yml"
+        locations = yaml.safe_load(path.read_text(encoding="utf-8"))["dagster_code_locations"]
+        found = [{**entry, **changes} if entry["name"] == name else entry for entry in locations]
+        return json.dumps({"dagster_code_locations": found})
+
+    return changed
+
+
+@pytest.fixture
 def other(request: pytest.FixtureRequest) -> Any:
     """The second host."""
     import testinfra
@@ -105,6 +121,7 @@ def test_secrets_are_in_their_files_for_their_readers(host: Any, other: Any, pas
         **passwords,
         "store_password": 'not "a" real $password\\ b7',
         "warehouse_login": "not-a-real-login-a51f",
+        "registry_password": REGISTRY_PASSWORD,
         **secrets.derived(passwords["dagster_database_password"], ["dagster_guard", "dagster_daemon_dagster1"]),
     }
     folders = {f"/run/credentials/{unit}": "data:root 500" for unit in UNITS}
@@ -238,6 +255,102 @@ def test_limits_environment_and_secrets(host: Any) -> None:
     finally:
         host.check_output("mv /root/kept %s", path)
     assert host.check_output("stat -c '%U %a' /srv/dagster/home/secrets/built/warehouse_login") == "root 400"
+
+
+def test_options_of_a_code_server_and_its_runs(dagster: Dagster, host: Any) -> None:
+    """The job itself looks at its hosts, shared memory and devices."""
+    described = json.loads(host.check_output("docker inspect dagster-code-slow"))[0]
+    assert described["Config"]["Cmd"][:3] == ["dagster", "code-server", "start"]
+    assert described["Config"]["Cmd"][-2:] == ["--log-level", "debug"]
+    assert described["Config"]["StopTimeout"] == 40
+    assert host.check_output("docker exec dagster-code-slow getent hosts warehouse.example.com").startswith("10.1.2.3")
+    run_id = dagster.launch("look_around", "slow")
+    dagster.wait(run_id)
+    container = host.check_output("docker ps -aq --filter label=dagster/run_id=%s", run_id)
+    run = json.loads(host.check_output("docker inspect %s", container))[0]
+    for found in (described, run):
+        assert found["Config"]["Labels"]["team"] == "data"
+        assert [name.removeprefix("CAP_") for name in found["HostConfig"]["CapAdd"]] == ["SYS_PTRACE"]
+        assert found["HostConfig"]["ShmSize"] == 80 * 2**20
+    assert "--log-level" not in run["Config"]["Cmd"]
+
+
+def test_code_server_that_imports_again_at_a_reload(dagster: Dagster, host: Any) -> None:
+    """The code is in a folder of the host; the container stays."""
+    before = host.check_output("docker inspect -f '{{.Id}} {{.State.StartedAt}}' dagster-code-slow")
+    jobs = (
+        '{ repositoryOrError(repositorySelector: {repositoryName: "__repository__", repositoryLocationName: "slow"})'
+        " { ... on Repository { jobs { name } } } }"
+    )
+    reload = (
+        'mutation { reloadRepositoryLocation(repositoryLocationName: "slow") '
+        "{ ... on WorkspaceLocationEntry { name loadStatus } ... on PythonError { message } } }"
+    )
+    assert "another_job" not in json.dumps(dagster.query(jobs)), "the control"
+    host.check_output("cp -p /srv/slow/slow.py /root/slow.py")
+    code = 'another_job = look_around.graph.to_job(name="another_job")'
+    host.check_output("sed -i %s /srv/slow/slow.py", f"s/time.sleep(65)/pass/; $ a {code}")
+    try:
+        dagster.query(reload)
+        until(lambda: "another_job" in json.dumps(dagster.query(jobs)), 120, "the new job is there", every=3)
+    finally:
+        host.check_output("cp -p /root/slow.py /srv/slow/slow.py")
+    assert host.check_output("docker inspect -f '{{.Id}} {{.State.StartedAt}}' dagster-code-slow") == before
+
+
+def test_code_that_is_slower_than_its_time_is_refused_and_the_old_one_serves(
+    play: Callable[..., Play], host: Any, inventory_locations: Callable[..., str]
+) -> None:
+    before = host.check_output("docker inspect -f '{{.Id}}' dagster-code-slow")
+    failed = play("site.yml", "-e", inventory_locations("slow", start_timeout=10, shm_size="90m"), ok=False)
+    assert failed.rc != 0
+    assert "not healthy within 10 s (dagster_code_locations[slow].start_timeout)" in " ".join(failed.output.split())
+    assert host.check_output("docker inspect -f '{{.Id}}' dagster-code-slow") == before
+    assert play("site.yml").changed == 0
+
+
+def test_broken_code_behind_a_code_server_is_refused(
+    play: Callable[..., Play], host: Any, inventory_locations: Callable[..., str]
+) -> None:
+    """Its own health check is content with it."""
+    before = host.check_output("docker inspect -f '{{.Id}}' dagster-code-slow")
+    failed = play("site.yml", "-e", inventory_locations("slow", file="/srv/code/none.py"), ok=False)
+    assert failed.rc != 0
+    assert "its code does not load" in failed.output
+    assert host.check_output("docker inspect -f '{{.Id}}' dagster-code-slow") == before
+    assert play("site.yml").changed == 0
+
+
+def test_changed_tag_of_a_location_that_always_pulls(play: Callable[..., Play], host: Any, other: Any) -> None:
+    """An unchanged one changes nothing: the step idempotence has shown it."""
+    before = identities(host)
+    other.check_output(
+        "docker commit --pause=false --change 'ENV MARK=2' dagster-code-loaded site-new:1 && "
+        "docker save -o /root/new.tar site-new:1 && docker rmi site-new:1 && "
+        "skopeo copy --quiet --dest-tls-verify=false --dest-creds=deploy:%s "
+        "docker-archive:/root/new.tar docker://127.0.0.1:5000/pipeline:1",
+        REGISTRY_PASSWORD,
+    )
+    assert play("site.yml", "--check").changed > 0
+    assert identities(host) == before
+    containers = "docker inspect -f '{{.Id}}' dagster-code-built dagster-code-slow"
+    others = host.check_output(containers)
+    play("site.yml")
+    assert "MARK=2" in host.check_output("docker inspect -f '{{json .Config.Env}}' dagster-code-pulled")
+    assert host.check_output(containers) == others
+    assert play("site.yml").changed == 0
+
+
+def test_login_of_the_registry_is_needed_and_shown_nowhere(play: Callable[..., Play], host: Any) -> None:
+    wrong = [{"address": "{{ external_address }}:5000", "username": "deploy", "password": "wrong-login-d4"}]
+    refused = play("site.yml", "-e", json.dumps({"dagster_registries": wrong}), ok=False)
+    assert refused.rc != 0
+    assert refused.changed == 0
+    assert "dagster_registries" in refused.output
+    assert "wrong-login-d4" not in refused.output
+    shown = play("site.yml", "-vvv", "--diff").output
+    assert REGISTRY_PASSWORD not in shown
+    assert REGISTRY_PASSWORD not in host.check_output("docker inspect $(docker ps -aq)")
 
 
 def test_services_run_as_the_other_user(host: Any) -> None:

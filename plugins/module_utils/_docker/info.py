@@ -39,6 +39,20 @@ def sleeps(endpoint: str) -> bool:
     return {owner.process for _inode, owner in holders(inodes)} == {"systemd"} if inodes else False
 
 
+def has_image(endpoint: str, ref: str) -> bool:
+    """Whether the engine at a local socket has an image; without an engine there is none."""
+    if not endpoint.startswith(SCHEME) or sleeps(endpoint):
+        return False
+    connection = _Connection(endpoint.removeprefix(SCHEME))
+    try:
+        connection.request("GET", f"/images/{ref}/json")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def ask(endpoint: str) -> Json:
     """What the engine at a local socket says; empty when none answers there, or only after being started."""
     path = endpoint.removeprefix(SCHEME)

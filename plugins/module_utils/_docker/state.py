@@ -11,6 +11,7 @@ import json
 import typing as t
 from dataclasses import dataclass
 
+from .forms import capability
 from .labels import CONFIG_LABEL, JOURNAL_LABELS, LOCATION_LABEL
 from .location import Location
 from .shown import show
@@ -23,6 +24,12 @@ START = "start"
 
 # What the engine means by an empty HostIp.
 ANY_ADDRESS = "0.0.0.0"
+
+# What the engine never changes of a container.
+FIXED = (
+    *("command", "volumes", "ports", "user", "stop_timeout", "extra_hosts", "capabilities", "devices"),
+    *("main_network", "cpu_quota"),
+)
 
 Inspect = t.Mapping[str, t.Any]
 
@@ -54,6 +61,10 @@ def _port(address: str, port: int | str, container_port: int | str) -> str:
     return f"{address or ANY_ADDRESS}:{port}->{container_port}/tcp"
 
 
+def _device(item: t.Mapping[str, str]) -> str:
+    return ":".join(str(item.get(key) or "") for key in ("PathOnHost", "PathInContainer", "CgroupPermissions"))
+
+
 def _log(driver: str, labels: str) -> str:
     return f"{driver} with {labels or 'no labels'}"
 
@@ -76,6 +87,9 @@ def config_digest(location: Location, image_id: str) -> str:
         "labels": location.labels,
         "extra_hosts": location.extra_hosts,
     }
+    # Only where they are set: the digest of a container from before these options stays what it was.
+    later = {"capabilities": location.capabilities, "devices": location.devices, "shm_size": location.shm_size}
+    fixed.update({name: value for name, value in later.items() if value})
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -100,6 +114,9 @@ def wanted_state(location: Location, image: Inspect) -> dict[str, t.Any]:
         "stop_timeout": location.stop_timeout,
         "labels": {**(config.get("Labels") or {}), **container_labels(location, image["Id"])},
         "extra_hosts": sorted(f"{name}:{address}" for name, address in location.extra_hosts.items()),
+        "capabilities": list(location.capabilities),
+        "devices": list(location.devices),
+        "shm_size": location.shm_size,
         "main_network": location.network,
         "networks": sorted(location.all_networks),
         "memory": location.memory,
@@ -135,6 +152,9 @@ def actual_state(container: Inspect) -> dict[str, t.Any]:
         "stop_timeout": config.get("StopTimeout") or 10,
         "labels": dict(config.get("Labels") or {}),
         "extra_hosts": sorted(host.get("ExtraHosts") or ()),
+        "capabilities": sorted(capability(item) for item in host.get("CapAdd") or ()),
+        "devices": sorted(_device(item) for item in host.get("Devices") or ()),
+        "shm_size": host.get("ShmSize") or 0,
         "main_network": host.get("NetworkMode") or "",
         "networks": sorted((container.get("NetworkSettings") or {}).get("Networks") or ()),
         "memory": host.get("Memory") or 0,
@@ -180,7 +200,9 @@ def compare(
     same_image = not found
     if location.log_driver:
         note("log", RECREATE)
-    for name in ("command", "volumes", "ports", "user", "stop_timeout", "extra_hosts", "main_network", "cpu_quota"):
+    if location.shm_size:  # without it, it is the engine's own
+        note("shm_size", RECREATE)
+    for name in FIXED:
         if name != "user" or same_image or location.user:
             note(name, RECREATE)
     if same_image:

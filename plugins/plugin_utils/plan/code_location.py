@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import CONFIG_LABEL
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, location_forms, registries
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
@@ -98,8 +98,34 @@ class CodeLocation(Component):
             "every_run": self.plan.configuration.every_run,
         }
 
+    @property
+    def names_here(self) -> list[str]:
+        """The locations whose code server or runs start on this host."""
+        return [found.name for found in (locations(self.inventory, self.values) if self.runs_start_here else self.here)]
+
+    @property
+    def devices(self) -> dict[str, str]:
+        """The devices of the host that containers of locations have here, each with what names it."""
+        return location_forms.devices(self.values, self.names_here)
+
+    def paths(self) -> list[str]:
+        return list(self.devices)
+
     def host_problems(self, facts: Facts) -> list[str]:
-        """Sentences at first contact about members of a group that is somebody else's. Role docker speaks of ports."""
+        """Sentences about devices, and about members of a group that is somebody else's at first contact.
+
+        Role docker speaks of ports.
+        """
+        there = facts.get("paths") or []
+        missing = [
+            f"{where} has {path}, which is no device of this host; remove it, or load the driver that makes it"
+            for path, where in self.devices.items()
+            if path not in there
+        ]
+        return [*missing, *self.member_problems(facts)]
+
+    def member_problems(self, facts: Facts) -> list[str]:
+        """Sentences at first contact about members of a group that is somebody else's."""
         if self.mark() in (facts.get("paths") or []):
             return []
         user, group = (str(self.values[name]) for name in ("dagster_user", "dagster_group"))
@@ -108,5 +134,10 @@ class CodeLocation(Component):
     def deployment_problems(self) -> list[str]:
         return [
             *location_problems(self.values["dagster_code_locations"], self.inventory.group("dagster_code")),
+            *location_forms.problems(self.values),
+            *registries.problems(self.values),
             *RunContainers(self.plan).of_locations(),
         ]
+
+    def host_warnings(self, facts: Facts) -> list[str]:
+        return location_forms.warnings(self.values, self.names_here)

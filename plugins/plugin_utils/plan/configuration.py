@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.forms import text
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import JOURNAL_LABELS, RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
@@ -16,6 +17,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.p
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import versions
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import run_start_timeout
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import LAUNCHER, RunContainers, said
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ class Configuration:
                 "class": "DockerRunLauncher",
                 "config": {
                     "networks": [str(values["dagster_docker_network"])],
-                    "env_vars": [f"{name}={value}" for name, value in sorted_by_name(self.run_environment)],
+                    "env_vars": [f"{name}={text(value)}" for name, value in sorted_by_name(self.run_environment)],
                     "container_kwargs": {
                         "volumes": [f"{state}:{state}", f"{values['dagster_home']}/containers:/run/dagster:ro"],
                         # As process 1 of its container a run would ignore a termination that comes before it has set
@@ -86,7 +88,7 @@ class Configuration:
             },
             "run_monitoring": {
                 "enabled": True,
-                "start_timeout_seconds": 180,
+                "start_timeout_seconds": run_start_timeout(self.values),
                 "cancel_timeout_seconds": 180,
                 "poll_interval_seconds": 60,
             },

@@ -18,7 +18,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory imp
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import port_of, reached_at
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host, kind_of
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host, changed_by_yaml
 
 # What the programs of the services import.
 PROGRAM = "systemd_service.py"
@@ -250,8 +250,8 @@ def environment_problems(plain: Mapping[str, Any], secret: Mapping[str, Any], ow
                 )
             elif name in own:
                 problems.append(f"{variable}: {environment.ours(name, own)}")
-            elif not isinstance(value, str | int | float):
-                problems.append(f"{variable}: {name} is {kind_of(value)}; an environment variable is text")
+            elif problem := changed_by_yaml(value):
+                problems.append(f"{variable}: {name} {problem}")
     problems += [
         f"dagster_environment: {name} would show in docker inspect; put it in dagster_secret_environment"
         for name in plain

@@ -16,6 +16,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import 
 
 SOURCES = ("image", "build", "archive")
 TARGETS = ("module", "package", "file")
+START_TIMEOUT = 60  # seconds that a code server may take, where its location says nothing
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -36,6 +37,14 @@ def locations(inventory: Inventory, values: Mapping[str, Any]) -> list[Location]
         Location(str(entry.get("name")), str(entry.get("host") or first), entry.get("port") or port)
         for entry in values["dagster_code_locations"]
     ]
+
+
+def run_start_timeout(values: Mapping[str, Any]) -> int:
+    """Seconds until a run that has not begun is given up: it imports the same code as its code server."""
+    slowest = max(
+        [START_TIMEOUT, *(int(entry.get("start_timeout") or 0) for entry in values["dagster_code_locations"])]
+    )
+    return slowest + 120
 
 
 def location_problems(entries: list[dict[str, Any]], code_hosts: list[str]) -> list[str]:

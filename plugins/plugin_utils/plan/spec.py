@@ -12,6 +12,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import entries
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import renamed
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import kind_of
 
@@ -95,7 +96,7 @@ def text_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]
     """
     if value is None:
         return []
-    if name.endswith("_password") and not isinstance(value, str):
+    if name.endswith(("_password", ".password")) and not isinstance(value, str):
         return [
             f"{name} was read as {kind_of(value)}, which may not be what you wrote; quote it in YAML, and in "
             "AWX choose one with letters in it"
@@ -114,7 +115,9 @@ def text_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]
             problems += text_problems(f"{name}.{key}", value[key], options[key])
     elif kind is list and options:
         for number, entry in enumerate(value):
-            problems += text_problems(f"{name}[{number}]", entry, {"type": "dict", "options": options})
+            problems += text_problems(
+                f"{name}[{entries.label(entry, number)}]", entry, {"type": "dict", "options": options}
+            )
     return problems
 
 
@@ -131,7 +134,10 @@ def typed(name: str, value: Any, option: Mapping[str, Any]) -> tuple[Any, list[s
     """A value with the type of its spec, and what the spec refuses about it."""
     spec = {name: {key: part for key, part in option.items() if key != "required"}}
     validated = ArgumentSpecValidator(spec).validate({name: value})
-    return validated.validated_parameters[name], [str(message) for message in validated.error_messages]
+    found = [str(message) for message in validated.error_messages]
+    if found and option.get("type") == "list" and option.get("options"):
+        found = entries.problems(name, value, option["options"]) or found
+    return validated.validated_parameters[name], found
 
 
 def read(

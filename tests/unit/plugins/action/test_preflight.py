@@ -196,7 +196,7 @@ def test_defaults_of_roles_are_no_users(action: Preflight) -> None:
         (
             "dagster_code_locations",
             [{**LOCATION, "env": "A=1"}],
-            "dagster_code_locations[0].env is text; expected a dictionary",
+            "dagster_code_locations[etl].env is text; expected a dictionary",
         ),
         ("dagster_config", [], "dagster_config is a list; expected a dictionary"),
         ("dagster_database_password", 123456, "dagster_database_password was read as a number"),

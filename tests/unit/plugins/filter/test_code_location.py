@@ -17,6 +17,8 @@ NOTHING = dict.fromkeys(
     ["port", "package", "file", "attribute", "working_directory", "build", "archive", "env", "secrets", "volumes"]
 )
 NOTHING |= dict.fromkeys(["mem_limit", "cpus", "networks", "host", "container_context"])
+NOTHING |= dict.fromkeys(["pull", "server", "arguments", "start_timeout", "stop_timeout"])
+NOTHING |= dict.fromkeys(["labels", "extra_hosts", "capabilities", "devices", "shm_size"])
 
 
 def container(**changes: Any) -> dict[str, Any]:
@@ -41,14 +43,22 @@ def test_sources_of_images() -> None:
     build: dict[str, Any] = {"context": "/src", "dockerfile": None, "args": {}, "base_archive": ""}
     locations = [
         {"name": "a", "image": "a:1", "archive": "", "module": "a"},
+        {"name": "d", "image": "d:1", "pull": "always"},
         {"name": "b", "build": build, "image": None, "port": 4001},
         {"name": "c", "archive": "/c.tar"},
     ]
     assert FILTERS["image_sources"](locations) == [
         {"name": "a", "image": "a:1"},
+        {"name": "d", "image": "d:1", "pull": "always"},
         {"name": "b", "build": {"context": "/src"}},
         {"name": "c", "archive": "/c.tar"},
     ]
+
+
+def test_image_that_is_never_pulled_is_expected_where_the_others_are_pulled() -> None:
+    locations = [{"name": "a", "image": "a:1", "pull": "never"}, {"name": "b", "image": "b:1"}]
+    assert [item["name"] for item in FILTERS["image_sources"](locations)] == ["a", "b"]
+    assert [item["name"] for item in FILTERS["image_sources"](locations, False)] == ["b"]
 
 
 def test_ids_of_images_that_exist() -> None:
@@ -201,3 +211,56 @@ def test_environment_of_a_location_wins_over_that_of_the_instance() -> None:
     (found,) = FILTERS["code_containers"]([location], IMAGES, {"TZ": "UTC", "LANG": "C"}, [], "/secrets", "127.0.0.1")
     assert (found["env"]["TZ"], found["env"]["LANG"]) == ("Europe/Berlin", "C")
     assert context(found)["env_vars"] == ["TZ=Europe/Berlin"]
+
+
+def test_options_of_code_server_and_runs() -> None:
+    found = container(
+        labels={"team": "data", "tier": 1},
+        extra_hosts=["db.example.com:10.0.0.5"],
+        capabilities=["CAP_SYS_PTRACE"],
+        devices=["/dev/fuse"],
+        shm_size="2Gi",
+        networks=["extra", "extra"],
+    )
+    kwargs = context(found)["container_kwargs"]
+    assert found["labels"] == {"team": "data", "tier": "1"}
+    assert kwargs["labels"] == {"team": "data", "tier": "1", "dataops.dagster.run": ""}
+    assert found["extra_hosts"] == kwargs["extra_hosts"] == {"db.example.com": "10.0.0.5"}
+    assert found["capabilities"] == kwargs["cap_add"] == ["SYS_PTRACE"]
+    assert found["devices"] == kwargs["devices"] == ["/dev/fuse:/dev/fuse:rwm"]
+    assert (found["shm_size"], kwargs["shm_size"]) == ("2Gi", 2 * 1024**3), "the SDK does not know Gi"
+    assert found["networks"] == context(found)["networks"] == ["extra"]
+
+
+def test_options_of_the_code_server_alone() -> None:
+    plain = context(container())
+    found = container(start_timeout=300, stop_timeout=90, arguments=["--max-workers", 8], mem_limit="2Gi")
+    assert (found["start_timeout"], found["stop_timeout"]) == (300, 90)
+    assert found["command"][-4:] == ["-m", "etl.definitions", "--max-workers", "8"]
+    assert context(found) == plain
+    assert "health_command" not in found
+
+
+def test_server_that_imports_again_at_a_reload() -> None:
+    found = container(server="code-server")
+    assert found["command"][:7] == ["dagster", "code-server", "start", "-h", "0.0.0.0", "-p", "4000"]
+    assert container(server="api-grpc") == container()
+
+
+@pytest.mark.parametrize("location", [{"server": "code-server"}, {"arguments": ["--lazy-load-user-code"]}])
+def test_server_that_answers_with_broken_code_is_asked_for_its_code(location: dict[str, Any]) -> None:
+    """Dagster's own health check would be content."""
+    program, _option, code = container(**location)["health_command"]
+    assert program == "python3"
+    assert "sync_list_repositories_grpc(DagsterGrpcClient(port={container_port}))" in code
+    compile(code.replace("{container_port}", "4000"), "health", "exec")
+
+
+def test_typed_values_of_an_environment() -> None:
+    found = container(env={"DBT_DEBUG": True, "WORKERS": 4, "VERSION": "1.10"})
+    assert context(found)["env_vars"] == ["DBT_DEBUG=true", "WORKERS=4", "VERSION=1.10"]
+    assert {name: found["env"][name] for name in ("DBT_DEBUG", "WORKERS", "VERSION")} == {
+        "DBT_DEBUG": "true",
+        "WORKERS": "4",
+        "VERSION": "1.10",
+    }
