@@ -9,11 +9,21 @@ from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
+from ansible_collections.dataops.dagster.plugins.plugin_utils.dotenv import dotenv
 
 PORT = 4000  # inside the container; the port on the host is the location's
 TARGET_OPTIONS = {"module": "-m", "package": "--package-name", "file": "-f"}
 OPTIONAL = {"attribute": "-a", "working_directory": "-d"}
 SECRETS = "/run/secrets"
+ENV_FILE = ".env"  # as Dagster's loader calls it; no secret has a name that begins with a dot
+# The server would read that file only with an instance of its own, which code must not find there. So this reads it, by
+# the same parser, and becomes the server. Runs have an instance, and Dagster's loader reads the file in them.
+WITH_SECRET_ENV = [
+    "python3",
+    "-c",
+    "import os, sys; from dotenv import dotenv_values; "
+    f"os.environ.update(dotenv_values('{SECRETS}/{ENV_FILE}')); os.execvp(sys.argv[1], sys.argv[1:])",
+]
 
 
 def image_sources(locations: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -45,13 +55,16 @@ def secret_files(locations: list[dict[str, Any]], folder: str, owner: int) -> li
     attributes = {"owner": str(owner), "group": str(owner)}
     found: list[dict[str, Any]] = [{"dest": folder, "state": "directory", "mode": "0711", "purge": True}]
     for location in locations:
-        if not location.get("secrets"):
+        if not (location.get("secrets") or location.get("secret_env")):
             continue
         home = f"{folder}/{location['name']}"
+        texts = {name: str(text) for name, text in (location.get("secrets") or {}).items()}
+        if location.get("secret_env"):
+            texts[ENV_FILE] = dotenv(location["secret_env"])
         found.append({"dest": home, "state": "directory", "mode": "0500", "purge": True, **attributes})
         found += [
-            {"dest": f"{home}/{name}", "content": str(text), "secret": True, "mode": "0400", **attributes}
-            for name, text in location["secrets"].items()
+            {"dest": f"{home}/{name}", "content": text, "secret": True, "mode": "0400", **attributes}
+            for name, text in texts.items()
         ]
     return found
 
@@ -89,13 +102,17 @@ def _container(
 ) -> dict[str, Any]:
     own_env = {name: str(value) for name, value in (location.get("env") or {}).items()}
     mounted = [*volumes, *(location.get("volumes") or [])]
-    if location.get("secrets"):
-        mounted.append(f"{secrets}/{location['name']}:{SECRETS}:ro")
+    folder, secret_env = f"{secrets}/{location['name']}", bool(location.get("secret_env"))
+    if location.get("secrets") or secret_env:
+        mounted.append(f"{folder}:{SECRETS}:ro")
     # The launcher merges container_kwargs only one level deep: a location's list replaces the instance's, so it is
     # whole.
     context = deep_merge(
         {
-            "env_vars": [f"{name}={value}" for name, value in own_env.items()],
+            "env_vars": [
+                *(f"{name}={value}" for name, value in own_env.items()),
+                *([f"DAGSTER_PROJECT_ENV_FILE_PATHS={json.dumps({location['name']: SECRETS})}"] if secret_env else []),
+            ],
             "networks": list(location.get("networks") or []),
             "container_kwargs": {"volumes": mounted, "user": "0:0"},
         },
@@ -113,7 +130,8 @@ def _container(
     return {
         "name": location["name"],
         "image": ref,
-        "command": command,
+        "command": [*(WITH_SECRET_ENV if secret_env else []), *command],
+        "reads": [f"{folder}/{ENV_FILE}"] if secret_env else [],
         "container_port": PORT,
         "env": {
             **env,

@@ -375,6 +375,7 @@ class Players:
                 "installed": dict.fromkeys(missing, ""),
                 "recorded": [],
             },
+            "dataops.dagster.files": {**changed, "changed_paths": ["/some/file"]},
             "dataops.dagster.service": {**changed, **said, "changed_paths": ["/some/file"]},
             "dataops.dagster.units": {**changed, **said},
         }

@@ -66,6 +66,7 @@ class Location:
     labels: dict[str, str] = field(default_factory=dict)
     extra_hosts: dict[str, str] = field(default_factory=dict)
     log_driver: str = ""  # that of the engine
+    reads: dict[str, float] = field(default_factory=dict)  # files that its process reads, and when each was changed
 
     @property
     def where(self) -> str:
@@ -146,6 +147,7 @@ def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: st
         labels={str(key): text(value) for key, value in (params.get("labels") or {}).items()},
         extra_hosts={str(key): text(value) for key, value in (params.get("extra_hosts") or {}).items()},
         log_driver=log_driver,
+        reads=dict(params.get("reads") or {}),
     )
 
 

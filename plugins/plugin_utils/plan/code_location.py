@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import CONFIG_LABEL
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, environment, texts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
@@ -104,4 +104,15 @@ class CodeLocation(Component):
         return checks.group_member_problems(facts, group, user)
 
     def deployment_problems(self) -> list[str]:
-        return location_problems(self.values["dagster_code_locations"], self.inventory.group("dagster_code"))
+        values = self.values
+        given = {name: values[name] for name in ("dagster_docker_socket", "dagster_docker_endpoint")}
+        return [
+            *texts.socket_problems(given),
+            *location_problems(
+                values["dagster_code_locations"],
+                self.inventory.group("dagster_code"),
+                self.plan.storage.variables.values(),
+                values["dagster_config_allow"],
+            ),
+            *environment.loader_problems(values["dagster_code_locations"], values["dagster_config"]),
+        ]

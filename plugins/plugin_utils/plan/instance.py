@@ -11,33 +11,23 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import JOURNAL_LABELS, RUN_LABEL
-from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, record
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, environment, record, texts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import port_of, reached_at
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host, kind_of
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
 
 # What Dagster takes where dagster.yaml says nothing: runs in progress, threads of an executor.
 DEFAULT_CONCURRENT_RUNS = 10
 DEFAULT_WORKERS = 8
-# What code servers, runs and units are given beside the environment of the services.
-CONTAINER_ENVIRONMENT = {
-    "DAGSTER_CURRENT_IMAGE",
-    "DAGSTER_CONTAINER_CONTEXT",
-    "DOCKER_CERT_PATH",
-    "DOCKER_TLS_VERIFY",
-    "PATH",
-}
 # What the programs of the services import.
 PROGRAM = "systemd_service.py"
-ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def versions(collection: str = COLLECTION) -> list[str]:
@@ -275,10 +265,12 @@ class Instance(Component):
         return [
             *version_problems(str(values["dagster_version"] or ""), versions()),
             *same_version_problems(self.inventory),
-            *environment_problems(
+            *texts.certificate_problems(map(str, values["dagster_ca_certificates"])),
+            *environment.instance_problems(
                 values["dagster_environment"],
                 values["dagster_secret_environment"],
                 [*self.environment, *self.plan.storage.variables.values()],
+                values["dagster_config_allow"],
             ),
             *self.config_problems(),
             *coordinator_problems(values, self.merged),
@@ -327,7 +319,11 @@ class Instance(Component):
             self.merged,
             version=version if version in versions() else "",  # another problem says so
             env={**self.environment, **values["dagster_environment"], **values["dagster_secret_environment"]},
-            allow=values["dagster_config_allow"],
+            # A secret of dagster_environment is told by the name that the user wrote.
+            allow=[
+                *values["dagster_config_allow"],
+                *(environment.ALLOW + name for name in values["dagster_environment"]),
+            ],
         )
         return [
             f"dagster_config.{finding.path}: {sentence(finding)}"
@@ -357,30 +353,6 @@ def same_version_problems(inventory: Inventory) -> list[str]:
     if len(set(found.values())) < 2:
         return []
     return [f"dagster_version differs between the services' hosts ({by_host(found)}); one instance has one version"]
-
-
-def environment_problems(plain: Mapping[str, Any], secret: Mapping[str, Any], own: Iterable[str]) -> list[str]:
-    """Sentences about environment variables that cannot be set, are ours (own), or would show a secret."""
-    problems = []
-    own = CONTAINER_ENVIRONMENT.union(own)
-    for variable, values in (("dagster_environment", plain), ("dagster_secret_environment", secret)):
-        for name, value in values.items():
-            if not ENVIRONMENT_NAME.fullmatch(str(name)):
-                problems.append(
-                    f"{variable}: {name!r} is no name of an environment variable; letters, digits and '_' are"
-                )
-            elif name in own:
-                problems.append(f"{variable}: {name} is set by the collection; remove it")
-            elif not isinstance(value, str | int | float):
-                problems.append(f"{variable}: {name} is {kind_of(value)}; an environment variable is text")
-    problems += [
-        f"dagster_environment: {name} would show in docker inspect; put it in dagster_secret_environment"
-        for name in plain
-        if looks_secret(str(name))
-    ]
-    both = sorted(set(plain) & set(secret))
-    problems += [f"{name} is in dagster_environment and in dagster_secret_environment; keep one" for name in both]
-    return problems
 
 
 def compute_log_problems(inventory: Inventory, values: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
