@@ -276,6 +276,7 @@ class Instance(Component):
             *coordinator_problems(values, self.merged),
             *compute_log_problems(self.inventory, values, self.merged),
             *docker.endpoint_problems(self.host, self.inventory),
+            *(texts.common_name_problems(self.host.name) if docker.authority(self.host, self.inventory) else []),
         ]
 
     def host_problems(self, facts: Facts) -> list[str]:

@@ -113,9 +113,15 @@ def socket_problems(given: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def common_name_problems(host: str) -> list[str]:
+    """A sentence about a host whose name its certificate could not hold."""
+    return length_problems(f"the name {host} of the host", host, LONGEST_COMMON_NAME, "the certificate for the engine")
+
+
 def certificate_problems(paths: Iterable[str]) -> list[str]:
     """Sentences about supplied certificates of which two would be one file on the host, or one no file."""
-    problems, known = [], {}
+    problems: list[str] = []
+    known: dict[str, str] = {}
     for path in paths:
         name = os.path.splitext(os.path.basename(path))[0]
         problems += file_name_problems(f"dagster_ca_certificates: {path}", name)

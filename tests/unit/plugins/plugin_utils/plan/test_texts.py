@@ -83,6 +83,14 @@ def test_a_server_of_ones_own_may_have_the_database_postgres() -> None:
     assert plan(hosts=groups(database=[]), dagster_database_name="postgres", **variables).problems() == []
 
 
+def test_name_of_a_host_that_gets_a_certificate() -> None:
+    long = "ctl." + "x" * 61
+    for name in (long[:64], long):
+        found = plan(name, hosts=groups(daemon=[name], webserver=[name])).problems()
+        expected = [f"the name {name} of the host has 65 bytes; the certificate for the engine takes at most 64"]
+        assert [problem for problem in found if "certificate" in problem] == (expected if name == long else [])
+
+
 def test_names_of_certificates() -> None:
     assert plan(dagster_ca_certificates=["/a/site-ca.pem", "/b/other.crt"]).problems() == []
     (problem,) = plan(dagster_ca_certificates=["/a/ca.pem", "/b/ca.crt"]).problems()
