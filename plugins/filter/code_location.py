@@ -12,11 +12,21 @@ from ansible_collections.dataops.dagster.plugins.module_utils._docker.forms impo
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import merge_contexts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.dotenv import dotenv
 
 PORT = 4000  # inside the container; the port on the host is the location's
 TARGET_OPTIONS = {"module": "-m", "package": "--package-name", "file": "-f"}
 OPTIONAL = {"attribute": "-a", "working_directory": "-d"}
 SECRETS = "/run/secrets"
+ENV_FILE = ".env"  # as Dagster's loader calls it; no secret has a name that begins with a dot
+# The server would read that file only with an instance of its own, which code must not find there. So this reads it, by
+# the same parser, and becomes the server. Runs have an instance, and Dagster's loader reads the file in them.
+WITH_SECRET_ENV = [
+    "python3",
+    "-c",
+    "import os, sys; from dotenv import dotenv_values; "
+    f"os.environ.update(dotenv_values('{SECRETS}/{ENV_FILE}')); os.execvp(sys.argv[1], sys.argv[1:])",
+]
 SERVERS = {"api-grpc": ["dagster", "api", "grpc"], "code-server": ["dagster", "code-server", "start"]}
 SDK_NAMES = {"capabilities": "cap_add"}
 LAZY = "--lazy-load-user-code"
@@ -73,13 +83,16 @@ def secret_files(locations: list[dict[str, Any]], folder: str, owner: int) -> li
     attributes = {"owner": str(owner), "group": str(owner)}
     found: list[dict[str, Any]] = [{"dest": folder, "state": "directory", "mode": "0711", "purge": True}]
     for location in locations:
-        if not location.get("secrets"):
+        if not (location.get("secrets") or location.get("secret_env")):
             continue
         home = f"{folder}/{location['name']}"
+        texts = {name: str(text) for name, text in (location.get("secrets") or {}).items()}
+        if location.get("secret_env"):
+            texts[ENV_FILE] = dotenv(location["secret_env"])
         found.append({"dest": home, "state": "directory", "mode": "0500", "purge": True, **attributes})
         found += [
-            {"dest": f"{home}/{name}", "content": str(text), "secret": True, "mode": "0400", **attributes}
-            for name, text in location["secrets"].items()
+            {"dest": f"{home}/{name}", "content": text, "secret": True, "mode": "0400", **attributes}
+            for name, text in texts.items()
         ]
     return found
 
@@ -120,12 +133,16 @@ def _container(
 ) -> dict[str, Any]:
     own_env = {name: text(value) for name, value in (location.get("env") or {}).items()}
     own_volumes = list(location.get("volumes") or [])
-    if location.get("secrets"):
-        own_volumes.append(f"{secrets}/{location['name']}:{SECRETS}:ro")
+    folder, secret_env = f"{secrets}/{location['name']}", bool(location.get("secret_env"))
+    if location.get("secrets") or secret_env:
+        own_volumes.append(f"{folder}:{SECRETS}:ro")
     mounted = [*volumes, *own_volumes]
     shared = _shared(location)
     own = {
-        "env_vars": [f"{name}={value}" for name, value in own_env.items()],
+        "env_vars": [
+            *(f"{name}={value}" for name, value in own_env.items()),
+            *([f"DAGSTER_PROJECT_ENV_FILE_PATHS={json.dumps({location['name']: SECRETS})}"] if secret_env else []),
+        ],
         "networks": shared["networks"],
         "container_kwargs": {"volumes": own_volumes, "user": "0:0", **_run_kwargs(shared)},
     }
@@ -134,7 +151,8 @@ def _container(
     return {
         "name": location["name"],
         "image": ref,
-        "command": _command(location),
+        "command": [*(WITH_SECRET_ENV if secret_env else []), *_command(location)],
+        "reads": [f"{folder}/{ENV_FILE}"] if secret_env else [],
         "container_port": PORT,
         "env": {
             **env,
@@ -162,10 +180,10 @@ def _contexts(
     Its own merge replaces a list of all runs by that of the location, so what a location names is whole here.
     """
     given, others = context.parts(location.get("container_context"))
-    named = {"volumes", "labels", *(given.get(context.KWARGS) or {})}
+    named = {"volumes", "labels", *own[context.KWARGS], *(given.get(context.KWARGS) or {})}
     kwargs = {name: value for name, value in (every_run.get(context.KWARGS) or {}).items() if name in named}
     ours: dict[str, Any] = {"volumes": volumes}
-    if "labels" in kwargs or "labels" in (given.get(context.KWARGS) or {}):
+    if any("labels" in found for found in (kwargs, own[context.KWARGS], given.get(context.KWARGS) or {})):
         # Not so among those of all runs: the launcher writes each run's ID into a mapping.
         ours["labels"] = {RUN_LABEL: ""}
     docker = merge_contexts({context.KWARGS: ours}, {context.KWARGS: kwargs}, own, given)

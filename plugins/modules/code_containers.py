@@ -70,6 +70,14 @@ options:
     description: Seconds that a container has to become healthy, where O(locations[].start_timeout) says nothing.
     type: int
     default: 60
+  written:
+    description:
+      - Files that tasks before this one have written. In check mode they are not written yet, and count as newer than
+        every container (O(locations[].reads)).
+    type: list
+    elements: path
+    default: []
+    version_added: 0.2.0
   locations:
     description: The code locations of this host. An empty list removes all their containers.
     type: list
@@ -167,6 +175,13 @@ options:
           - Exit code 3 says that the server answers and its code is broken, so nothing is waited for any more.
         type: list
         elements: str
+      reads:
+        description:
+          - Files of the host that the process reads at its start.
+          - A container whose process is older than one of them is replaced.
+        type: list
+        elements: path
+        default: []
         version_added: 0.2.0
 """
 
@@ -247,6 +262,8 @@ failures:
       sample: The container dagster-code-analytics ended with exit code 1.
 """
 
+import math
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -288,19 +305,30 @@ LOCATION = {
     "shm_size": {"type": "str"},
     "start_timeout": {"type": "int"},
     "health_command": {"type": "list", "elements": "str"},
+    "reads": {"type": "list", "elements": "path", "default": []},
 }
+
+
+def changed_at(path: str) -> float:
+    """When a file was changed, in seconds since 1970; 0 when it is not there."""
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
 
 
 def parse(module: AnsibleModule) -> list[Location]:
     locations: list[Location] = []
     errors: list[str] = []
+    written = module.params["written"] if module.check_mode else ()
     for item in module.params["locations"]:
         # The environment is not hidden as a whole: that would black out image names and ports in every output.
         env = {str(key): text(value) for key, value in (item["env"] or {}).items()}
         module.no_log_values.update(secret_values(env))
         try:
             shared = (module.params[name] for name in ("network", "prefix", "log_driver"))
-            locations.append(location_from_params(item, *shared))
+            reads = {path: math.inf if path in written else changed_at(path) for path in item["reads"]}
+            locations.append(location_from_params({**item, "reads": reads}, *shared))
         except ValueError as error:
             errors.append(str(error))
     errors += clashes(locations)
@@ -332,6 +360,7 @@ def main() -> None:
                 "default": ["dagster", "api", "grpc-health-check", "-p", "{container_port}"],
             },
             "health_timeout": {"type": "int", "default": 60},
+            "written": {"type": "list", "elements": "path", "default": []},
             "locations": {"type": "list", "elements": "dict", "required": True, "options": LOCATION},
         },
         supports_check_mode=True,

@@ -317,7 +317,7 @@ class Players:
                 given.update(arguments, host_facts=module_args)
                 return {"host": {**bare_host(), **self.deployment.facts}}
             given.update(module_args)
-            return {"changed": True}
+            return {"changed": True, "changed_paths": ["/some/file"]}
 
         task = SimpleNamespace(
             args=arguments, async_val=0, check_mode=False, diff=False, action=OURS + name, collections=[]

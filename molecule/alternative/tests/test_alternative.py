@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import urllib.error
 import urllib.request
@@ -47,6 +49,9 @@ tcp *:5000 docker-registry docker-registry.service
 unix /run/postgresql/.s.PGSQL.5433 postgres:postgres 777 postgres postgresql@15-main.service
 """
 HOME = "/srv/dagster/home"
+TOKEN = 'not "a" {{ real }} ${token} $x it\'s \\ #\N{LATIN SMALL LETTER U WITH DIAERESIS} c3'
+# A part of it that the file .env writes as it is.
+TOKEN_IN_FILE = "{token} $x it"
 UNITS = [
     "dagster-daemon.service",
     *(f"dagster-webserver@{port}.service" for port in (3100, 3101, 3102)),
@@ -55,6 +60,7 @@ UNITS = [
 # Owner, group and mode, and who but root can open the file. Root of the containers is the host's: userns-remap is off.
 MOUNTED = {
     f"{HOME}/containers/pgpass": ("dagster_database_run_password", "root:root 400", ""),
+    f"{HOME}/secrets/built/.env": ("warehouse_token", "root:root 400", ""),
     f"{HOME}/secrets/built/warehouse_login": ("warehouse_login", "root:root 400", ""),
 }
 MOUNTED_FOLDERS = {
@@ -122,6 +128,7 @@ def test_secrets_are_in_their_files_for_their_readers(host: Any, other: Any, pas
         "store_password": 'not "a" real $password\\ b7',
         "warehouse_login": "not-a-real-login-a51f",
         "registry_password": REGISTRY_PASSWORD,
+        "warehouse_token": TOKEN_IN_FILE,
         **secrets.derived(passwords["dagster_database_password"], ["dagster_guard", "dagster_daemon_dagster1"]),
     }
     folders = {f"/run/credentials/{unit}": "data:root 500" for unit in UNITS}
@@ -351,6 +358,79 @@ def test_login_of_the_registry_is_needed_and_shown_nowhere(play: Callable[..., P
     shown = play("site.yml", "-vvv", "--diff").output
     assert REGISTRY_PASSWORD not in shown
     assert REGISTRY_PASSWORD not in host.check_output("docker inspect $(docker ps -aq)")
+
+
+def digest(value: str) -> str:
+    return f"WAREHOUSE_TOKEN: {len(value)} characters, {hashlib.sha256(value.encode()).hexdigest()}"
+
+
+def seen_by_a_run(dagster: Dagster, location: str = "built") -> tuple[str, str]:
+    """The ID of a run that looks at the variable, and what it printed."""
+    run_id = dagster.launch("variable_report", location)
+    dagster.wait(run_id)
+    return run_id, dagster.output(run_id)
+
+
+def of_the_code_server(host: Any) -> str:
+    """The variable as the code server has it; the answer goes through no command line."""
+    script = (
+        "import hashlib; v = dict(x.split(b'=', 1) for x in open('/proc/1/environ', 'rb').read().split(b'\\0') if x)"
+        "[b'WAREHOUSE_TOKEN']; print(f'WAREHOUSE_TOKEN: {len(v.decode())} characters, {hashlib.sha256(v).hexdigest()}')"
+    )
+    found: str = host.check_output("docker exec dagster-code-built python3 -c %s", script)
+    return found
+
+
+def test_secret_environment_of_code_server_and_run(dagster: Dagster, host: Any) -> None:
+    """Exactly the value that the inventory has, in both, and in no inspect, command line or journal."""
+    run_id, printed = seen_by_a_run(dagster)
+    assert digest(TOKEN) in printed
+    assert of_the_code_server(host) == digest(TOKEN)
+    # The control: a location without it has none.
+    assert digest("") in seen_by_a_run(dagster, "pulled")[1]
+    container = host.check_output("docker ps -aq --filter label=dagster/run_id=%s", run_id)
+    described = host.check_output("docker inspect dagster-code-built %s", container)
+    assert "DAGSTER_PROJECT_ENV_FILE_PATHS" in described
+    # In three spellings: as it is, as JSON and as .env write it. The words are read from a file, not from a command.
+    parts = [TOKEN[:20], json.dumps(TOKEN)[1:-1][:22], TOKEN_IN_FILE]
+    assert not [part for part in parts if part in described]
+    words = base64.b64encode("\n".join(parts).encode()).decode()
+    find = f"echo {words} | base64 -d >/root/words; %s; rm /root/words"
+    look = "grep -alFf /root/words /proc/[0-9]*/cmdline; journalctl --no-pager -o export | grep -acFf /root/words"
+    assert host.check_output(find % look).split() == ["0"]
+    control = f"grep -cFf /root/words {HOME}/secrets/built/.env"
+    assert host.check_output(find % control) == "1", "the words are not found where they are: the test proves nothing"
+    everybody = host.run("docker exec -u 65534 dagster-code-built cat /run/secrets/.env")
+    assert everybody.rc != 0, "somebody else than root of the container reads the file"
+
+
+def test_new_value_replaces_exactly_one_code_server(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
+    new = "another not-a-real-token d4"
+    before = processes_of_code_servers(host)
+    checked = play("site.yml", "--check", "-v", "-e", json.dumps({"warehouse_token": new}))
+    assert "secrets/built/.env" in checked.output
+    assert "reads: an older version" in checked.output
+    assert processes_of_code_servers(host) == before
+    try:
+        play("site.yml", "-e", json.dumps({"warehouse_token": new}))
+        after = processes_of_code_servers(host)
+        assert {name for name in before if before[name] != after[name]} == {"dagster-code-built"}
+        assert of_the_code_server(host) == digest(new)
+        assert digest(new) in seen_by_a_run(dagster)[1]
+        assert play("site.yml", "-e", json.dumps({"warehouse_token": new})).changed == 0
+    finally:
+        play("site.yml")
+    assert of_the_code_server(host) == digest(TOKEN)
+    assert play("site.yml").changed == 0
+
+
+def processes_of_code_servers(host: Any) -> dict[str, str]:
+    """Container and process of each code server of the first host."""
+    form = "{{.Name}} {{.Id}} {{.State.StartedAt}}"
+    listed = host.check_output(
+        "docker inspect -f %s $(docker ps -q --filter label=dataops.dagster.location)", form
+    ).splitlines()
+    return {line.split()[0].lstrip("/"): line for line in listed}
 
 
 def test_services_run_as_the_other_user(host: Any) -> None:

@@ -56,6 +56,7 @@ class Location:
     # What the new container is asked until it is healthy, and for how many seconds; without these what the call says.
     start_timeout: int = 0
     health_command: tuple[str, ...] = ()
+    reads: dict[str, float] = field(default_factory=dict)  # files that its process reads, and when each was changed
 
     @property
     def where(self) -> str:
@@ -133,6 +134,7 @@ def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: st
         shm_size=_read(params, "shm_size", where, forms.parse_size),
         start_timeout=int(params.get("start_timeout") or 0),
         health_command=tuple(params.get("health_command") or ()),
+        reads=dict(params.get("reads") or {}),
     )
 
 

@@ -6,8 +6,10 @@ Nothing in here talks to an engine: the functions take the JSON of `inspect` and
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import json
+import time
 import typing as t
 from dataclasses import dataclass
 
@@ -43,6 +45,14 @@ def is_running(container: Inspect) -> bool:
     """Whether its process runs, and has not just ended to be started again."""
     state = container.get("State") or {}
     return bool(state.get("Running")) and not state.get("Paused") and not state.get("Restarting")
+
+
+def started_at(container: Inspect) -> float:
+    """When its process was started, in seconds since 1970; 0 if it never was."""
+    moment, _dot, rest = str((container.get("State") or {}).get("StartedAt") or "").rstrip("Z").partition(".")
+    if not moment or moment.startswith("0001"):
+        return 0.0
+    return calendar.timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{rest or 0}")
 
 
 def _pairs(env: t.Iterable[str] | None) -> dict[str, str]:
@@ -225,6 +235,13 @@ def compare(
         if stale and stale != known:
             # The network was removed and made again under its name: this container can never start on the old one.
             found.append(Difference(f"network_id.{name}", stale[:12], known[:12], RECREATE))
+    # Its process has read an older version. One that was never started has read none.
+    since = started_at(container)
+    found += [
+        Difference("reads", "an older version", path, RECREATE)
+        for path, changed in location.reads.items()
+        if 0 < since < changed
+    ]
     note("status", START)
     digest = f"labels.{CONFIG_LABEL}"
     if any(item.repair == RECREATE and item.field != digest for item in found):

@@ -6,7 +6,14 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import CONFIG_LABEL
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, location_forms, registries
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
+    checks,
+    docker,
+    environment,
+    location_forms,
+    registries,
+    texts,
+)
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
@@ -132,10 +139,19 @@ class CodeLocation(Component):
         return checks.group_member_problems(facts, group, user)
 
     def deployment_problems(self) -> list[str]:
+        values = self.values
+        given = {name: values[name] for name in ("dagster_docker_socket", "dagster_docker_endpoint")}
         return [
-            *location_problems(self.values["dagster_code_locations"], self.inventory.group("dagster_code")),
-            *location_forms.problems(self.values),
-            *registries.problems(self.values),
+            *texts.socket_problems(given),
+            *location_problems(
+                values["dagster_code_locations"],
+                self.inventory.group("dagster_code"),
+                environment.of_containers(self.plan),
+                values["dagster_config_allow"],
+            ),
+            *environment.loader_problems(values["dagster_code_locations"], values["dagster_config"]),
+            *location_forms.problems(values),
+            *registries.problems(values),
             *RunContainers(self.plan).of_locations(),
         ]
 

@@ -14,7 +14,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config import cont
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import Location
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, environment
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import versions
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import run_start_timeout
@@ -172,7 +172,11 @@ class Configuration:
                 **values["dagster_environment"],
                 **dict.fromkeys(values["dagster_secret_environment"]),  # their values are shown to nobody
             },
-            allow=values["dagster_config_allow"],
+            # A secret of dagster_environment is told by the name that the user wrote.
+            allow=[
+                *values["dagster_config_allow"],
+                *(environment.ALLOW + name for name in values["dagster_environment"]),
+            ],
             locations=self.locations(),
         )
         return [f"dagster_config.{self.as_written(problem)}" for problem in said(report)]
@@ -196,9 +200,9 @@ def at(config: Any, path: Iterable[str]) -> Any:
     return config
 
 
-def sorted_by_name(environment: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def sorted_by_name(variables: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """The variables of an environment in the order of their names, capital letters as small ones."""
-    return sorted(environment.items(), key=lambda item: item[0].lower())
+    return sorted(variables.items(), key=lambda item: item[0].lower())
 
 
 def compute_log_problems(inventory: Inventory, values: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names, record
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names, record, texts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration
@@ -106,6 +106,7 @@ class Plan:
         """What is wrong with the inventory, each sentence once."""
         found = [
             *names.problems(self.inventory),
+            *texts.name_problems(self.host, self.storage),
             *checks.group_problems(self.inventory, self.storage.external),
         ]
         for component in self.known.values():

@@ -153,7 +153,7 @@ class Docker(Component):
     def deployment_problems(self) -> list[str]:
         name = str(self.values["dagster_docker_network"])
         return [
-            *network_name_problems(name),
+            *(network_name_problems(name) if "dagster_docker_network" in self.host.given else []),
             *self.network_problems(),
             *supplied_problems(self.values, address=self.tls_address),
         ]

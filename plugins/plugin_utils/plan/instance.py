@@ -6,19 +6,18 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import JUDGED_BY_PLAN
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, environment, record
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, environment, record, texts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import port_of, reached_at
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host, changed_by_yaml
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
 
 # What the programs of the services import.
 PROGRAM = "systemd_service.py"
@@ -178,13 +177,16 @@ class Instance(Component):
         return [
             *version_problems(str(values["dagster_version"] or ""), versions()),
             *same_version_problems(self.inventory),
-            *environment_problems(
+            *texts.certificate_problems(map(str, values["dagster_ca_certificates"])),
+            *environment.instance_problems(
                 values["dagster_environment"],
                 values["dagster_secret_environment"],
                 environment.of_all(self.plan),
+                values["dagster_config_allow"],
             ),
             *self.plan.configuration.problems(),
             *docker.endpoint_problems(self.host, self.inventory),
+            *(texts.common_name_problems(self.host.name) if docker.authority(self.host, self.inventory) else []),
         ]
 
     def host_problems(self, facts: Facts) -> list[str]:
@@ -237,26 +239,3 @@ def same_version_problems(inventory: Inventory) -> list[str]:
     if len(set(found.values())) < 2:
         return []
     return [f"dagster_version differs between the services' hosts ({by_host(found)}); one instance has one version"]
-
-
-def environment_problems(plain: Mapping[str, Any], secret: Mapping[str, Any], own: dict[str, str]) -> list[str]:
-    """Sentences about environment variables that cannot be set, are ours (own), or would show a secret."""
-    problems = []
-    for variable, values in (("dagster_environment", plain), ("dagster_secret_environment", secret)):
-        for name, value in values.items():
-            if not environment.NAME.fullmatch(str(name)):
-                problems.append(
-                    f"{variable}: {name!r} is no name of an environment variable; letters, digits and '_' are"
-                )
-            elif name in own:
-                problems.append(f"{variable}: {environment.ours(name, own)}")
-            elif problem := changed_by_yaml(value):
-                problems.append(f"{variable}: {name} {problem}")
-    problems += [
-        f"dagster_environment: {name} would show in docker inspect; put it in dagster_secret_environment"
-        for name in plain
-        if looks_secret(str(name))
-    ]
-    both = sorted(set(plain) & set(secret))
-    problems += [f"{name} is in dagster_environment and in dagster_secret_environment; keep one" for name in both]
-    return problems

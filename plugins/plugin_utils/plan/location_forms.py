@@ -11,16 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import forms, reference
-from ansible_collections.dataops.dagster.plugins.module_utils._docker.location import NEXT_SUFFIX, PREVIOUS_SUFFIX
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.entries import label
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import changed_by_yaml
 
 DOTTED = re.compile(r"[^\W\d][\w-]*(\.[^\W\d][\w-]*)*")
 IDENTIFIER = re.compile(r"[^\W\d]\w*")
 NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # Networks of Docker's own that cannot be joined beside another one.
-NO_NETWORKS = ("host", "none", "default")
 OWN_LABELS = ("dataops.dagster", "dagster/")
 # Options of Dagster's servers that say what an option of ours says, or what the collection does.
 OURS = {
@@ -48,16 +45,10 @@ def problems(values: Mapping[str, Any]) -> list[str]:
         for number, entry in enumerate(values["dagster_code_locations"])
         for sentence in (
             *(found for check in CHECKS for found in check(entry)),
-            *_mounts(entry, values),
+            *_mounts(entry),
             *_networks(entry, values),
         )
     ]
-
-
-def _name(entry: Mapping[str, Any]) -> Iterator[str]:
-    for suffix in (NEXT_SUFFIX, PREVIOUS_SUFFIX):
-        if str(entry.get("name")).endswith(suffix):
-            yield f": the name ends in {suffix}, which a code server has while it is replaced; choose another one"
 
 
 def _image(entry: Mapping[str, Any]) -> Iterator[str]:
@@ -110,8 +101,7 @@ def _sizes(entry: Mapping[str, Any]) -> Iterator[str]:
             yield f".{key} is {entry[key]}; expected seconds from {least} on"
 
 
-def _mounts(entry: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
-    own = {"/run/secrets": "secrets", "/run/dagster": "the login", str(values["dagster_state_dir"]): "the state"}
+def _mounts(entry: Mapping[str, Any]) -> Iterator[str]:
     seen: dict[str, str] = {}
     for written in entry.get("volumes") or []:
         try:
@@ -122,16 +112,13 @@ def _mounts(entry: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str
         if volume.path in seen:
             yield f".volumes has {seen[volume.path]!r} and {written!r} at one path in the container; keep one"
         seen[volume.path] = written
-        for path, what in own.items():
-            if volume.path == path or volume.path.startswith(f"{path}/"):
-                yield f".volumes: {written!r} covers {path}, where its containers have {what}; choose another path"
 
 
 def _networks(entry: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
     for network in entry.get("networks") or []:
         if network == values["dagster_docker_network"]:
             yield f".networks has {network}, which every code server and run is in (dagster_docker_network); remove it"
-        elif network in NO_NETWORKS or not NETWORK.fullmatch(str(network)):
+        elif not NETWORK.fullmatch(str(network)) and ":" not in str(network):
             yield f".networks has {network!r}; expected the name of a network on the engine (docker network ls)"
 
 
@@ -166,12 +153,6 @@ def _arguments(entry: Mapping[str, Any]) -> Iterator[str]:
         yield ".arguments: --lazy-load-user-code is an option of server api-grpc only; remove it"
 
 
-def _environment(entry: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in (entry.get("env") or {}).items():
-        if problem := changed_by_yaml(value):
-            yield f".env: {name} {problem}"
-
-
 def _read(entry: Mapping[str, Any], key: str, form: Callable[[Any], Any]) -> Iterator[str]:
     try:
         form(entry.get(key))
@@ -180,7 +161,7 @@ def _read(entry: Mapping[str, Any], key: str, form: Callable[[Any], Any]) -> Ite
 
 
 Check = Callable[[Mapping[str, Any]], Iterable[str]]
-CHECKS: tuple[Check, ...] = (_name, _image, _code, _environment, _sizes, _rights, _arguments)
+CHECKS: tuple[Check, ...] = (_image, _code, _sizes, _rights, _arguments)
 
 
 def devices(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:

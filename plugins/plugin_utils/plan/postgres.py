@@ -36,6 +36,10 @@ class PostgresStorage(Storage):
     unit = "postgresql.service"
     default_port = 5432
     longest_login = 63  # what is longer is cut
+    # Its superuser, its own databases, and words of pg_hba.conf and of GRANT.
+    reserved = frozenset(
+        {"all", "none", "postgres", "public", "replication", "samerole", "sameuser", "template0", "template1"}
+    )
     limit_variable = "dagster_postgres_max_connections"
 
     def config(self) -> dict[str, Any]:

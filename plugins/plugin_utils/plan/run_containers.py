@@ -8,6 +8,7 @@ variable that decides it.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ LAUNCHER: Path = ("run_launcher", "config")
 SECRETS = "/run/secrets"
 CONTAINERS = "/run/dagster"
 # Networks of Docker's own: a container in one of them cannot be in another one, or has no fixed subnet.
+NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 OWN_NETWORKS = ("host", "none", "bridge", "default")
 NETWORK = "dagster_docker_network names the network of runs; more of them go into networks"
 USER = "leave it out: files of runs belong to root of the container; dagster_docker_userns_remap says who that is"
@@ -58,7 +60,9 @@ def said(report: Report, prefix: str = "") -> list[str]:
 
 def network_name_problems(name: str) -> list[str]:
     """A sentence when the network of runs is none that can be made."""
-    if name not in OWN_NETWORKS and ":" not in name and "/" not in name:
+    if not NETWORK_NAME.fullmatch(name):
+        return [f"dagster_docker_network is {name}; letters, digits, '_', '-' and '.' are allowed, for example dagster"]
+    if name not in OWN_NETWORKS:
         return []
     return [
         f"dagster_docker_network is {name}, which is Docker's own; runs and code servers need a network with a subnet "
@@ -207,7 +211,7 @@ class RunContainers:
         state, home = (posixpath.normpath(str(self.values[name])) for name in ("dagster_state_dir", "dagster_home"))
         for source, target, _read_only in volumes:
             path, source = posixpath.normpath(target), posixpath.normpath(source) if source else ""
-            if path == state and source != state:
+            if path in (state, f"{state}/storage", f"{state}/compute_logs") and source != path:
                 message = f"found {target}, where the state of the instance is"
                 report.error(at, message, "mount yours at another path, or set dagster_state_dir")
             for ours, what in ((CONTAINERS, "the login of runs"), (SECRETS, "secrets of locations")):

@@ -14,6 +14,7 @@ from ansible.module_utils.common.yaml import yaml_load
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import entries
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import renamed
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.texts import control_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import kind_of
 
 COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -101,6 +102,8 @@ def text_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]
             f"{name} was read as {kind_of(value)}, which may not be what you wrote; quote it in YAML, and in "
             "AWX choose one with letters in it"
         ]
+    if name.endswith("_password"):
+        return control_problems(name, value)
     kinds: dict[str, tuple[Any, str]] = {"list": (list, "list"), "dict": (dict, "dictionary")}
     kind, expected = kinds.get(str(option.get("type")), (object, ""))
     if not isinstance(value, kind):

@@ -32,6 +32,7 @@ class Storage:
     unit = ""  # the unit of systemd after which the services start where both are on one host
     default_port = 0
     longest_login = 0  # characters
+    reserved: frozenset[str] = frozenset()  # names that a login or database of ours would take from the server
     limit_variable = ""  # what tells the server how many connections it takes
 
     def __init__(self, host: Host, inventory: Inventory) -> None:

@@ -21,8 +21,10 @@ def kind_of(value: Any) -> str:
 def changed_by_yaml(value: Any) -> str:
     """What is wrong with a value of an environment variable that YAML may have changed, empty for one that it has not.
 
-    `true` and whole numbers are kept as they are written.
+    Whole numbers are kept as they are written.
     """
+    if isinstance(value, bool):
+        return 'is true or false for YAML, which also reads yes and on as these; quote what you mean: "true"'
     if isinstance(value, float):
         return f'is the number {value} for YAML, which makes 1.1 of 1.10; quote what you mean: "{value}"'
     if value is None:

@@ -16,7 +16,7 @@ LOCATION = {"name": "etl", "module": "etl.definitions", "image": "etl:1"}
 NOTHING = dict.fromkeys(
     ["port", "package", "file", "attribute", "working_directory", "build", "archive", "env", "secrets", "volumes"]
 )
-NOTHING |= dict.fromkeys(["mem_limit", "cpus", "networks", "host", "container_context"])
+NOTHING |= dict.fromkeys(["secret_env", "mem_limit", "cpus", "networks", "host", "container_context"])
 NOTHING |= dict.fromkeys(["pull", "server", "arguments", "start_timeout", "stop_timeout"])
 NOTHING |= dict.fromkeys(["labels", "extra_hosts", "capabilities", "devices", "shm_size"])
 
@@ -83,6 +83,38 @@ def test_files_of_secrets() -> None:
         {"dest": "/etc/dagster/secrets/a/token", "content": "hunter2", "secret": True, "mode": "0400", **owned},
         {"dest": "/etc/dagster/secrets/a/number", "content": "5", "secret": True, "mode": "0400", **owned},
     ]
+
+
+def test_file_of_a_secret_environment() -> None:
+    """It is in the folder that the location mounts anyway, under a name that no secret has."""
+    locations = [{"name": "a", "secrets": {"token": "x"}, "secret_env": {"B": "it's", "A": 5}}]
+    (_folder, _home, token, env) = FILTERS["secret_files"](locations, "/etc/dagster/secrets", 165536)
+    assert (token["dest"], token["content"]) == ("/etc/dagster/secrets/a/token", "x")
+    assert env == {
+        "dest": "/etc/dagster/secrets/a/.env",
+        "content": "A='5'\nB='it\\'s'\n",
+        "secret": True,
+        "mode": "0400",
+        "owner": "165536",
+        "group": "165536",
+    }
+    (*without,) = FILTERS["secret_files"]([{"name": "a", "secret_env": {"A": 5}}], "/s", 0)
+    assert [entry["dest"] for entry in without] == ["/s", "/s/a", "/s/a/.env"]
+
+
+def test_secret_environment_of_code_server_and_runs() -> None:
+    """The server is started by what reads the file; a run is told where Dagster's own loader finds it."""
+    found = container(secret_env={"WAREHOUSE_PASSWORD": "hunter2"})
+    plain = container()
+    assert found["volumes"] == context(found)["container_kwargs"]["volumes"]
+    assert found["volumes"][-1] == "/etc/dagster/secrets/etl:/run/secrets:ro"
+    assert found["reads"] == ["/etc/dagster/secrets/etl/.env"]
+    assert found["command"][:2] == ["python3", "-c"]
+    assert found["command"][3:] == plain["command"]
+    assert context(found)["env_vars"] == ['DAGSTER_PROJECT_ENV_FILE_PATHS={"etl": "/run/secrets"}']
+    assert not {"hunter2", "WAREHOUSE_PASSWORD"} & set(json.dumps(found).split('"'))
+    assert plain["reads"] == []
+    assert plain == container(secret_env={})
 
 
 def test_smallest_container() -> None:

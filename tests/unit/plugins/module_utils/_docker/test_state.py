@@ -20,6 +20,26 @@ def test_a_container_made_right_shows_no_difference() -> None:
 
 
 @pytest.mark.parametrize(
+    ("started", "fields"),
+    [
+        ("2026-11-26T08:00:00.5Z", ["reads"]),
+        ("2026-11-26T08:00:00.7Z", []),
+        ("2026-11-26T08:00:01Z", []),
+        ("0001-01-01T00:00:00Z", []),  # never started
+        ("", []),
+    ],
+)
+def test_a_process_that_has_read_an_older_file_is_replaced(started: str, fields: list[str]) -> None:
+    location = replace(wish(), reads={"/etc/dagster/secrets/etl/.env": 1795680000.6, "/gone": 0.0})
+    container = real(location)
+    container["State"]["StartedAt"] = started
+    found = state.compare(location, IMAGE, container)
+    assert [item.field for item in found] == fields
+    assert state.action_for(found) == ("recreated" if fields else "none")
+    assert "/etc/dagster/secrets/etl/.env" in str(found) or not fields
+
+
+@pytest.mark.parametrize(
     ("path", "value", "field", "action"),
     [
         (("Image",), "sha256:bbb", "image_id", "recreated"),
