@@ -16,7 +16,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._words import did_
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, record
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, libraries, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
@@ -80,10 +80,7 @@ class Instance(Component):
         return f"{self.values['dagster_home']}/dagster.yaml"
 
     def paths(self) -> list[str]:
-        venv = f"{self.values['dagster_install_dir']}/{self.values['dagster_version']}"
-        marks = [
-            f"{venv}/.complete{suffix}" for suffix in ("", *(f"-{name}" for name in self.values["dagster_libraries"]))
-        ]
+        marks = libraries.installation(self.values, self.merged)["marks"]
         return [self.config_file, *self.by_hand, *self.plan.names.services(), *marks]
 
     @property
@@ -133,6 +130,7 @@ class Instance(Component):
             "config": self.config,
             "authority_folder": docker.TLS_FOLDER,
             "fence": self.fence,
+            **libraries.installation(self.values, self.merged),
         }
 
     @property
@@ -281,6 +279,7 @@ class Instance(Component):
                 [*self.environment, *self.plan.storage.variables.values()],
             ),
             *self.config_problems(),
+            *libraries.problems(self.values, self.merged),
             *coordinator_problems(values, self.merged),
             *compute_log_problems(self.inventory, values, self.merged),
             *docker.endpoint_problems(self.host, self.inventory),
