@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import CONFIG_LABEL
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, in_runs
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
@@ -94,6 +94,7 @@ class CodeLocation(Component):
             "builder_socket": self.plan.docker(every[0]).socket,
             "engines": list(dict.fromkeys(every)),
             "log_driver": docker.log_driver(self.host),
+            "instance": in_runs.handed(self.plan.services, self.plan.names["proven_images"]),
         }
 
     def host_problems(self, facts: Facts) -> list[str]:

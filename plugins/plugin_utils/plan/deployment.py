@@ -81,6 +81,12 @@ class Plan:
         """The entry points of a host."""
         return Proxy(self.inventory.hosts[host], self)
 
+    @property
+    def services(self) -> Instance:
+        """The instance as the first daemon host has it, for whoever is none of the services."""
+        daemons = self.inventory.group("dagster_daemon")
+        return Instance(self.inventory.hosts[daemons[0]], self) if daemons else self.instance
+
     def everywhere(self) -> Iterator[Component]:
         """The components of all hosts."""
         for host in self.inventory.hosts:
@@ -222,7 +228,7 @@ class Plan:
             for host in self.inventory.hosts
         }
         wait = self.inventory.hosts[group("dagster_proxy")[0]].values["dagster_health_wait"]
-        services = Instance(self.inventory.hosts[group("dagster_daemon")[0]], self)
+        services = self.services
         endpoints = services.host.chosen("dagster_code_endpoints", services.code_endpoints())
         return {
             "version": services.values["dagster_version"],
