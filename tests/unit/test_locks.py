@@ -56,7 +56,9 @@ def test_lock_holds_one_matching_set(version: str) -> None:
     library = lock.library_version(version)
     for name in ("dagster", "dagster-graphql", "dagster-webserver", "dagster-pipes", "dagster-shared"):
         assert pinned[name] == version, name
-    optional = re.findall(r"^(dagster-[a-z0-9-]+)", (lock.ROOT / lock.INPUTS / "libraries.in").read_text(), re.MULTILINE)
+    optional = re.findall(
+        r"^(dagster-[a-z0-9-]+)", (lock.ROOT / lock.INPUTS / "libraries.in").read_text(), re.MULTILINE
+    )
     assert len(optional) == 8
     for name in ("dagster-docker", "dagster-postgres", *optional):
         assert pinned[name] == library, name

@@ -62,8 +62,9 @@ def test_part_of_a_lock() -> None:
     assert names(libraries.part(SMALL, [])) == ["alembic==1.0", "dagster==1.0"]
     whole = ["alembic==1.0", "boto3==2.0", "dagster==1.0", "dagster-aws==1.0", "urllib3==1.0", "urllib3==2.0"]
     assert names(libraries.part(SMALL, ["dagster-aws"])) == whole
-    assert "".join(package.text for package in libraries.part(SMALL, ["dagster-aws", "dagster-gcp"])) == (
-        SMALL.split("\n", 1)[1]
+    assert (
+        "".join(package.text for package in libraries.part(SMALL, ["dagster-aws", "dagster-gcp"]))
+        == (SMALL.split("\n", 1)[1])
     )
 
 
@@ -154,10 +155,14 @@ def problems(**variables: Any) -> list[str]:
 
 def test_a_module_of_nobody_is_refused() -> None:
     (problem,) = problems(**CUSTOM)
-    assert problem.startswith("dagster_config.run_launcher names my_company.dagster, which no package of webservers and")
+    assert problem.startswith(
+        "dagster_config.run_launcher names my_company.dagster, which no package of webservers and"
+    )
     handler = {"python_logs": {"dagster_handler_config": {"handlers": {"cw": {"class": "watchtower.CloudWatch"}}}}}
     (problem,) = problems(dagster_config=handler)
-    assert problem.startswith("dagster_config.python_logs.dagster_handler_config.handlers.cw names watchtower.CloudWatch")
+    assert problem.startswith(
+        "dagster_config.python_logs.dagster_handler_config.handlers.cw names watchtower.CloudWatch"
+    )
 
 
 def test_a_module_of_ones_own_is_accepted(tmp_path: Path) -> None:
@@ -197,8 +202,9 @@ def test_a_file_that_is_not_there() -> None:
 def test_packages_of_ones_own_are_added(tmp_path: Path) -> None:
     alembic = next(package for package in libraries.part(LOCK, []) if package.name == "alembic")
     text = (
-        f"--extra-index-url https://pypi.example.com/simple\nMy_Company[x]==1.2 ; python_version > '3' \\\n    {HASH}  # "
-        f"ours\nalembic=={alembic.version} \\\n    {HASH}\nours @ https://example.com/ours.whl {HASH}\n"
+        f"--extra-index-url https://pypi.example.com/simple\n"
+        f"My_Company[x]==1.2 ; python_version > '3' \\\n    {HASH}  # ours\n"
+        f"alembic=={alembic.version} \\\n    {HASH}\nours @ https://example.com/ours.whl {HASH}\n"
     )
     variables = own(tmp_path, text)
     assert problems(**variables) == []
