@@ -23,7 +23,7 @@ FULL = {
     "CLUSTER_ROUNDS": "20",
     "CLUSTER_QUIET": "600",
     "CLUSTER_AWAY": "60",
-    "LIBRARIES": "all",
+    "LIBRARY_COMBINATIONS": "all",
     "LOAD_LAUNCHES": "500",
     "LOAD_ROUNDS": "10",
 }

@@ -1,6 +1,7 @@
 """What hosts install really fits: virtual environments made of parts of the lock, as install.sh makes them.
 
-One combination in each suite, and with LIBRARIES=all (make test-full) each library alone, those of each example, and all.
+One combination in each suite. With LIBRARY_COMBINATIONS=all (make test-full) each library alone, those of each example,
+and all together.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 UV = ROOT / ".cache" / "uv" / "bin" / "uv"
 LOCKS = ROOT / "roles" / "instance" / "files" / "locks"
-EVERY = os.environ.get("LIBRARIES") == "all"
-# What each library's classes for dagster.yaml come from; what a token provider or a broker needs is imported at its use.
+EVERY = os.environ.get("LIBRARY_COMBINATIONS") == "all"
+# What to import of a library. What a token provider or a broker needs is imported only when it is used.
 MODULES = {
     "dagster-celery": ["dagster_celery.launcher", "redis"],
     "dagster-celery-docker": ["dagster_celery_docker"],
@@ -86,7 +87,7 @@ def test_virtual_environment(tmp_path: Path, version: str, names: tuple[str, ...
     assert done.returncode == 0, done.stderr
 
 
-def test_a_library_goes_into_a_live_environment_and_moves_nothing(tmp_path: Path) -> None:
+def test_a_library_goes_into_a_live_environment_and_moves_nothing() -> None:
     """The packages that are there stay as they are: services run from them."""
     for version in versions():
         plain, more = (
