@@ -197,8 +197,7 @@ class ConfigFile:
         remedy = "or dagster_requirements, if a package is missing there" if unknown else "and report the difference"
         self.module.fail_json(
             msg=f"{self.path} was not written: the catalogue of the collection accepts it, the Dagster of this host "
-            f"has {count}; change {self.variable} in the inventory, {remedy}:\n"
-            + "\n".join(lines),
+            f"has {count}; change {self.variable} in the inventory, {remedy}:\n" + "\n".join(lines),
             path=self.path,
             problems=[{"path": problem["path"], "message": problem["message"]} for problem in found],
         )

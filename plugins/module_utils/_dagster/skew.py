@@ -19,7 +19,7 @@ def parts(version: str) -> tuple[int, int, int] | None:
 
 
 def library(version: str) -> str:
-    """The version of dagster-postgres and its like that belongs to a version of Dagster."""
+    """The version of the libraries that belongs to a version of Dagster."""
     found = parts(version)
     return f"0.{found[1] + 16}.{found[2]}" if found and found[0] == 1 else ""
 

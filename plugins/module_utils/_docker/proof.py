@@ -122,7 +122,7 @@ class Proofs:
     def _ask(self, image: str, env: Json, names: list[str], verdict: Verdict) -> str:
         """Judge an image; the version of its Dagster."""
         images = f"image of location{'s' if len(names) > 1 else ''} {', '.join(names)}"
-        pin, ours = self.instance["dagster_version"], library(self.instance["dagster_version"])
+        pin = self.instance["dagster_version"]
         code, output, words = self._run(image, env)
         try:
             answer = json.loads(output.strip().splitlines()[-1])
@@ -131,7 +131,7 @@ class Proofs:
             last = " ".join(" ".join(words.strip().splitlines()[-3:]).split()) or "nothing"
             verdict.errors.append(
                 f"{images} cannot start a run: its command dagster ended with {code} and said: {last}. Its Dockerfile "
-                f"has to install dagster=={pin} and dagster-postgres=={ours} so that dagster is on PATH, and a shell."
+                f"has to install dagster=={pin} and the library of the storage, with dagster on PATH, and a shell."
             )
             return ""
         judge(images, answer, self.instance, verdict)

@@ -22,7 +22,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import C
 LOCKS = os.path.join(COLLECTION, "roles", "instance", "files", "locks")
 # The input of a lock whose packages every host gets.
 ALWAYS = "-r dagster.in"
-# What the token providers of dagster-postgres import, which it does not bring.
+# What the token providers of a storage import, which its library does not bring.
 PROVIDERS = {"aws_wif": "boto3", "azure_wif": "azure-identity", "gcp_wif": "google-auth"}
 OWN = "dagster_requirements"
 REMEDY = f"set {OWN} to a file of the controller with its package and all that this needs, pinned with hashes"
@@ -107,7 +107,9 @@ def needed(config: Mapping[str, Any], libraries: Iterable[str], text: str) -> li
     """The packages of a lock that a merged dagster.yaml names, and the libraries that the user has added."""
     names = {distribution(module) for _path, module in named_modules(config)}
     names |= {f"dagster-{name}" for name in libraries}
-    providers = inside(config, "storage", "postgres", "auth_provider")
+    providers = {
+        name for kind in inside(config, "storage") for name in inside(config, "storage", kind, "auth_provider")
+    }
     names |= {package for provider, package in PROVIDERS.items() if provider in providers}
     optional = {known.name for known in packages(text) if ALWAYS not in known.needed_by}
     return sorted(names & optional)
