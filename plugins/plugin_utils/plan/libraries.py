@@ -107,10 +107,8 @@ def needed(config: Mapping[str, Any], libraries: Iterable[str], text: str) -> li
     """The packages of a lock that a merged dagster.yaml names, and the libraries that the user has added."""
     names = {distribution(module) for _path, module in named_modules(config)}
     names |= {f"dagster-{name}" for name in libraries}
-    providers = {
-        name for kind in inside(config, "storage") for name in inside(config, "storage", kind, "auth_provider")
-    }
-    names |= {package for provider, package in PROVIDERS.items() if provider in providers}
+    providers = [inside(config, "storage", kind, "auth_provider") for kind in inside(config, "storage")]
+    names |= {package for name, package in PROVIDERS.items() if any(name in given for given in providers)}
     optional = {known.name for known in packages(text) if ALWAYS not in known.needed_by}
     return sorted(names & optional)
 
