@@ -100,9 +100,9 @@ class Proofs:
         """Ask each image that has not been asked yet; images are those of the locations, by name."""
         verdict = Verdict()
         asked: dict[tuple[str, str], list[str]] = {}
-        for name, image in images.items():
-            if image.get("id"):
-                key = (str(image["id"]), json.dumps(environment(self.instance, name), sort_keys=True))
+        for name, found in images.items():
+            if found.get("id"):
+                key = (str(found["id"]), json.dumps(environment(self.instance, name), sort_keys=True))
                 asked.setdefault(key, []).append(name)
         passed: dict[str, Json] = {}
         for (image, env), names in asked.items():
