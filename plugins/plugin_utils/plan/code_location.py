@@ -62,6 +62,7 @@ class CodeLocation(Component):
         return [
             f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",
             f"rm -r {self.values['dagster_home']}/secrets",
+            f"rm -f {self.plan.names['proven_images']}",
             *super().removal(),
         ]
 
