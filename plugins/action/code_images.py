@@ -85,6 +85,10 @@ class ActionModule(ActionBase):
             answer = self._ask(params, again, task_vars)
             # The first call may have pulled, and knows the images that needed nothing.
             answer["images"] = {**first["images"], **(answer.get("images") or {})}
+            if params["instance"]:
+                versions = [each.get("dagster_versions") or {} for each in (first, answer)]
+                answer["dagster_versions"] = {**versions[0], **versions[1]}
+                answer["warnings"] = [*(first.get("warnings") or []), *(answer.get("warnings") or [])]
             answer["changed"] = bool(answer.get("changed")) or bool(first.get("changed"))
             if params["load"]:
                 answer["missing"] = first["missing"]
@@ -99,6 +103,8 @@ class ActionModule(ActionBase):
 
     def _ask(self, params: Json, staged: Json, task_vars: Json) -> Json:
         args = {key: params[key] for key in ("docker_host", "registries", "verify_only")} | {"staged": staged}
+        if params["instance"] and not params["verify_only"]:
+            args["instance"] = params["instance"]
         answer: Json = self._execute_module(module_name=MODULE, module_args=args, task_vars=task_vars)
         answer.pop("invocation", None)  # holds the build arguments and nothing that the task does not say
         return answer

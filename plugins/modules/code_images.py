@@ -160,6 +160,40 @@ options:
       path:
         description: The archive on the controller.
         type: path
+  instance:
+    description:
+      - Also show that runs can open the instance in each image of O(images), because a run opens it there. A container
+        of the image, without network, imports the classes of this C(dagster.yaml), processes their configuration and
+        builds the objects. A library that is missing is refused, and a Dagster that the services do not support.
+      - An image is asked again only when O(instance) changes. Check mode starts no container.
+    type: dict
+    version_added: 0.2.0
+    suboptions:
+      dagster_yaml:
+        description: The text of what runs read of C(dagster.yaml), without secrets.
+        type: str
+        required: true
+      dagster_version:
+        description: The version of webservers and daemon.
+        type: str
+        required: true
+      written:
+        description: The sections that the user has written, to be named as theirs.
+        type: list
+        elements: str
+        default: []
+      env:
+        description: The environment of all runs.
+        type: dict
+        default: {}
+      location_env:
+        description: What else the runs of a location have in their environment, by its name.
+        type: dict
+        default: {}
+      record:
+        description: The file on the host that remembers what has been shown.
+        type: path
+        required: true
   staged:
     description: What the action plugin worked out and transferred. Do not set it by hand.
     type: dict
@@ -224,6 +258,12 @@ images:
       ref: dagster-code/marketing:0f3c5a7b9d1e2f40
       id: sha256:dd23bee6a0e0
       action: built
+dagster_versions:
+  description: The version of Dagster in the image of each location.
+  returned: with O(instance)
+  type: dict
+  version_added: 0.2.0
+  sample: {marketing: 1.13.27}
 unverified:
   description: References that could not be checked, each with the reason.
   returned: with O(verify_only=true)
@@ -263,6 +303,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ..module_utils._docker import image_store
 from ..module_utils._docker.engine import DOCKER_IMPORT_ERROR, Engine, EngineUnavailable, explain, sdk_errors
 from ..module_utils._docker.images import ARGUMENT_SPEC
+from ..module_utils._docker.proof import Proofs
 
 
 def diff(result: dict[str, t.Any]) -> dict[str, str]:
@@ -302,6 +343,11 @@ def main() -> None:
     store = image_store.Store(engine, check_mode=module.check_mode)
     try:
         result = store.verify(images) if verify else store.ensure(staged)
+        if module.params["instance"] and not (module.check_mode or result["errors"]):
+            verdict = Proofs(engine, module.params["instance"]).prove(result["images"])
+            result.update(errors=verdict.errors, dagster_versions=verdict.versions)
+            for words in verdict.warnings:
+                module.warn(words)
     except sdk_errors() as error:
         module.fail_json(msg=f"The engine at {engine.endpoint} refused: {explain(error)}", changed=store.changed)
     if module._diff:

@@ -142,7 +142,9 @@ def test_another_database_is_a_component_a_role_and_a_dialect(collection: Path) 
     assert "as roles/daemon/files/lease/ledger/lease.py" in json.dumps(found["given"])
     after = written["/etc/systemd/system/dagster-.service.d/10-instance.conf"]
     assert "After=network-online.target ledger.service docker.service\n" in after
-    assert NAMES.findall(json.dumps(found)) == []
+    # The lock of a host has the packages of Dagster, whatever its database is.
+    others = {path: text for path, text in written.items() if "/locks/" not in path}
+    assert NAMES.findall(json.dumps({**found, "written": others})) == []
     shipped = (ROOT / "tests/unit/rendered/single_host/dagster1.txt").read_text(encoding="utf-8")
     assert NAMES.search(shipped), "the control: with PostgreSQL the same tasks and files name it"
 

@@ -462,6 +462,37 @@ def test_broken_code_is_refused_and_the_old_one_serves(play: Callable[..., Play]
     assert play("site.yml").changed == 0
 
 
+def test_runs_could_open_the_instance_in_each_image(host: Any) -> None:
+    """What has been shown is remembered, so a second play starts no container. Code may be a patch newer."""
+    known = json.loads(host.file("/usr/local/lib/dagster/proven_images.json").content_string)
+    image = host.check_output("docker inspect -f '{{.Image}}' dagster-code-built")
+    assert list(known[image].values()) == ["1.13.27"]
+    assert host.check_output("docker ps -aq --filter label=dataops.dagster.proof") == ""
+
+
+def test_image_without_a_library_is_refused_and_the_old_code_serves(
+    play: Callable[..., Play], dagster: Dagster, host: Any
+) -> None:
+    """Runs would not start: they write their logs with a class that their image does not have."""
+    inside = "docker exec dagster-code-built python -c 'import dagster_postgres{}'"
+    host.check_output(inside.format(""))
+    assert "No module named 'dagster_aws'" in host.run(inside.format(", dagster_aws")).stderr  # the control
+    before, written = identities(host), host.check_output("cat /srv/dagster/home/dagster.yaml")
+    containers = host.check_output("docker ps -q --no-trunc --filter label=dataops.dagster.location")
+    s3 = {"module": "dagster_aws.s3.compute_log_manager", "class": "S3ComputeLogManager", "config": {"bucket": "logs"}}
+    failed = play("site.yml", "-e", json.dumps({"dagster_config": {"compute_logs": s3}}), ok=False)
+    assert failed.rc != 0
+    words = " ".join(failed.output.replace("\\n", " ").split())
+    assert "has no dagster_aws, which dagster_config.compute_logs needs in each run" in words
+    assert "add dagster-aws==0.29.27 to its Dockerfile" in words
+    assert identities(host) == before
+    assert host.check_output("cat /srv/dagster/home/dagster.yaml") == written
+    assert host.check_output("docker ps -q --no-trunc --filter label=dataops.dagster.location") == containers
+    assert host.check_output("docker ps -aq --filter label=dataops.dagster.proof") == ""
+    dagster.wait(dagster.launch("orders_report", "built"))
+    assert play("site.yml").changed == 0
+
+
 def test_tag_that_the_registry_does_not_have(play: Callable[..., Play], host: Any) -> None:
     before = identities(host)
     refused = play("site.yml", "-e", "tag_of_pulled=nightly", ok=False)

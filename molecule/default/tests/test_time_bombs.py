@@ -44,7 +44,7 @@ KINDS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {
             "dagster_config": {"compute_logs": {"module": "no_such_module", "class": "Manager"}},
             "dagster_config_allow": ["custom_module:no_such_module"],
-            "dagster_environment": {"MARK": "1"},
+            "dagster_environment": {"MARK": "1", "PYTHONPATH": "/nonexistent"},
         },
         ["cannot import no_such_module", "dagster_config"],
     ),

@@ -86,6 +86,17 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "path": {"type": "path"},
         },
     },
+    "instance": {
+        "type": "dict",
+        "options": {
+            "dagster_yaml": {"type": "str", "required": True},
+            "dagster_version": {"type": "str", "required": True},
+            "written": {"type": "list", "elements": "str", "default": []},
+            "env": {"type": "dict", "default": {}},
+            "location_env": {"type": "dict", "default": {}},
+            "record": {"type": "path", "required": True},
+        },
+    },
     "staged": {"type": "dict"},
 }
 

@@ -10,6 +10,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     checks,
     docker,
     environment,
+    in_runs,
     location_forms,
     registries,
     texts,
@@ -70,6 +71,7 @@ class CodeLocation(Component):
         return [
             f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",
             f"rm -r {self.values['dagster_home']}/secrets",
+            f"rm -f {self.plan.names['proven_images']}",
             *super().removal(),
         ]
 
@@ -103,6 +105,7 @@ class CodeLocation(Component):
             "engines": list(dict.fromkeys(every)),
             "log_driver": docker.log_driver(self.host),
             "every_run": self.plan.configuration.every_run,
+            "instance": in_runs.handed(self.plan),
         }
 
     @property

@@ -16,7 +16,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator i
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import Location
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, environment
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import versions
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import run_start_timeout
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import LAUNCHER, RunContainers, said
 
@@ -33,9 +33,10 @@ NO_NETWORK = {"run_launcher": {"config": {"network": None}}}
 class Configuration:
     """The dagster.yaml of a host's webservers and daemon."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, host: Host, plan: Plan) -> None:
+        self.host = host
         self.plan = plan
-        self.values = plan.host.values
+        self.values = host.values
         self.given: Mapping[str, Any] = self.values["dagster_config"]
 
     @property
@@ -104,7 +105,7 @@ class Configuration:
         """Where runs log to, as the launcher passes it on; nothing where the inventory says another driver."""
         given = at(self.given, (*LAUNCHER, context.KWARGS))
         run = self.plan.inventory.group("dagster_run")
-        driver = docker.log_driver(self.plan.inventory.hosts[run[0]] if run else self.plan.host)
+        driver = docker.log_driver(self.plan.inventory.hosts[run[0]] if run else self.host)
         if not driver or (isinstance(given, Mapping) and "log_config" in given):
             return {}
         return {"log_config": {"type": driver, "config": {"labels": JOURNAL_LABELS}}}

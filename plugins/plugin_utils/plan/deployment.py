@@ -60,7 +60,7 @@ class Plan:
         roles = sorted({role for found in inventory.roles.values() for role in found})
         self.known = {role: self.component(role, host) for role in roles}  # also of roles that this host does not get
         self.instance = Instance(self.host, self)
-        self.configuration = Configuration(self)
+        self.configuration = Configuration(self.host, self)
         self.components = {role: self.known[role] for role in inventory.roles_of(host)}
 
     def component(self, role: str, host: str) -> Component:
@@ -82,6 +82,12 @@ class Plan:
     def proxy(self, host: str) -> Proxy:
         """The entry points of a host."""
         return Proxy(self.inventory.hosts[host], self)
+
+    @property
+    def services(self) -> Instance:
+        """The instance as the first daemon host has it, for whoever is none of the services."""
+        daemons = self.inventory.group("dagster_daemon")
+        return Instance(self.inventory.hosts[daemons[0]], self) if daemons else self.instance
 
     def everywhere(self) -> Iterator[Component]:
         """The components of all hosts."""
@@ -225,7 +231,7 @@ class Plan:
             for host in self.inventory.hosts
         }
         wait = self.inventory.hosts[group("dagster_proxy")[0]].values["dagster_health_wait"]
-        services = Instance(self.inventory.hosts[group("dagster_daemon")[0]], self)
+        services = self.services
         endpoints = services.host.chosen("dagster_code_endpoints", services.code_endpoints())
         return {
             "version": services.values["dagster_version"],

@@ -11,7 +11,14 @@ from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import JUDGED_BY_PLAN
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, environment, record, texts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
+    checks,
+    docker,
+    environment,
+    libraries,
+    record,
+    texts,
+)
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
@@ -63,10 +70,7 @@ class Instance(Component):
         return f"{self.values['dagster_home']}/dagster.yaml"
 
     def paths(self) -> list[str]:
-        venv = f"{self.values['dagster_install_dir']}/{self.values['dagster_version']}"
-        marks = [
-            f"{venv}/.complete{suffix}" for suffix in ("", *(f"-{name}" for name in self.values["dagster_libraries"]))
-        ]
+        marks = libraries.installation(self.values, self.plan.configuration.merged)["marks"]
         return [self.config_file, *self.by_hand, *self.plan.names.services(), *marks]
 
     @property
@@ -118,6 +122,7 @@ class Instance(Component):
             "judged": list(JUDGED_BY_PLAN),
             "authority_folder": docker.TLS_FOLDER,
             "fence": self.fence,
+            **libraries.installation(self.values, self.plan.configuration.merged),
         }
 
     @property
@@ -185,6 +190,7 @@ class Instance(Component):
                 values["dagster_config_allow"],
             ),
             *self.plan.configuration.problems(),
+            *libraries.problems(self.values, self.plan.configuration.merged),
             *docker.endpoint_problems(self.host, self.inventory),
             *(texts.common_name_problems(self.host.name) if docker.authority(self.host, self.inventory) else []),
         ]

@@ -11,6 +11,13 @@ from plans import LOCATION, plan
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import catalogue, validate
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.write import render
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.libraries import (
+    distribution,
+    lock,
+    named_modules,
+    part,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 # What an example says of its code locations in its comment.
@@ -32,10 +39,38 @@ def test_ours_alone() -> None:
         assert (report.errors, report.refusals, report.warnings) == ([], [], [])
 
 
+def variables_of(path: Path, folder: Path) -> dict[str, Any]:
+    """The variables of an example, in an inventory that has the files which it names."""
+    folder.joinpath("my_company.lock").write_text(f"my-company==1.0 --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+    text = path.read_text(encoding="utf-8").replace("{{ inventory_dir }}", str(folder))
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
+def of_example(path: Path, folder: Path) -> Plan:
+    """The plan of a host with an example."""
+    return plan("a", **{"dagster_code_locations": LOCATIONS.get(path.stem, [LOCATION]), **variables_of(path, folder)})
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example(path: Path) -> None:
-    variables = yaml.safe_load(path.read_text(encoding="utf-8"))
-    configuration = plan(**{"dagster_code_locations": LOCATIONS.get(path.stem, [LOCATION]), **variables}).configuration
+def test_example_passes_preflight(path: Path, tmp_path: Path) -> None:
+    assert of_example(path, tmp_path).problems() == []
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_hosts_get_the_libraries_of_an_example(path: Path, tmp_path: Path) -> None:
+    """Every module that it names is in a package that is installed, without another variable."""
+    instance = of_example(path, tmp_path).instance
+    installed = {package.name for package in part(lock("1.13.27"), instance.handed({"paths": []})["libraries"])}
+    for _path, module in named_modules(instance.plan.configuration.merged):
+        own = module.startswith("my_company") or distribution(module) == "logging"
+        assert own or distribution(module) in installed, module
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example(path: Path, tmp_path: Path) -> None:
+    variables = variables_of(path, tmp_path)
+    configuration = of_example(path, tmp_path).configuration
     assert configuration.problems() == []
     env = {
         **configuration.plan.instance.environment,

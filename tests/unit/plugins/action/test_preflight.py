@@ -261,9 +261,11 @@ def test_what_runs_lack_is_refused(action: Preflight) -> None:
 def test_what_dagster_config_allows(action: Preflight) -> None:
     launcher = {"module": "mine.dagster", "class": "Launcher", "config": {"x": 1}}
     config = {"run_launcher": launcher, "run_storage": None}
-    (problem,) = action.refused(dagster_config=config)
-    assert "custom_module:mine" in problem
-    action.run(dagster_config=config, dagster_config_allow=["custom_module:mine"])
+    typed, brought = action.refused(dagster_config=config)
+    assert "custom_module:mine" in typed
+    assert "set dagster_requirements to" in brought
+    mine = {"PYTHONPATH": "/srv/mine"}
+    action.run(dagster_config=config, dagster_config_allow=["custom_module:mine"], dagster_environment=mine)
 
 
 def test_text_that_may_be_empty(action: Preflight) -> None:
