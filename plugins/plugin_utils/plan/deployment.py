@@ -124,6 +124,7 @@ class Plan:
             "paths": [
                 *names.traces(),
                 *(record.whole(self.names["record"]), record.entry(self.names["record"], "*")),
+                record.installing(self.names["record"]),
                 # Also the marks of roles that the host may have had before.
                 *filter(None, (component.mark() for component in self.known.values())),
                 *(path for component in components for path in component.paths()),
