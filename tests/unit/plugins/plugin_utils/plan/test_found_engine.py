@@ -5,26 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from plans import FACTS, component, groups, plan
+from plans import ENGINE, FACTS, component, groups, plan
 
 SOCKET = "unix:///run/docker.sock"
 FOLDER = "/usr/local/lib/dagster/installed"
 WHOLE = f"{FOLDER}/.complete"
 TIMER = "/etc/systemd/system/prune-dagster-runs.timer"
-# An engine of Debian's package with its own settings, and what runs on it.
-ENGINE: dict[str, Any] = {
-    "product": "Docker",
-    "version": "20.10.24+dfsg1",
-    "api": "1.41",
-    "folder": "/var/lib/docker",
-    "rootless": False,
-    "live_restore": False,
-    "log_driver": "json-file",
-    "root": 0,
-    "group": "docker",
-    "networks": [{"name": "bridge", "subnets": ["172.17.0.0/16"], "ours": False}],
-    "containers": [{"name": "shop", "published": [{"address": "0.0.0.0", "port": 9000}]}],
-}
 
 
 def facts(packages: tuple[str, ...] = ("docker.io",), paths: tuple[str, ...] = (), **changes: Any) -> dict[str, Any]:
