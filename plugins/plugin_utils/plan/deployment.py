@@ -126,7 +126,7 @@ class Plan:
                 *(record.whole(self.names["record"]), record.entry(self.names["record"], "*")),
                 record.installing(self.names["record"]),
                 # Also the marks of roles that the host may have had before.
-                *filter(None, (component.mark() for component in self.known.values())),
+                *(path for component in self.known.values() for path in component.marks()),
                 *(path for component in components for path in component.paths()),
             ],
             "engine": next(filter(None, (component.engine() for component in components)), None),
@@ -211,6 +211,7 @@ class Plan:
             found.append(
                 f"the host is not in group {groups} any more, and what role {role} has made stays "
                 f"({component.mark()}). To remove it: {'; '.join(component.removal())}"
+                + (f". {data}" if (data := component.data(facts)) else "")
             )
         return found
 
