@@ -187,6 +187,7 @@ class Postgres(Component):
             "etc": cluster.etc,
             "config": cluster.config,
             "unit": cluster.unit,
+            "readers": sorted({*self.known_by()}),
             "made": cluster.config in (facts.get("paths") or []),
             "no_main": self.no_main,
             "sysctl": self.plan.names.sysctl("postgres"),
