@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.daemon import Daemon
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import Docker
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import Instance
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
@@ -256,6 +257,7 @@ class Plan:
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "package_files": {role: component.package_files(facts) for role, component in components.items()},
             "ours": self.ours(facts),
+            "unfenced": any(part.unfenced(facts) for part in components.values() if isinstance(part, Daemon)),
             "certificates": self.certificates(),
             "health": self.health(),
             # Some hosts alone are those of a deployment that exists: nobody else says whether it serves.
