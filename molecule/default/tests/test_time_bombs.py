@@ -40,6 +40,10 @@ KINDS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"dagster_haproxy_webservers": ["127.0.0.1 nonsense"]},
         ["haproxy -c", "Nothing was changed", "dagster_haproxy_webservers"],
     ),
+    "postgres": (
+        {"dagster_postgres_options": {"work_mem": "nonsense"}},
+        ["-C max_connections ended with 1", "work_mem", "Nothing was changed", "dagster_postgres_options"],
+    ),
     "dagster.yaml": (
         {
             "dagster_config": {"compute_logs": {"module": "no_such_module", "class": "Manager"}},

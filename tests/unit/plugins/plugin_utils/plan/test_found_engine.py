@@ -82,6 +82,26 @@ def test_engine_that_is_there_and_does_not_answer() -> None:
     assert component("docker").host_problems({**FACTS, "engine": {}}) == [], "a bare host"
 
 
+def test_old_engine_that_only_its_socket_would_start() -> None:
+    """docker.socket is active and docker.service is not: nobody has asked it, because that would start containers."""
+    asleep, found = {**facts(), "engine": {}}, component("docker")
+    (problem,) = found.host_problems(asleep)
+    assert "no engine answers. Start it" in problem
+    assert found.host_warnings(asleep) == [], "what it would be is not known"
+    ours = {**facts(paths=(WHOLE, f"{FOLDER}/docker.io", TIMER)), "engine": {}}
+    assert (found.host_problems(ours), found.host_warnings(ours)) == ([], []), "role docker starts our own"
+    assert (found.foreign(ours), found.handed(ours)["foreign"]) == ("", False)
+
+
+def test_engine_of_others_without_live_restore_is_used_and_said() -> None:
+    host = facts(paths=("/etc/systemd/system/multi-user.target.wants/docker.service",), root=1, log_driver="journald")
+    found = component("docker")
+    assert found.host_problems(host) == []
+    (said,) = found.host_warnings(host)
+    assert said.endswith("stays as it is: its restart ends code servers and runs (live-restore is off)")
+    assert found.handed(host)["foreign"] is True, "role docker neither changes nor restarts it"
+
+
 def test_group_of_the_socket_counts_where_services_use_it() -> None:
     hosts = groups(run=["b"], code=["b"])
     brought = {"dagster_docker_tls_client_cert": "x"}
