@@ -61,7 +61,7 @@ def test_replica_stays_until_every_proxy_was_played(played: list[str], left_out:
     """--tags webserver and --limit leave proxies out, which still ask the old ports."""
     path = Path(__file__).resolve().parents[3] / "playbooks/parts/stop_replicas.yml"
     (play,) = yaml.safe_load(path.read_text(encoding="utf-8"))
-    hosts = {
+    hosts: dict[str, dict[str, Any]] = {
         name: {"inventory_hostname": name, **({"__dagster_proxy_units": {}} if name in played else {})}
         for name in ("edge1", "edge2")
     }

@@ -252,7 +252,11 @@ def test_what_a_killed_call_of_ours_has_left_goes() -> None:
 
 def test_what_somebody_else_has_left_stays() -> None:
     """The same text without our word for it, or another text: it was there before, or came after."""
-    for paths, lines, gone in (([], {POLICY: ["101"]}, []), ([INSTALLING], {POLICY: []}, [f"-{INSTALLING}"])):
+    cases: list[tuple[list[str], dict[str, list[str]], list[str]]] = [
+        ([], {POLICY: ["101"]}, []),
+        ([INSTALLING], {POLICY: []}, [f"-{INSTALLING}"]),
+    ]
+    for paths, lines, gone in cases:
         made, variables = killed(paths, lines)
         made.run(task_vars=variables)
         assert [path for paths in written(made) for path in paths] == gone
