@@ -374,6 +374,7 @@ class Players:
                 "changed": missing != [],
                 "installed": dict.fromkeys(missing, ""),
                 "recorded": [],
+                "removed": [],
             },
             "dataops.dagster.service": {**changed, **said, "changed_paths": ["/some/file"]},
             "dataops.dagster.units": {**changed, **said},

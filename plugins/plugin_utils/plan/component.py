@@ -87,6 +87,14 @@ class Component:
         """
         return [f"rm -r {self.mark()}"]
 
+    def marks(self) -> list[str]:
+        """The paths by which a host is known that is in none of its groups any more: the mark, and what data shows."""
+        return [self.mark()] if self.mark() else []
+
+    def data(self, facts: Facts) -> str:
+        """A sentence about data that stays after these commands, and how it is removed for good; empty for none."""
+        return ""
+
     # What preflight asks its host
 
     def paths(self) -> list[str]:

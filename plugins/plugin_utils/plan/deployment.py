@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.daemon import Daemon
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import Docker
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import Instance
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
@@ -124,8 +125,9 @@ class Plan:
             "paths": [
                 *names.traces(),
                 *(record.whole(self.names["record"]), record.entry(self.names["record"], "*")),
+                record.installing(self.names["record"]),
                 # Also the marks of roles that the host may have had before.
-                *filter(None, (component.mark() for component in self.known.values())),
+                *(path for component in self.known.values() for path in component.marks()),
                 *(path for component in components for path in component.paths()),
             ],
             "engine": next(filter(None, (component.engine() for component in components)), None),
@@ -210,6 +212,7 @@ class Plan:
             found.append(
                 f"the host is not in group {groups} any more, and what role {role} has made stays "
                 f"({component.mark()}). To remove it: {'; '.join(component.removal())}"
+                + (f". {data}" if (data := component.data(facts)) else "")
             )
         return found
 
@@ -254,6 +257,7 @@ class Plan:
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "package_files": {role: component.package_files(facts) for role, component in components.items()},
             "ours": self.ours(facts),
+            "unfenced": any(part.unfenced(facts) for part in components.values() if isinstance(part, Daemon)),
             "certificates": self.certificates(),
             "health": self.health(),
             # Some hosts alone are those of a deployment that exists: nobody else says whether it serves.

@@ -153,12 +153,22 @@ class Postgres(Component):
     def removal(self) -> list[str]:
         return [*self.plan.names.sysctl_removal("postgres"), *super().removal()]
 
+    def marks(self) -> list[str]:
+        return [*super().marks(), *(f"{Cluster('*', '*').etc}/{name}" for name in RECORDS)]
+
+    def data(self, facts: Facts) -> str:
+        return " ".join(
+            f"The PostgreSQL cluster {cluster} goes on and keeps its data. pg_dropcluster --stop {cluster.version} "
+            f"{cluster.name} removes both for good; no play does that"
+            for cluster in self.recorded(facts)[-1:]
+        )
+
     def known_by(self) -> list[str]:
         return [*self.inventory.services, *self.inventory.engines]
 
     def paths(self) -> list[str]:
         every = Cluster("*", "*")
-        return [every.config, every.data, *(f"{every.etc}/{name}" for name in RECORDS)]
+        return [every.config, every.data]
 
     def lines(self) -> dict[str, str]:
         # The later ones of these files win.
@@ -177,6 +187,7 @@ class Postgres(Component):
             "etc": cluster.etc,
             "config": cluster.config,
             "unit": cluster.unit,
+            "readers": sorted({*self.known_by()}),
             "made": cluster.config in (facts.get("paths") or []),
             "no_main": self.no_main,
             "sysctl": self.plan.names.sysctl("postgres"),

@@ -49,7 +49,6 @@ class Rig:
         arguments: dict[str, Any] = {
             "path": str(self.home / "dagster.yaml"),
             "content": TEXT,
-            "variable": "dagster_config",
             "python": str(self.python),
             "dagster_version": VERSION,
             "env": {"NAME": "x"},
