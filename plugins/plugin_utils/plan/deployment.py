@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names, record
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import addresses, checks, names, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import Docker
@@ -106,10 +106,15 @@ class Plan:
             *names.problems(self.inventory),
             *checks.group_problems(self.inventory, self.storage.external),
         ]
+        found += addresses.inventory_problems(self.inventory)
+        found += addresses.container_problems(self.storage)
+        found += addresses.server_problems(self.host.values, self.host.given)
         for component in self.known.values():
             found += component.deployment_problems()
         for component in self.components.values():
             found += component.problems()
+        found += addresses.listening_problems(self.components.values())
+        found += addresses.reach_problems(self.components.values(), self.inventory)
         found += checks.port_problems(self.ports())
         if self.storage.server or self.storage.limit_is_given():
             found += self.budget.problems()
@@ -129,7 +134,7 @@ class Plan:
                 *(path for component in components for path in component.paths()),
             ],
             "engine": next(filter(None, (component.engine() for component in components)), None),
-            "texts": [path for component in components for path in component.texts()],
+            "texts": [*addresses.NONLOCAL, *(path for component in components for path in component.texts())],
             "lines": {
                 **dict.fromkeys(record.headed(components), record.HEADER),
                 record.POLICY: record.POLICY_TEXT,
@@ -191,6 +196,8 @@ class Plan:
         found += names.host_problems(facts.get("paths") or [], self.names.name)
         found += record.file_problems(self.components.values(), facts)
         found += checks.surroundings_problems(facts, began, ended)
+        nonlocal_bind = [self.names.sysctl(what) for what in ("postgres", "nginx")]
+        found += addresses.absent_problems(self.components.values(), self.inventory, nonlocal_bind, facts)
         found += checks.taken_port_problems(self.ports(), facts["listeners"])
         for component in self.components.values():
             found += component.host_problems(facts)

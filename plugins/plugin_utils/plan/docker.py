@@ -99,6 +99,9 @@ class Docker(Component):
         signs = self.tls_address and not foreign and not self.values["dagster_docker_tls_client_cert"]
         return ["python3-docker", *needed, *(["python3-cryptography"] if signs else [])]
 
+    def listening(self) -> dict[str, list[str]]:
+        return {"dagster_docker_tls_address": [self.tls_address]} if self.tls_address else {}
+
     def ports(self) -> list[Port]:
         if not self.tls_address:
             return []

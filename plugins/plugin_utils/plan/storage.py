@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._addresses import in_brackets
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
@@ -109,8 +110,11 @@ class Storage:
         return str(DIALECTS[self.dialect].CREDENTIAL)
 
     def environment(self, address: str, user: Any) -> dict[str, Any]:
-        """The environment of what connects to an address; a unit adds the file of the password."""
-        return {self.variables["host"]: address, self.variables["user"]: user}
+        """The environment of what connects to an address; a unit adds the file of the password.
+
+        Dagster makes a URL of the address, in which IPv6 has brackets. Guard and schema hand it to the client library.
+        """
+        return {self.variables["host"]: in_brackets(address), self.variables["user"]: user}
 
     def run_environment(self, address: str, user: Any) -> dict[str, Any]:
         """The environment of a container, where the file of the password is mounted."""
