@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import addresses, checks, names, record
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import addresses, checks, folders, names, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import Docker
@@ -106,6 +106,7 @@ class Plan:
             *names.problems(self.inventory),
             *checks.group_problems(self.inventory, self.storage.external),
         ]
+        found += folders.problems(self.host.values)
         found += addresses.inventory_problems(self.inventory)
         found += addresses.container_problems(self.storage)
         found += addresses.server_problems(self.host.values, self.host.given)
