@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.dataops.dagster.plugins.module_utils import _proxies
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import record
 
 TEXT = "Installed by dataops.dagster.\n"
@@ -53,7 +55,7 @@ class ActionModule(ActionBase):
         files = list(self._task.args.get("files") or []) if missing else []
         # The record comes first. After apt, nobody could tell who has installed a package.
         failure = self._record(folder, unsaid, files, variables) if unsaid or first or files else {}
-        failure = failure or (self._install(missing, variables) if missing else {})
+        failure = failure or (self._install_through_proxy(missing, variables) if missing else {})
         if failure:
             return {**result, **failure}
         recorded = [record.whole(folder), *(record.entry(folder, name) for name in unsaid)]
@@ -71,6 +73,35 @@ class ActionModule(ActionBase):
         entries += [{"dest": record.entry(folder, name), "content": TEXT} for name in names]
         entries += [{"dest": record.whole(folder), "content": TEXT}]
         return self._failure("dataops.dagster.service", {"files": [*entries, *files]}, variables)
+
+    def _install_through_proxy(self, names: list[str], variables: dict[str, Any]) -> dict[str, Any]:
+        """The same through the proxy of the site.
+
+        apt reads it from a file that only root can read and that is there for this call alone: the environment of a module
+        stands in a command line, and the host's own settings of apt are not ours. They come after it, and win.
+        """
+        plan, proxy = (self._templar.template(variables.get(name)) or {} for name in ("dagster_plan", "dagster_proxy"))
+        found = _proxies.variables(proxy, str(plan.get("no_proxy", "")))
+        if not found:
+            return self._install(names, variables)
+        path = f"/run/{os.path.basename(os.path.dirname(plan['names']['record']))}-apt-proxy.conf"
+        lines = [
+            f'Acquire::{kind}::Proxy "{found[name]}";\n'
+            for kind, name in (("http", "http_proxy"), ("https", "https_proxy"))
+            if name in found
+        ]
+        entry = {"dest": path, "content": "".join(lines), "secret": True, "mode": "0600"}
+        before = self._task.environment
+        failure = self._failure("dataops.dagster.service", {"files": [entry]}, variables)
+        if failure:
+            return failure
+        try:
+            # no_proxy is no secret. apt obeys it whoever names the proxy.
+            self._task.environment = [*(before or []), {"APT_CONFIG": path, "no_proxy": found["no_proxy"]}]
+            return self._install(names, variables)
+        finally:
+            self._task.environment = before
+            self._failure("dataops.dagster.service", {"files": [{"dest": path, "state": "absent"}]}, variables)
 
     def _install(self, names: list[str], variables: dict[str, Any]) -> dict[str, Any]:
         arguments = {

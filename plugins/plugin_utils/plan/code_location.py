@@ -97,6 +97,7 @@ class CodeLocation(Component):
             "builder_socket": self.plan.docker(every[0]).socket,
             "engines": list(dict.fromkeys(every)),
             "log_driver": docker.log_driver(self.host),
+            "no_proxy": self.plan.exceptions("dagster_environment"),
         }
 
     def host_problems(self, facts: Facts) -> list[str]:

@@ -8,7 +8,16 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import addresses, checks, folders, names, record
+from ansible_collections.dataops.dagster.plugins.module_utils import _proxies
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
+    addresses,
+    checks,
+    downloads,
+    external,
+    folders,
+    names,
+    record,
+)
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import Docker
@@ -88,6 +97,20 @@ class Plan:
                 yield self.component(role, host)
 
     @functools.cached_property
+    def no_proxy(self) -> list[str]:
+        """What never goes through a proxy."""
+        return downloads.exceptions(self.inventory, self.storage, self.host.values)
+
+    def exceptions(self, *variables: str) -> dict[str, str]:
+        """What the environments in these variables need beside a proxy that they name."""
+        named = {name: value for variable in variables for name, value in self.host.values[variable].items()}
+        return _proxies.exceptions(named, self.no_proxy)
+
+    def environment(self, variable: str) -> dict[str, Any]:
+        """The environment in a variable, with that."""
+        return {**self.host.values[variable], **self.exceptions(variable)}
+
+    @functools.cached_property
     def budget(self) -> Budget:
         """The connections to the database."""
         return Budget(self.storage, self.everywhere(), self.instance.concurrent_runs())
@@ -106,10 +129,13 @@ class Plan:
             *names.problems(self.inventory),
             *checks.group_problems(self.inventory, self.storage.external),
         ]
-        found += folders.problems(self.host.values)
+        found += folders.problems(self.host.values, self.host.given)
+        found += downloads.problems(self.host.values)
         found += addresses.inventory_problems(self.inventory)
         found += addresses.container_problems(self.storage)
         found += addresses.server_problems(self.host.values, self.host.given)
+        if self.storage.external:
+            found += external.problems(self.host.values, self.instance.merged)
         for component in self.known.values():
             found += component.deployment_problems()
         for component in self.components.values():
@@ -257,7 +283,8 @@ class Plan:
             **{role: found for role, found in handed.items() if found},
             "options": options,
             "names": self.names.fixed,
-            "storage": self.storage.handed(),
+            "no_proxy": ",".join(self.no_proxy),
+            "storage": {**self.storage.handed(), "parameters": external.parameters(self.instance.merged)},
             "staged": self.instance.staged,
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "package_files": {role: component.package_files(facts) for role, component in components.items()},

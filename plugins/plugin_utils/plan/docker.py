@@ -18,6 +18,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import 
 DEFAULT_SOCKET = "unix:///run/docker.sock"
 # Where role docker keeps the engine's certificates.
 TLS_FOLDER = "/etc/docker/tls"
+NETWORK = "dagster_docker_network"
 # Settings of an engine that is ours.
 SETTINGS = (
     "dagster_docker_address_pools",
@@ -162,12 +163,17 @@ class Docker(Component):
     def host_warnings(self, facts: Facts) -> list[str]:
         if self.foreign(facts):
             promises = engine.promises(facts, self.host.given.intersection(SETTINGS))
-            return [promises] if promises else []
+            proxy = self.values["dagster_proxy"] or {}
+            pulls = (
+                "dagster_proxy is not used for pulls: the engine of this host is not ours, and it pulls by itself. "
+                "Give it its proxy in its own settings (HTTPS_PROXY of docker.service); builds get ours as arguments"
+            )
+            return [*([promises] if promises else []), *([pulls] if proxy.get("http") or proxy.get("https") else [])]
         return engine.pool_warnings(self.values, facts) if self.deployed(facts) else []
 
     def deployment_problems(self) -> list[str]:
         return [
-            *subnets.name_problems(str(self.values["dagster_docker_network"])),
+            *(subnets.name_problems(str(self.values[NETWORK])) if NETWORK in self.host.given else []),
             *self.network_problems(),
             *engine_settings.problems(self.values["dagster_docker_config"] or {}),
             *supplied_problems(self.values, address=self.tls_address),
@@ -187,8 +193,8 @@ class Docker(Component):
         problems = []
         if network.version == 6 or bridge.version == 6:
             return [
-                "dagster_docker_network_subnet and dagster_docker_bridge_address are networks of IPv4, the only ones that "
-                "the collection gives containers"
+                "dagster_docker_network_subnet and dagster_docker_bridge_address are networks of IPv4, the only ones "
+                "that the collection gives containers"
             ]
         if network.num_addresses < 8:
             problems.append(f"dagster_docker_network_subnet {network} has no room for containers; 172.30.0.0/24 has")

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What dagster_docker_config may hold: an engine does not start with a setting that it does not know, or of another kind.
+"""What dagster_docker_config may hold: an engine does not start with a setting that it does not know.
 
 The keys are those of daemon.json in Docker 20.10, which Debian 12 has. Pure: no I/O.
 """

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 FOLDERS = ("dagster_home", "dagster_install_dir", "dagster_state_dir")
@@ -16,17 +16,17 @@ UNSEEN = ("/home", "/root", "/tmp", "/var/tmp", "/run", "/dev", "/proc", "/sys")
 SYSTEM = re.compile(r"/[^/]+|/usr/(local|share|lib|bin|sbin|local/lib|local/bin)|/var/(lib|log|cache|opt)|/etc/docker")
 
 
-def problems(values: Mapping[str, Any]) -> list[str]:
+def problems(values: Mapping[str, Any], given: Iterable[str]) -> list[str]:
     """Sentences about folders that a reader would take for something else, or that are not ours alone."""
     found = []
-    for name in FOLDERS:
+    for name in sorted(set(FOLDERS).intersection(given)):  # the others follow from the name of the instance
         path = str(values[name])
         parts = path.split("/")
         unseen = next((place for place in UNSEEN if path == place or path.startswith(f"{place}/")), "")
         if not PATH.fullmatch(path) or ".." in parts or "." in parts:
             found.append(
-                f"{name} is {path!r}; it is an absolute path of letters, digits and . _ + @ , - between slashes, because "
-                "units and volumes of containers name it. For example /srv/dagster/state"
+                f"{name} is {path!r}; it is an absolute path of letters, digits and . _ + @ , - between slashes, "
+                "because units and volumes of containers name it. For example /srv/dagster/state"
             )
         elif unseen:
             found.append(

@@ -30,8 +30,8 @@ def name_problems(name: str) -> list[str]:
         return []
     why = "is one of Docker's own" if name in RESERVED else "is no name of a network"
     return [
-        f"dagster_docker_network is {name!r}, which {why}; runs need a network with a fixed subnet, which site.yml makes. "
-        "Choose a name such as dagster, or leave it out"
+        f"dagster_docker_network is {name!r}, which {why}; runs need a network with a fixed subnet, which site.yml "
+        "makes. Choose a name such as dagster, or leave it out"
     ]
 
 

@@ -193,3 +193,22 @@ def test_what_another_role_will_bring_is_not_recorded_yet() -> None:
     made, variables = action({}, ["nginx"], ours=("docker.io",))
     made.run(task_vars=variables)
     assert recorded(made) == [[FOLDER, f"{FOLDER}/nginx", WHOLE]]
+
+
+def test_apt_reads_the_proxy_from_a_file_of_this_call_alone() -> None:
+    """It may hold a password, and the environment of a module stands in a command line."""
+    made, variables = action({}, ["nginx"])
+    variables["dagster_proxy"] = {"http": "http://user:s3cret@proxy:3128"}
+    variables["dagster_plan"]["no_proxy"] = "localhost"
+    seen: list[Any] = []
+    made._execute_module.side_effect = lambda **call: seen.append((call, made._task.environment)) or {"changed": True}
+    made.run(task_vars=variables)
+    (_record, (written, _), (installed, environment), (removed, after)) = seen
+    (entry,) = written["module_args"]["files"]
+    assert 'Acquire::https::Proxy "http://user:s3cret@proxy:3128";' in entry["content"]
+    assert (entry["mode"], entry["secret"]) == ("0600", True)
+    assert installed["module_name"] == "ansible.builtin.apt"
+    assert environment == [{"APT_CONFIG": entry["dest"], "no_proxy": "localhost"}]
+    assert "s3cret" not in str(installed["module_args"])
+    assert removed["module_args"]["files"] == [{"dest": entry["dest"], "state": "absent"}]
+    assert after is None
