@@ -77,8 +77,8 @@ class ActionModule(ActionBase):
     def _install_through_proxy(self, names: list[str], variables: dict[str, Any]) -> dict[str, Any]:
         """The same through the proxy of the site.
 
-        apt reads it from a file that only root can read and that is there for this call alone: the environment of a module
-        stands in a command line, and the host's own settings of apt are not ours. They come after it, and win.
+        apt reads it from a file that only root can read and that is there for this call alone: the environment of a
+        module stands in a command line, and the host's own settings of apt are not ours. They come after it, and win.
         """
         plan, proxy = (self._templar.template(variables.get(name)) or {} for name in ("dagster_plan", "dagster_proxy"))
         found = _proxies.variables(proxy, str(plan.get("no_proxy", "")))

@@ -75,8 +75,8 @@ class Session:
         if before == after != found:
             return []
         return [
-            "a pooler in front of the server gives each transaction another session (PgBouncer: pool_mode transaction); "
-            "set pool_mode = session for this database, or name the server itself"
+            "a pooler in front of the server gives each transaction another session (PgBouncer: pool_mode transaction)"
+            "; set pool_mode = session for this database, or name the server itself"
         ]
 
     def owner_problems(self) -> list[str]:

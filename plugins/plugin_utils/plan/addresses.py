@@ -8,6 +8,7 @@ Pure: no I/O.
 
 from __future__ import annotations
 
+import fnmatch
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
@@ -137,19 +138,17 @@ def reach_problems(components: Iterable[Component], inventory: Inventory) -> lis
     ]
 
 
-def absent_problems(
-    components: Iterable[Component], inventory: Inventory, own: Iterable[str], facts: Facts
-) -> list[str]:
+def absent_problems(components: Iterable[Component], inventory: Inventory, own: str, facts: Facts) -> list[str]:
     """Sentences about addresses that a host does not have, so a server of ours could not listen there.
 
-    own are the files with which we let a server do that. Where somebody else's setting lets it, an address may come and
+    own is the pattern of files with which we let a server do that. Where somebody else's setting lets it, an address may come and
     go: that is a shared address of theirs.
     """
     there = facts.get("addresses")
     if there is None:
         return []
     paths, texts = facts.get("paths") or [], facts.get("texts") or {}
-    ours = any(path in paths for path in own)
+    ours = bool(fnmatch.filter(paths, own))
     allowed = {family for path, family in NONLOCAL.items() if str(texts.get(path, "")).strip() == "1" and not ours}
     found = []
     for component in components:

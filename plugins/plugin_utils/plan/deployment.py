@@ -13,7 +13,6 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     addresses,
     checks,
     downloads,
-    external,
     folders,
     names,
     record,
@@ -135,7 +134,7 @@ class Plan:
         found += addresses.container_problems(self.storage)
         found += addresses.server_problems(self.host.values, self.host.given)
         if self.storage.external:
-            found += external.problems(self.host.values, self.instance.merged)
+            found += self.storage.external_problems(self.instance.merged)
         for component in self.known.values():
             found += component.deployment_problems()
         for component in self.components.values():
@@ -223,8 +222,8 @@ class Plan:
         found += names.host_problems(facts.get("paths") or [], self.names.name)
         found += record.file_problems(self.components.values(), facts)
         found += checks.surroundings_problems(facts, began, ended)
-        nonlocal_bind = [self.names.sysctl(what) for what in ("postgres", "nginx")]
-        found += addresses.absent_problems(self.components.values(), self.inventory, nonlocal_bind, facts)
+        own = self.names.sysctl("*")
+        found += addresses.absent_problems(self.components.values(), self.inventory, own, facts)
         found += checks.taken_port_problems(self.ports(), facts["listeners"])
         for component in self.components.values():
             found += component.host_problems(facts)
@@ -284,7 +283,7 @@ class Plan:
             "options": options,
             "names": self.names.fixed,
             "no_proxy": ",".join(self.no_proxy),
-            "storage": {**self.storage.handed(), "parameters": external.parameters(self.instance.merged)},
+            "storage": {**self.storage.handed(), "parameters": self.storage.parameters(self.instance.merged)},
             "staged": self.instance.staged,
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "package_files": {role: component.package_files(facts) for role, component in components.items()},

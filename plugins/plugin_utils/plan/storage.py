@@ -7,7 +7,7 @@ Which database it is says the role of group dagster_database: a subclass of Stor
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import in_brackets
@@ -123,6 +123,14 @@ class Storage:
     def config(self) -> dict[str, Any]:
         """The section storage of dagster.yaml. It names variables of the environment, never a password."""
         raise NotImplementedError
+
+    def parameters(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """What a dagster.yaml adds to a connection, as the client library takes it."""
+        return {}
+
+    def external_problems(self, config: Mapping[str, Any]) -> list[str]:
+        """Sentences about ways to a server of the user's own that do not work; config is dagster.yaml."""
+        return []
 
     def limit(self) -> int:
         """How many connections the server was told to take, 0 when that is ours to say."""
