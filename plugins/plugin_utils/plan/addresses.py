@@ -141,8 +141,8 @@ def reach_problems(components: Iterable[Component], inventory: Inventory) -> lis
 def absent_problems(components: Iterable[Component], inventory: Inventory, own: str, facts: Facts) -> list[str]:
     """Sentences about addresses that a host does not have, so a server of ours could not listen there.
 
-    own is the pattern of files with which we let a server do that. Where somebody else's setting lets it, an address may come and
-    go: that is a shared address of theirs.
+    own is the pattern of files with which we let a server do that. Where a setting of somebody else lets it, an address
+    may come and go: that is a shared address of theirs.
     """
     there = facts.get("addresses")
     if there is None:
