@@ -21,11 +21,11 @@ def gateway(subnet: Any) -> str:
 
 
 def subnets_taken(
-    plans: Mapping[str, Mapping[str, Any] | None], hosts: Mapping[str, Mapping[str, Any] | None]
+    wanted: Mapping[str, Mapping[str, Any] | None], hosts: Mapping[str, Mapping[str, Any] | None]
 ) -> list[str]:
-    """Sentences about networks of containers that are networks of other hosts; of each host its plan and its facts."""
-    wanted = {name: (plan or {}).get("docker", {}).get("subnets") or {} for name, plan in plans.items()}
-    return subnets.taken_elsewhere(wanted, {name: facts or {} for name, facts in hosts.items()})
+    """Sentences about networks of containers that are networks of other hosts; of each host those it takes and its facts."""
+    taken = {name: found or {} for name, found in wanted.items()}
+    return subnets.taken_elsewhere(taken, {name: facts or {} for name, facts in hosts.items()})
 
 
 class FilterModule:

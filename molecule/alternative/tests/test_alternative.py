@@ -283,7 +283,7 @@ REACHED = "import grpc, sys; c = grpc.insecure_channel(sys.argv[1]); grpc.channe
 
 
 def test_a_company_proxy_is_harmless(host: Any, connections: dict[str, dict[str, str]]) -> None:
-    """Services, code servers and runs have it, and reach each other: this scenario runs with one that nobody answers."""
+    """Services, code servers and runs have it and reach each other: nobody answers at the proxy of this scenario."""
     second = connections["dagster2"]["ansible_host"]
     variables = dict(
         line.split("=", 1) for line in host.file(f"{HOME}/environment").content_string.splitlines() if "=" in line

@@ -31,7 +31,7 @@ def test_a_deployment_is_only_warned_of_its_pools() -> None:
 
 
 def test_networks_of_all_other_hosts() -> None:
-    wanted = {"run": {"docker": component("docker").handed(FACTS)}, "db": {}}
+    wanted = {"run": component("docker").handed(FACTS)["subnets"], "db": {}}
     hosts: dict[str, Any] = {"run": {"networks": {"10.0.0.0/24": "eth0"}}, "db": VPC}
     found = subnets_taken(wanted, hosts)
     assert found[0].startswith(
@@ -41,7 +41,7 @@ def test_networks_of_all_other_hosts() -> None:
     # Networks of engines there are nobody else's business.
     hosts["db"] = {"networks": {"172.31.1.0/24": "br-0123456789ab"}, "addresses": ["172.31.1.1"]}
     assert subnets_taken(wanted, hosts) == []
-    deployed = {"run": {"docker": component("docker").handed({**FACTS, "paths": [TIMER]})}}
+    deployed = {"run": component("docker").handed({**FACTS, "paths": [TIMER]})["subnets"]}
     assert subnets_taken(deployed, {"run": {}, "db": VPC}) == []
     assert subnets_taken({"run": None}, {"run": None}) == []
 
