@@ -23,7 +23,7 @@ def gateway(subnet: Any) -> str:
 def subnets_taken(
     wanted: Mapping[str, Mapping[str, Any] | None], hosts: Mapping[str, Mapping[str, Any] | None]
 ) -> list[str]:
-    """Sentences about networks of containers that are networks of other hosts; of each host those it takes and its facts."""
+    """Sentences about networks of containers that are networks of other hosts: what each host takes, and its facts."""
     taken = {name: found or {} for name, found in wanted.items()}
     return subnets.taken_elsewhere(taken, {name: facts or {} for name, facts in hosts.items()})
 
