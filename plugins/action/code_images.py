@@ -99,6 +99,8 @@ class ActionModule(ActionBase):
 
     def _ask(self, params: Json, staged: Json, task_vars: Json) -> Json:
         args = {"docker_host": params["docker_host"], "verify_only": params["verify_only"], "staged": staged}
+        if params["proxy"]:
+            args["proxy"] = {key: value for key, value in params["proxy"].items() if value}
         answer: Json = self._execute_module(module_name=MODULE, module_args=args, task_vars=task_vars)
         answer.pop("invocation", None)  # holds the build arguments and nothing that the task does not say
         return answer

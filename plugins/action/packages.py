@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.dataops.dagster.plugins.module_utils import _proxies
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import record
 
 TEXT = "Installed by dataops.dagster.\n"
@@ -59,7 +60,7 @@ class ActionModule(ActionBase):
         missing = [str(name) for name in self._task.args["name"] if name not in host["packages"]]
         unsaid = not_recorded(folder, plan["ours"], host, missing)
         first = record.whole(folder) not in (host.get("paths") or [])
-        left = record.left_behind(folder, host)
+        left = record.left_behind(plan["names"], host)
         lines = [f"remove {path}\n" for path in left]
         lines += [*(f"install {name}\n" for name in missing), *(f"record {name} as ours\n" for name in unsaid)]
         result.update(changed=bool(missing or unsaid or first or left), missing=missing)
@@ -75,7 +76,7 @@ class ActionModule(ActionBase):
         if missing:
             files += [*(self._task.args.get("files") or []), *({"dest": path, "content": TEXT} for path in marks)]
         failure = self._write(files, variables)
-        failure = failure or (self._install(missing, marks, variables) if missing else {})
+        failure = failure or (self._install_through_proxy(missing, marks, variables) if missing else {})
         if failure:
             return {**result, **failure}
         recorded = [record.whole(folder), *(record.entry(folder, name) for name in unsaid)]
@@ -85,6 +86,35 @@ class ActionModule(ActionBase):
 
     def _write(self, files: list[dict[str, Any]], variables: dict[str, Any]) -> dict[str, Any]:
         return self._failure("dataops.dagster.service", {"files": files}, variables) if files else {}
+
+    def _install_through_proxy(self, names: list[str], marks: list[str], variables: dict[str, Any]) -> dict[str, Any]:
+        """Runs apt through the proxy of the site.
+
+        apt reads it from a file that only root can read and that is there for this call alone: the environment of a
+        module stands in a command line, and the host's own settings of apt are not ours. They come after it, and win.
+        """
+        plan, proxy = (self._templar.template(variables.get(name)) or {} for name in ("dagster_plan", "dagster_proxy"))
+        found = _proxies.variables(proxy, str(plan.get("no_proxy", "")))
+        if not found:
+            return self._install(names, marks, variables)
+        path = str(plan["names"]["apt_proxy"])
+        lines = [
+            f'Acquire::{kind}::Proxy "{found[name]}";\n'
+            for kind, name in (("http", "http_proxy"), ("https", "https_proxy"))
+            if name in found
+        ]
+        entry = {"dest": path, "content": "".join(lines), "secret": True, "mode": "0600"}
+        before = self._task.environment
+        failure = self._failure("dataops.dagster.service", {"files": [entry]}, variables)
+        if failure:
+            return failure
+        try:
+            # no_proxy is no secret. apt obeys it whoever names the proxy.
+            self._task.environment = [*(before or []), {"APT_CONFIG": path, "no_proxy": found["no_proxy"]}]
+            return self._install(names, marks, variables)
+        finally:
+            self._task.environment = before
+            self._failure("dataops.dagster.service", {"files": [{"dest": path, "state": "absent"}]}, variables)
 
     def _install(self, names: list[str], marks: list[str], variables: dict[str, Any]) -> dict[str, Any]:
         """Runs apt, and then removes what says that it runs."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_LABEL
+from ansible_collections.dataops.dagster.plugins.module_utils._proxies import exceptions
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 
 PORT = 4000  # inside the container; the port on the host is the location's
@@ -64,20 +65,28 @@ def code_containers(
     secrets: str,
     publish_address: str,
     default_port: int = PORT,
+    no_proxy: str = "",
 ) -> list[dict[str, Any]]:
     """Each location's container, as module code_containers takes it.
 
     env and volumes are what every location and every run of one has; secrets is the folder of secret_files;
-    default_port is the port on the host of a location that names none.
+    default_port is the port on the host of a location that names none; no_proxy is what a location reaches without the
+    proxy that its own environment may name.
     """
     return [
         {
-            **_container(location, images[location["name"]], env, volumes, secrets),
+            **_container(beside_a_proxy(location, no_proxy), images[location["name"]], env, volumes, secrets),
             "publish_address": publish_address,
             "port": int(location.get("port") or default_port),
         }
         for location in locations
     ]
+
+
+def beside_a_proxy(location: dict[str, Any], no_proxy: str) -> dict[str, Any]:
+    """A location with the exceptions that a proxy in its own environment needs."""
+    env = location.get("env") or {}
+    return {**location, "env": {**env, **exceptions(env, filter(None, no_proxy.split(",")))}}
 
 
 def _container(

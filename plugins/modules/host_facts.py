@@ -122,6 +122,11 @@ host:
       type: dict
       sample: {/etc/docker/tls/cert.pem: {not_after: 1827049200, names: [10.0.0.6], key_matches: true}}
     time: {description: The host's clock in seconds since 1970., type: float, sample: 1795513200.5}
+    addresses:
+      description: The IPv4 and IPv6 addresses of the host.
+      type: list
+      elements: str
+      sample: [10.0.0.1, 127.0.0.1, "::1"]
     networks:
       description: The interface of each IPv4 network that the host is in.
       type: dict
@@ -202,6 +207,12 @@ def local_addresses(fib_trie: str) -> list[str]:
         elif line.split()[:3] == ["/32", "host", "LOCAL"]:
             found.add(last)
     return sorted(found)
+
+
+def local_addresses6(if_inet6: str) -> list[str]:
+    """The IPv6 addresses of this host, of the text of /proc/net/if_inet6, which is empty without IPv6."""
+    numbers = (bytes.fromhex(line.split()[0]) for line in if_inet6.splitlines())
+    return sorted(socket.inet_ntop(socket.AF_INET6, number) for number in numbers)
 
 
 def networks(routes: str) -> dict[str, str]:
@@ -366,7 +377,7 @@ def facts() -> dict[str, Any]:
             }
             for listener in found
         ],
-        "addresses": local_addresses(read("/proc/net/fib_trie")),
+        "addresses": [*local_addresses(read("/proc/net/fib_trie")), *local_addresses6(read("/proc/net/if_inet6"))],
         "networks": networks(read("/proc/net/route")),
         "routed": routed(read("/proc/net/route")),
         "time": time.time(),

@@ -315,7 +315,8 @@ class Players:
             assert task_vars
             if module_name == "dataops.dagster.host_facts":
                 given.update(arguments, host_facts=module_args)
-                return {"host": {**bare_host(), **self.deployment.facts}}
+                own = {"addresses": ["127.0.0.1", variables["ansible_host"]]}
+                return {"host": {**bare_host(), **own, **self.deployment.facts}}
             given.update(module_args)
             return {"changed": True}
 

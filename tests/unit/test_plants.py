@@ -16,7 +16,7 @@ from scenario import Scenario
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {
     *("certificates", "edge", "guard", "handover", "housekeeping", "listeners", "neighbours", "post_once"),
-    *("restarts", "run_containers", "sandbox", "secret_files", "settings", "time_bombs"),
+    *("restarts", "run_containers", "sandbox", "secret_files", "settings", "sites", "time_bombs"),
 }
 EVERY = plant_files.every()
 SCENARIOS = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}

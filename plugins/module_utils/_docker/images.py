@@ -52,6 +52,15 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "mutually_exclusive": [["image", "build", "archive"]],
         "required_one_of": [["image", "build", "archive"]],
     },
+    "proxy": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "http": {"type": "str", "no_log": True},
+            "https": {"type": "str", "no_log": True},
+            "no_proxy": {"type": "str"},
+        },
+    },
     "verify_only": {"type": "bool", "default": False},
     "keep": {"type": "dict"},
     "export": {

@@ -40,6 +40,9 @@ class CodeLocation(Component):
         derived = self.host.address if asked_from_elsewhere else LOOPBACK
         return str(self.host.chosen("dagster_code_publish_address", derived))
 
+    def listening(self) -> dict[str, list[str]]:
+        return {"dagster_code_publish_address": [self.publish_address]} if self.here else {}
+
     def ports(self) -> list[Port]:
         return [
             Port(found.port, f"dagster_code_locations[{found.name}].port", (self.publish_address,), ENGINE_UNIT)
@@ -94,6 +97,7 @@ class CodeLocation(Component):
             "builder_socket": self.plan.docker(every[0]).socket,
             "engines": list(dict.fromkeys(every)),
             "log_driver": docker.log_driver(self.host),
+            "no_proxy": self.plan.exceptions("dagster_environment"),
         }
 
     def host_problems(self, facts: Facts) -> list[str]:

@@ -42,6 +42,10 @@ class Component:
         """Every port on which it listens."""
         return []
 
+    def listening(self) -> dict[str, list[str]]:
+        """The addresses of its host on which it listens, by the variable that sets them, as they were written."""
+        return {}
+
     def memory(self) -> dict[str, tuple[int, int]]:
         """Each part that stays in memory: how many there are, and MiB of one (measured at rest)."""
         return {}

@@ -8,7 +8,15 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names, record
+from ansible_collections.dataops.dagster.plugins.module_utils import _proxies
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
+    addresses,
+    checks,
+    downloads,
+    folders,
+    names,
+    record,
+)
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.daemon import Daemon
@@ -89,6 +97,20 @@ class Plan:
                 yield self.component(role, host)
 
     @functools.cached_property
+    def no_proxy(self) -> list[str]:
+        """What never goes through a proxy."""
+        return downloads.exceptions(self.inventory, self.storage, self.host.values)
+
+    def exceptions(self, *variables: str) -> dict[str, str]:
+        """What the environments in these variables need beside a proxy that they name."""
+        named = {name: value for variable in variables for name, value in self.host.values[variable].items()}
+        return _proxies.exceptions(named, self.no_proxy)
+
+    def environment(self, variable: str) -> dict[str, Any]:
+        """The environment in a variable, with that."""
+        return {**self.host.values[variable], **self.exceptions(variable)}
+
+    @functools.cached_property
     def budget(self) -> Budget:
         """The connections to the database."""
         return Budget(self.storage, self.everywhere(), self.instance.concurrent_runs())
@@ -107,10 +129,19 @@ class Plan:
             *names.problems(self.inventory),
             *checks.group_problems(self.inventory, self.storage.external),
         ]
+        found += folders.problems(self.host.values, self.host.given)
+        found += downloads.problems(self.host.values)
+        found += addresses.inventory_problems(self.inventory)
+        found += addresses.container_problems(self.storage)
+        found += addresses.server_problems(self.host.values, self.host.given)
+        if self.storage.external:
+            found += self.storage.external_problems(self.instance.merged)
         for component in self.known.values():
             found += component.deployment_problems()
         for component in self.components.values():
             found += component.problems()
+        found += addresses.listening_problems(self.components.values())
+        found += addresses.reach_problems(self.components.values(), self.inventory)
         found += checks.port_problems(self.ports())
         if self.storage.server or self.storage.limit_is_given():
             found += self.budget.problems()
@@ -125,13 +156,13 @@ class Plan:
             "paths": [
                 *names.traces(),
                 *(record.whole(self.names["record"]), record.entry(self.names["record"], "*")),
-                record.installing(self.names["record"]),
+                *(record.installing(self.names["record"]), self.names["apt_proxy"]),
                 # Also the marks of roles that the host may have had before.
                 *(path for component in self.known.values() for path in component.marks()),
                 *(path for component in components for path in component.paths()),
             ],
             "engine": next(filter(None, (component.engine() for component in components)), None),
-            "texts": [path for component in components for path in component.texts()],
+            "texts": [*addresses.NONLOCAL, *(path for component in components for path in component.texts())],
             "lines": {
                 **dict.fromkeys(record.headed(components), record.HEADER),
                 record.POLICY: record.POLICY_TEXT,
@@ -193,6 +224,8 @@ class Plan:
         found += names.host_problems(facts.get("paths") or [], self.names.name)
         found += record.file_problems(self.components.values(), facts)
         found += checks.surroundings_problems(facts, began, ended)
+        own = self.names.sysctl("*")
+        found += addresses.absent_problems(self.components.values(), self.inventory, own, facts)
         found += checks.taken_port_problems(self.ports(), facts["listeners"])
         for component in self.components.values():
             found += component.host_problems(facts)
@@ -203,7 +236,7 @@ class Plan:
     def warnings(self, facts: Facts) -> list[str]:
         """What is not refused, and an operator has to know of the host as it was found."""
         found = [text for component in self.components.values() for text in component.host_warnings(facts)]
-        found += record.policy_warnings(self.names["record"], facts)
+        found += record.policy_warnings(self.names.fixed, facts)
         there = facts.get("paths") or []
         for role, component in self.known.items():
             if role in self.components or not component.mark() or component.mark() not in there:
@@ -252,7 +285,8 @@ class Plan:
             **{role: found for role, found in handed.items() if found},
             "options": options,
             "names": self.names.fixed,
-            "storage": self.storage.handed(),
+            "no_proxy": ",".join(self.no_proxy),
+            "storage": {**self.storage.handed(), "parameters": self.storage.parameters(self.instance.merged)},
             "staged": self.instance.staged,
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "package_files": {role: component.package_files(facts) for role, component in components.items()},

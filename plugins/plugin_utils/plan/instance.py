@@ -130,6 +130,7 @@ class Instance(Component):
     def handed(self, facts: Facts) -> dict[str, Any]:
         return {
             "environment": self.environment,
+            "no_proxy": self.plan.exceptions("dagster_environment", "dagster_secret_environment"),
             "config": self.config,
             "authority_folder": docker.TLS_FOLDER,
             "fence": self.fence,
@@ -192,7 +193,7 @@ class Instance(Component):
         """The environment of runs."""
         storage = self.plan.storage
         return {
-            **self.values["dagster_environment"],
+            **self.plan.environment("dagster_environment"),
             **storage.run_environment(storage.run_address, self.values["dagster_database_run_user"]),
         }
 

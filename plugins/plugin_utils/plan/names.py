@@ -58,6 +58,8 @@ FIXED = {
     "code": "{name}-code",
     "programs": "/usr/local/lib/{name}",
     "record": "/usr/local/lib/{name}/installed",
+    "apt_proxy": "/run/{name}-apt-proxy.conf",  # there only while apt installs for us
+    "downloads": "/usr/local/lib/{name}/downloads",
     "ca_certificates": "/usr/local/share/ca-certificates/{name}",
     "tmpfiles": "/etc/tmpfiles.d/{name}.conf",
     # No name that begins as those of our services do: the settings in unit_drop_ins are not for this unit.

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, record
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import external_postgres as external
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, first_address
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
@@ -52,6 +53,12 @@ class PostgresStorage(Storage):
                 }
             }
         }
+
+    def parameters(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        return external.parameters(config)
+
+    def external_problems(self, config: Mapping[str, Any]) -> list[str]:
+        return external.problems(self.values, config)
 
     def limit(self) -> int:
         told = (self.values["dagster_postgres_options"] or {}).get("max_connections")

@@ -9,7 +9,7 @@ record decides: a play that is killed while it writes the first one has said not
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 
@@ -84,16 +84,19 @@ def has_policy(facts: Facts) -> bool:
     return bool((facts.get("lines") or {}).get(POLICY))
 
 
-def left_behind(folder: str, facts: Facts) -> list[str]:
+def left_behind(names: Mapping[str, str], facts: Facts) -> list[str]:
     """What an installation of ours that was killed has left: to be removed before anything else is installed."""
-    if installing(folder) not in (facts.get("paths") or []):
-        return []
-    return [*([POLICY] if has_policy(facts) else []), installing(folder)]
+    paths, mark = facts.get("paths") or [], installing(names["record"])
+    found = [names["apt_proxy"]] if names["apt_proxy"] in paths else []
+    if mark not in paths:
+        return found
+    return [*found, *([POLICY] if has_policy(facts) else []), mark]
 
 
-def policy_warnings(folder: str, facts: Facts) -> list[str]:
+def policy_warnings(names: Mapping[str, str], facts: Facts) -> list[str]:
     """A sentence about what a killed installation leaves, where nothing says that it was ours."""
-    if whole(folder) not in (facts.get("paths") or []) or not has_policy(facts) or left_behind(folder, facts):
+    paths = facts.get("paths") or []
+    if not has_policy(facts) or whole(names["record"]) not in paths or installing(names["record"]) in paths:
         return []
     return [
         f"{POLICY} ends with 101, so no service of this host starts with its package, or again after its upgrade. A "

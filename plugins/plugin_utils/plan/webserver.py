@@ -46,6 +46,9 @@ class Webserver(Component):
         apart = set(self.inventory.group("dagster_proxy")) - {self.host.name}
         return str(self.host.chosen("dagster_webserver_bind", self.host.address if apart else LOOPBACK))
 
+    def listening(self) -> dict[str, list[str]]:
+        return {"dagster_webserver_bind": [self.bind]}
+
     def ports(self) -> list[Port]:
         offset = self.values["dagster_webserver_agent_offset"]
         served = [Port(port, variable, (self.bind,), unit) for variable, port, unit in self.replicas]

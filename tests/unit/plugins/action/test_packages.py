@@ -20,6 +20,7 @@ FOLDER = "/usr/local/lib/dagster/installed"
 WHOLE = f"{FOLDER}/.complete"
 INSTALLING = f"{FOLDER}/.installing"
 POLICY = "/usr/sbin/policy-rc.d"
+APT_PROXY = "/run/dagster-apt-proxy.conf"
 
 
 def action(
@@ -34,7 +35,10 @@ def action(
     made = packages.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock())
     made._templar.template = lambda value: value
     made._execute_module = MagicMock(return_value={"changed": True})
-    plan = {"names": {"record": FOLDER}, "ours": sorted({*ours, *(name for name in names if name not in installed)})}
+    plan = {
+        "names": {"record": FOLDER, "apt_proxy": APT_PROXY},
+        "ours": sorted({*ours, *(name for name in names if name not in installed)}),
+    }
     return made, {
         "dagster_host": {"packages": installed, "paths": [] if first else [WHOLE]},
         "dagster_plan": plan,
@@ -278,3 +282,30 @@ def test_later_roles_do_not_remove_it_again() -> None:
     templar = Templar(loader=DataLoader(), variables={**variables, "__dagster_packages": result})
     variables["dagster_host"] = templar.template(trust_as_template(text))
     assert made.run(task_vars=variables)["changed"] is False
+
+
+def test_apt_reads_the_proxy_from_a_file_of_this_call_alone() -> None:
+    """It may hold a password, and the environment of a module stands in a command line."""
+    made, variables = action({}, ["nginx"])
+    variables["dagster_proxy"] = {"http": "http://user:s3cret@proxy:3128"}
+    variables["dagster_plan"]["no_proxy"] = "localhost"
+    seen: list[Any] = []
+    made._execute_module.side_effect = lambda **call: seen.append((call, made._task.environment)) or {"changed": True}
+    made.run(task_vars=variables)
+    (_record, (written, _), (installed, environment), _installed, (removed, after)) = seen
+    (entry,) = written["module_args"]["files"]
+    assert 'Acquire::https::Proxy "http://user:s3cret@proxy:3128";' in entry["content"]
+    assert (entry["mode"], entry["secret"]) == ("0600", True)
+    assert installed["module_name"] == "ansible.builtin.apt"
+    assert environment == [{"APT_CONFIG": entry["dest"], "no_proxy": "localhost"}]
+    assert "s3cret" not in str(installed["module_args"])
+    assert removed["module_args"]["files"] == [{"dest": entry["dest"], "state": "absent"}]
+    assert after is None
+
+
+def test_the_proxy_of_a_killed_call_goes_too() -> None:
+    """It may hold a password. Its name is ours, so nothing else has to say so."""
+    for paths, gone in (([APT_PROXY, INSTALLING], [APT_PROXY, INSTALLING]), ([APT_PROXY], [APT_PROXY])):
+        made, variables = killed(paths, {})
+        assert made.run(task_vars=variables)["removed"] == gone
+        assert written(made) == [[f"-{path}" for path in gone]]
