@@ -37,6 +37,18 @@ def test_only_the_password_of_a_login_that_is_there_ends_another() -> None:
     assert value(ROLE["__dagster_postgres_new_passwords"], __dagster_postgres_role_statements={"skipped": True}) == []
 
 
+def test_all_other_statements_keep_their_order() -> None:
+    """A role is made before what it owns."""
+    statements = [f"CREATE ROLE login{number}" for number in range(20)]
+    rows = {"query_result": [{"statement": statement} for statement in (*statements, "ALTER ROLE a PASSWORD 'b'")]}
+    tasks = yaml.safe_load((ROOT / "roles/postgres/tasks/database.yml").read_text(encoding="utf-8"))
+    (making,) = (task for task in tasks if task["name"] == "Make the missing roles and the database")
+    text = making["community.postgresql.postgresql_query"]["query"]
+    new = ["ALTER ROLE a PASSWORD 'b'"]
+    made = value(text, __dagster_postgres_role_statements=rows, __dagster_postgres_new_passwords=new)
+    assert made == statements
+
+
 @pytest.mark.parametrize(("played", "left_out"), [(["db", "ctl1", "run"], []), (["db", "ctl1"], ["run"])])
 def test_readers_that_are_left_out_are_named(played: list[str], left_out: list[str]) -> None:
     """By --limit. What preflight has looked at in this run has a plan."""
