@@ -92,10 +92,31 @@ def error_text(error: dict[str, Any]) -> str:
 
 
 def _messages(errors: object) -> str:
-    """The messages of a GraphQL `errors` list, in one line."""
+    """The messages of a GraphQL `errors` list with their causes, in one line."""
     if not isinstance(errors, list):
         return str(errors)
-    return "; ".join(str(item.get("message", item)) if isinstance(item, dict) else str(item) for item in errors)
+    return "; ".join(" <- ".join(_chain(item)) if isinstance(item, dict) else str(item) for item in errors)
+
+
+def _data_errors(data: object) -> list[dict[str, Any]]:
+    """The errors inside of data: Dagster answers 500 with these alone when it has caught an exception."""
+    parts = data.values() if isinstance(data, dict) else ()
+    failed = [part for part in parts if isinstance(part, dict) and str(part.get("__typename")).endswith("Error")]
+    return [{"message": error_text(part)} for part in failed]
+
+
+def _chain(error: dict[str, Any]) -> list[str]:
+    """The message of a GraphQL error, then those of its causes. Dagster gives them as an extension."""
+    found = [" ".join(str(error.get("message", error)).split())]
+    extensions = error.get("extensions")
+    info = extensions.get("errorInfo") if isinstance(extensions, dict) else None
+    while isinstance(info, dict):
+        text = " ".join(str(info.get("message") or "").split())
+        # The first of them repeats the message behind the name of its class.
+        if text and not any(text.endswith(known) for known in found):
+            found.append(text)
+        info = info.get("cause")
+    return found
 
 
 class GraphQLClient:
@@ -210,8 +231,8 @@ class GraphQLClient:
             answer = json.loads(raw)
         except ValueError:
             answer = None
-        if isinstance(answer, dict) and answer.get("errors"):
-            return f"{url} answered {code}: {_messages(answer['errors'])}"
+        if isinstance(answer, dict) and (said := answer.get("errors") or _data_errors(answer.get("data"))):
+            return f"{url} answered {code}: {_messages(said)}"
         detail = re.sub(r"<[^>]*>|\s+", " ", raw[:500].decode("utf-8", "replace"))
         return f"{url} answered {code}: {' '.join(detail.split()) or 'no text'}"
 

@@ -83,6 +83,16 @@ def client(stub: Stub, pauses: list[float]) -> GraphQLClient:
     return GraphQLClient(stub.url, request_timeout=5, sleep=pauses.append)
 
 
+# As Dagster gives an exception with its cause.
+CAUSED = {
+    "message": "no checks",
+    "extensions": {
+        "errorInfo": {
+            "message": "DagsterError: no checks\n",
+            "cause": {"message": "psycopg2.errors.UndefinedTable: relation\nmissing\n", "cause": None},
+        }
+    },
+}
 GOOD = (200, '{"data": {"version": "1"}}')
 
 
@@ -163,6 +173,7 @@ def test_a_slow_answer_may_have_been_sent(stub: Stub) -> None:
         ((200, '{"data": null}'), "without data"),
         ((200, '{"errors": [{"message": "no field x"}], "data": null}'), "no field x"),
         ((400, '{"errors": [{"message": "syntax"}]}'), "answered 400: syntax"),
+        ((400, json.dumps({"errors": [CAUSED]})), "400: no checks <- psycopg2.errors.UndefinedTable: relation missing$"),
     ],
 )
 def test_other_answers_are_named_at_once(
