@@ -203,6 +203,12 @@ locations:
       type: list
       elements: str
       sample: [__repository__]
+    jobs:
+      description: Its jobs, without those that Dagster makes itself.
+      type: list
+      elements: str
+      sample: [daily_orders, dagster_canary]
+      version_added: 0.2.0
     versions:
       description: Versions of the Dagster libraries in the location's own environment.
       type: dict

@@ -11,7 +11,7 @@ import socket
 import typing as t
 
 from .._host.proc import holders, listening_at
-from .labels import CONFIG_LABEL, NETWORK, NETWORK_LABEL, RUN_ID_LABEL
+from .labels import CONFIG_LABEL, LOCATION_LABEL, NETWORK, NETWORK_LABEL, RUN_ID_LABEL
 
 Json = dict[str, t.Any]
 SCHEME = "unix://"
@@ -79,7 +79,18 @@ def described(version: Json, info: Json, networks: list[Json], containers: list[
         "root": _root(folder) if "name=userns" in options else 0,
         "networks": [_network(network) for network in networks],
         "containers": [_container(item) for item in containers if not _is_ours(item)],
+        "stamps": _stamps(networks, containers),
     }
+
+
+def _stamps(networks: list[Json], containers: list[Json]) -> list[str]:
+    """A line for each network of ours and each code server; it changes with what a run gets of them."""
+    found = {f"network {item.get('Name')} {item.get('Id')}" for item in networks if _network(item)["ours"]}
+    for item in containers:
+        labels = item.get("Labels") or {}
+        if CONFIG_LABEL in labels:
+            found.add(f"location {labels.get(LOCATION_LABEL)} {item.get('ImageID')} {labels[CONFIG_LABEL]}")
+    return sorted(found)
 
 
 def _root(folder: str) -> int:

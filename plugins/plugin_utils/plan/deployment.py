@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names, record
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import canary, checks, names, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import Docker
@@ -111,6 +111,7 @@ class Plan:
         for component in self.components.values():
             found += component.problems()
         found += checks.port_problems(self.ports())
+        found += canary.problems(self.host.values[canary.VARIABLE])
         if self.storage.server or self.storage.limit_is_given():
             found += self.budget.problems()
         return list(dict.fromkeys(found))
@@ -221,13 +222,15 @@ class Plan:
             host: checks.journal([self.component(role, host) for role in self.inventory.roles_of(host)])
             for host in self.inventory.hosts
         }
-        wait = self.inventory.hosts[group("dagster_proxy")[0]].values["dagster_health_wait"]
+        asks = self.inventory.hosts[group("dagster_proxy")[0]].values
+        wait = asks["dagster_health_wait"]
         services = Instance(self.inventory.hosts[group("dagster_daemon")[0]], self)
         endpoints = services.host.chosen("dagster_code_endpoints", services.code_endpoints())
         return {
             "version": services.values["dagster_version"],
             **({} if wait is None else {"wait": wait}),
             "url_file": self.proxy(group("dagster_proxy")[0]).url_file,
+            "canary": canary.canary(asks[canary.VARIABLE]),
             "daemons": group("dagster_daemon"),
             "run_host": group("dagster_run")[0],
             "proxies": proxies,
@@ -256,6 +259,7 @@ class Plan:
             "ours": self.ours(facts),
             "certificates": self.certificates(),
             "health": self.health(),
+            "runs": canary.proves(components.values()),
             # Some hosts alone are those of a deployment that exists: nobody else says whether it serves.
             "live": checks.live(facts["listeners"], self.names["webserver"])
             or not set(self.inventory.hosts) <= set(played),

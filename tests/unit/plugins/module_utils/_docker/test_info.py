@@ -26,7 +26,7 @@ INFO: Json = {
 }
 NETWORKS: list[Json] = [
     {"Name": "bridge", "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]}, "Labels": {}},
-    {"Name": "dagster", "IPAM": {"Config": [{"Subnet": "172.30.0.0/24"}]}, "Labels": {"dataops.dagster": "network"}},
+    {"Name": "dagster", "Id": "n1", "IPAM": {"Config": [{"Subnet": "172.30.0.0/24"}]}, "Labels": {"dataops.dagster": "network"}},
     {"Name": "host", "IPAM": {"Config": None}, "Labels": None},
 ]
 CONTAINERS: list[Json] = [
@@ -40,7 +40,12 @@ CONTAINERS: list[Json] = [
             {"IP": "0.0.0.0", "PrivatePort": 53, "PublicPort": 53, "Type": "udp"},
         ],
     },
-    {"Names": ["/dagster-code-etl"], "Labels": {"dataops.dagster.config": "1"}, "Ports": []},
+    {
+        "Names": ["/dagster-code-etl"],
+        "ImageID": "sha256:7",
+        "Labels": {"dataops.dagster.config": "1", "dataops.dagster.location": "etl"},
+        "Ports": [],
+    },
     {"Names": ["/run"], "Labels": {"dagster/run_id": "1"}, "Ports": []},
 ]
 ANSWERS: Json = {"/version": VERSION, "/info": INFO, "/networks": NETWORKS, "/containers/json?all=1": CONTAINERS}
@@ -68,6 +73,7 @@ def test_engine_is_described_by_what_decides() -> None:
         "containers": [
             {"name": "shop", "published": [{"address": "0.0.0.0", "port": 8080}, {"address": "::", "port": 8080}]}
         ],
+        "stamps": ["location etl sha256:7 1", "network dagster n1"],
     }
 
 
