@@ -236,6 +236,7 @@ ARGUMENTS: dict[str, Any] = {
     "url": {"type": "str", "required": True},
     "validate_certs": {"type": "bool", "default": True},
     "ca_path": {"type": "path"},
+    "socket": {"type": "path"},
     "request_timeout": {"type": "float", "default": 30},
     "expect": {
         "type": "dict",
@@ -293,6 +294,7 @@ def main() -> None:
             request_timeout=params["request_timeout"],
             validate_certs=params["validate_certs"],
             ca_path=params["ca_path"],
+            socket=params["socket"],
         )
         if expect is None:
             module.exit_json(changed=False, **gather(client))

@@ -7,28 +7,15 @@ import grp
 import http.client
 import json
 import os
-import socket
 import typing as t
 
 from .._host.proc import holders, listening_at
+from .._socket import LocalConnection
 from .labels import CONFIG_LABEL, LOCATION_LABEL, NETWORK, NETWORK_LABEL, RUN_ID_LABEL
 
 Json = dict[str, t.Any]
 SCHEME = "unix://"
 TIMEOUT = 10  # seconds for each answer
-
-
-class _Connection(http.client.HTTPConnection):
-    """HTTP over a local socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT)
-        self.sock.connect(self.path)
 
 
 def sleeps(endpoint: str) -> bool:
@@ -44,7 +31,7 @@ def ask(endpoint: str) -> Json:
     path = endpoint.removeprefix(SCHEME)
     if sleeps(endpoint):
         return {}
-    connection = _Connection(path)
+    connection = LocalConnection(path, TIMEOUT)
 
     def get(what: str) -> t.Any:
         connection.request("GET", what)

@@ -231,6 +231,7 @@ class Plan:
             **({} if wait is None else {"wait": wait}),
             "url_file": self.proxy(group("dagster_proxy")[0]).url_file,
             "canary": canary.canary(asks[canary.VARIABLE]),
+            "socket": self.proxy(group("dagster_proxy")[0]).socket,
             "daemons": group("dagster_daemon"),
             "run_host": group("dagster_run")[0],
             "proxies": proxies,

@@ -57,9 +57,8 @@ FIXED = {
     "command_line": "/usr/local/bin/{name}-cli",
     "code": "{name}-code",
     "programs": "/usr/local/lib/{name}",
-    # What runs need, as the last good canary has proven it.
-    "proven": "/usr/local/lib/{name}/proven",
     "record": "/usr/local/lib/{name}/installed",
+    "proven": "/usr/local/lib/{name}/proven",  # what runs need, as the last good canary has proven it
     "ca_certificates": "/usr/local/share/ca-certificates/{name}",
     "tmpfiles": "/etc/tmpfiles.d/{name}.conf",
     # No name that begins as those of our services do: the settings in unit_drop_ins are not for this unit.

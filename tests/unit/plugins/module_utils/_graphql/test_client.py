@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import socketserver
+import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -228,3 +230,51 @@ def test_error_text_has_the_causes_once() -> None:
     error: dict[str, Any] = {"message": "outer\n", "causes": [{"message": "ValueError: inner\n"}, {"message": "outer"}]}
     assert error_text(error) == "outer\nValueError: inner"
     assert error_text({}) == "unknown error"
+
+
+@pytest.fixture
+def behind(stub: Stub) -> Iterator[str]:
+    """The socket of a server behind the stub, which stands for an edge: its path is short enough for a socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/s"
+
+        class Local(socketserver.ThreadingUnixStreamServer):
+            script = [GOOD]
+            requests: list[Any] = stub.requests
+            server_port = 0
+
+        class LocalHandler(Handler):
+            client_address = ("local", 0)
+
+        with Local(path, LocalHandler) as server:
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+            yield path
+            server.shutdown()
+
+
+@pytest.mark.parametrize("login", [(401, ""), (403, ""), (302, ""), (307, ""), (200, "<html>log in</html>")])
+def test_behind_a_login_the_server_behind_it_is_asked(stub: Stub, behind: str, login: tuple[int, str]) -> None:
+    stub.script = [login]
+    with pytest.raises(DagsterApiError, match="login"):
+        GraphQLClient(stub.url).query("{version}")
+    del stub.requests[:]
+    client = GraphQLClient(stub.url, socket=behind)
+    assert client.query("{version}") == client.mutate("mutation {x}") == {"version": "1"}
+    assert [path for _method, path, _body in stub.requests] == ["/dagster/graphql"] * 3, "the edge was asked once"
+
+
+@pytest.mark.parametrize(("trouble", "message"), [((503, ""), "answered 503"), (None, "no answer"), ((404, ""), "404")])
+def test_edge_that_does_not_work_is_noticed(
+    stub: Stub, behind: str, trouble: tuple[int, str] | None, message: str
+) -> None:
+    stub.script = [trouble]
+    with pytest.raises((DagsterApiError, Unreachable), match=message):
+        GraphQLClient(stub.url, socket=behind, sleep=lambda _seconds: None).query("{version}")
+
+
+def test_without_a_login_the_edge_alone_is_asked(stub: Stub, behind: str) -> None:
+    stub.script = [GOOD]
+    client = GraphQLClient(stub.url, socket=behind)
+    assert client.query("{version}") == client.query("{version}")
+    assert client.url == stub.url
+    assert client._behind == behind
