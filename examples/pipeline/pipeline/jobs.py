@@ -79,7 +79,7 @@ def answer() -> str:
     return "yes"
 
 
-@dg.job(description="Proves that runs work: site.yml launches it after a change that a run needs, health.yml each time.")
+@dg.job(description="Proves that runs work: launched by site.yml after a change, by health.yml each time.")
 def dagster_canary() -> None:
     answer()
 

@@ -147,8 +147,8 @@ class Runner:
             self.sleep(self.poll_interval)
         found = f"asking for it failed too: {problem}" if problem else "no run with that tag exists by now"
         raise RunProblem(
-            f"the launch of {target.job} got no good answer ({error}), so it may have been carried out; {found}. It was "
-            "not sent again, because that could run the job twice. Before you launch again, look in "
+            f"the launch of {target.job} got no good answer ({error}), so it may have been carried out; {found}. It "
+            "was not sent again, because that could run the job twice. Before you launch again, look in "
             f"{self.client.url}/runs for a run with the tag {LAUNCH_TAG}={launch_id}",
             {"launch_id": launch_id},
         )

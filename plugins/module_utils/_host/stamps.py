@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 def stamp(path: str) -> str:
-    """When a path was written, whose it is, and where it leads to: as a digest, because a size says much of a password."""
+    """When a path was written, whose it is, where it leads to. As a digest: a size says much of a password."""
     about = os.lstat(path)
     target = os.readlink(path) if os.path.islink(path) else ""
     said = (about.st_mtime_ns, about.st_size, about.st_mode, about.st_uid, about.st_gid, target)

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The canary: a run that the health gate launches to prove that runs work. Which job it is, and what it proves. Pure."""
+"""The canary: the run that the health gate launches to prove that runs work. Which job it is, what it proves. Pure."""
 
 from __future__ import annotations
 

@@ -26,7 +26,12 @@ INFO: Json = {
 }
 NETWORKS: list[Json] = [
     {"Name": "bridge", "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]}, "Labels": {}},
-    {"Name": "dagster", "Id": "n1", "IPAM": {"Config": [{"Subnet": "172.30.0.0/24"}]}, "Labels": {"dataops.dagster": "network"}},
+    {
+        "Name": "dagster",
+        "Id": "n1",
+        "IPAM": {"Config": [{"Subnet": "172.30.0.0/24"}]},
+        "Labels": {"dataops.dagster": "network"},
+    },
     {"Name": "host", "IPAM": {"Config": None}, "Labels": None},
 ]
 CONTAINERS: list[Json] = [
