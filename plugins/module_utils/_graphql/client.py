@@ -143,7 +143,7 @@ class _LocalHandler(urllib.request.HTTPHandler):
         self.path = path
 
     def http_open(self, request: urllib.request.Request) -> Any:
-        return self.do_open(lambda _host, timeout: LocalConnection(self.path, timeout), request)  # type: ignore[arg-type, return-value]
+        return self.do_open(lambda _host, timeout: LocalConnection(self.path, timeout), request)  # type: ignore[arg-type]
 
     https_open = http_open
 

@@ -173,7 +173,7 @@ def test_run_that_was_never_queued_has_the_cause_that_the_webserver_gave(
         launch(variables)
         return {"launchRun": {"__typename": "PythonError", "message": f"DagsterError: {MIGRATE}\n", "causes": []}}
 
-    server.do_launch = refused  # type: ignore[method-assign]
+    server.do_launch = refused
     server.lose["Launch"] = [loss]
     server.statuses = ["NOT_STARTED"]
     said = run(server, timeout=0.05)["msg"]
