@@ -60,6 +60,10 @@ options:
       - Socket of a Docker engine to ask what it is, such as V(unix:///run/docker.sock). No package is needed for it.
     type: str
     version_added: 0.2.0
+  run_id:
+    description: A run of Dagster. What became of its container is asked of O(engine).
+    type: str
+    version_added: 0.2.0
   stamps:
     description:
       - Files of which it is wanted whether somebody has written them since. A path with C(*) is a pattern.
@@ -99,6 +103,10 @@ host:
       description: The text of each file of O(texts) that exists, by path.
       type: dict
       sample: {/etc/hostname: "dagster1\n"}
+    run_container:
+      description: What became of the container of O(run_id). Empty if O(engine) has none.
+      type: str
+      sample: "Its container is exited with code 137, because it was out of memory."
     stamps:
       description: A line for each thing that O(stamps) names. It changes with the thing, and shows nothing of a secret.
       type: list
@@ -333,6 +341,7 @@ def asked(
     engine: str | None = None,
     lines: dict[str, str] | None = None,
     stamps: list[str] | None = None,
+    run_id: str | None = None,
 ) -> dict[str, Any]:
     """The answers to what the options ask, without those to options that were not given."""
     found: dict[str, Any] = {}
@@ -349,6 +358,8 @@ def asked(
         found["engine"] = info.ask(engine)
         # An engine that runs knows better than its settings, which others may have given it on its command line.
         found.update({"container_root": found["engine"]["root"]} if found["engine"] else {})
+    if run_id is not None:
+        found["run_container"] = info.run_container(engine or "", run_id)
     if stamps is not None:
         found["stamps"] = [*stamps_of(stamps), *found.get("engine", {}).get("stamps", [])]
     if lines is not None:
@@ -403,12 +414,13 @@ def main() -> None:
             "members": {"type": "list", "elements": "str"},
             "resolve": {"type": "list", "elements": "str"},
             "engine": {"type": "str"},
+            "run_id": {"type": "str"},
             "stamps": {"type": "list", "elements": "path"},
             "certificates": {"type": "dict"},
         },
         supports_check_mode=True,
     )
-    questions = ("connect", "paths", "texts", "lines", "certificates", "resolve", "engine", "stamps")
+    questions = ("connect", "paths", "texts", "lines", "certificates", "resolve", "engine", "stamps", "run_id")
     found = {
         **facts(),
         **accounts(module.params["shells"], module.params["members"]),

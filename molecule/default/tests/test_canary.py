@@ -98,6 +98,7 @@ def test_network_that_the_engine_does_not_have(play: Callable[..., Play], dagste
     finally:
         play("site.yml")
     assert re.search(r"ended with FAILURE, expected SUCCESS\. run: [^;]*network gone not found", said), said[-3000:]
+    assert "Its container is created" in said
     assert launched(dagster)[0] == "dagster_canary SUCCESS", "what site.yml has mended is proven"
 
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import functools
 import grp
 import http.client
 import json
 import os
 import typing as t
+import urllib.parse
 
 from .._host.proc import holders, listening_at
 from .._socket import LocalConnection
@@ -32,15 +34,7 @@ def ask(endpoint: str) -> Json:
     if sleeps(endpoint):
         return {}
     connection = LocalConnection(path, TIMEOUT)
-
-    def get(what: str) -> t.Any:
-        connection.request("GET", what)
-        answer = connection.getresponse()
-        body = answer.read()
-        if answer.status != 200:
-            raise ValueError(f"{what}: {answer.status}")
-        return json.loads(body)
-
+    get = functools.partial(_get, connection)
     try:
         found = described(get("/version"), get("/info"), get("/networks"), get("/containers/json?all=1"))
         return {**found, "group": _group(path)}
@@ -48,6 +42,37 @@ def ask(endpoint: str) -> Json:
         return {}
     finally:
         connection.close()
+
+
+def _get(connection: http.client.HTTPConnection, what: str) -> t.Any:
+    connection.request("GET", what)
+    answer = connection.getresponse()
+    body = answer.read()
+    if answer.status != 200:
+        raise ValueError(f"{what}: {answer.status}")
+    return json.loads(body)
+
+
+def run_container(endpoint: str, run_id: str) -> str:
+    """What became of the container of a run, as a sentence; empty when there is none, or nobody to ask."""
+    connection = LocalConnection(endpoint.removeprefix(SCHEME), TIMEOUT)
+    wanted = urllib.parse.quote(json.dumps({"label": [f"{RUN_ID_LABEL}={run_id}"]}))
+    try:
+        found = _get(connection, f"/containers/json?all=1&filters={wanted}")
+        return _end(_get(connection, f"/containers/{found[0]['Id']}/json")["State"]) if found else ""
+    except (OSError, http.client.HTTPException, ValueError):
+        return ""
+    finally:
+        connection.close()
+
+
+def _end(state: Json) -> str:
+    """The state of a container as a sentence."""
+    status, code = str(state.get("Status")), state.get("ExitCode")
+    said = f"Its container is {status}"
+    said += f" with code {code}" if status == "exited" else ""
+    said += ", because it was out of memory" if state.get("OOMKilled") else ""
+    return f"{said}: {state['Error']}." if state.get("Error") else f"{said}."
 
 
 def described(version: Json, info: Json, networks: list[Json], containers: list[Json]) -> Json:

@@ -234,6 +234,7 @@ class Plan:
             "socket": self.proxy(group("dagster_proxy")[0]).socket,
             "daemons": group("dagster_daemon"),
             "run_host": group("dagster_run")[0],
+            "run_engine": self.docker(group("dagster_run")[0]).engine(),
             "proxies": proxies,
             "locations": [str(endpoint["name"]) for endpoint in endpoints],
             "journals": [{"host": host, "matches": matches} for host, matches in journals.items() if matches],

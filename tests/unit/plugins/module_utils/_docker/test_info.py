@@ -83,6 +83,26 @@ def test_engine_is_described_by_what_decides() -> None:
 
 
 @pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"Status": "created", "ExitCode": 128, "Error": "network gone not found"}, "created: network gone not found."),
+        (
+            {"Status": "exited", "ExitCode": 137, "OOMKilled": True},
+            "exited with code 137, because it was out of memory.",
+        ),
+        ({"Status": "running", "ExitCode": 0, "Error": ""}, "running."),
+    ],
+)
+def test_end_of_a_container_is_told(state: Json, said: str) -> None:
+    """As an engine has answered it."""
+    assert info._end(state) == f"Its container is {said}"
+
+
+def test_nobody_to_ask_of_a_container(tmp_path: Path) -> None:
+    assert info.run_container(f"unix://{tmp_path}/none.sock", "r") == ""
+
+
+@pytest.mark.parametrize(
     ("folder", "options", "root"),
     [
         ("/var/lib/docker/165536.165536", ["name=userns"], 165536),
