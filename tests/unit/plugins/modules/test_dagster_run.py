@@ -161,7 +161,11 @@ MIGRATE = "Asset checks require a database schema migration. Run `dagster instan
 
 
 @pytest.mark.parametrize(
-    ("loss", "cause"), [("500", f"its launch failed: .*{re.escape(MIGRATE)}"), ("sent", "was the webserver stopped")]
+    ("loss", "cause"),
+    [
+        ("500", rf"launch failed: \S+ answered 500: DagsterError: {re.escape(MIGRATE)}"),
+        ("sent", "was the webserver stopped"),
+    ],
 )
 def test_run_that_was_never_queued_has_the_cause_that_the_webserver_gave(
     server: Webserver, loss: str, cause: str
