@@ -365,11 +365,16 @@ class Players:
             },
             # Role docker has set the engine up: its user namespaces are there.
             "dataops.dagster.host_facts": {
-                "host": {"container_root": self.container_root(variables), "certificates": {}}
+                "host": {
+                    "container_root": self.container_root(variables),
+                    "certificates": {},
+                    "stamps": ["/some/file 1"],
+                }
             },
             "dataops.dagster.instance_info": {
                 "ok": not self.deployment.problems,
                 "problems": list(self.deployment.problems),
+                "locations": [{"name": "pipeline", "jobs": ["dagster_canary", "nightly"]}],
             },
             "dataops.dagster.packages": {
                 "changed": missing != [],

@@ -58,6 +58,9 @@ class CodeLocation(Component):
     def journal(self) -> list[str]:
         return [f"CONTAINER_NAME={self.plan.names['code']}-{found.name}" for found in self.here]
 
+    def run_needs(self) -> list[str]:
+        return [f"{self.values['dagster_home']}/{files}" for files in ("containers/*", "secrets/*/*")]
+
     def mark(self) -> str:
         return f"{self.values['dagster_home']}/containers"
 

@@ -62,6 +62,10 @@ class Component:
         """The matches of journalctl that show what it says."""
         return []
 
+    def run_needs(self) -> list[str]:
+        """Patterns of the files that decide how a run starts: once one of them has changed, a canary proves it."""
+        return []
+
     # How others depend on it
 
     def mark(self) -> str:

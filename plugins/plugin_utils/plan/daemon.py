@@ -25,6 +25,10 @@ class Daemon(Component):
         # A standby has none, but a daemon that is just being ended may hold its own for a moment.
         return {"daemon": LOOPS + workers(self.plan.instance.merged), "guard": GUARD_CONNECTIONS}
 
+    def run_needs(self) -> list[str]:
+        names = (f"daemon.{self.plan.storage.credential}", "guard.json", "docker/*")
+        return [*self.plan.instance.staged, self.mark(), *(f"{self.values['dagster_home']}/{name}" for name in names)]
+
     def mark(self) -> str:
         return self.plan.names.unit_file("daemon")
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ansible_collections.dataops.dagster.plugins.module_utils import _proxies
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     addresses,
+    canary,
     checks,
     downloads,
     folders,
@@ -143,6 +144,7 @@ class Plan:
         found += addresses.listening_problems(self.components.values())
         found += addresses.reach_problems(self.components.values(), self.inventory)
         found += checks.port_problems(self.ports())
+        found += canary.problems(self.host.values[canary.VARIABLE])
         if self.storage.server or self.storage.limit_is_given():
             found += self.budget.problems()
         return list(dict.fromkeys(found))
@@ -257,15 +259,19 @@ class Plan:
             host: checks.journal([self.component(role, host) for role in self.inventory.roles_of(host)])
             for host in self.inventory.hosts
         }
-        wait = self.inventory.hosts[group("dagster_proxy")[0]].values["dagster_health_wait"]
+        asks = self.inventory.hosts[group("dagster_proxy")[0]].values
+        wait = asks["dagster_health_wait"]
         services = Instance(self.inventory.hosts[group("dagster_daemon")[0]], self)
         endpoints = services.host.chosen("dagster_code_endpoints", services.code_endpoints())
         return {
             "version": services.values["dagster_version"],
             **({} if wait is None else {"wait": wait}),
             "url_file": self.proxy(group("dagster_proxy")[0]).url_file,
+            "canary": canary.canary(asks[canary.VARIABLE]),
+            "socket": self.proxy(group("dagster_proxy")[0]).socket,
             "daemons": group("dagster_daemon"),
             "run_host": group("dagster_run")[0],
+            "run_engine": self.docker(group("dagster_run")[0]).engine(),
             "proxies": proxies,
             "locations": [str(endpoint["name"]) for endpoint in endpoints],
             "journals": [{"host": host, "matches": matches} for host, matches in journals.items() if matches],
@@ -294,6 +300,7 @@ class Plan:
             "unfenced": any(part.unfenced(facts) for part in components.values() if isinstance(part, Daemon)),
             "certificates": self.certificates(),
             "health": self.health(),
+            "runs": canary.proves(components.values()),
             # Some hosts alone are those of a deployment that exists: nobody else says whether it serves.
             "live": checks.live(facts["listeners"], self.names["webserver"])
             or not set(self.inventory.hosts) <= set(played),

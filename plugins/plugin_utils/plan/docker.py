@@ -121,6 +121,9 @@ class Docker(Component):
     def paths(self) -> list[str]:
         return [*engine.TRACES, engine.STARTED_AT_BOOT]
 
+    def run_needs(self) -> list[str]:
+        return ["/etc/docker/daemon.json", f"{TLS_FOLDER}/*"]
+
     def engine(self) -> str:
         return self.socket if self.socket.startswith("unix://") else ""
 

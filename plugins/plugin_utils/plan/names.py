@@ -60,6 +60,7 @@ FIXED = {
     "record": "/usr/local/lib/{name}/installed",
     "apt_proxy": "/run/{name}-apt-proxy.conf",  # there only while apt installs for us
     "downloads": "/usr/local/lib/{name}/downloads",
+    "proven": "/usr/local/lib/{name}/proven",  # what runs need, as the last good canary has proven it
     "ca_certificates": "/usr/local/share/ca-certificates/{name}",
     "tmpfiles": "/etc/tmpfiles.d/{name}.conf",
     # No name that begins as those of our services do: the settings in unit_drop_ins are not for this unit.

@@ -177,6 +177,10 @@ class Postgres(Component):
         every = Cluster("*", "*")
         return [every.config, every.data]
 
+    def run_needs(self) -> list[str]:
+        every = Cluster("*", "*")  # nobody else's has files of these names
+        return [f"{every.etc}/{name}" for name in (*RECORDS, "dagster/pg_ident.conf")]
+
     def lines(self) -> dict[str, str]:
         # The later ones of these files win.
         every = Cluster("*", "*")

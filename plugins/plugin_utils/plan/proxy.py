@@ -65,6 +65,11 @@ class Proxy(Component):
         return f"http://{place}{self.values['dagster_webserver_path_prefix']}"
 
     @property
+    def socket(self) -> str:
+        """Where HAProxy takes the requests of nginx."""
+        return f"{self.plan.names['haproxy_sockets']}/{self.plan.names['backend']}.sock"
+
+    @property
     def url_file(self) -> str:
         """Says where the deployed entry point answers: what a check asks before a change of that is made."""
         return f"{self.plan.names['programs']}/edge.url"

@@ -73,6 +73,9 @@ class Webserver(Component):
     def journal(self) -> list[str]:
         return [f"_SYSTEMD_UNIT={unit}{port}.service" for _variable, port, unit in self.replicas]
 
+    def run_needs(self) -> list[str]:
+        return self.plan.instance.staged  # without the queue, webservers launch the runs
+
     def mark(self) -> str:
         return self.plan.names.unit_file("webserver", "@.service")
 

@@ -277,7 +277,19 @@ def test_shells_and_members_of_those_that_there_are() -> None:
 
 
 def test_module_returns_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    options = ("connect", "paths", "texts", "lines", "shells", "members", "certificates", "resolve", "engine")
+    options = (
+        "connect",
+        "paths",
+        "texts",
+        "lines",
+        "shells",
+        "members",
+        "certificates",
+        "resolve",
+        "engine",
+        "stamps",
+        "run_id",
+    )
     params = {**dict.fromkeys(options), "paths": [str(tmp_path)]}
     module = MagicMock(params=params)
     monkeypatch.setattr(host_facts, "AnsibleModule", MagicMock(return_value=module))
