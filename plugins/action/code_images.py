@@ -105,6 +105,8 @@ class ActionModule(ActionBase):
         args = {key: params[key] for key in ("docker_host", "registries", "verify_only")} | {"staged": staged}
         if params["instance"] and not params["verify_only"]:
             args["instance"] = params["instance"]
+        if params["proxy"]:
+            args["proxy"] = {key: value for key, value in params["proxy"].items() if value}
         answer: Json = self._execute_module(module_name=MODULE, module_args=args, task_vars=task_vars)
         answer.pop("invocation", None)  # holds the build arguments and nothing that the task does not say
         return answer

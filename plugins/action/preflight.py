@@ -11,6 +11,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.vars.hostvars import HostVars
 
+from ansible_collections.dataops.dagster.plugins.module_utils._addresses import bare
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names, spec
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
@@ -70,7 +71,7 @@ class ActionModule(ActionBase):
         hosts = {}
         for other in sorted({host for members in groups.values() for host in members}):
             given, read = self._given(other, documented, variables)
-            address = str(read("dagster_address") or read("ansible_host") or other)
+            address = bare(str(read("dagster_address") or read("ansible_host") or other))
             known = spec.with_defaults(undecided, names.chosen(read))
             values: Mapping[str, Any] = spec.Asked(known, given, read)
             if other == name:

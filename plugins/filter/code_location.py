@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import forms
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.forms import text
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_LABEL
+from ansible_collections.dataops.dagster.plugins.module_utils._proxies import exceptions
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import merge_contexts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.dotenv import dotenv
@@ -106,21 +107,30 @@ def code_containers(
     publish_address: str,
     default_port: int = PORT,
     every_run: Mapping[str, Any] | None = None,
+    no_proxy: str = "",
 ) -> list[dict[str, Any]]:
     """Each location's container, as module code_containers takes it.
 
     env and volumes are what every location and every run of one has; secrets is the folder of secret_files;
     default_port is the port on the host of a location that names none; every_run is what dagster_config gives to the
-    container of each run.
+    container of each run; no_proxy is what a location reaches without the proxy that its own environment may name.
     """
     return [
         {
-            **_container(location, images[location["name"]], env, volumes, secrets, every_run or {}),
+            **_container(
+                beside_a_proxy(location, no_proxy), images[location["name"]], env, volumes, secrets, every_run or {}
+            ),
             "publish_address": publish_address,
             "port": int(location.get("port") or default_port),
         }
         for location in locations
     ]
+
+
+def beside_a_proxy(location: dict[str, Any], no_proxy: str) -> dict[str, Any]:
+    """A location with the exceptions that a proxy in its own environment needs."""
+    env = location.get("env") or {}
+    return {**location, "env": {**env, **exceptions(env, filter(None, no_proxy.split(",")))}}
 
 
 def _container(

@@ -194,6 +194,14 @@ options:
         description: The file on the host that remembers what has been shown.
         type: path
         required: true
+  proxy:
+    description: Proxy of builds, and of a bare host that asks a registry. An engine pulls by its own settings.
+    type: dict
+    default: {}
+    suboptions:
+      http: {description: URL of the proxy for http., type: str}
+      https: {description: URL of the proxy for https. By default the one for http., type: str}
+      no_proxy: {description: What is reached without it, with commas between., type: str}
   staged:
     description: What the action plugin worked out and transferred. Do not set it by hand.
     type: dict
@@ -296,6 +304,7 @@ exported:
   sample: [/tmp/marketing.tar]
 """
 
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -304,6 +313,7 @@ from ..module_utils._docker import image_store
 from ..module_utils._docker.engine import DOCKER_IMPORT_ERROR, Engine, EngineUnavailable, explain, sdk_errors
 from ..module_utils._docker.images import ARGUMENT_SPEC
 from ..module_utils._docker.proof import Proofs
+from ..module_utils._proxies import variables
 
 
 def diff(result: dict[str, t.Any]) -> dict[str, str]:
@@ -323,6 +333,7 @@ def main() -> None:
             msg="code_images works through its action plugin: call it as dataops.dagster.code_images, without 'staged'."
         )
     images = staged.get("images") or []
+    through = variables(module.params["proxy"], str(module.params["proxy"].get("no_proxy") or ""))
     verify = module.params["verify_only"]
     try:
         if DOCKER_IMPORT_ERROR:
@@ -331,6 +342,7 @@ def main() -> None:
         engine = Engine(module.params["docker_host"], start=start, registries=registries)
     except EngineUnavailable as error:
         if verify:
+            os.environ.update(through)
             problems = image_store.registry_problems(images, module.params["registries"], module.params["docker_host"])
             if problems:
                 module.fail_json(msg="\n".join(problems))
@@ -340,7 +352,7 @@ def main() -> None:
             planned = image_store.on_bare_host(staged)
             module.exit_json(changed=bool(planned["images"]), **planned)
         module.fail_json(msg=str(error), exception=DOCKER_IMPORT_ERROR)
-    store = image_store.Store(engine, check_mode=module.check_mode)
+    store = image_store.Store(engine, check_mode=module.check_mode, build_environment=through)
     try:
         result = store.verify(images) if verify else store.ensure(staged)
         if module.params["instance"] and not (module.check_mode or result["errors"]):

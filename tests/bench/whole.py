@@ -38,7 +38,6 @@ from measure import (
 
 EXAMPLE = ROOT / "examples" / "pipeline"
 LOCKS = ROOT / "roles" / "instance" / "files" / "locks"
-CANARY = {"dagster_canary": {"location": "pipeline", "job": "orders_report"}}
 POPULAR_ROLES = ("geerlingguy.postgresql", "geerlingguy.nginx", "geerlingguy.docker")
 
 # --- from a bare host to the first run ------------------------------------------------------------------------------
@@ -79,7 +78,7 @@ def bare_to_first_run(bench: Host, reference: Host, rounds: int) -> Iterator[Row
     sides: dict[str, tuple[Host, Callable[[], object]]] = {
         "whole": (reference, lambda: steps["whole"].append(run_reference(reference))),
         "alone": (reference, lambda: steps["alone"].append(run_reference(reference, "alone"))),
-        "site": (bench, lambda: bench.play(SITE, CANARY)),
+        "site": (bench, lambda: bench.play(SITE)),
     }
     reference.create()
     stage_reference(reference)

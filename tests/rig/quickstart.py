@@ -197,8 +197,6 @@ quickstart_url: http://127.0.0.1:{port}
 # Only this machine's loopback leads to the throw-away host's port; the host itself listens on its address for that.
 rig_publish: ["127.0.0.1:{port}:8080"]
 dagster_nginx_listen: [127.0.0.1, "{{{{ ansible_host }}}}"]
-# The deployment proves itself with a run.
-dagster_canary: {{location: pipeline, job: daily_orders}}
 """,
             encoding="utf-8",
         )

@@ -317,7 +317,8 @@ class Players:
             assert task_vars
             if module_name == "dataops.dagster.host_facts":
                 given.update(arguments, host_facts=module_args)
-                return {"host": {**bare_host(), **self.deployment.facts}}
+                own = {"addresses": ["127.0.0.1", variables["ansible_host"]]}
+                return {"host": {**bare_host(), **own, **self.deployment.facts}}
             given.update(module_args)
             return {"changed": True, "changed_paths": ["/some/file"]}
 
@@ -366,16 +367,22 @@ class Players:
             },
             # Role docker has set the engine up: its user namespaces are there.
             "dataops.dagster.host_facts": {
-                "host": {"container_root": self.container_root(variables), "certificates": {}}
+                "host": {
+                    "container_root": self.container_root(variables),
+                    "certificates": {},
+                    "stamps": ["/some/file 1"],
+                }
             },
             "dataops.dagster.instance_info": {
                 "ok": not self.deployment.problems,
                 "problems": list(self.deployment.problems),
+                "locations": [{"name": "pipeline", "jobs": ["dagster_canary", "nightly"]}],
             },
             "dataops.dagster.packages": {
                 "changed": missing != [],
                 "installed": dict.fromkeys(missing, ""),
                 "recorded": [],
+                "removed": [],
             },
             "dataops.dagster.service": {**changed, **said, "changed_paths": ["/some/file"]},
             "dataops.dagster.units": {**changed, **said},

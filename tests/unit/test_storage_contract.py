@@ -26,6 +26,7 @@ ALLOWED = {
     "roles/daemon/files/lease/postgres/": "its lease",
     "roles/instance/files/locks/": "the packages of Dagster",
     "plugins/plugin_utils/plan/postgres.py": "its component and its storage",
+    "plugins/plugin_utils/plan/external_postgres.py": "and a server of the user's own",
     "plugins/module_utils/_database/postgres.py": "its dialect",
     "plugins/module_utils/_database/postgres_probe.py": "and what of that runs in Dagster's virtual environment",
     "plugins/module_utils/_database/dialects.py": "the list of dialects",

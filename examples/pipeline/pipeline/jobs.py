@@ -74,6 +74,17 @@ def orders_report() -> None:
     render_report(sum_by_day(rows), sum_by_customer(rows))
 
 
+@dg.op(description="Says that a run of this code location works.")
+def answer() -> str:
+    print("a run of this code location works", flush=True)
+    return "yes"
+
+
+@dg.job(description="Proves that runs work: launched by site.yml after a change, by health.yml each time.")
+def dagster_canary() -> None:
+    answer()
+
+
 class FailureRequest(dg.Config):
     """Whether and how to fail."""
 

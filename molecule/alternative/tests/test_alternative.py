@@ -536,3 +536,25 @@ def test_removed_location_takes_its_container_and_secrets_along(
         "the UI shows the one location that is left",
         every=3,
     )
+
+
+REACHED = "import grpc, sys; c = grpc.insecure_channel(sys.argv[1]); grpc.channel_ready_future(c).result(timeout=5)"
+
+
+def test_a_company_proxy_is_harmless(host: Any, connections: dict[str, dict[str, str]]) -> None:
+    """Services, code servers and runs have it and reach each other: nobody answers at the proxy of this scenario."""
+    second = connections["dagster2"]["ansible_host"]
+    variables = dict(
+        line.split("=", 1) for line in host.file(f"{HOME}/environment").content_string.splitlines() if "=" in line
+    )
+    assert variables["http_proxy"] == '"http://192.0.2.1:3128"'
+    exceptions = variables["no_proxy"].strip('"').split(",")
+    assert exceptions[0] == ".example.com"
+    assert {"127.0.0.1", "dagster1", second} <= set(exceptions)
+    python = "/srv/dagster/venvs/current/bin/python"
+    call = f"{python} -c '{REACHED}' {second}:4100"
+    # The control: gRPC obeys the proxy where nothing is excepted.
+    assert host.run(f"http_proxy=http://192.0.2.1:3128 {call}").rc != 0
+    assert host.run(f"http_proxy=http://192.0.2.1:3128 no_proxy={second} {call}").rc == 0
+    inside = host.check_output("docker inspect -f '{{json .Config.Env}}' dagster-code-built")
+    assert "no_grpc_proxy=.example.com,localhost" in inside

@@ -51,6 +51,11 @@ ALONE: dict[str, Any] = {
         "run_launcher": {"config": {"network": "dagster_network", "container_kwargs": {"memory": "2g"}}},
     },
     "dagster_database_host": "192.0.2.1",
+    "dagster_nginx_listen": ["10.0.0.5:80", "fe80::1%eth0"],
+    "dagster_docker_network": "host",
+    "dagster_docker_config": {"icc": "no", "registry-mirror": []},
+    "dagster_install_dir": "/home/dagster",
+    "dagster_proxy": {"http": "user:hunter2hunter2@proxy:3128"},
 }
 IMAGES: dict[str, Any] = {
     "dagster_code_locations": [{"name": "none", "module": "x", "image": "127.0.0.1:1/no/such:image"}]
@@ -100,6 +105,13 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, list[str]]]] = {
             "value that YAML has changed": ["dagster_environment: DBT_DEBUG is true or false", "quote it"],
             "secret whose name is a path": ["dagster_code_locations[other].secrets: '../../containers/pgpass'"],
             "login with a space": ["dagster_database_run_user is 'dagster run'"],
+            "address with a port": ["dagster_nginx_listen is 10.0.0.5:80", "belongs in dagster_nginx_port"],
+            "address of one interface": ["dagster_nginx_listen is fe80::1%eth0", "without a zone"],
+            "network of the engine's own": ["dagster_docker_network is 'host'", "is one of Docker's own"],
+            "setting of another kind": ["dagster_docker_config: icc is text; Docker takes true or false"],
+            "setting that no engine knows": ["knows no registry-mirror", "registry-mirrors"],
+            "folder that services do not see": ["dagster_install_dir is /home/dagster", "see nothing of /home"],
+            "proxy without a scheme": ["dagster_proxy.http is no URL of a proxy"],
             "database named twice": ["dagster_database_host names an external server"],
         },
     ),
@@ -145,6 +157,15 @@ def test_host_that_cannot_take_it(play: Callable[..., Play], tmp_path: Path, hos
     refused(result, ["port 3055 is held by python3 of squatter.service", "dagster_webserver_ports"])
     refused(result, ["MiB of memory", "dagster_webserver_ports"])
     refused(result, ["dagster_database_host", "127.0.0.1:5999 cannot be reached"])
+
+
+def test_addresses_and_networks_that_are_not_the_hosts(play: Callable[..., Play]) -> None:
+    """The deployment serves, and its network and pools stay as they are: only what is new is refused."""
+    variables = {"dagster_nginx_listen": ["127.0.0.1", "192.0.2.77"]}
+    refused(
+        play("site.yml", "-e", json.dumps(variables), ok=False),
+        ["dagster_nginx_listen is 192.0.2.77, and the host has no such address", "it has "],
+    )
 
 
 def test_something_else_where_the_database_should_be(play: Callable[..., Play], tmp_path: Path) -> None:

@@ -1,16 +1,31 @@
-"""A canary that fails: the gate says why its run could not be launched, and what its container said last."""
+"""The canary: launched when something has changed that a run needs. One that fails: the gate says why."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from deployment import Dagster, Play
+from deployment import RIG, ROOT, Dagster, Play, environment
 
 CODE = "dagster-code-pipeline"
 PGPASS = "/etc/dagster/containers/pgpass"
+
+
+CHANGE = '{"dagster_environment": {"CANARY_NOTE": "1"}}'
+
+
+def launched(dagster: Dagster) -> list[str]:
+    """The canary runs so far, newest first, as JOB STATUS."""
+    answer = dagster.query(
+        "query($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { results { jobName status } } } }",
+        filter={"tags": [{"key": "dataops.dagster/canary", "value": "true"}]},
+    )
+    return [f"{run['jobName']} {run['status']}" for run in answer["runsOrError"]["results"]]
 
 
 def canary(seconds: int) -> str:
@@ -24,6 +39,75 @@ def verdict(failed: Play) -> str:
     assert failed.rc != 0
     assert "The deployment is not healthy: run " in text, failed.output[-3000:]
     return text
+
+
+def test_canary_is_launched_after_a_change_and_by_health_each_time(play: Callable[..., Play], dagster: Dagster) -> None:
+    """Nothing is set: examples/pipeline offers the job."""
+    play("site.yml")
+    before = len(launched(dagster))
+    assert play("site.yml").changed == 0
+    assert len(launched(dagster)) == before, "nothing has changed"
+    play("site.yml", "-e", CHANGE)
+    assert launched(dagster)[0] == "dagster_canary SUCCESS"
+    assert len(launched(dagster)) == before + 1
+    play("site.yml", "-e", CHANGE)
+    assert len(launched(dagster)) == before + 1
+    play("health.yml", "-e", CHANGE)
+    assert len(launched(dagster)) == before + 2
+    play("site.yml", "-e", "dagster_canary=false")
+    play("site.yml", "--check")
+    assert len(launched(dagster)) == before + 2, "switched off"
+    assert play("site.yml").changed == 0
+    assert len(launched(dagster)) == before + 3, "what was changed while it was switched off is not proven yet"
+
+
+def test_canary_after_a_play_that_was_killed_before_it(
+    play: Callable[..., Play], dagster: Dagster, inventory: str
+) -> None:
+    before = len(launched(dagster))
+    argv = ["ansible-playbook", "playbooks/site.yml", "-i", inventory, "-i", str(RIG), "-e", CHANGE]
+    with subprocess.Popen(
+        argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment(), start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "TASK [Ask for versions, heartbeats and code locations]" in line:
+                os.killpg(process.pid, signal.SIGKILL)
+                break
+    assert len(launched(dagster)) == before, "the control: the play did not get as far"
+    assert play("site.yml", "-e", CHANGE).changed == 0
+    assert len(launched(dagster)) == before + 1
+    play("site.yml")
+
+
+def test_canary_proves_what_leaves_no_trace_in_a_file(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
+    assert play("site.yml").changed == 0
+    before = len(launched(dagster))
+    host.check_output("su postgres -c 'psql -qc \"ALTER ROLE dagster_run NOLOGIN\"'")
+    play("site.yml")
+    assert len(launched(dagster)) == before + 1
+
+
+def test_network_that_the_engine_does_not_have(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
+    """The engine's words, not that the run was marked as failed from outside. The container stays Created."""
+    config = "/etc/dagster/dagster.yaml"
+    host.check_output("sed -i 's/network: dagster$/network: gone/' %s && grep -q 'network: gone' %s", config, config)
+    host.check_output("systemctl restart dagster-daemon")
+    try:
+        said = verdict(play("health.yml", "-e", "dagster_health_wait=90", ok=False))
+    finally:
+        play("site.yml")
+    assert re.search(r"ended with FAILURE, expected SUCCESS\. run: [^;]*network gone not found", said), said[-3000:]
+    assert "Its container is created" in said
+    assert launched(dagster)[0] == "dagster_canary SUCCESS", "what site.yml has mended is proven"
+
+
+def test_location_without_a_job_is_told_what_to_add(play: Callable[..., Play], dagster: Dagster) -> None:
+    before = len(launched(dagster))
+    named = '{"dagster_canary": {"location": "pipeline", "job": "dagster_canari"}}'
+    said = " ".join(play("health.yml", "-e", named, ok=False).output.split())
+    assert "no job in code location pipeline is called dagster_canari. Did you mean dagster_canary?" in said
+    assert len(launched(dagster)) == before
 
 
 def test_canary_whose_container_cannot_be_made(play: Callable[..., Play], host: Any) -> None:

@@ -81,8 +81,9 @@ def on_bare_host(staged: Json) -> Json:
 
 
 class Store:
-    def __init__(self, engine: Engine, *, check_mode: bool) -> None:
+    def __init__(self, engine: Engine, *, check_mode: bool, build_environment: Json | None = None) -> None:
         self.engine = engine
+        self.build_environment = build_environment or {}
         self.check_mode = check_mode
         self.changed = False
         self.borrowed: dict[str, str | None] = {}  # names that bases have for our builds, and what they led to before
@@ -235,7 +236,8 @@ class Store:
                     custom_context=True,
                     encoding="gzip",
                     dockerfile=item["dockerfile"],
-                    buildargs=item["args"],
+                    # Docker knows these arguments by itself: no Dockerfile names them, and no image keeps them.
+                    buildargs={**self.build_environment, **item["args"]},
                     labels={IMAGE_LABEL: item["name"]},
                     tag=item["ref"],
                     rm=True,

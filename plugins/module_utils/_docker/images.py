@@ -64,6 +64,15 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "password": {"type": "str", "required": True, "no_log": True},
         },
     },
+    "proxy": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "http": {"type": "str", "no_log": True},
+            "https": {"type": "str", "no_log": True},
+            "no_proxy": {"type": "str"},
+        },
+    },
     "verify_only": {"type": "bool", "default": False},
     "keep": {"type": "dict"},
     "export": {

@@ -49,6 +49,9 @@ class CodeLocation(Component):
         derived = self.host.address if asked_from_elsewhere else LOOPBACK
         return str(self.host.chosen("dagster_code_publish_address", derived))
 
+    def listening(self) -> dict[str, list[str]]:
+        return {"dagster_code_publish_address": [self.publish_address]} if self.here else {}
+
     def ports(self) -> list[Port]:
         return [
             Port(found.port, f"dagster_code_locations[{found.name}].port", (self.publish_address,), ENGINE_UNIT)
@@ -63,6 +66,9 @@ class CodeLocation(Component):
 
     def journal(self) -> list[str]:
         return [f"CONTAINER_NAME={self.plan.names['code']}-{found.name}" for found in self.here]
+
+    def run_needs(self) -> list[str]:
+        return [f"{self.values['dagster_home']}/{files}" for files in ("containers/*", "secrets/*/*")]
 
     def mark(self) -> str:
         return f"{self.values['dagster_home']}/containers"
@@ -106,6 +112,7 @@ class CodeLocation(Component):
             "log_driver": docker.log_driver(self.host),
             "every_run": self.plan.configuration.every_run,
             "instance": in_runs.handed(self.plan),
+            "no_proxy": self.plan.exceptions("dagster_environment"),
         }
 
     @property

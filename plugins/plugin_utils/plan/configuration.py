@@ -45,6 +45,7 @@ class Configuration:
         storage = self.plan.storage
         return {
             **self.values["dagster_environment"],
+            **self.plan.exceptions("dagster_environment"),
             **storage.run_environment(storage.run_address, self.values["dagster_database_run_user"]),
         }
 

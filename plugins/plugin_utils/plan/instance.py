@@ -117,6 +117,7 @@ class Instance(Component):
     def handed(self, facts: Facts) -> dict[str, Any]:
         return {
             "environment": self.environment,
+            "no_proxy": self.plan.exceptions("dagster_environment", "dagster_secret_environment"),
             "config": self.plan.configuration.ours,
             # Preflight knows more of each place than the task that writes dagster.yaml.
             "judged": list(JUDGED_BY_PLAN),

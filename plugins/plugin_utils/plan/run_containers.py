@@ -8,7 +8,6 @@ variable that decides it.
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +27,6 @@ LAUNCHER: Path = ("run_launcher", "config")
 SECRETS = "/run/secrets"
 CONTAINERS = "/run/dagster"
 # Networks of Docker's own: a container in one of them cannot be in another one, or has no fixed subnet.
-NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-OWN_NETWORKS = ("host", "none", "bridge", "default")
 NETWORK = "dagster_docker_network names the network of runs; more of them go into networks"
 USER = "leave it out: files of runs belong to root of the container; dagster_docker_userns_remap says who that is"
 # Arguments of the container that only we can give.
@@ -55,18 +52,6 @@ def said(report: Report, prefix: str = "") -> list[str]:
         f"{prefix}{finding.path}: {sentence(finding)}"
         + (f" (dagster_config_allow: {finding.name})" if finding.name != "error" else "")
         for finding in refused(report)
-    ]
-
-
-def network_name_problems(name: str) -> list[str]:
-    """A sentence when the network of runs is none that can be made."""
-    if not NETWORK_NAME.fullmatch(name):
-        return [f"dagster_docker_network is {name}; letters, digits, '_', '-' and '.' are allowed, for example dagster"]
-    if name not in OWN_NETWORKS:
-        return []
-    return [
-        f"dagster_docker_network is {name}, which is Docker's own; runs and code servers need a network with a subnet "
-        "of its own. Choose another name, for example dagster"
     ]
 
 

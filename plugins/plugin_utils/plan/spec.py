@@ -13,6 +13,7 @@ from ansible.module_utils.common.yaml import yaml_load
 
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import entries
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.canary import off
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import renamed
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.texts import control_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import kind_of
@@ -158,7 +159,7 @@ def read(
     values = {name: option.get("default") for name, option in options.items()}
     problems: list[str] = []
     for name in sorted(options.keys() & given.keys()):
-        option, value = options[name], given[name]
+        option, value = options[name], {} if off(name, given[name]) else given[name]
         if blank(value) and name not in of_roles:
             continue
         found = empty_problems(name, value, option) or text_problems(name, value, option)

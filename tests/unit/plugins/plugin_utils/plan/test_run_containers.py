@@ -109,8 +109,8 @@ def test_what_works(variables: dict[str, Any]) -> None:
         (context(network="x"), [f"{HERE}network: found x; dagster_docker_network names"]),
         (context(container_kwargs=None), [f"{HERE}container_kwargs: found null"]),
         (context(container_kwargs={"environment": {"A": "1"}}), [f"{HERE}container_kwargs.environment", "env_vars"]),
-        ({"dagster_docker_network": "host"}, ["dagster_docker_network is host, which is Docker's own"]),
-        ({"dagster_docker_network": "container:x"}, ["dagster_docker_network is container:x"]),
+        ({"dagster_docker_network": "host"}, ["dagster_docker_network is 'host', which is one of Docker's own"]),
+        ({"dagster_docker_network": "container:x"}, ["dagster_docker_network is 'container:x'"]),
     ],
 )
 def test_what_is_refused_in_one_sentence(variables: dict[str, Any], words: list[str]) -> None:

@@ -40,11 +40,8 @@ def test_control_characters_in_a_password(text: str, words: str) -> None:
 def given(**variables: Any) -> list[str]:
     from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import spec
 
-    return [
-        problem
-        for name, value in variables.items()
-        for problem in spec.text_problems(name, value, spec.specs()["instance"][name])
-    ]
+    options = {name: option for role in spec.specs().values() for name, option in role.items()}
+    return [problem for name, value in variables.items() for problem in spec.text_problems(name, value, options[name])]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +65,7 @@ def given(**variables: Any) -> list[str]:
         ("dagster_user", "x" * 33, "has 33 bytes; Linux takes at most 32"),
         ("dagster_group", "Data Team", "small letters"),
         ("dagster_docker_network", "data_runs.1", ""),
-        ("dagster_docker_network", "a b", "are allowed"),
+        ("dagster_docker_network", "a b", "is no name of a network"),
         ("dagster_docker_socket", "unix:///run/" + "x" * 102, ""),
         ("dagster_docker_socket", "unix:///run/" + "x" * 103, "has 108 bytes; the path of a socket takes at most 107"),
     ],

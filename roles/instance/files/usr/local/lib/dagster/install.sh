@@ -5,6 +5,13 @@
 # WHEELHOUSE may name a folder of packages to install from. Says what it has installed, and nothing when all was there.
 set -eu
 umask 022
+# The proxy of the site, if there is one.
+downloads=$(dirname "$0")/downloads
+if [ -e "$downloads" ]; then
+    set -a
+    . "$downloads"
+    set +a
+fi
 cd "$1"
 version=$2 lock=$3 uv=uv/bin/uv
 shift 3
