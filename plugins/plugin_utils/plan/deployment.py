@@ -146,7 +146,7 @@ class Plan:
         found += addresses.container_problems(self.storage)
         found += addresses.server_problems(self.host.values, self.host.given)
         if self.storage.external:
-            found += self.storage.external_problems(self.configuration.merged)
+            found += self.storage.external_problems()
         for component in self.known.values():
             found += component.deployment_problems()
         for component in self.components.values():

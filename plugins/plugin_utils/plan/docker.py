@@ -122,7 +122,8 @@ class Docker(Component):
         return [*engine.TRACES, engine.STARTED_AT_BOOT]
 
     def run_needs(self) -> list[str]:
-        return ["/etc/docker/daemon.json", f"{TLS_FOLDER}/*"]
+        drop_ins = "/etc/systemd/system/docker.service.d/*"  # where it listens, and through what it pulls
+        return ["/etc/docker/daemon.json", drop_ins, f"{TLS_FOLDER}/*", self.plan.names["downloads"]]
 
     def engine(self) -> str:
         return self.socket if self.socket.startswith("unix://") else ""

@@ -26,8 +26,8 @@ def parameters(config: Mapping[str, Any]) -> dict[str, Any]:
     return dict(found) if isinstance(found, Mapping) else {}
 
 
-def problems(values: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Sentences about ways to connect that services and runs would not both have; config is dagster.yaml."""
+def problems(values: Mapping[str, Any]) -> list[str]:
+    """Sentences about ways to connect that services and runs would not both have."""
     state = str(values["dagster_state_dir"])
     # The same of a file in dagster_config says the check of all files there.
     given = {f"dagster_environment: {name}": values["dagster_environment"].get(name) for name in VARIABLES}

@@ -61,8 +61,8 @@ class PostgresStorage(Storage):
     def parameters(self, config: Mapping[str, Any]) -> dict[str, Any]:
         return external.parameters(config)
 
-    def external_problems(self, config: Mapping[str, Any]) -> list[str]:
-        return external.problems(self.values, config)
+    def external_problems(self) -> list[str]:
+        return external.problems(self.values)
 
     def limit(self) -> int:
         told = (self.values["dagster_postgres_options"] or {}).get("max_connections")

@@ -129,8 +129,8 @@ class Storage:
         """What a dagster.yaml adds to a connection, as the client library takes it."""
         return {}
 
-    def external_problems(self, config: Mapping[str, Any]) -> list[str]:
-        """Sentences about ways to a server of the user's own that do not work; config is dagster.yaml."""
+    def external_problems(self) -> list[str]:
+        """Sentences about ways to a server of the user's own that do not work."""
         return []
 
     def limit(self) -> int:

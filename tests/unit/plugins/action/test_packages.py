@@ -290,7 +290,12 @@ def test_apt_reads_the_proxy_from_a_file_of_this_call_alone() -> None:
     variables["dagster_proxy"] = {"http": "http://user:s3cret@proxy:3128"}
     variables["dagster_plan"]["no_proxy"] = "localhost"
     seen: list[Any] = []
-    made._execute_module.side_effect = lambda **call: seen.append((call, made._task.environment)) or {"changed": True}
+
+    def answer(**call: Any) -> dict[str, Any]:
+        seen.append((call, made._task.environment))
+        return {"changed": True}
+
+    made._execute_module.side_effect = answer
     made.run(task_vars=variables)
     (_record, (written, _), (installed, environment), _installed, (removed, after)) = seen
     (entry,) = written["module_args"]["files"]

@@ -50,5 +50,7 @@ def test_what_a_run_needs_is_stamped_on_each_host() -> None:
     assert "/etc/postgresql/*/*/dagster/pg_hba.conf" in found["db"]["stamps"]
     for path in ("/etc/dagster/containers/*", "/etc/dagster/secrets/*/*", "/etc/docker/daemon.json"):
         assert path in found["run"]["stamps"]
+    for path in ("/etc/systemd/system/docker.service.d/*", "/usr/local/lib/dagster/downloads"):
+        assert path in found["run"]["stamps"], "the proxy of pulls"
     assert found["run"]["engine"] != ""
     assert found["edge"] == {"stamps": [], "engine": ""}, "nothing that a run needs"
