@@ -177,6 +177,7 @@ class Postgres(Component):
             "etc": cluster.etc,
             "config": cluster.config,
             "unit": cluster.unit,
+            "max_connections": self.plan.budget.limit,
             "made": cluster.config in (facts.get("paths") or []),
             "no_main": self.no_main,
             "sysctl": self.plan.names.sysctl("postgres"),
