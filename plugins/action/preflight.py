@@ -102,9 +102,10 @@ class ActionModule(ActionBase):
 
         def read(name: str) -> Any:
             try:
-                return templar.template(found.get(name))
+                value = templar.template(found.get(name))
             except AnsibleError as error:
                 raise AnsibleActionFail(f"Nothing was changed. {name} of {host} cannot be read: {error}") from error
+            return None if spec.blank(value, documented.get(name, {"type": "str"})) else value
 
         names = sorted(documented.keys() & found.keys())
         return [name for name in names if encrypted(found[name]) or not spec.blank(found[name], documented[name])], read

@@ -67,7 +67,7 @@ class HostVars(dict):  # type: ignore[type-arg]
 
 
 def roles_of(play: Json) -> list[str]:
-    """The whole roles of a play, in their order: those it names, or imports. One with tasks_from is a task of its own."""
+    """The whole roles of a play, named or imported, in their order. One with tasks_from is a task of its own."""
     named = [entry["role"] for entry in play.get("roles") or []]
     imported = [task.get("ansible.builtin.import_role", {}) for task in play.get("tasks") or []]
     whole = [arguments["name"] for arguments in imported if arguments and "tasks_from" not in arguments]
