@@ -440,7 +440,7 @@ def document(host: Host, contents: bool) -> str:
     for path, content in sorted(host.written.items()) if contents else ():
         text += f"\n==> {path}\n" + "".join(f"{line}\n" for line in without_comments(content))
     # Paths of this checkout differ from one to the next.
-    return re.sub(re.escape(str(ROOT)) + r"(/inventories/\w+/\.\./\.\.)?", "ROOT", text)
+    return re.sub(re.escape(str(ROOT)) + r"(/inventories/\w+/\.\./\.\.|/playbooks/\.\.)?", "ROOT", text)
 
 
 def documents(name: str) -> dict[str, str]:

@@ -221,7 +221,8 @@ class Plan:
             host: checks.journal([self.component(role, host) for role in self.inventory.roles_of(host)])
             for host in self.inventory.hosts
         }
-        wait = self.inventory.hosts[group("dagster_proxy")[0]].values["dagster_health_wait"]
+        edge = self.inventory.hosts[group("dagster_proxy")[0]].values
+        wait = edge["dagster_health_wait"]
         services = Instance(self.inventory.hosts[group("dagster_daemon")[0]], self)
         endpoints = services.host.chosen("dagster_code_endpoints", services.code_endpoints())
         return {
@@ -230,6 +231,7 @@ class Plan:
             "url_file": self.proxy(group("dagster_proxy")[0]).url_file,
             "daemons": group("dagster_daemon"),
             "run_host": group("dagster_run")[0],
+            "canary": edge["dagster_canary"] or {},
             "proxies": proxies,
             "locations": [str(endpoint["name"]) for endpoint in endpoints],
             "journals": [{"host": host, "matches": matches} for host, matches in journals.items() if matches],
