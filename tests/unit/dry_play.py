@@ -66,6 +66,15 @@ class HostVars(dict):  # type: ignore[type-arg]
     __UNSAFE__ = True
 
 
+def roles_of(play: Json) -> list[str]:
+    """The whole roles of a play, named or imported, in their order. One with tasks_from is a task of its own."""
+    named = [entry["role"] for entry in play.get("roles") or []]
+    imported = [task.get("ansible.builtin.import_role", {}) for task in play.get("tasks") or []]
+    whole = [arguments["name"] for arguments in imported if arguments and "tasks_from" not in arguments]
+    assert not whole or len(whole) == len(imported), f"{play['name']}: roles and other tasks in one play"
+    return [str(plain(name)).removeprefix(OURS) for name in [*named, *whole]]
+
+
 def holds(condition: Any, templar: Templar, variables: Json) -> bool:
     """Whether a condition of a task holds."""
     if hasattr(templar, "evaluate_conditional"):
@@ -170,13 +179,13 @@ class Players:
             hosts = [self.hosts[name] for name in names]
             header = plain({key: play[key] for key in play.keys() - {"name", "tasks", "roles", "vars"}})
             header["hosts"] = plain(pattern)
-            for role in play.get("roles") or [None]:
+            for role in roles_of(play) or [""]:
                 what = {"play": dict(sorted(header.items()))}
                 if role:
-                    what["play"]["role"] = plain(role["role"])
+                    what["play"]["role"] = OURS + role
                 for host in hosts:
                     host.given.append(what)
-                self.role(role["role"].removeprefix(OURS) if role else "", play, own, hosts)
+                self.role(role, play, own, hosts)
 
     def role(self, role: str, play: Json, variables: Json, hosts: list[Host]) -> None:
         scope = self.scope(role, variables, [host.name for host in hosts])
@@ -391,7 +400,7 @@ class Players:
 
     @staticmethod
     def container_root(variables: Json) -> int:
-        return 100000 if variables.get("dagster_docker_userns_remap") else 0
+        return 100000 if variables.get("dagster", {}).get("docker_userns_remap") else 0
 
 
 @dataclass(frozen=True)
@@ -440,7 +449,7 @@ def document(host: Host, contents: bool) -> str:
     for path, content in sorted(host.written.items()) if contents else ():
         text += f"\n==> {path}\n" + "".join(f"{line}\n" for line in without_comments(content))
     # Paths of this checkout differ from one to the next.
-    return re.sub(re.escape(str(ROOT)) + r"(/inventories/\w+/\.\./\.\.)?", "ROOT", text)
+    return re.sub(re.escape(str(ROOT)) + r"(/inventories/\w+/\.\./\.\.|/playbooks/\.\.)?", "ROOT", text)
 
 
 def documents(name: str) -> dict[str, str]:

@@ -37,7 +37,7 @@ ALLOWED = {
 }
 # The name of the role: where a playbook gives it to its group, and where a README says who else has a variable.
 ROLE = re.compile(
-    r"dagster_database: \[postgres\]|tags: \[postgres\]|role: dataops\.dagster\.postgres\b|Shared with [a-z_, ]+\."
+    r"dagster_database: \[postgres\]|tags: \[postgres\]|name: dataops\.dagster\.postgres\b|Shared with [a-z_, ]+\."
 )
 
 
@@ -69,7 +69,7 @@ def test_each_allowed_place_names_it(place: str) -> None:
 
 def test_control_finds_the_role_elsewhere(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    path.write_text("a: 1\n# as PostgreSQL does\nroles: [{role: dataops.dagster.postgres}]\nPGPASSFILE: x\n")
+    path.write_text("a: 1\n# as PostgreSQL does\nroles: [{name: dataops.dagster.postgres}]\nPGPASSFILE: x\n")
     assert named(path) == ["# as PostgreSQL does", "PGPASSFILE: x"]
 
 
@@ -91,7 +91,7 @@ import conftest, dry_play
 deployment = dry_play.Deployment(("inventories/single_host",), extra=json.loads(sys.argv[1]))
 host = dry_play.Players(deployment).hosts["dagster1"]
 found = {"plan": host.facts["dagster_plan"], "given": host.given, "written": host.written}
-print(json.dumps(dry_play.plain(found)))
+print(json.dumps(dry_play.plain({**found, "options": host.facts["dagster"]})))
 """
 
 
@@ -133,8 +133,8 @@ def test_another_database_is_a_component_a_role_and_a_dialect(collection: Path) 
     found = played(collection)
     plan, written = found["plan"], found["written"]
     assert plan["storage"]["dialect"] == "ledger"
-    assert plan["options"]["dagster_database_port"] == 4567
-    assert plan["options"]["dagster_ledger_max_connections"] == 200
+    assert found["options"]["database_port"] == 4567
+    assert found["options"]["ledger_max_connections"] == 200
     assert plan["instance"]["config"]["storage"]["mysql"]["mysql_db"]["hostname"] == {"env": "LEDGER_HOST"}
     assert written["/etc/ledger"] == "4567 200 -- lease"
     assert "Environment=LEDGER_LOGIN=%d/ledger.conf\n" in written["/etc/systemd/system/dagster-daemon.service"]

@@ -203,6 +203,7 @@ class Postgres(Component):
             "config": cluster.config,
             "unit": cluster.unit,
             "readers": sorted({*self.known_by()}),
+            "max_connections": self.plan.budget.limit,
             "made": cluster.config in (facts.get("paths") or []),
             "no_main": self.no_main,
             "sysctl": self.plan.names.sysctl("postgres"),

@@ -78,6 +78,7 @@ def test_cluster_of_a_bare_host_has_the_name_of_the_instance() -> None:
         "config": f"{OURS}/postgresql.conf",
         "unit": "postgresql@15-dagster.service",
         "readers": ["a"],
+        "max_connections": 200,
         "made": False,
         "no_main": "/etc/postgresql-common/createcluster.d/dagster.conf",
         "sysctl": MARK,
