@@ -9,6 +9,7 @@ umask 022
 downloads=$(dirname "$0")/downloads
 if [ -e "$downloads" ]; then
     set -a
+    # shellcheck source=/dev/null
     . "$downloads"
     set +a
 fi
