@@ -187,7 +187,9 @@ class ConfigFile:
         lines = [f"{problem['path'] or '(whole file)'}: {problem['message']}" for problem in found]
         count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
         unknown = any(problem["message"].startswith("cannot import ") for problem in found)
-        remedy = "or dagster_requirements, if a package is missing there" if unknown else "and report the difference"
+        remedy = (
+            "or dagster_requirements, if a package is missing there" if unknown else "and please report the difference"
+        )
         self.module.fail_json(
             msg=f"{self.path} was not written: the catalogue of the collection accepts it, the Dagster of this host "
             f"has {count}; change dagster_config in the inventory, {remedy}:\n" + "\n".join(lines),

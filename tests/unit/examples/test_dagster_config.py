@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 import yaml
 from plans import LOCATION, plan
 
+from ansible_collections.dataops.dagster.plugins.module_utils._dagster.program import program
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import catalogue, validate
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.write import render
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
@@ -20,6 +23,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.libraries imp
 )
 
 ROOT = Path(__file__).resolve().parents[3]
+ORACLE = ROOT / ".cache" / "oracle" / "1.13" / "bin" / "python"
 # What an example says of its code locations in its comment.
 LOCATIONS = {
     "postgres_fields": [{**LOCATION, "volumes": ["/etc/dagster-ca/ca.pem:/etc/dagster-ca/ca.pem:ro"]}],
@@ -82,6 +86,20 @@ def test_example(path: Path, tmp_path: Path) -> None:
         render(configuration.merged), env=env, allow=[*variables.get("dagster_config_allow", []), *allowed]
     )
     assert (report.errors, report.refusals, report.warnings) == ([], [], [])
+
+
+@pytest.mark.skipif(not ORACLE.exists(), reason="tests/rig/rig oracle makes a Dagster with all libraries")
+@pytest.mark.parametrize("name", ["mysql", "k8s", "celery", "celery_k8s", "azure", "gcs", "ecs"])
+def test_the_real_classes_accept_an_example(name: str, tmp_path: Path) -> None:
+    variables = variables_of(ROOT / f"examples/dagster_config/{name}.yml", tmp_path)
+    instance = component("instance", **variables)
+    env = {**instance.environment, **variables.get("dagster_environment", {}), "DAGSTER_MYSQL_PASSWORD": "not-real"}
+    request = {"texts": {"dagster_yaml": render(instance.merged)}, "env": env}
+    argv = [str(ORACLE), "-I", "-B", "-c", program()]
+    done = subprocess.run(argv, input=json.dumps(request), capture_output=True, text=True, check=False)
+    problems = json.loads(done.stdout)["problems"]
+    # The example names a file of a host, which this machine does not have.
+    assert [problem for problem in problems if "kube-config file" not in str(problem)] == []
 
 
 def test_the_examples_have_every_class_of_the_reference() -> None:
