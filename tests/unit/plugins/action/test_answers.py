@@ -25,7 +25,7 @@ OPTIONAL = {
 def test_blank_answer_is_the_default_of_every_option(action: Preflight, nothing: str | None) -> None:
     """AWX sends "" for each question without an answer, and null with ansible-core since 2.19."""
     texts = {name for name, option in OPTIONAL.items() if option.get("no_log") and option["type"] == "str"}
-    blank = {name: nothing for name in OPTIONAL if name not in texts or not nothing}
+    blank: dict[str, Any] = {name: nothing for name in OPTIONAL if name not in texts or not nothing}
     blank["dagster_code_locations"] = [LOCATION]
     action.others = {"b": {"dagster_address": nothing}}
     assert action.run(**blank) == action.run()
