@@ -25,7 +25,7 @@ OPTIONAL = {
 def test_blank_answer_is_the_default_of_every_option(action: Preflight, nothing: str | None) -> None:
     """AWX sends "" for each question without an answer, and null with ansible-core since 2.19."""
     texts = {name for name, option in OPTIONAL.items() if option.get("no_log") and option["type"] == "str"}
-    blank = {name: nothing for name in OPTIONAL if name not in texts or not nothing}
+    blank: dict[str, Any] = {name: nothing for name in OPTIONAL if name not in texts or not nothing}
     blank["dagster_code_locations"] = [LOCATION]
     action.others = {"b": {"dagster_address": nothing}}
     assert action.run(**blank) == action.run()
@@ -114,7 +114,7 @@ def test_text_of_a_secret_is_not_shown(action: Preflight) -> None:
         (
             "dagster_code_locations",
             [{"name": "etl", "module": "m", "build": {"context": "{{ playbook_dir }}/x"}}],
-            "dagster_code_locations[0].build.context is '{{ playbook_dir }}/x'; a template that is typed",
+            "dagster_code_locations[etl].build.context is '{{ playbook_dir }}/x'; a template that is typed",
         ),
         ("dagster_user", True, "dagster_user was read as true or false, as YAML reads yes, no, on and off; expected t"),
         ("dagster_nginx_port", True, "dagster_nginx_port was read as true or false, as YAML reads yes, no, on and off"),

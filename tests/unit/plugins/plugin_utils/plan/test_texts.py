@@ -41,7 +41,7 @@ def given(**variables: Any) -> list[str]:
     from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import spec
 
     options = {name: option for role in spec.specs().values() for name, option in role.items()}
-    return [problem for name, value in variables.items() for problem in spec.text_problems(name, value, options[name])]
+    return [problem for name, value in variables.items() for problem in spec.problems_of(name, value, options[name])]
 
 
 @pytest.mark.parametrize(
