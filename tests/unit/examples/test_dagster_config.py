@@ -92,9 +92,10 @@ def test_example(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mysql", "k8s", "celery", "celery_k8s", "azure", "gcs", "ecs"])
 def test_the_real_classes_accept_an_example(name: str, tmp_path: Path) -> None:
     variables = variables_of(ROOT / f"examples/dagster_config/{name}.yml", tmp_path)
-    instance = component("instance", **variables)
-    env = {**instance.environment, **variables.get("dagster_environment", {}), "DAGSTER_MYSQL_PASSWORD": "not-real"}
-    request = {"texts": {"dagster_yaml": render(instance.merged)}, "env": env}
+    found = of_example(ROOT / f"examples/dagster_config/{name}.yml", tmp_path)
+    secret = {"DAGSTER_MYSQL_PASSWORD": "not-real"}
+    env = {**found.instance.environment, **variables.get("dagster_environment", {}), **secret}
+    request = {"texts": {"dagster_yaml": render(found.configuration.merged)}, "env": env}
     argv = [str(ORACLE), "-I", "-B", "-c", program()]
     done = subprocess.run(argv, input=json.dumps(request), capture_output=True, text=True, check=False)
     problems = json.loads(done.stdout)["problems"]
