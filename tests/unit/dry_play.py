@@ -8,9 +8,8 @@ anything else is an error.
 from __future__ import annotations
 
 import functools
-import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
@@ -19,13 +18,12 @@ from typing import Any
 from unittest.mock import patch
 
 import jinja2
-import yaml
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.conditional import Conditional
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
-from deployments import DEPLOYMENTS, SHOWN, Deployment
+from deployments import Deployment
 
 from ansible_collections.dataops.dagster.plugins.action import dagster_yaml, files, preflight, service
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, spec
@@ -436,23 +434,3 @@ def bare_host() -> Json:
         "addresses": [],
         "networks": {"10.0.0.0/24": "eth0"},
     }
-
-
-def without_comments(text: str) -> Iterator[str]:
-    """The lines that a program acts on."""
-    return (line for line in text.splitlines() if line.strip() and not re.match(r"\s*#|Description=", line))
-
-
-def document(host: Host, contents: bool) -> str:
-    """All that a host is given, as text: its tasks, then the content of its files if that is wanted."""
-    text = yaml.safe_dump(plain(host.given), sort_keys=False, width=1000, allow_unicode=True)
-    for path, content in sorted(host.written.items()) if contents else ():
-        text += f"\n==> {path}\n" + "".join(f"{line}\n" for line in without_comments(content))
-    # Paths of this checkout differ from one to the next.
-    return re.sub(re.escape(str(ROOT)) + r"(/inventories/\w+/\.\./\.\.|/playbooks/\.\.)?", "ROOT", text)
-
-
-def documents(name: str) -> dict[str, str]:
-    """The document of each host that is shown of a deployment."""
-    players = Players(DEPLOYMENTS[name])
-    return {host: document(players.hosts[host], DEPLOYMENTS[name].contents) for host in SHOWN[name]}
