@@ -131,8 +131,8 @@ def test_code_server_that_imports_again_at_a_reload(dagster: Dagster, host: Any)
     )
     assert "another_job" not in json.dumps(dagster.query(jobs)), "the control"
     host.check_output("cp -p /srv/slow/slow.py /root/slow.py")
-    code = 'another_job = look_around.graph.to_job(name="another_job")'
-    host.check_output("sed -i %s /srv/slow/slow.py", f"s/time.sleep(65)/pass/; $ a {code}")
+    more = 'jobs=[look_around, look_around.graph.to_job(name="another_job")]'
+    host.check_output("sed -i %s /srv/slow/slow.py", f"s/time.sleep(65)/pass/; s/jobs=.look_around./{more}/")
     try:
         dagster.query(reload)
         until(lambda: "another_job" in json.dumps(dagster.query(jobs)), 120, "the new job is there", every=3)
