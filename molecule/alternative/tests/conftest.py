@@ -35,7 +35,7 @@ def inventory_locations() -> Callable[..., str]:
 
     def changed(name: str, **changes: Any) -> str:
         path = ROOT / "molecule/alternative/inventory/group_vars/all.yml"
-        locations = yaml.safe_load(path.read_text(encoding="utf-8"))["dagster_code_locations"]
+        locations = yaml.safe_load(path.read_text(encoding="utf-8").replace("!unsafe", ""))["dagster_code_locations"]
         found = [{**entry, **changes} if entry["name"] == name else entry for entry in locations]
         return json.dumps({"dagster_code_locations": found})
 

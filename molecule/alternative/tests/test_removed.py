@@ -24,28 +24,6 @@ def test_database_away_is_reported_and_survived(play: Callable[..., Play], other
     until(lambda: play("health.yml", ok=False).rc == 0, 150, "it is healthy again", every=5)
 
 
-def test_removed_location_takes_its_container_and_secrets_along(
-    play: Callable[..., Play], dagster: Dagster, host: Any
-) -> None:
-    assert ROOT.exists()
-    image = "{{ external_address }}:5000/pipeline:1"
-    location = {"name": "pulled", "port": 4101, "package": "pipeline.definitions", "image": image}
-    only = json.dumps({"dagster_code_locations": [location]})
-    play("site.yml", "-e", only)
-    assert (
-        host.check_output("docker ps --filter label=dataops.dagster.location --format '{{.Names}}'")
-        == "dagster-code-pulled"
-    )
-    assert not host.file("/srv/dagster/home/secrets/built").exists
-    names = "{ workspaceOrError { ... on Workspace { locationEntries { name } } } }"
-    until(
-        lambda: [entry["name"] for entry in dagster.query(names)["workspaceOrError"]["locationEntries"]] == ["pulled"],
-        120,
-        "the UI shows the one location that is left",
-        every=3,
-    )
-
-
 REACHED = "import grpc, sys; c = grpc.insecure_channel(sys.argv[1]); grpc.channel_ready_future(c).result(timeout=5)"
 
 
@@ -66,3 +44,25 @@ def test_a_company_proxy_is_harmless(host: Any, connections: dict[str, dict[str,
     assert host.run(f"http_proxy=http://192.0.2.1:3128 no_proxy={second} {call}").rc == 0
     inside = host.check_output("docker inspect -f '{{json .Config.Env}}' dagster-code-built")
     assert "no_grpc_proxy=.example.com,localhost" in inside
+
+
+def test_removed_location_takes_its_container_and_secrets_along(
+    play: Callable[..., Play], dagster: Dagster, host: Any
+) -> None:
+    assert ROOT.exists()
+    image = "{{ external_address }}:5000/pipeline:1"
+    location = {"name": "pulled", "port": 4101, "package": "pipeline.definitions", "image": image}
+    only = json.dumps({"dagster_code_locations": [location]})
+    play("site.yml", "-e", only)
+    assert (
+        host.check_output("docker ps --filter label=dataops.dagster.location --format '{{.Names}}'")
+        == "dagster-code-pulled"
+    )
+    assert not host.file("/srv/dagster/home/secrets/built").exists
+    names = "{ workspaceOrError { ... on Workspace { locationEntries { name } } } }"
+    until(
+        lambda: [entry["name"] for entry in dagster.query(names)["workspaceOrError"]["locationEntries"]] == ["pulled"],
+        120,
+        "the UI shows the one location that is left",
+        every=3,
+    )

@@ -24,6 +24,7 @@ _UNKNOWN = (
     "access denied",
     "requested access",
     "denied:",
+    "unauthorized",
     " has no ",
 )
 
