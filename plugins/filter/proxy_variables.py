@@ -11,7 +11,7 @@ author: dataops (@dataops)
 description: Returns the variables by which programs know a proxy. They may hold a password.
 options:
   _input: {description: The option C(dagster_proxy)., type: dict, required: true}
-  no_proxy: {description: What is reached without the proxy, with commas between., type: str, required: true}
+  no_proxy: {description: "What is reached without the proxy, with commas between.", type: str, required: true}
 positional: no_proxy
 """
 

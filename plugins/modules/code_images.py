@@ -201,7 +201,7 @@ options:
     suboptions:
       http: {description: URL of the proxy for http., type: str}
       https: {description: URL of the proxy for https. By default the one for http., type: str}
-      no_proxy: {description: What is reached without it, with commas between., type: str}
+      no_proxy: {description: "What is reached without it, with commas between.", type: str}
   staged:
     description: What the action plugin worked out and transferred. Do not set it by hand.
     type: dict

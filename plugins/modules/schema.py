@@ -35,7 +35,8 @@ options:
   secret_env: {description: The part of that environment which holds secrets., type: dict, default: {}}
   database: {description: Name of the database., type: str, required: true}
   parameters:
-    description: More parameters of a connection, as C(params) in dagster.yaml. C({env: NAME}) is a value of O(env).
+    description: >-
+      More parameters of a connection, as C(params) in dagster.yaml. C({env: NAME}) is a value of O(env).
     type: dict
     default: {}
   migration_user: {description: Login that owns the schema., type: str, required: true}

@@ -142,8 +142,8 @@ class _LocalHandler(urllib.request.HTTPHandler):
         super().__init__()
         self.path = path
 
-    def http_open(self, request: urllib.request.Request) -> Any:
-        return self.do_open(lambda _host, timeout: LocalConnection(self.path, timeout), request)  # type: ignore[arg-type]
+    def http_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(lambda _host, timeout: LocalConnection(self.path, timeout), req)  # type: ignore[arg-type]
 
     https_open = http_open
 
