@@ -102,7 +102,7 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, list[str]]]] = {
                 "dagster_environment: DATABASE_URL has a password or a key in its text",
                 "secret_env",
             ],
-            "value that YAML has changed": ["dagster_environment: DBT_DEBUG is true or false", "quote it"],
+            "value that YAML has changed": ["dagster_environment: DBT_DEBUG is true or false", "quote what you mean"],
             "secret whose name is a path": ["dagster_code_locations[other].secrets: '../../containers/pgpass'"],
             "login with a space": ["dagster_database_run_user is 'dagster run'"],
             "address with a port": ["dagster_nginx_listen is 10.0.0.5:80", "belongs in dagster_nginx_port"],

@@ -91,7 +91,7 @@ def test_canary_proves_what_leaves_no_trace_in_a_file(play: Callable[..., Play],
 def test_network_that_the_engine_does_not_have(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
     """The engine's words, not that the run was marked as failed from outside. The container stays Created."""
     config = "/etc/dagster/dagster.yaml"
-    host.check_output("sed -i 's/network: dagster$/network: gone/' %s && grep -q 'network: gone' %s", config, config)
+    host.check_output("sed -i '/ networks:$/,+1 s/- dagster$/- gone/' %s && grep -q -e '- gone$' %s", config, config)
     host.check_output("systemctl restart dagster-daemon")
     try:
         said = verdict(play("health.yml", "-e", "dagster_health_wait=90", ok=False))
