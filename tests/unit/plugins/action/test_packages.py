@@ -297,7 +297,7 @@ def test_apt_reads_the_proxy_from_a_file_of_this_call_alone() -> None:
 
     made._execute_module.side_effect = answer
     made.run(task_vars=variables)
-    (_record, (written, _), (installed, environment), _installed, (removed, after)) = seen
+    (_record, (written, _ignored), (installed, environment), _installed, (removed, after)) = seen
     (entry,) = written["module_args"]["files"]
     assert 'Acquire::https::Proxy "http://user:s3cret@proxy:3128";' in entry["content"]
     assert (entry["mode"], entry["secret"]) == ("0600", True)
