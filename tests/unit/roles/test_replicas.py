@@ -9,7 +9,8 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from dry_play import Deployment, Players
+from deployments import Deployment
+from dry_play import Players
 
 READ_ONLY = "/etc/systemd/system/dagster-webserver-read-only@.service"
 
