@@ -160,11 +160,11 @@ def test_code_that_does_not_start_in_time_or_at_all_is_refused_and_the_old_one_s
     before = {
         name: machines[name].check_output(f"docker inspect -f '{{{{.Id}}}}' dagster-code-{name}") for name in BROKEN
     }
-    changes = {name: changed for name, (changed, _) in BROKEN.items()}
+    changes = {name: changed for name, (changed, _words) in BROKEN.items()}
     failed = play("site.yml", "-e", inventory_locations(changes), ok=False)
     assert failed.rc != 0
     said = " ".join(failed.output.replace("\\n", " ").split())
-    assert [words for _, words in BROKEN.values() if words not in said] == [], failed.output[-6000:]
+    assert [words for _changed, words in BROKEN.values() if words not in said] == [], failed.output[-6000:]
     after = {
         name: machines[name].check_output(f"docker inspect -f '{{{{.Id}}}}' dagster-code-{name}") for name in BROKEN
     }
