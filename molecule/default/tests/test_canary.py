@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from deployment import RIG, ROOT, Dagster, Play, environment
+from deployment import RIG, ROOT, Dagster, Play, environment, machine
 
 CODE = "dagster-code-pipeline"
 PGPASS = "/etc/dagster/containers/pgpass"
@@ -117,11 +117,28 @@ def test_canary_whose_container_cannot_be_made(play: Callable[..., Play], host: 
     assert re.search(r"ended with FAILURE, expected SUCCESS\. run: [^;]*/images/create\?", said), said[-3000:]
 
 
-def test_canary_whose_container_fails(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
+def health_without_password(inventory: str) -> Play:
+    """health.yml, while containers lose the password of their login after the gate has asked and before it launches.
+
+    The code server lacks it too, and then holds up the daemon: a gate that asks late would say that instead.
+    """
+    argv = ["ansible-playbook", "playbooks/health.yml", "-i", inventory, "-i", str(RIG), "-e", canary(20)]
+    lines = []
+    with subprocess.Popen(
+        argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if "TASK [Read what runs need, and" in line:
+                machine("dagster1").check_output("mv %s /run/pgpass.kept", PGPASS)
+    return Play(process.returncode, "".join(lines))
+
+
+def test_canary_whose_container_fails(play: Callable[..., Play], dagster: Dagster, host: Any, inventory: str) -> None:
     """Its worker reports nothing, because it cannot log in. What it printed is in the journal alone."""
-    host.check_output("mv %s /run/pgpass.kept", PGPASS)
     try:
-        said = verdict(play("health.yml", "-e", canary(20), ok=False))
+        said = verdict(health_without_password(inventory))
     finally:
         host.check_output("mv /run/pgpass.kept %s", PGPASS)
     started = re.search(r"run (\S+) is STARTING after 20 s, .* Its worker does not report", said)
