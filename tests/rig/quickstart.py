@@ -57,7 +57,7 @@ SITE = (
         ),
     ),
     Step("Packages", "PostgreSQL, Docker, nginx from Debian", 40, 1, ("Packages", "Start of the installation")),
-    Step("Docker", "start the engine, begin to build the image", 8, 2, ("Docker engine", "Images of a new deployment")),
+    Step("Docker", "start the engine, begin the image", 8, 2, ("Docker engine", "Images of a new deployment")),
     Step(
         "Database",
         "set up PostgreSQL and its logins",
@@ -65,7 +65,7 @@ SITE = (
         4,
         ("Database", "New passwords of webservers and daemons", "New password of runs and code servers"),
     ),
-    Step("Image", "wait for that of the code", 25, 2, ("Images of the code locations",)),
+    Step("Image", "wait for that of the code", 20, 2, ("Images of the code locations",)),
     Step("Dagster", "install it from PyPI, make its tables", 20, 6, ("Instance",)),
     Step("Code", "wait until it loads", 15, 4, ("Code locations",)),
     Step("Webservers", "start two, wait until they answer", 12, 2, ("Webservers",)),
