@@ -77,6 +77,7 @@ class Load:
     pages: how many websockets are held open.
     pause: seconds that a client waits between an answer and its next request.
     limit: requests after which the clients stop by themselves.
+    longest: seconds after which they do.
     """
 
     urls: Sequence[str]
@@ -84,6 +85,7 @@ class Load:
     pages: int = 0
     pause: float = 0.05
     limit: int = MOST
+    longest: float = LONGEST
 
     phase: str = "start"
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # answered and failed, by phase and kind
@@ -96,7 +98,7 @@ class Load:
         self._ended = threading.Event()
         self._stop = threading.Event()
         self._error: BaseException | None = None
-        self._deadline = time.monotonic() + LONGEST
+        self._deadline = time.monotonic() + self.longest
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
         self._thread.start()
         return self

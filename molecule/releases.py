@@ -68,3 +68,10 @@ def unknown_units(host: Any, mine: set[str]) -> list[str]:
     find = "find /etc/systemd/system -name '*dagster*'"
     units, dangling = (host.check_output(f"{find} {kind}").split() for kind in ("-type f", "-xtype l"))
     return sorted({*units} - mine) + sorted(dangling)
+
+
+def failed_units(host: Any) -> str:
+    """The failed units of a deployment; others may fail because the host is a container."""
+    names = "'*dagster*' nginx haproxy keepalived docker 'postgresql@*'"
+    found: str = host.check_output(f"systemctl list-units --no-legend --state=failed {names}")
+    return found

@@ -33,6 +33,13 @@ PROPERTIES = {
     "SecureBits": "0",
 }
 
+# HAProxy begins as root, and its workers become another user.
+HAPROXY = {
+    **PROPERTIES,
+    "CapabilityBoundingSet": "cap_chown cap_fowner cap_kill cap_setgid cap_setuid cap_sys_chroot cap_sys_resource",
+    "UMask": "0022",
+}
+
 # Each line is one process of a unit: program, user and what /proc/PID/status says of its rights.
 PROCESSES = r"""
 import json, os, pwd, sys

@@ -99,19 +99,19 @@ def block(root: Path, role: str) -> str:
     lines = [NOTE]
     for entry, found in entries(root, role).items():
         lines += [] if entry == "main" else [f"\n### {entry}\n"]
-        lines += tables(root, role, found)
+        lines += tables(root, role, found, entry == "main")
     return "\n".join(lines)
 
 
-def tables(root: Path, role: str, found: Mapping[str, Any]) -> list[str]:
-    """The lines of the tables of an entry point."""
+def tables(root: Path, role: str, found: Mapping[str, Any], of_users: bool) -> list[str]:
+    """The lines of the tables of an entry point. What users may set and has no default is derived by the plan."""
     expressions = load(root / "roles" / role / "defaults/main.yml")
     everywhere = {other: options(root, other) for other in roles(root) if other != role}
     given: list[str] = []
     derived: list[str] = []
     for name, option in found.items():
         shared = [other for other, known in everywhere.items() if name in known]
-        if "dagster_plan." in str(expressions.get(name)):
+        if of_users and not option.get("required") and "default" not in option and name not in expressions:
             derived += rows(name, option, None, shared)
         else:
             given += rows(name, option, expressions.get(name), shared)

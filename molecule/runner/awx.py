@@ -29,6 +29,8 @@ NETWORK, IMAGE, LABEL = "dagster-rig", "dagster-rig/bookworm:latest", "dataops.d
 # Not a secret, in the same location as one: where this can be read, a secret would have been read too.
 MARKER = "marker-of-the-runner.example"
 LOCATION_SECRET = "token-that-nobody-may-see-1f0c"
+# No template, because AWX marks each text of a launch.
+RUN_PASSWORD = "{{ runs }} of-the-runner {% 5b1d"
 
 
 @dataclasses.dataclass
@@ -213,6 +215,7 @@ def typed_variables(project: str, archive: str) -> dict[str, Any]:
     variables |= {name: value for name, value in rig.items() if name.startswith("dagster_")}
     variables |= {
         "dagster_version": shipped["dagster_version"],
+        "dagster_database_run_password": RUN_PASSWORD,
         "dagster_health_wait": 120,
         "dagster_canary": {"location": "pipeline", "job": "daily_orders"},
         "dagster_config": {"run_monitoring": {"max_resume_run_attempts": 0}},
@@ -238,11 +241,24 @@ def typed_variables(project: str, archive: str) -> dict[str, Any]:
 
 
 def survey_variables() -> dict[str, Any]:
-    """The same as a survey gives them; a blank is given only where preflight takes it for the default."""
+    """The same as a survey gives them. A question without an answer is "": what nobody sets by hand."""
     options = specs()
     typed = typed_variables("/runner/project", "/runner/python.tar")
-    given = {name: as_survey(value, options[name]) for name, value in typed.items() if value != ""}
-    return {"dagster_address": "", "dagster_daemon_target": "", **given}
+    given = {name: as_survey(value, options[name]) for name, value in typed.items()}
+    return {**dict.fromkeys(options, ""), **given}
+
+
+def short_survey_variables() -> dict[str, Any]:
+    """The same deployment with as few answers as possible: what is a default is blank, and a list is a text of JSON."""
+    options = specs()
+    defaults = {**{name: option.get("default") for name, option in options.items()}, **names.defaults()}
+    typed = typed_variables("/runner/project", "/runner/python.tar")
+    found: dict[str, Any] = dict.fromkeys(options, "")
+    for name, value in typed.items():
+        if value != defaults.get(name):
+            text = json.dumps(value, indent=2) if isinstance(value, (dict, list)) else as_survey(value, options[name])
+            found[name] = text
+    return found
 
 
 def secrets(variables: Mapping[str, Any]) -> list[bytes]:

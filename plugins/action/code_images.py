@@ -35,7 +35,8 @@ class ActionModule(ActionBase):
         try:
             return {**result, **self._remote(params, wanted, task_vars)}
         finally:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
+            if self._connection._shell.tmpdir:
+                self._remove_tmp_path(self._connection._shell.tmpdir)
 
     def _resolve(self, path: str) -> str:
         """A relative path counts from the playbook, as everywhere in Ansible."""
@@ -76,6 +77,8 @@ class ActionModule(ActionBase):
                 {**item, "file": self._join(folder, f"export-{index}.tar")}
                 for index, item in enumerate(params["export"])
             ]
+        if params["begin"]:
+            return self._begin(params, [item for item in wanted if item.kind == "build"], staged, task_vars)
         first = self._ask(params, staged, task_vars)
         if first.get("failed") or not first.get("needs"):
             answer = first
@@ -85,6 +88,10 @@ class ActionModule(ActionBase):
             answer = self._ask(params, again, task_vars)
             # The first call may have pulled, and knows the images that needed nothing.
             answer["images"] = {**first["images"], **(answer.get("images") or {})}
+            if params["instance"]:
+                versions = [each.get("dagster_versions") or {} for each in (first, answer)]
+                answer["dagster_versions"] = {**versions[0], **versions[1]}
+                answer["warnings"] = [*(first.get("warnings") or []), *(answer.get("warnings") or [])]
             answer["changed"] = bool(answer.get("changed")) or bool(first.get("changed"))
             if params["load"]:
                 answer["missing"] = first["missing"]
@@ -97,8 +104,33 @@ class ActionModule(ActionBase):
             answer.pop(key, None)
         return answer
 
-    def _ask(self, params: Json, staged: Json, task_vars: Json) -> Json:
-        args = {"docker_host": params["docker_host"], "verify_only": params["verify_only"], "staged": staged}
+    def _begin(self, params: Json, wanted: list[Wanted], staged: Json, task_vars: Json) -> Json:
+        """Send what the builds need. The call that gets it returns at once, and removes the files at the end."""
+        first: Json = {"changed": False}
+        if wanted and not self._task.check_mode:
+            first = self._ask(params, {**staged, "images": [item.public() for item in wanted]}, task_vars)
+        if first.get("failed") or not first.get("needs"):
+            return {
+                "changed": False,
+                "images": {},
+                **({"failed": True, "msg": first["msg"]} if first.get("failed") else {}),
+            }
+        again = self._transfer(wanted, [], set(first["needs"]), set(first["needs_bases"]))
+        answer = self._ask(
+            {**params, "instance": None}, {**again, "folder": self._remote_folder()}, task_vars, begin=True
+        )
+        if not answer.get("failed"):
+            self._connection._shell.tmpdir = None  # what removes the folder of a task must not find it
+        return {**answer, "images": {}}
+
+    def _ask(self, params: Json, staged: Json, task_vars: Json, begin: bool = False) -> Json:
+        args = {key: params[key] for key in ("docker_host", "registries", "verify_only")} | {"staged": staged}
+        if begin:
+            args["begin"] = True
+        if params["instance"] and not params["verify_only"]:
+            args["instance"] = params["instance"]
+        if params["proxy"]:
+            args["proxy"] = {key: value for key, value in params["proxy"].items() if value}
         answer: Json = self._execute_module(module_name=MODULE, module_args=args, task_vars=task_vars)
         answer.pop("invocation", None)  # holds the build arguments and nothing that the task does not say
         return answer

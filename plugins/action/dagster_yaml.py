@@ -108,7 +108,7 @@ class ActionModule(ActionBase):
         sent = {name: arguments[name] for name in FILE_COMMON_ARGUMENTS if arguments.get(name) is not None}
         sent.update({name: arguments[name] for name in ("path", "python", "validate")})
         sent.update({"stage": True} if arguments["stage"] else {})
-        sent.update(content=text, variable=VARIABLE, env=env, secret_env=secrets, dagster_version=version)
+        sent.update(content=text, env=env, secret_env=secrets, dagster_version=version)
         result: dict[str, Any] = self._execute_module(
             module_name="dataops.dagster.config_file", module_args=sent, task_vars=task_vars
         )

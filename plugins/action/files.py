@@ -31,17 +31,25 @@ STAGED = {
 
 
 def made_from(text: str, variables: Mapping[str, Any]) -> list[str]:
-    """The variables of an inventory that a template reads, also through variables of the roles (__dagster_NAME)."""
-    names = set(re.findall(r"\b(?:__)?dagster_\w+", text))
-    found: set[str] = set()
+    """The variables of an inventory that a template reads, also through variables of the roles (__dagster_NAME).
+
+    Roles read most of them as dagster.NAME, as preflight has typed them.
+    """
+    typed = {f"dagster_{name}" for name in variables.get("dagster") or ()}
+    names, found = read_names(text), set[str]()
     while names:
         name = names.pop()
         if not name.startswith("__"):
-            found |= {name} & variables.keys()
+            found |= {name} & (variables.keys() | typed)
         elif name not in found:
             found.add(name)
-            names |= set(re.findall(r"\b(?:__)?dagster_\w+", str(variables.get(name, ""))))
+            names |= read_names(str(variables.get(name, "")))
     return sorted(name for name in found if not name.startswith("__") and name not in ("dagster_plan", "dagster_host"))
+
+
+def read_names(text: str) -> set[str]:
+    """The names that a template reads, those of options as an inventory has them."""
+    return {name.replace("dagster.", "dagster_") for name in re.findall(r"\b(?:dagster\.|(?:__)?dagster_)\w+", text)}
 
 
 class ActionModule(ActionBase):

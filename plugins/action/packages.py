@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.dataops.dagster.plugins.module_utils import _proxies
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import record
 
 TEXT = "Installed by dataops.dagster.\n"
@@ -22,13 +23,28 @@ def not_recorded(folder: str, ours: list[str], host: dict[str, Any], missing: li
     return [name for name in by_now if record.entry(folder, name) not in paths]
 
 
+def entries(folder: str, names: list[str]) -> list[dict[str, Any]]:
+    """What says on the host that these packages are ours.
+
+    The last entry says that the record is whole: a host that had all of them before us gets only that.
+    """
+    found: list[dict[str, Any]] = [{"dest": folder, "state": "directory"}]
+    found += [{"dest": record.entry(folder, name), "content": TEXT} for name in names]
+    return [*found, {"dest": record.whole(folder), "content": TEXT}]
+
+
+def absent(paths: list[str]) -> list[dict[str, Any]]:
+    """What removes these paths, as of module files."""
+    return [{"dest": path, "state": "absent"} for path in paths]
+
+
 class ActionModule(ActionBase):
     """Runs M(ansible.builtin.apt) only when a package is missing, and never in check mode.
 
     Files that scripts of the packages read are written only then, and before. The roles that give them own them.
 
-    What it returns as C(installed) and C(recorded) is to be remembered in C(dagster_host), so that roles that come
-    later need not ask.
+    What it returns as C(installed), C(recorded) and C(removed) is to be remembered in C(dagster_host), so that roles
+    that come later need not ask.
     """
 
     TRANSFERS_FILES = False
@@ -44,35 +60,64 @@ class ActionModule(ActionBase):
         missing = [str(name) for name in self._task.args["name"] if name not in host["packages"]]
         unsaid = not_recorded(folder, plan["ours"], host, missing)
         first = record.whole(folder) not in (host.get("paths") or [])
-        lines = [*(f"install {name}\n" for name in missing), *(f"record {name} as ours\n" for name in unsaid)]
-        result.update(changed=bool(missing or unsaid or first), missing=missing)
+        left = record.left_behind(plan["names"], host)
+        lines = [f"remove {path}\n" for path in left]
+        lines += [*(f"install {name}\n" for name in missing), *(f"record {name} as ours\n" for name in unsaid)]
+        result.update(changed=bool(missing or unsaid or first or left), missing=missing)
         if lines:
             result["diff"] = {"before": "", "after": "".join(lines), "after_header": "packages"}
         if not result["changed"] or self._task.check_mode:  # a bare host's apt knows no names before its first update
             return result
-        files = list(self._task.args.get("files") or []) if missing else []
+        # A file that somebody else has there is brought back by module apt, so it does not become ours.
+        theirs = record.POLICY in (host.get("lines") or {}) and record.POLICY not in left
+        marks = [] if theirs else [record.installing(folder)]
         # The record comes first. After apt, nobody could tell who has installed a package.
-        failure = self._record(folder, unsaid, files, variables) if unsaid or first or files else {}
-        failure = failure or (self._install(missing, variables) if missing else {})
+        files = [*absent(left), *(entries(folder, unsaid) if unsaid or first or missing else [])]
+        if missing:
+            files += [*(self._task.args.get("files") or []), *({"dest": path, "content": TEXT} for path in marks)]
+        failure = self._write(files, variables)
+        failure = failure or (self._install_through_proxy(missing, marks, variables) if missing else {})
         if failure:
             return {**result, **failure}
         recorded = [record.whole(folder), *(record.entry(folder, name) for name in unsaid)]
-        result.update(installed=dict.fromkeys(missing, ""), recorded=recorded)  # nobody asks for a version
+        # Nobody asks for a version.
+        result.update(installed=dict.fromkeys(missing, ""), recorded=recorded, removed=left)
         return result
 
-    def _record(
-        self, folder: str, names: list[str], files: list[dict[str, Any]], variables: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Says on the host that these packages are ours, and writes what they read while they are installed.
+    def _write(self, files: list[dict[str, Any]], variables: dict[str, Any]) -> dict[str, Any]:
+        return self._failure("dataops.dagster.service", {"files": files}, variables) if files else {}
 
-        The last entry says that the record is whole: a host that had all of them before us gets only that.
+    def _install_through_proxy(self, names: list[str], marks: list[str], variables: dict[str, Any]) -> dict[str, Any]:
+        """Runs apt through the proxy of the site.
+
+        apt reads it from a file that only root can read and that is there for this call alone: the environment of a
+        module stands in a command line, and the host's own settings of apt are not ours. They come after it, and win.
         """
-        entries: list[dict[str, Any]] = [{"dest": folder, "state": "directory"}]
-        entries += [{"dest": record.entry(folder, name), "content": TEXT} for name in names]
-        entries += [{"dest": record.whole(folder), "content": TEXT}]
-        return self._failure("dataops.dagster.service", {"files": [*entries, *files]}, variables)
+        plan, proxy = (self._templar.template(variables.get(name)) or {} for name in ("dagster_plan", "dagster_proxy"))
+        found = _proxies.variables(proxy, str(plan.get("no_proxy", "")))
+        if not found:
+            return self._install(names, marks, variables)
+        path = str(plan["names"]["apt_proxy"])
+        lines = [
+            f'Acquire::{kind}::Proxy "{found[name]}";\n'
+            for kind, name in (("http", "http_proxy"), ("https", "https_proxy"))
+            if name in found
+        ]
+        entry = {"dest": path, "content": "".join(lines), "secret": True, "mode": "0600"}
+        before = self._task.environment
+        failure = self._failure("dataops.dagster.service", {"files": [entry]}, variables)
+        if failure:
+            return failure
+        try:
+            # no_proxy is no secret. apt obeys it whoever names the proxy.
+            self._task.environment = [*(before or []), {"APT_CONFIG": path, "no_proxy": found["no_proxy"]}]
+            return self._install(names, marks, variables)
+        finally:
+            self._task.environment = before
+            self._failure("dataops.dagster.service", {"files": [{"dest": path, "state": "absent"}]}, variables)
 
-    def _install(self, names: list[str], variables: dict[str, Any]) -> dict[str, Any]:
+    def _install(self, names: list[str], marks: list[str], variables: dict[str, Any]) -> dict[str, Any]:
+        """Runs apt, and then removes what says that it runs."""
         arguments = {
             "name": names,
             "install_recommends": False,
@@ -84,7 +129,10 @@ class ActionModule(ActionBase):
             # What conflicts with a package of ours is somebody else's.
             "fail_on_autoremove": True,
         }
-        return self._failure("ansible.builtin.apt", arguments, variables)
+        failure = self._failure("ansible.builtin.apt", arguments, variables)
+        # A host that is lost may still be at it.
+        left = {} if failure.get("unreachable") else self._write(absent(marks), variables)
+        return failure or left
 
     def _failure(self, module: str, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """What a module says of its failure, nothing when it has not failed."""

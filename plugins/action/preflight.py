@@ -11,15 +11,16 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.vars.hostvars import HostVars
 
+from ansible_collections.dataops.dagster.plugins.module_utils._addresses import bare
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names, spec
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import tag_problems
 
 
-def derived(value: Any) -> bool:
-    """Whether a variable is the default of an option that the plan gives."""
-    return type(value).__name__ != "EncryptedString" and isinstance(value, str) and "dagster_plan." in value
+def encrypted(value: Any) -> bool:
+    """Whether a value is in a vault, to be read only when somebody needs it."""
+    return type(value).__name__ == "EncryptedString"
 
 
 class ActionModule(ActionBase):
@@ -37,7 +38,8 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = dict(task_vars or {})
         name = str(variables["inventory_hostname"])
-        inventory, problems = self._inventory(name, variables)
+        known = spec.specs()
+        inventory, problems = self._inventory(name, variables, known)
         self._refuse(name, problems)  # what follows relies on types
         plan = Plan(inventory, name)
         self._refuse(name, plan.problems())
@@ -55,22 +57,30 @@ class ActionModule(ActionBase):
         self._refuse(name, problems + plan.tag_problems(facts, tags, skipped))
         if warnings := plan.warnings(facts):
             result["warnings"] = [f"{name}: {text}" for text in warnings]
-        result.update(changed=False, plan=plan.as_fact(facts, played), host=facts)
+        fact = plan.as_fact(facts, played)
+        derived = fact.pop("options")
+        options = spec.handed_on(
+            known,
+            [*plan.components, "playbooks"],
+            lambda option: plan.host.chosen(option, derived.get(option, plan.host.values[option])),
+        )
+        result.update(changed=False, plan=fact, options=options, host=facts)
         return result
 
-    def _inventory(self, name: str, variables: dict[str, Any]) -> tuple[Inventory, list[str]]:
+    def _inventory(
+        self, name: str, variables: dict[str, Any], undecided: dict[str, spec.Options]
+    ) -> tuple[Inventory, list[str]]:
         """The hosts of the groups with their variables, and what is wrong with those of the named one."""
         roles = {group: tuple(found) for group, found in self._task.args["groups"].items()}
         every = variables["groups"]
         groups = {group: tuple(str(host) for host in every.get(group) or []) for group in roles}
-        undecided = spec.specs()
-        documented = {option for options in undecided.values() for option in options}
-        problems = tag_problems(variables.get("ansible_run_tags") or [])
+        documented = {option: found for options in undecided.values() for option, found in options.items()}
+        problems = tag_problems(variables.get("ansible_run_tags") or []) + spec.taken_name_problems(variables)
         problems += spec.unknown_names(variables, documented)
         hosts = {}
         for other in sorted({host for members in groups.values() for host in members}):
             given, read = self._given(other, documented, variables)
-            address = str(read("dagster_address") or read("ansible_host") or other)
+            address = bare(str(read("dagster_address") or read("ansible_host") or other))
             known = spec.with_defaults(undecided, names.chosen(read))
             values: Mapping[str, Any] = spec.Asked(known, given, read)
             if other == name:
@@ -81,7 +91,7 @@ class ActionModule(ActionBase):
         return Inventory(groups, roles, hosts), problems
 
     def _given(
-        self, host: str, documented: set[str], variables: dict[str, Any]
+        self, host: str, documented: spec.Options, variables: dict[str, Any]
     ) -> tuple[list[str], Callable[[str], Any]]:
         """The documented variables that are set for a host, and what reads one."""
         every = variables["hostvars"]
@@ -96,11 +106,10 @@ class ActionModule(ActionBase):
                 value = templar.template(found.get(name))
             except AnsibleError as error:
                 raise AnsibleActionFail(f"Nothing was changed. {name} of {host} cannot be read: {error}") from error
-            return "" if value is None and found.get(name) == "" else value  # what a template makes of no text
+            return None if spec.blank(value, documented.get(name, {"type": "str"})) else value
 
-        # Defaults of roles in the same play are no user's.
-        given = [name for name in sorted(documented & found.keys()) if not derived(found[name])]
-        return given, read
+        names = sorted(documented.keys() & found.keys())
+        return [name for name in names if encrypted(found[name]) or not spec.blank(found[name], documented[name])], read
 
     @staticmethod
     def _refuse(host: str, problems: list[str]) -> None:

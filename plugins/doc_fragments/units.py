@@ -25,6 +25,8 @@ options:
       reload:
         description:
           - Reload instead of restart (the unit reads its files again without a new main process).
+          - A reload does not apply the unit's own file or drop-in, because the main process goes on. When one of them
+            is listed in O(units[].files) and is newer than that process, the unit is restarted.
           - A reload is done when the unit has a new process. Without a new process after 20 s the module fails, because
             the unit has refused its files and the old configuration still serves.
           - Use it for units that start new processes at a reload, as nginx and HAProxy do. A unit that reads its files

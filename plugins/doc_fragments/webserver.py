@@ -21,6 +21,14 @@ options:
   ca_path:
     description: File with the CA certificates to verify with, instead of the system's.
     type: path
+  socket:
+    description:
+      - Local socket of the server behind O(url), such as the load balancer. It is asked once O(url) has answered with a
+        login (401, 403, a redirect or a page), so a login in front of the UI is not in the way. That O(url) answers at
+        all is still needed.
+      - Without anything at this path, only O(url) is asked.
+    type: path
+    version_added: 0.2.0
   request_timeout:
     description: Seconds that one HTTP request may take.
     type: float

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.dataops.dagster.plugins.module_utils import _addresses
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import subnets
 
 
 def gateway(subnet: Any) -> str:
@@ -19,9 +20,17 @@ def gateway(subnet: Any) -> str:
         raise AnsibleFilterError(str(error)) from error
 
 
+def subnets_taken(
+    wanted: Mapping[str, Mapping[str, Any] | None], hosts: Mapping[str, Mapping[str, Any] | None]
+) -> list[str]:
+    """Sentences about networks of containers that are networks of other hosts: what each host takes, and its facts."""
+    taken = {name: found or {} for name, found in wanted.items()}
+    return subnets.taken_elsewhere(taken, {name: facts or {} for name, facts in hosts.items()})
+
+
 class FilterModule:
     """Ansible's entry point."""
 
-    def filters(self) -> dict[str, Callable[..., str]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters of this file by name."""
-        return {"gateway": gateway, "host_port": _addresses.host_port}
+        return {"gateway": gateway, "host_port": _addresses.host_port, "subnets_taken": subnets_taken}

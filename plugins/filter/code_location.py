@@ -7,24 +7,63 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import forms
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.forms import text
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_LABEL
-from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
+from ansible_collections.dataops.dagster.plugins.module_utils._proxies import exceptions
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import merge_contexts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.dotenv import dotenv
 
 PORT = 4000  # inside the container; the port on the host is the location's
 TARGET_OPTIONS = {"module": "-m", "package": "--package-name", "file": "-f"}
 OPTIONAL = {"attribute": "-a", "working_directory": "-d"}
 SECRETS = "/run/secrets"
+ENV_FILE = ".env"  # as Dagster's loader calls it; no secret has a name that begins with a dot
+# The server would read that file only with an instance of its own, which code must not find there. So this reads it, by
+# the same parser, and becomes the server. Runs have an instance, and Dagster's loader reads the file in them.
+WITH_SECRET_ENV = [
+    "python3",
+    "-c",
+    "import os, sys; from dotenv import dotenv_values; "
+    f"os.environ.update(dotenv_values('{SECRETS}/{ENV_FILE}')); os.execvp(sys.argv[1], sys.argv[1:])",
+]
+SERVERS = {"api-grpc": ["dagster", "api", "grpc"], "code-server": ["dagster", "code-server", "start"]}
+SDK_NAMES = {"capabilities": "cap_add"}
+LAZY = "--lazy-load-user-code"
+# Dagster's own health check is content with a server whose code is broken. Exit code 3: broken for good, 127: this
+# Python is not that of Dagster.
+ASKED_FOR_CODE = [
+    "python3",
+    "-c",
+    """import sys
+try:
+    from dagster._api.list_repositories import sync_list_repositories_grpc
+    from dagster._core.errors import DagsterUserCodeProcessError
+    from dagster._grpc.client import DagsterGrpcClient
+except ImportError:
+    sys.exit(127)
+try:
+    sync_list_repositories_grpc(DagsterGrpcClient(port={container_port}))
+except DagsterUserCodeProcessError:
+    sys.exit(3)
+""",
+]
 
 
-def image_sources(locations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Name and source of each location's image, as module code_images takes them. An empty option is none."""
+def image_sources(locations: list[dict[str, Any]], pulls: bool = True) -> list[dict[str, Any]]:
+    """Name and source of each location's image, as module code_images takes them. An empty option is none.
+
+    A host that pulls nothing need not have what no registry is asked for.
+    """
     return [
         {
             key: {name: value for name, value in location[key].items() if value} if key == "build" else location[key]
-            for key in ("name", "image", "build", "archive")
-            if location.get(key)
+            for key in ("name", "image", "pull", "build", "archive")
+            if location.get(key) and (key != "pull" or location.get("image"))
         }
         for location in locations
+        if pulls or location.get("pull") != "never"
     ]
 
 
@@ -45,13 +84,16 @@ def secret_files(locations: list[dict[str, Any]], folder: str, owner: int) -> li
     attributes = {"owner": str(owner), "group": str(owner)}
     found: list[dict[str, Any]] = [{"dest": folder, "state": "directory", "mode": "0711", "purge": True}]
     for location in locations:
-        if not location.get("secrets"):
+        if not (location.get("secrets") or location.get("secret_env")):
             continue
         home = f"{folder}/{location['name']}"
+        texts = {name: str(text) for name, text in (location.get("secrets") or {}).items()}
+        if location.get("secret_env"):
+            texts[ENV_FILE] = dotenv(location["secret_env"])
         found.append({"dest": home, "state": "directory", "mode": "0500", "purge": True, **attributes})
         found += [
-            {"dest": f"{home}/{name}", "content": str(text), "secret": True, "mode": "0400", **attributes}
-            for name, text in location["secrets"].items()
+            {"dest": f"{home}/{name}", "content": text, "secret": True, "mode": "0400", **attributes}
+            for name, text in texts.items()
         ]
     return found
 
@@ -64,20 +106,31 @@ def code_containers(
     secrets: str,
     publish_address: str,
     default_port: int = PORT,
+    every_run: Mapping[str, Any] | None = None,
+    no_proxy: str = "",
 ) -> list[dict[str, Any]]:
     """Each location's container, as module code_containers takes it.
 
     env and volumes are what every location and every run of one has; secrets is the folder of secret_files;
-    default_port is the port on the host of a location that names none.
+    default_port is the port on the host of a location that names none; every_run is what dagster_config gives to the
+    container of each run; no_proxy is what a location reaches without the proxy that its own environment may name.
     """
     return [
         {
-            **_container(location, images[location["name"]], env, volumes, secrets),
+            **_container(
+                beside_a_proxy(location, no_proxy), images[location["name"]], env, volumes, secrets, every_run or {}
+            ),
             "publish_address": publish_address,
             "port": int(location.get("port") or default_port),
         }
         for location in locations
     ]
+
+
+def beside_a_proxy(location: dict[str, Any], no_proxy: str) -> dict[str, Any]:
+    """A location with the exceptions that a proxy in its own environment needs."""
+    env = location.get("env") or {}
+    return {**location, "env": {**env, **exceptions(env, filter(None, no_proxy.split(",")))}}
 
 
 def _container(
@@ -86,49 +139,103 @@ def _container(
     env: dict[str, str],
     volumes: list[str],
     secrets: str,
+    every_run: Mapping[str, Any],
 ) -> dict[str, Any]:
-    own_env = {name: str(value) for name, value in (location.get("env") or {}).items()}
-    mounted = [*volumes, *(location.get("volumes") or [])]
-    if location.get("secrets"):
-        mounted.append(f"{secrets}/{location['name']}:{SECRETS}:ro")
-    # The launcher merges container_kwargs only one level deep: a location's list replaces the instance's, so it is
-    # whole.
-    context = deep_merge(
-        {
-            "env_vars": [f"{name}={value}" for name, value in own_env.items()],
-            "networks": list(location.get("networks") or []),
-            "container_kwargs": {"volumes": mounted, "user": "0:0"},
-        },
-        location.get("container_context") or {},
-    )
-    kwargs = context["container_kwargs"]
-    if given := kwargs.get("labels"):  # they replace those of the instance, too
-        labels = given if isinstance(given, Mapping) else dict.fromkeys(given, "")
-        kwargs["labels"] = {**labels, RUN_LABEL: ""}
+    own_env = {name: text(value) for name, value in (location.get("env") or {}).items()}
+    own_volumes = list(location.get("volumes") or [])
+    folder, secret_env = f"{secrets}/{location['name']}", bool(location.get("secret_env"))
+    if location.get("secrets") or secret_env:
+        own_volumes.append(f"{folder}:{SECRETS}:ro")
+    mounted = [*volumes, *own_volumes]
+    shared = _shared(location)
+    own = {
+        "env_vars": [
+            *(f"{name}={value}" for name, value in own_env.items()),
+            *([f"DAGSTER_PROJECT_ENV_FILE_PATHS={json.dumps({location['name']: SECRETS})}"] if secret_env else []),
+        ],
+        "networks": shared["networks"],
+        "container_kwargs": {"volumes": own_volumes, "user": "0:0", **_run_kwargs(shared)},
+    }
+    contexts = _contexts(location, own, volumes, every_run)
     ref = image["ref"]
-    command = ["dagster", "api", "grpc", "-h", "0.0.0.0", "-p", str(PORT)]
-    for key, option in {**TARGET_OPTIONS, **OPTIONAL}.items():
-        if location.get(key):
-            command += [option, str(location[key])]
     return {
         "name": location["name"],
         "image": ref,
-        "command": command,
+        "command": [*(WITH_SECRET_ENV if secret_env else []), *_command(location)],
+        "reads": [f"{folder}/{ENV_FILE}"] if secret_env else [],
         "container_port": PORT,
         "env": {
             **env,
             # Without it a run fails 0.1 s after its start: the launcher does not know which image the code lives in.
             "DAGSTER_CURRENT_IMAGE": ref,
-            "DAGSTER_CONTAINER_CONTEXT": json.dumps({"docker": context}, sort_keys=True),
+            "DAGSTER_CONTAINER_CONTEXT": json.dumps(contexts, sort_keys=True),
             **own_env,
         },
         "volumes": mounted,
-        "networks": list(location.get("networks") or []),
+        **shared,
         "mem_limit": location.get("mem_limit"),
         "cpus": location.get("cpus"),
+        **{key: location[key] for key in ("start_timeout", "stop_timeout") if location.get(key)},
+        **({"health_command": ASKED_FOR_CODE} if _hides_broken_code(location) else {}),
         # root of the container: an unprivileged number on the host where the engine remaps users.
         "user": "0:0",
     }
+
+
+def _contexts(
+    location: dict[str, Any], own: dict[str, Any], volumes: list[str], every_run: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the launcher is told of the runs of a location, by system.
+
+    Its own merge replaces a list of all runs by that of the location, so what a location names is whole here.
+    """
+    given, others = context.parts(location.get("container_context"))
+    named = {"volumes", "labels", *own[context.KWARGS], *(given.get(context.KWARGS) or {})}
+    kwargs = {name: value for name, value in (every_run.get(context.KWARGS) or {}).items() if name in named}
+    ours: dict[str, Any] = {"volumes": volumes}
+    if any("labels" in found for found in (kwargs, own[context.KWARGS], given.get(context.KWARGS) or {})):
+        # Not so among those of all runs: the launcher writes each run's ID into a mapping.
+        ours["labels"] = {RUN_LABEL: ""}
+    docker = merge_contexts({context.KWARGS: ours}, {context.KWARGS: kwargs}, own, given)
+    # The launcher joins one network after the other, and Docker refuses one that it has joined.
+    joined = every_run.get("networks") or []
+    docker["networks"] = [name for name in docker.get("networks") or [] if name not in joined]
+    return {**others, "docker": docker}
+
+
+def _command(location: dict[str, Any]) -> list[str]:
+    """The command of the code server."""
+    command = [*SERVERS[location.get("server") or "api-grpc"], "-h", "0.0.0.0", "-p", str(PORT)]
+    for key, option in {**TARGET_OPTIONS, **OPTIONAL}.items():
+        if location.get(key):
+            command += [option, str(location[key])]
+    return command + [text(word) for word in location.get("arguments") or []]
+
+
+def _hides_broken_code(location: dict[str, Any]) -> bool:
+    """Whether its server answers although its code cannot be imported."""
+    return location.get("server") == "code-server" or LAZY in (location.get("arguments") or [])
+
+
+def _shared(location: dict[str, Any]) -> dict[str, Any]:
+    """What code server and runs have alike, as code_containers takes it; what is not set is left out."""
+    found: dict[str, Any] = {
+        "labels": forms.labels(location.get("labels")),
+        "extra_hosts": forms.extra_hosts(location.get("extra_hosts")),
+        "capabilities": [forms.capability(item) for item in location.get("capabilities") or []],
+        "devices": [forms.device(item) for item in location.get("devices") or []],
+        "shm_size": location.get("shm_size"),
+    }
+    networks = list(dict.fromkeys(location.get("networks") or []))
+    return {"networks": networks, **{key: value for key, value in found.items() if value}}
+
+
+def _run_kwargs(shared: dict[str, Any]) -> dict[str, Any]:
+    """What code server and runs have alike, by the names that Docker's SDK has for it."""
+    found = {SDK_NAMES.get(key, key): value for key, value in shared.items() if key != "networks"}
+    if "shm_size" in found:
+        found["shm_size"] = forms.parse_size(found["shm_size"])
+    return found
 
 
 class FilterModule:

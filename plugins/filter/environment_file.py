@@ -26,12 +26,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.forms import text
+
 
 def environment_file(variables: Mapping[str, Any]) -> str:
     """Within double quotes systemd takes a backslash before these four, and nothing else, for an escape."""
     lines = []
     for name, value in variables.items():
-        escaped = re.sub(r'([\\"`$])', r"\\\1", str(value))
+        escaped = re.sub(r'([\\"`$])', r"\\\1", text(value))
         lines.append(f'{name}="{escaped}"\n')
     return "".join(lines)
 

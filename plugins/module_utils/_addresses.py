@@ -10,8 +10,8 @@ WILDCARDS = ("0.0.0.0", "::", "*")  # each of them takes IPv4 too, unless it is 
 
 
 def bare(address: str) -> str:
-    """An address without the brackets that nginx wants around IPv6."""
-    return address.strip("[]")
+    """An address without the brackets that URLs and nginx want around IPv6; one with a port stays as it is."""
+    return address[1:-1] if address.startswith("[") and address.endswith("]") else address
 
 
 def host_port(address: str, port: Any) -> str:

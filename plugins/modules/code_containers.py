@@ -67,9 +67,17 @@ options:
     elements: str
     default: [dagster, api, grpc-health-check, -p, "{container_port}"]
   health_timeout:
-    description: Seconds that a container has to become healthy.
+    description: Seconds that a container has to become healthy, where O(locations[].start_timeout) says nothing.
     type: int
     default: 60
+  written:
+    description:
+      - Files that tasks before this one have written. In check mode they are not written yet, and count as newer than
+        every container (O(locations[].reads)).
+    type: list
+    elements: path
+    default: []
+    version_added: 0.2.0
   locations:
     description: The code locations of this host. An empty list removes all their containers.
     type: list
@@ -110,7 +118,7 @@ options:
         elements: str
         default: []
       mem_limit:
-        description: The memory limit, such as V(512m) or V(1g). Without it, there is no limit.
+        description: The memory limit, such as V(512m), V(1g) or V(2Gi). Without it, there is no limit.
         type: str
       cpus:
         description: The number of CPUs that the container may use. Without it, there is no limit.
@@ -138,9 +146,43 @@ options:
         type: dict
         default: {}
       extra_hosts:
-        description: Lines for /etc/hosts of the container, an address by its name.
+        description: Lines for /etc/hosts of the container, an address by its name. C(host-gateway) is the host itself.
         type: dict
         default: {}
+      capabilities:
+        description: Capabilities of the kernel that the container gets in addition to those of the engine.
+        type: list
+        elements: str
+        default: []
+        version_added: 0.2.0
+      devices:
+        description: Devices of the host, each C(/dev/NAME[:PATH[:PERMISSIONS]]).
+        type: list
+        elements: str
+        default: []
+        version_added: 0.2.0
+      shm_size:
+        description: The size of C(/dev/shm), such as V(256m). Without it, it is the engine's own.
+        type: str
+        version_added: 0.2.0
+      start_timeout:
+        description: Seconds that this container has to become healthy, instead of O(health_timeout).
+        type: int
+        version_added: 0.2.0
+      health_command:
+        description:
+          - The health command of this container, instead of O(health_command).
+          - Exit code 3 says that the server answers and its code is broken, so nothing is waited for any more.
+        type: list
+        elements: str
+      reads:
+        description:
+          - Files of the host that the process reads at its start.
+          - A container whose process is older than one of them is replaced.
+        type: list
+        elements: path
+        default: []
+        version_added: 0.2.0
 """
 
 EXAMPLES = r"""
@@ -220,6 +262,8 @@ failures:
       sample: The container dagster-code-analytics ended with exit code 1.
 """
 
+import math
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -232,8 +276,9 @@ from ..module_utils._docker.engine import (
     explain,
     sdk_errors,
 )
+from ..module_utils._docker.forms import text
 from ..module_utils._docker.health import Health
-from ..module_utils._docker.location import DEFAULT_PREFIX, Location, clashes, location_from_params, text
+from ..module_utils._docker.location import DEFAULT_PREFIX, Location, clashes, location_from_params
 from ..module_utils._docker.old_images import OldImages
 from ..module_utils._docker.reconcile import Outcome, on_bare_host, reconcile
 from ..module_utils._docker.shown import secret_values, to_text
@@ -255,19 +300,35 @@ LOCATION = {
     "stop_timeout": {"type": "int", "default": 65},
     "labels": {"type": "dict", "default": {}},
     "extra_hosts": {"type": "dict", "default": {}},
+    "capabilities": {"type": "list", "elements": "str", "default": []},
+    "devices": {"type": "list", "elements": "str", "default": []},
+    "shm_size": {"type": "str"},
+    "start_timeout": {"type": "int"},
+    "health_command": {"type": "list", "elements": "str"},
+    "reads": {"type": "list", "elements": "path", "default": []},
 }
+
+
+def changed_at(path: str) -> float:
+    """When a file was changed, in seconds since 1970; 0 when it is not there."""
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
 
 
 def parse(module: AnsibleModule) -> list[Location]:
     locations: list[Location] = []
     errors: list[str] = []
+    written = module.params["written"] if module.check_mode else ()
     for item in module.params["locations"]:
         # The environment is not hidden as a whole: that would black out image names and ports in every output.
         env = {str(key): text(value) for key, value in (item["env"] or {}).items()}
         module.no_log_values.update(secret_values(env))
         try:
             shared = (module.params[name] for name in ("network", "prefix", "log_driver"))
-            locations.append(location_from_params(item, *shared))
+            reads = {path: math.inf if path in written else changed_at(path) for path in item["reads"]}
+            locations.append(location_from_params({**item, "reads": reads}, *shared))
         except ValueError as error:
             errors.append(str(error))
     errors += clashes(locations)
@@ -299,6 +360,7 @@ def main() -> None:
                 "default": ["dagster", "api", "grpc-health-check", "-p", "{container_port}"],
             },
             "health_timeout": {"type": "int", "default": 60},
+            "written": {"type": "list", "elements": "path", "default": []},
             "locations": {"type": "list", "elements": "dict", "required": True, "options": LOCATION},
         },
         supports_check_mode=True,

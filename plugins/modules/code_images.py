@@ -21,7 +21,8 @@ description:
   - The names inside an archive are not kept. If another image of the engine had one of them, it gets it back.
   - An image that was pulled, or copied from another engine, gets a second name (C(dagster-code/<repository>:<16 hex
     digits>)), by which O(keep) knows that it may be removed one day.
-  - Registry credentials come from the configuration file of the user that runs the module.
+  - Registry credentials are those of O(registries), else those in the configuration file of the user that runs the
+    module.
   - An action plugin does the controller's part. The options name files of the controller.
 requirements:
   - "docker (Docker SDK for Python) >= 5.0.3 on the managed host; python3-docker of Debian 12 and 13 are both fine"
@@ -31,8 +32,8 @@ attributes:
     support: full
     details: On a host that has no engine yet, every image is reported as to be made.
   diff_mode:
-    description: Names the images that O(keep) removes. Of the others there is no text; RV(images) says what was done.
-    support: partial
+    description: Names the images that come, and those that O(keep) removes.
+    support: full
 options:
   docker_host:
     description: The address of the Docker engine.
@@ -52,9 +53,13 @@ options:
         description: A reference in a registry, by tag or by digest.
         type: str
       pull:
-        description: When to pull O(images[].image).
+        description:
+          - When to pull O(images[].image). V(always) asks the registry for its digest, and pulls when the engine has
+            another one. Check mode asks too. V(never) asks no registry, and the engine has to have the image.
+          - With V(always) and with a digest, C(ref) of RV(images) is our own name for the content
+            (C(dagster-code/<repository>:<16 hex digits>)). Every engine can have that name, and it does not move.
         type: str
-        choices: [missing, always]
+        choices: [always, missing, never]
         default: missing
       build:
         description: Build the image on the engine with its classic builder.
@@ -78,12 +83,40 @@ options:
       archive:
         description: An image archive on the controller (docker save) that holds the image.
         type: path
+  registries:
+    description:
+      - Logins of registries. Each goes with the requests to the engine, and no file of the host has it.
+      - For a registry that is not named here, the login of the user that runs the module is used (docker login).
+    type: list
+    elements: dict
+    default: []
+    version_added: 0.2.0
+    suboptions:
+      address:
+        description: The registry as references begin, such as V(registry.example.com:5000), or V(docker.io).
+        type: str
+        required: true
+      username:
+        description: The name of the login.
+        type: str
+        required: true
+      password:
+        description: The password or token.
+        type: str
+        required: true
+  begin:
+    description:
+      - Begin to build in the background, and return as soon as contexts and base archives are on the host. Other images
+        are left alone. Each later call waits for the end. It builds again, and says why, what could not be built.
+    type: bool
+    default: false
+    version_added: 0.2.0
   verify_only:
     description:
       - Only check that the images are available, and change nothing. Contexts, Dockerfiles and archives must exist on
         the controller. References must be on the engine or known to their registry.
-      - When the host has no engine (or no SDK) yet, the host asks the registry itself, without a login. RV(unverified)
-        returns a reference that needs a login.
+      - When the host has no engine (or no SDK) yet, the host asks the registry itself. RV(unverified) returns what
+        could not be checked, such as a reference that needs a login which O(registries) does not have.
     type: bool
     default: false
   keep:
@@ -134,6 +167,48 @@ options:
       path:
         description: The archive on the controller.
         type: path
+  instance:
+    description:
+      - Also show that runs can open the instance in each image of O(images), because a run opens it there. A container
+        of the image, without network, imports the classes of this C(dagster.yaml), processes their configuration and
+        builds the objects. A library that is missing is refused, and a Dagster that the services do not support.
+      - An image is asked again only when O(instance) changes. Check mode starts no container.
+    type: dict
+    version_added: 0.2.0
+    suboptions:
+      dagster_yaml:
+        description: The text of what runs read of C(dagster.yaml), without secrets.
+        type: str
+        required: true
+      dagster_version:
+        description: The version of webservers and daemon.
+        type: str
+        required: true
+      written:
+        description: The sections that the user has written, to be named as theirs.
+        type: list
+        elements: str
+        default: []
+      env:
+        description: The environment of all runs.
+        type: dict
+        default: {}
+      location_env:
+        description: What else the runs of a location have in their environment, by its name.
+        type: dict
+        default: {}
+      record:
+        description: The file on the host that remembers what has been shown.
+        type: path
+        required: true
+  proxy:
+    description: Proxy of builds, and of a bare host that asks a registry. An engine pulls by its own settings.
+    type: dict
+    default: {}
+    suboptions:
+      http: {description: URL of the proxy for http., type: str}
+      https: {description: URL of the proxy for https. By default the one for http., type: str}
+      no_proxy: {description: "What is reached without it, with commas between.", type: str}
   staged:
     description: What the action plugin worked out and transferred. Do not set it by hand.
     type: dict
@@ -190,6 +265,7 @@ images:
   description:
     - For each name in O(images) a dictionary with C(ref) (the reference to use), C(id) (the image ID; null if it is not
       on the engine yet, as in check mode) and C(action) (V(none), V(pulled), V(built) or V(loaded)).
+    - With O(images[].pull=always) there is C(digest), what the registry has. With C(action=none) it is here.
   returned: always
   type: dict
   sample:
@@ -197,6 +273,12 @@ images:
       ref: dagster-code/marketing:0f3c5a7b9d1e2f40
       id: sha256:dd23bee6a0e0
       action: built
+dagster_versions:
+  description: The version of Dagster in the image of each location.
+  returned: with O(instance)
+  type: dict
+  version_added: 0.2.0
+  sample: {marketing: 1.13.27}
 unverified:
   description: References that could not be checked, each with the reason.
   returned: with O(verify_only=true)
@@ -229,13 +311,25 @@ exported:
   sample: [/tmp/marketing.tar]
 """
 
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ..module_utils._docker import image_store
+from ..module_utils._docker import background, image_store
 from ..module_utils._docker.engine import DOCKER_IMPORT_ERROR, Engine, EngineUnavailable, explain, sdk_errors
 from ..module_utils._docker.images import ARGUMENT_SPEC
+from ..module_utils._docker.proof import Proofs
+from ..module_utils._proxies import variables
+
+
+def diff(result: dict[str, t.Any]) -> dict[str, str]:
+    """The images that come and go."""
+    come = [item for item in (result.get("images") or {}).values() if item["action"] != "none"]
+    return {
+        "before": "".join(f"image {name}\n" for name in result.get("removed_images", ())),
+        "after": "".join(f"image {item['ref']} ({item['action']})\n" for item in come),
+    }
 
 
 def main() -> None:
@@ -246,14 +340,17 @@ def main() -> None:
             msg="code_images works through its action plugin: call it as dataops.dagster.code_images, without 'staged'."
         )
     images = staged.get("images") or []
+    through = variables(module.params["proxy"], str(module.params["proxy"].get("no_proxy") or ""))
     verify = module.params["verify_only"]
     try:
         if DOCKER_IMPORT_ERROR:
             raise EngineUnavailable(missing_required_lib("docker (Docker SDK for Python, python3-docker on Debian)"))
-        engine = Engine(module.params["docker_host"], start=not (module.check_mode or verify))
+        registries, start = module.params["registries"], not (module.check_mode or verify)
+        engine = Engine(module.params["docker_host"], start=start, registries=registries)
     except EngineUnavailable as error:
         if verify:
-            problems = image_store.registry_problems(images)
+            os.environ.update(through)
+            problems = image_store.registry_problems(images, module.params["registries"], module.params["docker_host"])
             if problems:
                 module.fail_json(msg="\n".join(problems))
             module.exit_json(changed=False, unverified={item["name"]: str(error) for item in images})
@@ -262,13 +359,22 @@ def main() -> None:
             planned = image_store.on_bare_host(staged)
             module.exit_json(changed=bool(planned["images"]), **planned)
         module.fail_json(msg=str(error), exception=DOCKER_IMPORT_ERROR)
-    store = image_store.Store(engine, check_mode=module.check_mode)
+    store = image_store.Store(engine, check_mode=module.check_mode, build_environment=through)
     try:
+        if start:
+            background.wait_for_others()
+        if module.params["begin"] and background.leave(lambda: store.ensure(staged), staged["folder"]):
+            module.exit_json(changed=True)
         result = store.verify(images) if verify else store.ensure(staged)
+        if module.params["instance"] and not (module.check_mode or result["errors"]):
+            verdict = Proofs(engine, module.params["instance"]).prove(result["images"])
+            result.update(errors=verdict.errors, dagster_versions=verdict.versions)
+            for words in verdict.warnings:
+                module.warn(words)
     except sdk_errors() as error:
         module.fail_json(msg=f"The engine at {engine.endpoint} refused: {explain(error)}", changed=store.changed)
-    if module._diff and "removed_images" in result:
-        result["diff"] = {"before": "".join(f"image {name}\n" for name in result["removed_images"]), "after": ""}
+    if module._diff:
+        result["diff"] = diff(result)
     errors = result.pop("errors")
     if errors:
         module.fail_json(msg="\n".join(errors), changed=store.changed, **result)

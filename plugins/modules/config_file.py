@@ -26,10 +26,6 @@ options:
     description: The text to write.
     type: str
     required: true
-  variable:
-    description: The inventory variable that holds the content, for messages.
-    type: str
-    required: true
 extends_documentation_fragment:
   - dataops.dagster.config_file
   - ansible.builtin.files
@@ -49,7 +45,6 @@ EXAMPLES = r"""
   dataops.dagster.config_file:
     path: /etc/dagster/dagster.yaml
     content: "telemetry: {enabled: false}"
-    variable: dagster_config
     python: /opt/dagster/current/bin/python
     dagster_version: 1.13.27
 """
@@ -100,7 +95,6 @@ ARGUMENTS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "content": {"type": "str", "required": True},
     "validate": {"type": "str", "choices": ["strict", "catalogue"], "default": "strict"},
-    "variable": {"type": "str", "required": True},
     "python": {"type": "path", "required": True},
     "dagster_version": {"type": "str", "required": True},
     "env": {"type": "dict", "default": {}},
@@ -115,7 +109,6 @@ class ConfigFile:
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
-        self.variable: str = module.params["variable"]
         self.path: str = module.params["path"]
         self.version: str = module.params["dagster_version"]
         env = {**(module.params["env"] or {}), **(module.params["secret_env"] or {})}
@@ -193,10 +186,13 @@ class ConfigFile:
     def fail(self, found: list[dict[str, str]]) -> None:
         lines = [f"{problem['path'] or '(whole file)'}: {problem['message']}" for problem in found]
         count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
+        unknown = any(problem["message"].startswith("cannot import ") for problem in found)
+        remedy = (
+            "or dagster_requirements, if a package is missing there" if unknown else "and please report the difference"
+        )
         self.module.fail_json(
             msg=f"{self.path} was not written: the catalogue of the collection accepts it, the Dagster of this host "
-            f"has {count}; change {self.variable} in the inventory, and please report the difference:\n"
-            + "\n".join(lines),
+            f"has {count}; change dagster_config in the inventory, {remedy}:\n" + "\n".join(lines),
             path=self.path,
             problems=[{"path": problem["path"], "message": problem["message"]} for problem in found],
         )

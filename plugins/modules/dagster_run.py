@@ -258,6 +258,7 @@ def main() -> None:
             "url": {"type": "str", "required": True},
             "validate_certs": {"type": "bool", "default": True},
             "ca_path": {"type": "path"},
+            "socket": {"type": "path"},
             "request_timeout": {"type": "float", "default": 30},
             "state": {"type": "str", "choices": ["launched", "terminated"], "default": "launched"},
             "location": {"type": "str"},
@@ -284,6 +285,7 @@ def main() -> None:
             request_timeout=params["request_timeout"],
             validate_certs=params["validate_certs"],
             ca_path=params["ca_path"],
+            socket=params["socket"],
         )
         runner = Runner(client, module.warn, poll_interval=params["poll_interval"])
         action = launch if params["state"] == "launched" else terminate

@@ -40,6 +40,7 @@ options:
     description:
       - Names of refusals and warnings to ignore, as in C(literal_secret) for all of a kind or
         C(literal_secret:run_launcher.config.env_vars[0]) for one place.
+      - C(literal_secret:API_KEY) accepts a key or an environment variable of this name, wherever it is.
       - C(custom_module:my_company) accepts classes of a module or package that the catalogue does not have.
     type: list
     elements: str

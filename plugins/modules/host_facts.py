@@ -60,6 +60,17 @@ options:
       - Socket of a Docker engine to ask what it is, such as V(unix:///run/docker.sock). No package is needed for it.
     type: str
     version_added: 0.2.0
+  run_id:
+    description: A run of Dagster. What became of its container is asked of O(engine).
+    type: str
+    version_added: 0.2.0
+  stamps:
+    description:
+      - Files of which it is wanted whether somebody has written them since. A path with C(*) is a pattern.
+      - With O(engine), networks of ours and images of code servers are stamped too.
+    type: list
+    elements: path
+    version_added: 0.2.0
   certificates:
     description:
       - Certificates to read (PEM), each with the path of its key.
@@ -92,6 +103,15 @@ host:
       description: The text of each file of O(texts) that exists, by path.
       type: dict
       sample: {/etc/hostname: "dagster1\n"}
+    run_container:
+      description: What became of the container of O(run_id). Empty if O(engine) has none.
+      type: str
+      sample: "Its container is exited with code 137, because it was out of memory."
+    stamps:
+      description: A line for each thing that O(stamps) names. It changes with the thing, and shows nothing of a secret.
+      type: list
+      elements: str
+      sample: [/etc/dagster/dagster.yaml 5f2b7c1d9e3a4b60, network dagster 1f0c]
     lines:
       description: What was found in each file of O(lines) that exists, by path.
       type: dict
@@ -122,6 +142,11 @@ host:
       type: dict
       sample: {/etc/docker/tls/cert.pem: {not_after: 1827049200, names: [10.0.0.6], key_matches: true}}
     time: {description: The host's clock in seconds since 1970., type: float, sample: 1795513200.5}
+    addresses:
+      description: The IPv4 and IPv6 addresses of the host.
+      type: list
+      elements: str
+      sample: [10.0.0.1, 127.0.0.1, "::1"]
     networks:
       description: The interface of each IPv4 network that the host is in.
       type: dict
@@ -157,6 +182,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
 from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import NOBODY, listeners, read, socket_owners
+from ansible_collections.dataops.dagster.plugins.module_utils._host.stamps import stamps as stamps_of
 
 
 def os_release(text: str) -> dict[str, str]:
@@ -202,6 +228,12 @@ def local_addresses(fib_trie: str) -> list[str]:
         elif line.split()[:3] == ["/32", "host", "LOCAL"]:
             found.add(last)
     return sorted(found)
+
+
+def local_addresses6(if_inet6: str) -> list[str]:
+    """The IPv6 addresses of this host, of the text of /proc/net/if_inet6, which is empty without IPv6."""
+    numbers = (bytes.fromhex(line.split()[0]) for line in if_inet6.splitlines())
+    return sorted(socket.inet_ntop(socket.AF_INET6, number) for number in numbers)
 
 
 def networks(routes: str) -> dict[str, str]:
@@ -319,6 +351,8 @@ def asked(
     texts: list[str] | None = None,
     engine: str | None = None,
     lines: dict[str, str] | None = None,
+    stamps: list[str] | None = None,
+    run_id: str | None = None,
 ) -> dict[str, Any]:
     """The answers to what the options ask, without those to options that were not given."""
     found: dict[str, Any] = {}
@@ -335,6 +369,10 @@ def asked(
         found["engine"] = info.ask(engine)
         # An engine that runs knows better than its settings, which others may have given it on its command line.
         found.update({"container_root": found["engine"]["root"]} if found["engine"] else {})
+    if run_id is not None:
+        found["run_container"] = info.run_container(engine or "", run_id)
+    if stamps is not None:
+        found["stamps"] = [*stamps_of(stamps), *found.get("engine", {}).get("stamps", [])]
     if lines is not None:
         files = {path: expression for pattern, expression in lines.items() for path in there(pattern)}
         found["lines"] = {path: matches(path, expression) for path, expression in files.items()}
@@ -366,7 +404,7 @@ def facts() -> dict[str, Any]:
             }
             for listener in found
         ],
-        "addresses": local_addresses(read("/proc/net/fib_trie")),
+        "addresses": [*local_addresses(read("/proc/net/fib_trie")), *local_addresses6(read("/proc/net/if_inet6"))],
         "networks": networks(read("/proc/net/route")),
         "routed": routed(read("/proc/net/route")),
         "time": time.time(),
@@ -387,11 +425,13 @@ def main() -> None:
             "members": {"type": "list", "elements": "str"},
             "resolve": {"type": "list", "elements": "str"},
             "engine": {"type": "str"},
+            "run_id": {"type": "str"},
+            "stamps": {"type": "list", "elements": "path"},
             "certificates": {"type": "dict"},
         },
         supports_check_mode=True,
     )
-    questions = ("connect", "paths", "texts", "lines", "certificates", "resolve", "engine")
+    questions = ("connect", "paths", "texts", "lines", "certificates", "resolve", "engine", "stamps", "run_id")
     found = {
         **facts(),
         **accounts(module.params["shells"], module.params["members"]),

@@ -203,6 +203,12 @@ locations:
       type: list
       elements: str
       sample: [__repository__]
+    jobs:
+      description: Its jobs, without those that Dagster makes itself.
+      type: list
+      elements: str
+      sample: [daily_orders, dagster_canary]
+      version_added: 0.2.0
     versions:
       description: Versions of the Dagster libraries in the location's own environment.
       type: dict
@@ -230,6 +236,7 @@ ARGUMENTS: dict[str, Any] = {
     "url": {"type": "str", "required": True},
     "validate_certs": {"type": "bool", "default": True},
     "ca_path": {"type": "path"},
+    "socket": {"type": "path"},
     "request_timeout": {"type": "float", "default": 30},
     "expect": {
         "type": "dict",
@@ -287,6 +294,7 @@ def main() -> None:
             request_timeout=params["request_timeout"],
             validate_certs=params["validate_certs"],
             ca_path=params["ca_path"],
+            socket=params["socket"],
         )
         if expect is None:
             module.exit_json(changed=False, **gather(client))

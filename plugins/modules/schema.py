@@ -34,6 +34,11 @@ options:
   env: {description: Environment of the services., type: dict, required: true}
   secret_env: {description: The part of that environment which holds secrets., type: dict, default: {}}
   database: {description: Name of the database., type: str, required: true}
+  parameters:
+    description: >-
+      More parameters of a connection, as C(params) in dagster.yaml. C({env: NAME}) is a value of O(env).
+    type: dict
+    default: {}
   migration_user: {description: Login that owns the schema., type: str, required: true}
   app_users: {description: The other logins that must work., type: list, elements: str, default: []}
   passwords: {description: Password of each of these logins by name., type: dict, required: true}
@@ -120,6 +125,16 @@ with DagsterInstance.get() as instance:
 """
 
 
+def parameters(module: AnsibleModule) -> dict[str, str]:
+    """The parameters of a connection; one may name a variable of the environment, as everywhere in dagster.yaml."""
+    known = {**module.params["env"], **module.params["secret_env"]}
+    found = {
+        name: known.get(value["env"]) if isinstance(value, dict) else value
+        for name, value in module.params["parameters"].items()
+    }
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
 def ask(module: AnsibleModule, migrates: bool) -> dict[str, Any]:
     """What the database says: problems, revision, head, statements that lease and fence lacked. They are executed."""
     params = module.params
@@ -132,13 +147,17 @@ def ask(module: AnsibleModule, migrates: bool) -> dict[str, Any]:
         "host": params["host"],
         "port": params["port"],
         "database": params["database"],
+        "parameters": parameters(module),
         "logins": logins,
         "lease": params["lease"],
         "fence": params["fence"],
         "migrates": migrates,
         "apply": not module.check_mode,
     }
-    rc, out, err = module.run_command([params["python"], "-I", "-c", source_of(schema_probe)], data=json.dumps(asked))
+    program = [params["python"], "-I", "-c", source_of(schema_probe)]
+    # The client library reads variables such as PGSSLMODE.
+    given = {name: str(value) for name, value in params["env"].items() if name.startswith("PG")}
+    rc, out, err = module.run_command(program, data=json.dumps(asked), environ_update=given)
     if rc:
         module.fail_json(msg=f"The database could not be looked at with {params['python']}: {err.strip()[-800:]}")
     answer: dict[str, Any] = json.loads(out)
@@ -242,6 +261,7 @@ def main() -> None:
             "env": {"type": "dict", "required": True},
             "secret_env": {"type": "dict", "default": {}, "no_log": True},
             "database": {"type": "str", "required": True},
+            "parameters": {"type": "dict", "default": {}},
             "migration_user": {"type": "str", "required": True},
             "app_users": {"type": "list", "elements": "str", "default": []},
             "passwords": {"type": "dict", "required": True, "no_log": True},

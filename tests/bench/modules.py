@@ -34,7 +34,7 @@ class Comparison:
     calls: Path | list[Json]  # a file whose calls of the modules are taken, or the calls themselves
     modules: tuple[str, ...]
     first: int | None = None  # only so many calls of the file
-    extra: dict[str, Json] = field(default_factory=dict)  # variables of each side
+    extra: dict[str, Json] = field(default_factory=dict)  # what of the options differs on each side
     reset: str = ""  # takes back on the host what a call makes, {side} is the side: then a first run is measured too
     cleanup: str = ""  # takes away what the standard calls made beside ours
 
@@ -46,9 +46,9 @@ LOGINS = ("user", "run_user", "migration_user", "guard_user")
 NAMES = (*LOGINS, "name", "owner_role", "app_role", "guard_role", "daemon_role")
 SCRATCH = {
     side: {
-        **{f"dagster_database_{name}": f"bench_{side}_{name}" for name in NAMES},
-        "dagster_postgres_daemon_logins": [f"bench_{side}_daemon_1"],
-        "dagster_postgres_connection_limits": {f"bench_{side}_{name}": 20 for name in (*LOGINS, "daemon_1")},
+        **{f"database_{name}": f"bench_{side}_{name}" for name in NAMES},
+        "postgres_daemon_logins": [f"bench_{side}_daemon_1"],
+        "postgres_connection_limits": {f"bench_{side}_{name}": 20 for name in (*LOGINS, "daemon_1")},
     }
     for side in SIDES
 }
@@ -90,14 +90,14 @@ COMPARISONS = (
         "host_facts",
         "what preflight reads of a host, against setup, package_facts, listen_ports_facts, getent, stat and slurp",
         "docker",
-        [{"dataops.dagster.host_facts": {"paths": ["/opt/dagster/{{ dagster_version }}/.complete"]}}],
+        [{"dataops.dagster.host_facts": {"paths": ["/opt/dagster/{{ dagster.version }}/.complete"]}}],
         ("dataops.dagster.host_facts",),
     ),
     Comparison(
         "packages",
         "all packages of the host, against apt",
         "",
-        ROOT / "playbooks" / "parts" / "packages.yml",
+        ROOT / "playbooks" / "part_packages.yml",
         ("dataops.dagster.packages",),
     ),
     Comparison(
@@ -165,7 +165,8 @@ def play_of(role: str) -> Json:
     """Hosts and variables that site.yml gives a role."""
     plays = yaml.safe_load(SITE.read_text(encoding="utf-8"))
     for play in plays:
-        if any(entry["role"] == f"dataops.dagster.{role}" for entry in play.get("roles", [])):
+        imported = [task.get("ansible.builtin.import_role", {}) for task in play.get("tasks", [])]
+        if {"name": f"dataops.dagster.{role}", "rolespec_validate": False} in imported:
             return {"hosts": play["hosts"], "vars": play.get("vars", {})}
     if role:
         raise BenchError(f"no play of {SITE} has role {role}")
@@ -202,12 +203,17 @@ def read_facts(host: Host) -> Json:
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
+def with_options(facts: Json, options: Json) -> Json:
+    """The facts, with other values of these options."""
+    return {**facts, "dagster": {**facts.get("dagster", {}), **options}}
+
+
 def compare(host: Host, comparison: Comparison, facts: Json, rounds: int) -> Iterator[Row]:
     """A row for a run with nothing to do, and one for a first run if it can be taken back."""
     say(f"{comparison.name}, {rounds} rounds")
     playbooks = {side: playbook(comparison, side) for side in SIDES}
     plays = {
-        side: partial(host.play, path, {**facts, **comparison.extra.get(side, {})}, roles=str(GENERATED))
+        side: partial(host.play, path, with_options(facts, comparison.extra.get(side, {})), roles=str(GENERATED))
         for side, path in playbooks.items()
     }
     try:

@@ -193,7 +193,7 @@ import time
 import urllib.request
 
 LAUNCH = """mutation { launchRun(executionParams: {selector: {repositoryLocationName: "pipeline",
-  repositoryName: "__repository__", jobName: "orders_report"}}) {
+  repositoryName: "__repository__", jobName: "dagster_canary"}}) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 STATUS = '{ runOrError(runId: "%s") { ... on Run { status } } }'
 RELOAD = 'mutation { reloadRepositoryLocation(repositoryLocationName: "pipeline") { __typename } }'

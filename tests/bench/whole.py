@@ -38,7 +38,6 @@ from measure import (
 
 EXAMPLE = ROOT / "examples" / "pipeline"
 LOCKS = ROOT / "roles" / "instance" / "files" / "locks"
-CANARY = {"dagster_canary": {"location": "pipeline", "job": "orders_report"}}
 POPULAR_ROLES = ("geerlingguy.postgresql", "geerlingguy.nginx", "geerlingguy.docker")
 
 # --- from a bare host to the first run ------------------------------------------------------------------------------
@@ -52,7 +51,11 @@ def stage_reference(host: Host) -> None:
     wanted = yaml.safe_load((INVENTORY / "group_vars" / "all" / "dagster.yml").read_text(encoding="utf-8"))
     shutil.copy(HERE / "reference.sh", folder)
     shutil.copy(LOCKS / "uv.txt", folder)
-    shutil.copy(LOCKS / f"dagster-{wanted['dagster_version']}.txt", folder / "dagster.txt")
+    # What hosts install, which is a part of the lock.
+    part = "{{ lookup('ansible.builtin.file', lock, rstrip=false) | dataops.dagster.host_requirements }}"
+    given = json.dumps({"lock": str(LOCKS / f"dagster-{wanted['dagster_version']}.txt"), "part": part})
+    copy = f"content={{{{ part }}}} dest={folder / 'dagster.txt'}"
+    run(["ansible", "localhost", "-m", "ansible.builtin.copy", "-a", copy, "-e", given])
     shutil.copytree(EXAMPLE, folder / "context", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "base.tar").symlink_to(host.rig_variables()["pipeline_base_archive"])
 
@@ -75,7 +78,7 @@ def bare_to_first_run(bench: Host, reference: Host, rounds: int) -> Iterator[Row
     sides: dict[str, tuple[Host, Callable[[], object]]] = {
         "whole": (reference, lambda: steps["whole"].append(run_reference(reference))),
         "alone": (reference, lambda: steps["alone"].append(run_reference(reference, "alone"))),
-        "site": (bench, lambda: bench.play(SITE, CANARY)),
+        "site": (bench, lambda: bench.play(SITE)),
     }
     reference.create()
     stage_reference(reference)

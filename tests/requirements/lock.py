@@ -33,9 +33,9 @@ HOST_LOCKS = Path("roles/instance/files/locks")
 # Every version a user may ask for. A version is added here, locked, and tested before it is called supported.
 DAGSTER_VERSIONS = ("1.13.26", "1.13.27")
 
-# What hosts (dagster_libraries) and the example's image (REQUIREMENTS) install more when asked: locks that hold all of
-# the plain ones, in the same versions.
-LIBRARIES = ("aws",)
+# What the example's image installs more when asked (REQUIREMENTS): locks that hold all of the plain one, in the same
+# versions.
+EXAMPLE_LIBRARIES = ("aws",)
 
 # One release of each Dagster minor whose dagster.yaml the validator knows. Changing one changes its catalogue too:
 # `make catalogue` after `make locks`.
@@ -51,11 +51,16 @@ class LockError(Exception):
 
 @dataclass(frozen=True)
 class Lock:
-    """One lock: its input text and where both live, relative to the root of the repository."""
+    """One lock: its input text and where both live, relative to the root of the repository.
+
+    Of a lock with optional packages (a second input), hosts install a part. Such a lock says of each package what needs
+    it, and which input names it.
+    """
 
     source: Path
     text: str
     target: Path
+    optional: tuple[Path, str] | None = None
 
 
 def library_version(version: str) -> str:
@@ -84,18 +89,19 @@ def locks() -> Iterator[Lock]:
     for name in ("requirements", "build-requirements"):
         yield plain(EXAMPLE / f"{name}.in", EXAMPLE / f"{name}.lock")
     example = plain(EXAMPLE / "requirements.in", EXAMPLE / "requirements.lock")
-    for name in LIBRARIES:
+    for name in EXAMPLE_LIBRARIES:
         more = f"{example.text}\ndagster-{name}=={library_version(DAGSTER_VERSIONS[-1])}\n"
         yield Lock(example.source, more, EXAMPLE / f"requirements-{name}.lock")
     template = plain(INPUTS / "dagster.in", HOST_LOCKS)
+    libraries = plain(INPUTS / "libraries.in", HOST_LOCKS)
     for version in DAGSTER_VERSIONS:
         text = template.text.replace("{version}", version).replace("{library}", library_version(version))
-        yield Lock(template.source, text, HOST_LOCKS / f"dagster-{version}.txt")
-        for name in LIBRARIES:
-            more = f"{text}\ndagster-{name}=={library_version(version)}\n"
-            yield Lock(template.source, more, HOST_LOCKS / f"dagster-{version}-{name}.txt")
-    # What the newest one has, and a library whose classes people configure beside ours: the unit tests ask both.
-    yield Lock(template.source, f"{text}\ndagster-aws=={library_version(version)}\n", INPUTS / "dagster.lock")
+        more = libraries.text.replace("{library}", library_version(version))
+        yield Lock(template.source, text, HOST_LOCKS / f"dagster-{version}.txt", (libraries.source, more))
+    # What the newest one has, and a library whose classes people configure beside ours: the unit tests ask both. moto
+    # stands in for AWS.
+    text += f"\ndagster-aws=={library_version(version)}\nmoto\nflask\nflask-cors\n"
+    yield Lock(template.source, text, INPUTS / "dagster.lock")
     oracle = plain(INPUTS / "oracle.in", INPUTS)
     for version in CATALOGUE_VERSIONS:
         text = oracle.text.replace("{version}", version).replace("{library}", library_version(version))
@@ -113,25 +119,30 @@ def find_uv() -> str:
 
 def compile_lock(uv: str, lock: Lock, *, upgrade: bool) -> str:
     """Return the text the lock should have."""
+    sources = [(lock.source, lock.text), *([lock.optional] if lock.optional else [])]
+    names = " and ".join(str(source) for source, _text in sources)
+    that = "them" if lock.optional else "that file"
     header = (
-        f"# Made by tests/requirements/lock.py from {lock.source}: change that file and run `make locks`.\n"
+        f"# Made by tests/requirements/lock.py from {names}: change {that} and run `make locks`.\n"
         f"# Python {PYTHON_VERSION} and newer. Install with --require-hashes.\n"
     )
     with tempfile.TemporaryDirectory() as folder:
-        source, output = Path(folder, lock.source.name), Path(folder, lock.target.name)
-        source.write_text(lock.text, encoding="utf-8")
+        output = Path(folder, lock.target.name)
+        for source, text in sources:
+            Path(folder, source.name).write_text(text, encoding="utf-8")
         current = ROOT / lock.target
         if current.exists() and not upgrade:
             # uv prefers the versions it finds in its output file.
             shutil.copyfile(current, output)
-        argv = [uv, "pip", "compile", source.name, "--output-file", output.name]
+        argv = [uv, "pip", "compile", *(source.name for source, _text in sources), "--output-file", output.name]
         argv += ["--universal", "--python-version", PYTHON_VERSION, "--generate-hashes"]
-        argv += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links", "--quiet"]
+        argv += ["--no-header", "--no-emit-index-url", "--no-emit-find-links", "--quiet"]
+        argv += [] if lock.optional else ["--no-annotate"]
         # A uv.toml or pyproject.toml of the user's must not change what is locked; index settings stay in the
         # environment, where a company mirror belongs.
         done = subprocess.run([*argv, "--no-config"], cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise LockError(f"uv could not resolve {lock.target} from {lock.source}:\n{done.stderr.strip()}")
+            raise LockError(f"uv could not resolve {lock.target} from {names}:\n{done.stderr.strip()}")
         return header + output.read_text(encoding="utf-8")
 
 

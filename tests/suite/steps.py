@@ -23,6 +23,7 @@ FULL = {
     "CLUSTER_ROUNDS": "20",
     "CLUSTER_QUIET": "600",
     "CLUSTER_AWAY": "60",
+    "LIBRARY_COMBINATIONS": "all",
     "LOAD_LAUNCHES": "500",
     "LOAD_ROUNDS": "10",
 }
@@ -71,7 +72,7 @@ def scenario(name: str, *, alone: bool = False) -> list[Step]:
         return [deploy, part("tests", 1500, last, deploy.name)]
     return [
         deploy,
-        part("tests", 2100, molecule(["verify"]), deploy.name, env={"RIG_TESTS": "not alone"}),
+        part("tests", 3300, molecule(["verify"]), deploy.name, env={"RIG_TESTS": "not alone"}),
         part("alone", 1800, last, deploy.name, alone=True, env={"RIG_TESTS": "alone"}),
     ]
 
@@ -107,6 +108,7 @@ def suite(*, full: bool) -> list[Step]:
         Step("sanity", ("tools/sanity.sh",), 1200, ["packages"], filler=True),
         Step("importer", ("tools/importer.sh",), 600, filler=True),
         Step("containers", (*pytest, "tests/integration/containers"), 1500, ["images"], filler=True),
+        Step("libraries", (*pytest, "tests/integration/libraries"), 600, ["venvs"], filler=True),
         Step("plants", ("tests/plants/run", "--no-host"), 1500, ["packages", "venvs"], filler=True),
         Step("fence", (*pytest, "-m", "not alone", lease), 1200, ["packages", "venvs"], filler=True),
         Step("guard", (*pytest, "-m", "alone", lease), 1200, ["packages", "venvs"], alone=True),

@@ -43,7 +43,7 @@ DEPLOYMENTS = {
         ("inventories/cluster",), extra={"dagster_vip": "10.0.0.9/24", "dagster_nginx_listen": "10.0.0.9"}
     ),
     # Certificates from an authority of the site, and a database that was told to take fewer connections.
-    "less_and_brought": Deployment(
+    "supplied_certificates": Deployment(
         ("inventories/cluster",),
         extra={
             "dagster_postgres_max_connections": 300,
@@ -88,6 +88,7 @@ DEPLOYMENTS = {
     # Every default changed.
     "alternative": Deployment(
         ("molecule/alternative/inventory",),
+        facts={"paths": ["/dev/null"]},
         extra={
             "dagster_ca_certificates": [str(ROOT / "tests/unit/rendered/site-ca.crt")],
             "external_address": "10.0.0.2",
@@ -100,7 +101,7 @@ DEPLOYMENTS = {
 SHOWN = {
     "single_host": ["dagster1"],
     "cluster": ["db", "edge1", "ctl1", "ctl2", "run"],
-    "less_and_brought": ["ctl1", "edge1", "run"],
+    "supplied_certificates": ["ctl1", "edge1", "run"],
     "check": ["db", "edge1", "ctl1", "run"],
     "second_run": ["dagster1"],
     "shared_address": ["edge1", "edge2"],

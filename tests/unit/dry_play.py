@@ -8,9 +8,8 @@ anything else is an error.
 from __future__ import annotations
 
 import functools
-import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
@@ -19,13 +18,12 @@ from typing import Any
 from unittest.mock import patch
 
 import jinja2
-import yaml
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.conditional import Conditional
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
-from deployments import DEPLOYMENTS, SHOWN, Deployment
+from deployments import Deployment
 
 from ansible_collections.dataops.dagster.plugins.action import dagster_yaml, files, preflight, service
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, spec
@@ -64,6 +62,15 @@ class HostVars(dict):  # type: ignore[type-arg]
     """What a play knows of hosts. Before ansible-core 2.19 this name keeps a template from following it into itself."""
 
     __UNSAFE__ = True
+
+
+def roles_of(play: Json) -> list[str]:
+    """The whole roles of a play, named or imported, in their order. One with tasks_from is a task of its own."""
+    named = [entry["role"] for entry in play.get("roles") or []]
+    imported = [task.get("ansible.builtin.import_role", {}) for task in play.get("tasks") or []]
+    whole = [arguments["name"] for arguments in imported if arguments and "tasks_from" not in arguments]
+    assert not whole or len(whole) == len(imported), f"{play['name']}: roles and other tasks in one play"
+    return [str(plain(name)).removeprefix(OURS) for name in [*named, *whole]]
 
 
 def holds(condition: Any, templar: Templar, variables: Json) -> bool:
@@ -170,13 +177,13 @@ class Players:
             hosts = [self.hosts[name] for name in names]
             header = plain({key: play[key] for key in play.keys() - {"name", "tasks", "roles", "vars"}})
             header["hosts"] = plain(pattern)
-            for role in play.get("roles") or [None]:
+            for role in roles_of(play) or [""]:
                 what = {"play": dict(sorted(header.items()))}
                 if role:
-                    what["play"]["role"] = plain(role["role"])
+                    what["play"]["role"] = OURS + role
                 for host in hosts:
                     host.given.append(what)
-                self.role(role["role"].removeprefix(OURS) if role else "", play, own, hosts)
+                self.role(role, play, own, hosts)
 
     def role(self, role: str, play: Json, variables: Json, hosts: list[Host]) -> None:
         scope = self.scope(role, variables, [host.name for host in hosts])
@@ -304,6 +311,8 @@ class Players:
         source = copied().get(text.strip(), "")
         if source:
             return source
+        if "/locks/" in path:  # what each requirement is, without hashes and comments
+            text = "".join(f"{line.rstrip(' ' + chr(92))}\n" for line in text.splitlines() if line[:1].strip())
         host.written[path] = text
         return "below"
 
@@ -315,9 +324,10 @@ class Players:
             assert task_vars
             if module_name == "dataops.dagster.host_facts":
                 given.update(arguments, host_facts=module_args)
-                return {"host": {**bare_host(), **self.deployment.facts}}
+                own = {"addresses": ["127.0.0.1", variables["ansible_host"]]}
+                return {"host": {**bare_host(), **own, **self.deployment.facts}}
             given.update(module_args)
-            return {"changed": True}
+            return {"changed": True, "changed_paths": ["/some/file"]}
 
         task = SimpleNamespace(
             args=arguments, async_val=0, check_mode=False, diff=False, action=OURS + name, collections=[]
@@ -364,16 +374,22 @@ class Players:
             },
             # Role docker has set the engine up: its user namespaces are there.
             "dataops.dagster.host_facts": {
-                "host": {"container_root": self.container_root(variables), "certificates": {}}
+                "host": {
+                    "container_root": self.container_root(variables),
+                    "certificates": {},
+                    "stamps": ["/some/file 1"],
+                }
             },
             "dataops.dagster.instance_info": {
                 "ok": not self.deployment.problems,
                 "problems": list(self.deployment.problems),
+                "locations": [{"name": "pipeline", "jobs": ["dagster_canary", "nightly"]}],
             },
             "dataops.dagster.packages": {
                 "changed": missing != [],
                 "installed": dict.fromkeys(missing, ""),
                 "recorded": [],
+                "removed": [],
             },
             "dataops.dagster.service": {**changed, **said, "changed_paths": ["/some/file"]},
             "dataops.dagster.units": {**changed, **said},
@@ -382,7 +398,7 @@ class Players:
 
     @staticmethod
     def container_root(variables: Json) -> int:
-        return 100000 if variables.get("dagster_docker_userns_remap") else 0
+        return 100000 if variables.get("dagster", {}).get("docker_userns_remap") else 0
 
 
 @dataclass(frozen=True)
@@ -418,23 +434,3 @@ def bare_host() -> Json:
         "addresses": [],
         "networks": {"10.0.0.0/24": "eth0"},
     }
-
-
-def without_comments(text: str) -> Iterator[str]:
-    """The lines that a program acts on."""
-    return (line for line in text.splitlines() if line.strip() and not re.match(r"\s*#|Description=", line))
-
-
-def document(host: Host, contents: bool) -> str:
-    """All that a host is given, as text: its tasks, then the content of its files if that is wanted."""
-    text = yaml.safe_dump(plain(host.given), sort_keys=False, width=1000, allow_unicode=True)
-    for path, content in sorted(host.written.items()) if contents else ():
-        text += f"\n==> {path}\n" + "".join(f"{line}\n" for line in without_comments(content))
-    # Paths of this checkout differ from one to the next.
-    return re.sub(re.escape(str(ROOT)) + r"(/inventories/\w+/\.\./\.\.)?", "ROOT", text)
-
-
-def documents(name: str) -> dict[str, str]:
-    """The document of each host that is shown of a deployment."""
-    players = Players(DEPLOYMENTS[name])
-    return {host: document(players.hosts[host], DEPLOYMENTS[name].contents) for host in SHOWN[name]}

@@ -22,6 +22,10 @@ def refusal(status: int, words: str) -> APIError:
     return APIError("", response=answer, explanation=words)
 
 
+def _device(text: str) -> Json:
+    return dict(zip(("PathOnHost", "PathInContainer", "CgroupPermissions"), text.split(":"), strict=True))
+
+
 class Api:
     """Stands for docker.APIClient. Each call that changes something is noted, and can be made to fail once."""
 
@@ -109,7 +113,10 @@ class Api:
                 "NanoCpus": host["nano_cpus"] or 0,
                 "NetworkMode": host["network_mode"],
                 "RestartPolicy": host["restart_policy"],
-                "ExtraHosts": [],
+                "ExtraHosts": [f"{name}:{address}" for name, address in (host["extra_hosts"] or {}).items()],
+                "CapAdd": host.get("cap_add"),
+                "Devices": [_device(item) for item in host.get("devices", ())],
+                "ShmSize": host.get("shm_size") or 64 * 2**20,
                 "LogConfig": host.get("log_config") or {"Type": "json-file", "Config": {}},
             },
             "NetworkSettings": {"Networks": {host["network_mode"]: {"NetworkID": "n1"}}},

@@ -34,6 +34,20 @@ FACTS: dict[str, Any] = {
     "listeners": [],
     "connect_errors": [],
 }
+# An engine of Debian's package with its own settings, and what runs on it: as module host_facts describes it.
+ENGINE: dict[str, Any] = {
+    "product": "Docker",
+    "version": "20.10.24+dfsg1",
+    "api": "1.41",
+    "folder": "/var/lib/docker",
+    "rootless": False,
+    "live_restore": False,
+    "log_driver": "json-file",
+    "root": 0,
+    "group": "docker",
+    "networks": [{"name": "bridge", "subnets": ["172.17.0.0/16"], "ours": False}],
+    "containers": [{"name": "shop", "published": [{"address": "0.0.0.0", "port": 9000}]}],
+}
 Groups = dict[str, list[str]]
 specs = functools.cache(spec.specs)
 

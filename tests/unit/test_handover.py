@@ -9,16 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jinja2
+import jinja2.nodes
 import pytest
 import yaml
 from ansible.errors import AnsibleUndefinedVariable
 from ansible.template import Templar, trust_as_template
 from deployments import DEPLOYMENTS, Deployment
-from dry_play import OURS, Players
+from dry_play import Players, roles_of
 from plans import ROLES as GROUPS
 from plans import specs
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import handed_on
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = sorted(path for path in (ROOT / "playbooks").rglob("*.yml") if path.name != "argument_specs.yml")
@@ -39,25 +42,38 @@ def plays() -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{path.stem}: {play['name']}", play
 
 
-def roles(play: dict[str, Any]) -> list[str]:
-    return [entry["role"].removeprefix(OURS) for entry in play.get("roles") or []]
+def test_imported_playbooks_are_in_the_folder_of_the_others() -> None:
+    """In an imported playbook, playbook_dir is its own folder. Variables of the user count on that of site.yml."""
+    imported = [
+        play["ansible.builtin.import_playbook"] for path in PLAYBOOKS for play in load(path) if "hosts" not in play
+    ]
+    assert len(imported) > 5
+    assert [name for name in imported if "/" in name] == []
 
 
 # What is worked out
 
 
 @functools.cache
-def planned(name: str) -> dict[str, dict[str, Any]]:
-    """The plan of each host of a deployment, as preflight hands it on."""
+def played(name: str) -> dict[str, dict[str, Any]]:
+    """The facts of each host of a deployment, as preflight hands them on."""
     players = Players(dataclasses.replace(DEPLOYMENTS[name], playbooks=("preflight.yml",)))
-    return {host.name: host.facts["dagster_plan"] for host in players.hosts.values()}
+    return {host.name: host.facts for host in players.hosts.values()}
 
 
-@functools.cache
-def derived(role: str) -> dict[str, str]:
-    """The options of a role whose default is an option of the plan."""
-    defaults = load(ROOT / "roles" / role / "defaults/main.yml")
-    return {name: value for name, value in defaults.items() if "dagster_plan.options" in str(value)}
+def planned(name: str) -> dict[str, dict[str, Any]]:
+    """The plan of each host of a deployment."""
+    return {host: facts["dagster_plan"] for host, facts in played(name).items()}
+
+
+def handed(role: str) -> dict[str, dict[str, Any]]:
+    """The options that a role reads as dagster.NAME: all but those that may hold secrets."""
+    return {name: option for name, option in specs()[role].items() if not option.get("no_log")}
+
+
+def derived(role: str) -> set[str]:
+    """The options of a role that the plan works out: only it has a value where the inventory sets none."""
+    return {name for name, option in handed(role).items() if not option.get("required") and "default" not in option}
 
 
 def source(role: str) -> str:
@@ -79,19 +95,14 @@ def worked_out_for(plan: dict[str, Any]) -> set[str]:
     return {key for key in plan if key not in ROLES} | {f"{role}.{key}" for role in ROLES for key in plan.get(role, {})}
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_a_derived_option_reads_what_has_its_name(role: str) -> None:
-    assert derived(role) == {name: f"{{{{ dagster_plan.options.{name} }}}}" for name in derived(role)}
-    assert derived(role).keys() <= specs()[role].keys()
-
-
 @pytest.mark.parametrize("name", DEPLOYMENTS)
-def test_a_host_gets_the_derived_options_of_its_roles_and_no_others(name: str) -> None:
-    for host, plan in planned(name).items():
-        wanted = {option for role in plan["packages"] for option in derived(role)}
-        of_the_name = names.defaults().keys()  # every host knows the names of its instance
-        assert plan["options"].keys() - of_the_name == wanted - of_the_name, host
-        assert wanted <= plan["options"].keys(), host
+def test_a_host_gets_the_options_of_its_roles_and_no_others(name: str) -> None:
+    for host, facts in played(name).items():
+        found = {f"dagster_{option}": value for option, value in facts["dagster"].items()}
+        roles = list(facts["dagster_plan"]["packages"])
+        assert found.keys() == {option for role in [*roles, "playbooks"] for option in handed(role)}, host
+        worked_out = {option for role in roles for option in derived(role)}
+        assert [option for option in worked_out if found[option] is None] == [], host
 
 
 def test_all_roles_are_planned_somewhere() -> None:
@@ -134,11 +145,100 @@ def test_a_role_reads_its_own_part_of_the_plan_and_installs_its_own_packages(rol
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_without_the_plan_says_what_it_needs(role: str) -> None:
+@pytest.mark.parametrize("read", ["dagster.home", "dagster_plan.names"])
+def test_a_role_without_the_plan_says_what_it_needs(role: str, read: str) -> None:
     defaults = shipped().scope(role, {}, []).low
-    for name in derived(role):
-        with pytest.raises(AnsibleUndefinedVariable, match=r"import dataops\.dagster\.preflight in the play before"):
-            Templar(loader=shipped().loader, variables=defaults).template(trust_as_template(f"{{{{ {name} }}}}"))
+    with pytest.raises(AnsibleUndefinedVariable, match=r"import dataops\.dagster\.preflight in the play before"):
+        Templar(loader=shipped().loader, variables=defaults).template(trust_as_template(f"{{{{ {read} }}}}"))
+
+
+# What roles and plays read
+
+CONDITIONS = {"when", "changed_when", "failed_when", "until", "that"}
+SECRET = {name for name, option in DOCUMENTED.items() if option.get("no_log")}
+
+
+def templates(node: Any, condition: bool = False) -> Iterator[str]:
+    """The texts of a file of YAML that may be templates; a condition is one without its braces."""
+    if isinstance(node, str):
+        yield f"{{{{ {node} }}}}" if condition else node
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield str(key)
+            yield from templates(value, key in CONDITIONS)
+    elif isinstance(node, list):
+        for entry in node:
+            yield from templates(entry, condition)
+
+
+def parsed(folder: Path) -> Iterator[tuple[str, jinja2.nodes.Template]]:
+    """Each template in a folder of a role or of playbooks, and the file that it stands in."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        texts = [path.read_text(encoding="utf-8")] if path.suffix == ".j2" else templates(load(path))
+        for text in texts:
+            yield str(path.relative_to(ROOT)), jinja2.Environment(autoescape=True).parse(text)
+
+
+def folders(role: str) -> list[Path]:
+    return [path for part in ("tasks", "vars", "templates") if (path := ROOT / "roles" / role / part).exists()]
+
+
+def everything() -> Iterator[tuple[str, jinja2.nodes.Template]]:
+    for folder in [ROOT / "playbooks", *(folder for role in ROLES for folder in folders(role))]:
+        yield from parsed(folder)
+
+
+def test_nobody_reads_a_variable_that_a_survey_may_leave_blank() -> None:
+    """An extra variable comes before all that a play can set, so a role would get "" and not the default."""
+    seen, wrong = set(), []
+    for path, tree in everything():
+        names = {node.name for node in tree.find_all(jinja2.nodes.Name)}
+        seen |= {name for name in names if name.startswith("dagster")}
+        if path not in ("playbooks/validate.yml", "playbooks/argument_specs.yml"):  # without a plan
+            wrong += [f"{path}: {name}" for name in names & (DOCUMENTED.keys() - SECRET)]
+    assert {"dagster", "dagster_plan", "dagster_host", "dagster_code_locations"} <= seen, "what is read is seen"
+    assert wrong == [], "write dagster.NAME"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_reads_options_that_it_documents(role: str) -> None:
+    found = {
+        node.attr
+        for folder in folders(role)
+        for _path, tree in parsed(folder)
+        for node in tree.find_all(jinja2.nodes.Getattr)
+        if isinstance(node.node, jinja2.nodes.Name) and node.node.name == "dagster"
+    }
+    assert found
+    assert {f"dagster_{name}" for name in found} - handed(role).keys() == set()
+
+
+def test_no_option_has_the_name_of_a_method() -> None:
+    """dagster.keys would be the method of a dictionary."""
+    assert {name.removeprefix("dagster_") for name in DOCUMENTED} & set(dir(dict)) == set()
+
+
+def test_a_structured_variable_that_is_in_no_fact_is_read_as_preflight_reads_it() -> None:
+    """It may be blank, or text. What a password has is text, and the default of an optional one is none."""
+    kept = {name for name in SECRET if DOCUMENTED[name]["type"] != "str"}
+    optional = {name for name in SECRET - kept if "default" in DOCUMENTED[name]}
+    reads = [
+        (path, node.name, list(filters_of(tree, node)))
+        for path, tree in everything()
+        for node in tree.find_all(jinja2.nodes.Name)
+        if node.name in kept | optional
+    ]
+    assert {name for _path, name, _filters in reads} == kept | optional
+    for path, name, filters in reads:
+        assert ("dataops.dagster.structured" if name in kept else "default") in filters, f"{path}: {name}"
+
+
+def filters_of(tree: jinja2.nodes.Template, name: jinja2.nodes.Name) -> Iterator[str]:
+    """The filters that a name goes through, from the inside."""
+    inner: jinja2.nodes.Node = name
+    while outer := [node for node in tree.find_all(jinja2.nodes.Filter) if node.node is inner]:
+        inner = outer[0]
+        yield outer[0].name
 
 
 # What the user sets
@@ -169,14 +269,16 @@ def distinct(name: str, option: dict[str, Any], number: int) -> Any:
 
 
 SET = {name: distinct(name, DOCUMENTED[name], number) for number, name in enumerate(sorted(DOCUMENTED))}
-USES = [(name, play, role) for name, play in plays() for role in roles(play)]
+USES = [(name, play, role) for name, play in plays() for role in roles_of(play)]
 
 
 @functools.cache
 def seen(index: int) -> dict[str, Any]:
     """What the tasks of a role see on a host whose inventory sets every documented variable."""
     _name, play, role = USES[index]
-    host = dataclasses.replace(shipped().hosts["dagster1"], variables={**SET, "dagster_host": {}})
+    known = Host("dagster1", "", SET, frozenset(SET))
+    facts = {"dagster": handed_on(specs(), [role], lambda name: known.chosen(name, "derived"))}
+    host = dataclasses.replace(shipped().hosts["dagster1"], variables={**SET, "dagster_host": {}}, facts=facts)
     return shipped().variables(host, shipped().scope(role, play.get("vars") or {}, [host.name]), {})
 
 
@@ -187,7 +289,8 @@ def seen(index: int) -> dict[str, Any]:
 )
 def test_what_the_user_sets_arrives_in_the_role(index: int, name: str) -> None:
     templar = Templar(loader=shipped().loader, variables=seen(index))
-    found = templar.template(trust_as_template(f"{{{{ {name} }}}}"))
+    read = name if name in SECRET else name.replace("dagster_", "dagster.", 1)
+    found = templar.template(trust_as_template(f"{{{{ {read} }}}}"))
     assert (type(found), found) == (type(SET[name]), SET[name])
     assert found != specs()[USES[index][2]][name].get("default")
 
@@ -243,7 +346,7 @@ def test_a_play_stops_on_all_hosts_when_one_fails(name: str, play: dict[str, Any
 
 def test_hosts_of_a_live_deployment_are_changed_one_after_the_other() -> None:
     """What restarts a service; role instance restarts none, and the database is one host."""
-    serial = {role: play.get("serial") for name, play in plays() if name.startswith("site") for role in roles(play)}
+    serial = {role: play.get("serial") for name, play in plays() if name.startswith("site") for role in roles_of(play)}
     one = "{{ 1 if 'dagster_live' in groups else '100%' }}"
     assert {role for role, value in serial.items() if value == one} == {
         "docker",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +77,21 @@ def test_cluster() -> None:
     runs = {"address": "10.0.0.6/32", "users": ["dagster_run"]}
     assert runs in options["db"]["dagster_postgres_clients"]
     assert options["db"]["dagster_postgres_listen_addresses"] == ["10.0.0.3", "127.0.0.1"]
+
+
+@pytest.mark.parametrize("name", ["single_host", "cluster"])
+def test_shipped_inventory_does_not_depend_on_its_folder(name: str, tmp_path: Path) -> None:
+    """AWX keeps what it has read and forgets the folder; an operator copies it. The playbooks stay where they are."""
+    copy = tmp_path / "mine"
+    shutil.copytree(ROOT / "inventories" / name, copy)
+    listed = []
+    for source in (ROOT / "inventories" / name, copy):
+        command = ["ansible-inventory", "-i", str(source), "--list", "--export"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+        listed.append(json.loads(done.stdout))
+    assert listed[0] == listed[1]
+    variables = listed[0]["all"]["vars"]
+    assert "inventory_dir" not in str(variables)
+    contexts = {location["build"]["context"] for location in variables["dagster_code_locations"]}
+    assert contexts == {"{{ playbook_dir }}/../examples/pipeline"}
+    assert (ROOT / "playbooks/../examples/pipeline/Dockerfile").is_file()

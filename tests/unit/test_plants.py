@@ -15,8 +15,8 @@ from scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {
-    *("certificates", "edge", "guard", "handover", "housekeeping", "listeners", "neighbours", "post_once"),
-    *("restarts", "run_containers", "sandbox", "secret_files", "settings", "time_bombs"),
+    *("certificates", "edge", "guard", "handover", "housekeeping", "libraries", "listeners", "neighbours", "post_once"),
+    *("restarts", "run_containers", "sandbox", "secret_files", "settings", "sites", "time_bombs"),
 }
 EVERY = plant_files.every()
 SCENARIOS = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}

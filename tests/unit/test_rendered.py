@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from ansible.release import __version__
 from deployments import DEPLOYMENTS, SHOWN
-from dry_play import documents
+from documents import documents
 
 EXPECTED = Path(__file__).parent / "rendered"
 of = functools.cache(documents)

@@ -39,7 +39,7 @@ inventory = ("inventories/single_host", "metrics.yml")
 try:
     host = dry_play.Players(dry_play.Deployment(inventory, extra=extra, facts=facts)).hosts["dagster1"]
     found = {"plan": host.facts["dagster_plan"], "given": host.given, "written": host.written}
-    print(json.dumps(dry_play.plain(found)))
+    print(json.dumps(dry_play.plain({**found, "options": host.facts["dagster"]})))
 except AnsibleActionFail as error:
     print(json.dumps({"refused": str(error)}))
 """
@@ -84,7 +84,7 @@ def test_the_system_is_deployed(play: Callable[..., dict[str, Any]]) -> None:
     calls = [task["dataops.dagster.packages"]["name"] for task in found["given"] if "dataops.dagster.packages" in task]
     assert {"metrics-exporter", "postgresql-15"} <= set(calls[0]), "all of a host are one call"
     assert "_SYSTEMD_UNIT=metrics.service" in plan["health"]["journals"][0]["matches"]
-    assert plan["options"]["dagster_metrics_targets"] == ["10.0.0.1"]
+    assert found["options"]["metrics_targets"] == ["10.0.0.1"]
     assert found["written"]["/etc/metrics"] == "10.0.0.1:9101"
 
 

@@ -38,6 +38,9 @@ def wish(**changes: Any) -> Location:
         "networks": ["extra"],
         "labels": {"team": "data"},
         "extra_hosts": {"db": "10.0.0.1"},
+        "capabilities": ["sys_ptrace"],
+        "devices": ["/dev/fuse"],
+        "shm_size": "256m",
         **changes,
     }
     return location_from_params(params, "dagster", DEFAULT_PREFIX)
@@ -68,6 +71,9 @@ def real(location: Location) -> Json:
             "NetworkMode": "dagster",
             "RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0},
             "ExtraHosts": ["db:10.0.0.1"],
+            "CapAdd": ["CAP_SYS_PTRACE"],
+            "Devices": [{"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}],
+            "ShmSize": 256 * 1024**2,
         },
         "NetworkSettings": {"Networks": {"dagster": {"NetworkID": "n1"}, "extra": {"NetworkID": "n2"}}},
     }

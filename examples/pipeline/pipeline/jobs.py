@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` in this file: Dagster reads the annotations of `context` as objects.
 
+import hashlib
 import time
 from pathlib import Path
 
@@ -73,6 +74,17 @@ def orders_report() -> None:
     render_report(sum_by_day(rows), sum_by_customer(rows))
 
 
+@dg.op(description="Says that a run of this code location works.")
+def answer() -> str:
+    print("a run of this code location works", flush=True)
+    return "yes"
+
+
+@dg.job(description="Proves that runs work: launched by site.yml after a change, by health.yml each time.")
+def dagster_canary() -> None:
+    answer()
+
+
 class FailureRequest(dg.Config):
     """Whether and how to fail."""
 
@@ -91,6 +103,23 @@ def fail_on_request(context: dg.OpExecutionContext, config: FailureRequest) -> N
 @dg.job(description="Fails unless its config says `fail: false`; the sensor alert_on_failure then acts.")
 def failing_job() -> None:
     fail_on_request()
+
+
+class Variable(dg.Config):
+    """Which variable to look at."""
+
+    name: str = "WAREHOUSE_TOKEN"
+
+
+@dg.op(description="Prints the length and the SHA-256 of an environment variable, never its value.")
+def look_at_variable(config: Variable) -> None:
+    value = dg.EnvVar(config.name).get_value() or ""
+    print(f"{config.name}: {len(value)} characters, {hashlib.sha256(value.encode()).hexdigest()}", flush=True)
+
+
+@dg.job(description="Shows that a run has a secret of its location (secret_env), without showing it.")
+def variable_report() -> None:
+    look_at_variable()
 
 
 class Sleep(dg.Config):

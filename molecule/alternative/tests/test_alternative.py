@@ -11,12 +11,11 @@ from typing import Any
 import listeners
 import pytest
 import secrets_on_host as secrets
-from deployment import ROOT, Dagster, Play, identities, page, until
+from deployment import Dagster, Play, page, until
 
 PREFIX = "/data/dagster"
+REGISTRY_PASSWORD = "not-a-real-registry-login-c3"
 LOCATIONS = ["built", "loaded", "pulled"]
-
-
 # The replica's name is what the kernel keeps of it. Each replica's watcher answers HAProxy on port + 10000.
 SERVICES = """
 tcp 0.0.0.0:8088 nginx nginx.service
@@ -31,6 +30,7 @@ tcp 127.0.0.1:13102 python3 dagster-webserver@3102.service
 tcp 127.0.0.1:13200 python3 dagster-webserver-read-only@3200.service
 tcp 127.0.0.1:4100 docker-proxy docker.service
 tcp 127.0.0.1:4101 docker-proxy docker.service
+tcp 127.0.0.1:4102 docker-proxy docker.service
 unix /run/haproxy-dagster/admin.sock root:root 600 haproxy haproxy-dagster.service
 unix /run/haproxy-dagster/dagster_webserver.sock www-data:root 600 haproxy haproxy-dagster.service
 unix /run/haproxy-dagster/dagster_read_only.sock www-data:root 600 haproxy haproxy-dagster.service
@@ -44,6 +44,8 @@ tcp *:5000 docker-registry docker-registry.service
 unix /run/postgresql/.s.PGSQL.5433 postgres:postgres 777 postgres postgresql@15-main.service
 """
 HOME = "/srv/dagster/home"
+# A part of it that the file .env writes as it is.
+TOKEN_IN_FILE = "{token} $x it"
 UNITS = [
     "dagster-daemon.service",
     *(f"dagster-webserver@{port}.service" for port in (3100, 3101, 3102)),
@@ -52,6 +54,7 @@ UNITS = [
 # Owner, group and mode, and who but root can open the file. Root of the containers is the host's: userns-remap is off.
 MOUNTED = {
     f"{HOME}/containers/pgpass": ("dagster_database_run_password", "root:root 400", ""),
+    f"{HOME}/secrets/built/.env": ("warehouse_token", "root:root 400", ""),
     f"{HOME}/secrets/built/warehouse_login": ("warehouse_login", "root:root 400", ""),
 }
 MOUNTED_FOLDERS = {
@@ -69,31 +72,6 @@ OWN = {
 }
 
 
-@pytest.fixture(scope="session")
-def inventory() -> str:
-    return "molecule/alternative/inventory"
-
-
-@pytest.fixture(scope="session")
-def edge(connections: dict[str, dict[str, str]]) -> str:
-    """The edge's address on the network; nginx was told to listen there."""
-    return f"http://{connections['dagster1']['ansible_host']}"
-
-
-@pytest.fixture
-def dagster(edge: str) -> Dagster:
-    return Dagster(f"{edge}:8088{PREFIX}")
-
-
-@pytest.fixture
-def other(request: pytest.FixtureRequest) -> Any:
-    """The second host."""
-    import testinfra
-
-    inventory_path = request.config.getoption("ansible_inventory")
-    return testinfra.get_host("ansible://dagster2?sudo=True", ansible_inventory=inventory_path)
-
-
 def test_nobody_else_listens(host: Any, other: Any, connections: dict[str, dict[str, str]]) -> None:
     second = connections["dagster2"]["ansible_host"]
     listeners.assert_only(host, listeners.table(listeners.BASE, listeners.ENGINE, SERVICES))
@@ -105,6 +83,8 @@ def test_secrets_are_in_their_files_for_their_readers(host: Any, other: Any, pas
         **passwords,
         "store_password": 'not "a" real $password\\ b7',
         "warehouse_login": "not-a-real-login-a51f",
+        "registry_password": REGISTRY_PASSWORD,
+        "warehouse_token": TOKEN_IN_FILE,
         **secrets.derived(passwords["dagster_database_password"], ["dagster_guard", "dagster_daemon_dagster1"]),
     }
     folders = {f"/run/credentials/{unit}": "data:root 500" for unit in UNITS}
@@ -160,51 +140,6 @@ def test_read_only_instance_refuses_and_the_other_does_not(edge: str, dagster: D
     dagster.wait(dagster.launch("orders_report", "built"))
 
 
-@pytest.mark.parametrize("location", LOCATIONS)
-def test_run_of_each_location(dagster: Dagster, host: Any, location: str) -> None:
-    run_id = dagster.launch("orders_report", location)
-    dagster.wait(run_id)
-    assert "orders" in dagster.output(run_id)
-    container = host.check_output("docker ps -aq --filter label=dagster/run_id=%s", run_id)
-    memory = int(host.check_output("docker inspect -f '{{.HostConfig.Memory}}' %s", container))
-    assert memory == (900 * 2**20 if location == "built" else 0)
-
-
-def test_failure_sensor_in_a_code_server_on_another_host(dagster: Dagster) -> None:
-    run_id = dagster.launch("failing_job", "loaded")
-    dagster.wait(run_id, "FAILURE")
-    query = (
-        '{ assetOrError(assetKey: {path: ["failure_alerts"]}) { ... on Asset { assetMaterializations {'
-        " metadataEntries { label ... on PipelineRunMetadataEntry { runId } } } } } }"
-    )
-    until(lambda: run_id in json.dumps(dagster.query(query)), 90, "the failure sensor acts", every=2)
-
-
-def test_one_image_on_both_engines(host: Any, other: Any) -> None:
-    command = "docker image inspect -f '{{.Id}}' $(docker inspect -f '{{.Config.Image}}' dagster-code-loaded)"
-    reference = other.check_output("docker inspect -f '{{.Config.Image}}' dagster-code-loaded")
-    assert other.check_output(command) == host.check_output("docker image inspect -f '{{.Id}}' %s", reference)
-
-
-def test_limits_environment_and_secrets(host: Any) -> None:
-    described = json.loads(host.check_output("docker inspect dagster-code-built"))[0]
-    assert described["HostConfig"]["Memory"] == 700 * 2**20
-    assert described["HostConfig"]["NanoCpus"] == 1_500_000_000
-    assert "STAGE=alternative" in described["Config"]["Env"]
-    assert (
-        host.check_output("docker exec dagster-code-built cat /run/secrets/warehouse_login") == "not-a-real-login-a51f"
-    )
-    assert "not-a-real-login-a51f" not in json.dumps(described)
-    # A new secret comes as a new file, and is read without a restart: the folder is what is mounted.
-    path = "/srv/dagster/home/secrets/built/warehouse_login"
-    host.check_output("cp -p %s /root/kept && cp -p %s %s.new && printf other >%s.new && mv %s.new %s", *[path] * 6)
-    try:
-        assert host.check_output("docker exec dagster-code-built cat /run/secrets/warehouse_login") == "other"
-    finally:
-        host.check_output("mv /root/kept %s", path)
-    assert host.check_output("stat -c '%U %a' /srv/dagster/home/secrets/built/warehouse_login") == "root 400"
-
-
 def test_services_run_as_the_other_user(host: Any) -> None:
     for unit in ("dagster-daemon", "dagster-webserver@3102", "dagster-webserver-read-only@3200"):
         assert host.check_output("systemctl show -p User --value %s", unit) == "data"
@@ -221,59 +156,3 @@ def test_environment_of_the_services(host: Any) -> None:
     assert host.check_output("stat -c '%U %a' /srv/dagster/home/environment.secret") == "root 600"
     assert "STORE_PASSWORD" not in host.check_output("docker inspect $(docker ps -aq)")
     assert "STORE_PASSWORD" not in host.check_output("cat /srv/dagster/home/dagster.yaml /srv/dagster/home/environment")
-
-
-def test_broken_code_is_refused_and_the_old_one_serves(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
-    before = host.check_output("docker inspect -f '{{.Id}}' dagster-code-built")
-    failed = play("site.yml", "-e", "module_of_built=pipeline.nothing", ok=False)
-    assert failed.rc != 0
-    assert "built" in failed.output
-    assert "No module named 'pipeline.nothing'" in failed.output
-    assert host.check_output("docker inspect -f '{{.Id}}' dagster-code-built") == before
-    dagster.wait(dagster.launch("orders_report", "built"))
-    assert play("site.yml").changed == 0
-
-
-def test_tag_that_the_registry_does_not_have(play: Callable[..., Play], host: Any) -> None:
-    before = identities(host)
-    refused = play("site.yml", "-e", "tag_of_pulled=nightly", ok=False)
-    assert refused.rc != 0
-    assert refused.changed == 0
-    assert "pipeline:nightly" in refused.output
-    assert "dagster_code_locations" in refused.output
-    assert identities(host) == before
-
-
-def test_database_away_is_reported_and_survived(play: Callable[..., Play], other: Any) -> None:
-    assert play("health.yml").rc == 0, "it must be healthy before"
-    other.check_output("systemctl stop postgresql@15-main")
-    try:
-        failed = play("health.yml", ok=False)
-        assert failed.rc != 0
-        assert "dagster_database_host" in failed.output
-        assert ":5433 cannot be reached" in failed.output
-    finally:
-        other.check_output("systemctl start postgresql@15-main")
-    until(lambda: play("health.yml", ok=False).rc == 0, 150, "it is healthy again", every=5)
-
-
-def test_removed_location_takes_its_container_and_secrets_along(
-    play: Callable[..., Play], dagster: Dagster, host: Any
-) -> None:
-    assert ROOT.exists()
-    image = "{{ external_address }}:5000/pipeline:1"
-    location = {"name": "pulled", "port": 4101, "package": "pipeline.definitions", "image": image}
-    only = json.dumps({"dagster_code_locations": [location]})
-    play("site.yml", "-e", only)
-    assert (
-        host.check_output("docker ps --filter label=dataops.dagster.location --format '{{.Names}}'")
-        == "dagster-code-pulled"
-    )
-    assert not host.file("/srv/dagster/home/secrets/built").exists
-    names = "{ workspaceOrError { ... on Workspace { locationEntries { name } } } }"
-    until(
-        lambda: [entry["name"] for entry in dagster.query(names)["workspaceOrError"]["locationEntries"]] == ["pulled"],
-        120,
-        "the UI shows the one location that is left",
-        every=3,
-    )

@@ -25,22 +25,37 @@ TYPES: dict[str, Any] = {
     "dagster_nginx_vip": "10.0.0.9/24",
     "dagster_webserver_options": {"db_pool_recylce": 1},
     "dagster_database_run_password": "",
+    "dagster_database_migration_password": "hunter2hunter2\n",
 }
 ALONE: dict[str, Any] = {
     "dagster_version": "1.12.3",
     "dagster_code_locations": [
         LOCATION,
         {**LOCATION, "port": 4001},
-        {**LOCATION, "name": "other", "env": {"API_TOKEN": "x"}},
+        {
+            **LOCATION,
+            "name": "other",
+            "env": {"API_TOKEN": "x", "PGPASSFILE": "/x"},
+            "secrets": {"../../containers/pgpass": "x"},
+            "container_context": {"env_vars": ["SNOWFLAKE_PASSWORD=hunter2hunter2"]},
+        },
     ],
+    "dagster_environment": {"DATABASE_URL": "postgresql://u:hunter2hunter2@db.example.com/x", "DBT_DEBUG": True},
+    "dagster_database_run_user": "dagster run",
     "dagster_webserver_path_prefix": "dagster",
     "dagster_daemon_lease_ttl": 5,
     "dagster_nginx_port": 70000,
     "dagster_config": {
         "storage": {"postgres": {"postgres_db": {"password": "hunter2hunter2"}}},
         "local_artifact_storage": {"config": {"base_dir": "/srv/outputs"}},
+        "run_launcher": {"config": {"network": "dagster_network", "container_kwargs": {"memory": "2g"}}},
     },
     "dagster_database_host": "192.0.2.1",
+    "dagster_nginx_listen": ["10.0.0.5:80", "fe80::1%eth0"],
+    "dagster_docker_network": "host",
+    "dagster_docker_config": {"icc": "no", "registry-mirror": []},
+    "dagster_install_dir": "/home/dagster",
+    "dagster_proxy": {"http": "user:hunter2hunter2@proxy:3128"},
 }
 IMAGES: dict[str, Any] = {
     "dagster_code_locations": [{"name": "none", "module": "x", "image": "127.0.0.1:1/no/such:image"}]
@@ -54,6 +69,7 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, list[str]]]] = {
             "misspelt variable": ["dagster_nginx_prot", "did you mean dagster_nginx_port?"],
             "renamed variable": ["dagster_nginx_vip is now called dagster_vip"],
             "misspelt option": ["db_pool_recylce", "db_pool_recycle"],
+            "password from cat FILE": ["dagster_database_migration_password has a newline as character 15 of 15"],
             "missing secret": ["dagster_database_run_password is not set"],
         },
     ),
@@ -73,8 +89,29 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, list[str]]]] = {
                 "dagster_config.local_artifact_storage.config.base_dir",
                 "/srv/outputs, which no volume mounts into runs",
             ],
+            "network of the launcher": ["run_launcher.config.network", "dagster_docker_network"],
+            "argument that Docker does not know": ["container_kwargs.memory", "did you mean mem_limit?"],
+            "variable of ours": ["dagster_code_locations[other].env.PGPASSFILE", "is set by the collection"],
+            "secret of a run": ["[other].container_context.env_vars[0]", "put it into secret_env"],
             "literal password": ["dagster_config.storage.postgres.postgres_db.password", "PGPASSFILE"],
-            "secret in the environment": ["API_TOKEN would show in docker inspect", "secrets"],
+            "secret in the environment": [
+                "API_TOKEN looks like a secret, and would show in docker inspect",
+                "secret_env",
+            ],
+            "password in a URL": [
+                "dagster_environment: DATABASE_URL has a password or a key in its text",
+                "secret_env",
+            ],
+            "value that YAML has changed": ["dagster_environment: DBT_DEBUG is true or false", "quote what you mean"],
+            "secret whose name is a path": ["dagster_code_locations[other].secrets: '../../containers/pgpass'"],
+            "login with a space": ["dagster_database_run_user is 'dagster run'"],
+            "address with a port": ["dagster_nginx_listen is 10.0.0.5:80", "belongs in dagster_nginx_port"],
+            "address of one interface": ["dagster_nginx_listen is fe80::1%eth0", "without a zone"],
+            "network of the engine's own": ["dagster_docker_network is 'host'", "is one of Docker's own"],
+            "setting of another kind": ["dagster_docker_config: icc is text; Docker takes true or false"],
+            "setting that no engine knows": ["knows no registry-mirror", "registry-mirrors"],
+            "folder that services do not see": ["dagster_install_dir is /home/dagster", "see nothing of /home"],
+            "proxy without a scheme": ["dagster_proxy.http is no URL of a proxy"],
             "database named twice": ["dagster_database_host names an external server"],
         },
     ),
@@ -120,6 +157,15 @@ def test_host_that_cannot_take_it(play: Callable[..., Play], tmp_path: Path, hos
     refused(result, ["port 3055 is held by python3 of squatter.service", "dagster_webserver_ports"])
     refused(result, ["MiB of memory", "dagster_webserver_ports"])
     refused(result, ["dagster_database_host", "127.0.0.1:5999 cannot be reached"])
+
+
+def test_addresses_and_networks_that_are_not_the_hosts(play: Callable[..., Play]) -> None:
+    """The deployment serves, and its network and pools stay as they are: only what is new is refused."""
+    variables = {"dagster_nginx_listen": ["127.0.0.1", "192.0.2.77"]}
+    refused(
+        play("site.yml", "-e", json.dumps(variables), ok=False),
+        ["dagster_nginx_listen is 192.0.2.77, and the host has no such address", "it has "],
+    )
 
 
 def test_something_else_where_the_database_should_be(play: Callable[..., Play], tmp_path: Path) -> None:

@@ -1,16 +1,31 @@
-"""A canary that fails: the gate says why its run could not be launched, and what its container said last."""
+"""The canary: launched when something has changed that a run needs. One that fails: the gate says why."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from deployment import Dagster, Play
+from deployment import RIG, ROOT, Dagster, Play, environment, machine
 
 CODE = "dagster-code-pipeline"
 PGPASS = "/etc/dagster/containers/pgpass"
+
+
+CHANGE = '{"dagster_environment": {"CANARY_NOTE": "1"}}'
+
+
+def launched(dagster: Dagster) -> list[str]:
+    """The canary runs so far, newest first, as JOB STATUS."""
+    answer = dagster.query(
+        "query($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { results { jobName status } } } }",
+        filter={"tags": [{"key": "dataops.dagster/canary", "value": "true"}]},
+    )
+    return [f"{run['jobName']} {run['status']}" for run in answer["runsOrError"]["results"]]
 
 
 def canary(seconds: int) -> str:
@@ -26,9 +41,72 @@ def verdict(failed: Play) -> str:
     return text
 
 
+def test_canary_is_launched_when_something_is_not_proven_and_by_health_each_time(
+    play: Callable[..., Play], dagster: Dagster, inventory: str
+) -> None:
+    """Nothing is set: examples/pipeline offers the job. The play that changes something is killed before its canary."""
+    play("site.yml")
+    before = len(launched(dagster))
+    assert play("site.yml").changed == 0
+    assert len(launched(dagster)) == before, "nothing has changed"
+    argv = ["ansible-playbook", "playbooks/site.yml", "-i", inventory, "-i", str(RIG), "-e", CHANGE]
+    with subprocess.Popen(
+        argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment(), start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "TASK [Ask for versions, heartbeats and code locations]" in line:
+                os.killpg(process.pid, signal.SIGKILL)
+                break
+    assert len(launched(dagster)) == before, "the control: the play did not get as far"
+    assert play("site.yml", "-e", CHANGE).changed == 0
+    assert launched(dagster)[0] == "dagster_canary SUCCESS"
+    assert len(launched(dagster)) == before + 1
+    play("site.yml", "-e", CHANGE)
+    assert len(launched(dagster)) == before + 1
+    play("health.yml", "-e", CHANGE)
+    assert len(launched(dagster)) == before + 2
+    play("site.yml", "-e", "dagster_canary=false")
+    play("site.yml", "--check")
+    assert len(launched(dagster)) == before + 2, "switched off"
+    assert play("site.yml").changed == 0
+    assert len(launched(dagster)) == before + 3, "what was changed while it was switched off is not proven yet"
+
+
+def test_canary_proves_what_leaves_no_trace_in_a_file(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
+    before = len(launched(dagster))
+    host.check_output("su postgres -c 'psql -qc \"ALTER ROLE dagster_run NOLOGIN\"'")
+    play("site.yml")
+    assert len(launched(dagster)) == before + 1
+
+
+def test_network_that_the_engine_does_not_have(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
+    """The engine's words, not that the run was marked as failed from outside. The container stays Created."""
+    config = "/etc/dagster/dagster.yaml"
+    host.check_output("sed -i '/ networks:$/,+1 s/- dagster$/- gone/' %s && grep -q -e '- gone$' %s", config, config)
+    host.check_output("systemctl restart dagster-daemon")
+    try:
+        said = verdict(play("health.yml", "-e", "dagster_health_wait=90", ok=False))
+    finally:
+        play("site.yml")
+    assert re.search(r"ended with FAILURE, expected SUCCESS\. run: [^;]*network gone not found", said), said[-3000:]
+    assert "Its container is created" in said
+    assert launched(dagster)[0] == "dagster_canary SUCCESS", "what site.yml has mended is proven"
+
+
+def test_location_without_a_job_is_told_what_to_add(play: Callable[..., Play], dagster: Dagster) -> None:
+    before = len(launched(dagster))
+    named = '{"dagster_canary": {"location": "pipeline", "job": "dagster_canari"}}'
+    said = " ".join(play("health.yml", "-e", named, ok=False).output.split())
+    assert "no job in code location pipeline is called dagster_canari. Did you mean dagster_canary?" in said
+    assert len(launched(dagster)) == before
+
+
 def test_canary_whose_container_cannot_be_made(play: Callable[..., Play], host: Any) -> None:
-    """The launcher's own error is told: the run itself only knows that it was marked as failed from outside."""
-    assert play("health.yml", "-e", canary(120)).rc == 0, "the control: it runs"
+    """The launcher's own error is told: the run itself only knows that it was marked as failed from outside.
+
+    The control is the end of the next test: this job runs.
+    """
     image = host.check_output("docker inspect -f '{{.Config.Image}}' %s", CODE)
     host.check_output("docker tag %s kept:1 && docker rmi %s", image, image)
     try:
@@ -39,11 +117,28 @@ def test_canary_whose_container_cannot_be_made(play: Callable[..., Play], host: 
     assert re.search(r"ended with FAILURE, expected SUCCESS\. run: [^;]*/images/create\?", said), said[-3000:]
 
 
-def test_canary_whose_container_fails(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
+def health_without_password(inventory: str) -> Play:
+    """health.yml, while containers lose the password of their login after the gate has asked and before it launches.
+
+    The code server lacks it too, and then holds up the daemon: a gate that asks late would say that instead.
+    """
+    argv = ["ansible-playbook", "playbooks/health.yml", "-i", inventory, "-i", str(RIG), "-e", canary(20)]
+    lines = []
+    with subprocess.Popen(
+        argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if "TASK [Read what runs need, and" in line:
+                machine("dagster1").check_output("mv %s /run/pgpass.kept", PGPASS)
+    return Play(process.returncode, "".join(lines))
+
+
+def test_canary_whose_container_fails(play: Callable[..., Play], dagster: Dagster, host: Any, inventory: str) -> None:
     """Its worker reports nothing, because it cannot log in. What it printed is in the journal alone."""
-    host.check_output("mv %s /run/pgpass.kept", PGPASS)
     try:
-        said = verdict(play("health.yml", "-e", canary(20), ok=False))
+        said = verdict(health_without_password(inventory))
     finally:
         host.check_output("mv /run/pgpass.kept %s", PGPASS)
     started = re.search(r"run (\S+) is STARTING after 20 s, .* Its worker does not report", said)

@@ -36,6 +36,7 @@ RESTART: dict[str, tuple[str, ...]] = {
     "/etc/systemd/system/dagster-.service.d/10-instance.conf": SERVICES,
     "/etc/systemd/system/dagster-daemon.service": DAEMON,
     "/etc/systemd/system/dagster-webserver@.service": REPLICAS,
+    "/etc/systemd/system/haproxy-dagster.service": ("haproxy-dagster.service",),
     "/etc/tmpfiles.d/dagster.conf": (),
     "/etc/docker/daemon.json": ("docker.service",),
     "/etc/systemd/system/prune-dagster-runs.service": ("prune-dagster-runs.timer",),
@@ -48,7 +49,6 @@ RESTART: dict[str, tuple[str, ...]] = {
 }
 RELOAD: dict[str, tuple[str, ...]] = {
     "/etc/haproxy-dagster.cfg": ("haproxy-dagster.service",),
-    "/etc/systemd/system/haproxy-dagster.service": ("haproxy-dagster.service",),
     "/etc/nginx/conf.d/dagster.conf": ("nginx.service",),
     "/etc/nginx/dagster.d": ("nginx.service",),
 }

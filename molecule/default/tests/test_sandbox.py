@@ -8,6 +8,7 @@ import pytest
 import sandbox
 
 UNITS = ["dagster-daemon.service", "dagster-webserver@3000.service", "dagster-webserver@3001.service"]
+HAPROXY = "haproxy-dagster.service"
 # What only the kernel's filter of calls refuses, which a program that joins the namespace of mounts does not get.
 FILTERED = {
     "become another user",
@@ -25,6 +26,7 @@ def test_units_have_every_line(host: Any) -> None:
     assert sandbox.units(host) == UNITS
     for unit in UNITS:
         assert sandbox.properties(host, unit) == sandbox.PROPERTIES, unit
+    assert sandbox.properties(host, HAPROXY) == sandbox.HAPROXY
     # The control: a service of Debian's has other ones.
     assert sandbox.properties(host, "nginx.service") != sandbox.PROPERTIES
 
@@ -57,7 +59,7 @@ def outside(host: Any) -> list[str]:
     return can
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", [*UNITS, HAPROXY])
 def test_even_root_cannot_write_where_a_service_is(host: Any, outside: list[str], unit: str) -> None:
     found = sandbox.attempts(host, "nsenter", "-m", "-t", sandbox.main_pid(host, unit))
     assert set(found["can"]) <= FILTERED, f"outside: {outside}"

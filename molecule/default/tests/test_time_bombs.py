@@ -40,11 +40,15 @@ KINDS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"dagster_haproxy_webservers": ["127.0.0.1 nonsense"]},
         ["haproxy -c", "Nothing was changed", "dagster_haproxy_webservers"],
     ),
+    "postgres": (
+        {"dagster_postgres_options": {"work_mem": "nonsense"}},
+        ["-C max_connections ended with 1", "work_mem", "Nothing was changed", "dagster_postgres_options"],
+    ),
     "dagster.yaml": (
         {
             "dagster_config": {"compute_logs": {"module": "no_such_module", "class": "Manager"}},
             "dagster_config_allow": ["custom_module:no_such_module"],
-            "dagster_environment": {"MARK": "1"},
+            "dagster_environment": {"MARK": "1", "PYTHONPATH": "/nonexistent"},
         },
         ["cannot import no_such_module", "dagster_config"],
     ),
@@ -69,9 +73,11 @@ def judge(dagster: Dagster, host: Any, since: float) -> None:
 
 
 def read(host: Any) -> str:
-    """What services read, with the age of each file."""
+    """What services read, with the age of each file; what a play remembers of canary runs and images is none of it."""
     folders = "/etc/dagster /etc/nginx /etc/haproxy* /etc/systemd/system /opt/dagster/current /usr/local/lib/dagster"
-    found: str = host.check_output(f"find {folders} ! -name '.*.next' ! -type d -printf '%p %T@ %m %U %G %l\\n' | sort")
+    found: str = host.check_output(
+        f"find {folders} ! -name '.*.next' ! -name 'proven*' ! -type d -printf '%p %T@ %m %U %G %l\\n' | sort"
+    )
     return found
 
 
@@ -152,6 +158,33 @@ def test_killed_play(inventory: str, host: Any, task: str) -> None:
     assert seen, "the play ended before: the test would prove nothing"
     secret = "grep -c PYTHONHOME /etc/dagster/environment.secret || true"
     until(lambda: host.check_output(secret) == "0", 60, "what was in the middle has been undone", every=1)
+
+
+def test_play_that_ends_after_the_database_leaves_nothing_shut_out(
+    play: Callable[..., Play], dagster: Dagster, host: Any, passwords: dict[str, str]
+) -> None:
+    """A password of PostgreSQL ends when the new one is set. Here the play fails at the code servers after that."""
+    new = {name: f"{value}-new" for name, value in passwords.items() if name.startswith("dagster_database_")}
+    assert len(new) == 3
+    login = "PGPASSFILE=/run/old.pgpass psql -h 127.0.0.1 -U dagster -Atwc 'SELECT 1' dagster"
+    host.check_output("install -m 600 /etc/dagster/pgpass /run/old.pgpass")
+    assert host.check_output(login) == "1"
+    try:
+        variables = {**new, "dagster_code_locations": [LOCATION], "dagster_environment": {"MARK": "1"}}
+        failed = play("site.yml", "-e", json.dumps(variables), ok=False)
+        assert failed.rc != 0
+        assert "no.such.module" in failed.output, failed.output[-4000:]
+        assert "password authentication failed" in host.run(login).stderr, "the control: the old one has ended"
+        judge(dagster, host, float(host.check_output("date +%s")))
+        since = float(host.check_output("date +%s"))
+        for service in SERVICES:
+            host.check_output(f"systemctl try-restart {service}")
+        judge(dagster, host, since)
+        assert [value for value in new.values() if value in failed.output] == []
+    finally:
+        play("site.yml")
+        host.check_output("rm /run/old.pgpass")
+    assert play("site.yml").changed == 0
 
 
 def test_everything_restarts_after_all_of_that(dagster: Dagster, host: Any) -> None:

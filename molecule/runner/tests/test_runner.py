@@ -25,6 +25,7 @@ from runner.awx import (
     Job,
     as_survey,
     secrets,
+    short_survey_variables,
     survey_variables,
     tagged,
     typed_variables,
@@ -55,6 +56,15 @@ def files_with(words: Iterable[bytes], folder: Path, but: tuple[str, ...] = ()) 
     return found
 
 
+def exported(source: Path) -> dict[str, Any]:
+    """An inventory as AWX has it after it has read one from a project: without its folder."""
+    command = ["ansible-inventory", "-i", str(source), "--list", "--export"]
+    done = subprocess.run(command, cwd="/", env=environment(), capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["all"]["vars"]["dagster_code_locations"], "group_vars are part of it"
+    return found
+
+
 @pytest.fixture(scope="module")
 def controller() -> Controller:
     """A controller that reaches the rig's host as an AWX job does. It stays until destroy, to be looked at."""
@@ -63,11 +73,8 @@ def controller() -> Controller:
         "ansible_ssh_private_key_file": "/runner/id_ed25519",
         "ansible_ssh_common_args": "-o UserKnownHostsFile=/runner/known_hosts -o IdentitiesOnly=yes",
     }
-    shipped = yaml.safe_load((ROOT / "inventories/single_host/hosts.yml").read_text(encoding="utf-8"))["all"][
-        "children"
-    ]
-    inventory: dict[str, Any] = {group: {"hosts": list(entry["hosts"])} for group, entry in shipped.items()}
-    inventory["_meta"] = {"hostvars": {HOST: connection}}
+    inventory = exported(ROOT / "inventories/single_host")
+    inventory["_meta"]["hostvars"].setdefault(HOST, {}).update(connection)
     folder = RIG / "controller"
     if folder.exists():
         shutil.rmtree(folder)
@@ -86,21 +93,21 @@ def before(controller: Controller) -> State:
 def site(controller: Controller, before: State) -> Job:
     """The first deployment, on a bare host, as talkative as it can be."""
     assert before
-    return controller.run("site", "playbooks/site.yml", json.dumps(survey_variables()), "-vvv --diff")
+    return controller.run("site", "playbooks/site.yml", tagged(survey_variables()), "-vvv --diff")
 
 
 @pytest.fixture(scope="module")
 def again(controller: Controller, site: Job) -> Job:
-    """The second one, as AWX runs a job by default."""
+    """The second one, as AWX runs a job by default. Its answers are blank where the first ones were the defaults."""
     assert site.status == "successful"
-    return controller.run("again", "playbooks/site.yml", tagged(survey_variables()))
+    return controller.run("again", "playbooks/site.yml", tagged(short_survey_variables()))
 
 
 @pytest.fixture(scope="module")
 def health(controller: Controller, again: Job) -> Job:
     """The health gate on its own."""
     assert again.status == "successful"
-    return controller.run("health", "playbooks/health.yml", tagged(survey_variables()))
+    return controller.run("health", "playbooks/health.yml", tagged(short_survey_variables()))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +117,7 @@ def misspelt(controller: Controller, health: Job) -> Job:
     wrong = {
         "dagster_nginx_prot": "8081",
         "dagster_database_pasword": LOCATION_SECRET,
-        "dagster_database_host": "",
+        "dagster_config": '{"run_monitoring": ]',
         "dagster_database_run_password": "4711",
         "dagster_webserver_ports": "3000,3001",
     }
@@ -127,6 +134,13 @@ def test_survey_gives_text() -> None:
     assert variables["dagster_code_locations"][0]["port"] == "4000"
     numbers = [name for name, value in variables.items() if isinstance(value, int)]
     assert numbers == []
+    short = short_survey_variables()
+    assert short.keys() == variables.keys()
+    assert all(isinstance(value, str) for value in short.values())
+    assert (short["dagster_nginx_port"], short["dagster_webserver_ports"], short["dagster_home"]) == ("", "", "")
+    assert json.loads(short["dagster_code_locations"])[0]["secrets"] == {"api_token": LOCATION_SECRET}
+    assert "{{" in short["dagster_database_run_password"]
+    assert len([name for name, value in short.items() if value == ""]) > 50
     assert as_survey(False, {}) == "false"
 
 
@@ -160,8 +174,8 @@ def test_typed_variables_give_the_same(again: Job, tmp_path: Path) -> None:
     """The shipped inventory with typed variables and a plain ansible-playbook finds nothing to change."""
     assert again.status == "successful"
     rig = yaml.safe_load((RIG / "inventory/group_vars/all.yml").read_text(encoding="utf-8"))
-    typed = tmp_path / "typed.json"
-    typed.write_text(json.dumps(typed_variables(str(ROOT), rig["pipeline_base_archive"])), encoding="utf-8")
+    typed = tmp_path / "typed.yml"
+    typed.write_text(tagged(typed_variables(str(ROOT), rig["pipeline_base_archive"])), encoding="utf-8")
     done = playbook(["playbooks/site.yml", "--check", "--diff", "-e", f"@{typed}"], ROOT, {})
     # From the first error on: what services said last is long and comes after it.
     assert done.returncode == 0, done.stdout[max(done.stdout.find("fatal:"), 0) :][:4000]
@@ -174,9 +188,9 @@ def test_one_clear_error(misspelt: Job) -> None:
     problems = [
         "dagster_database_pasword is no variable of this collection; did you mean dagster_database_password?",
         "dagster_nginx_prot is no variable of this collection; did you mean dagster_nginx_port?",
-        "dagster_database_host is empty; leave it out",
+        "dagster_config, line 1, column 20: the YAML cannot be read: ",
         "dagster_database_run_password was read as a number, which may not be what you wrote",
-        "dagster_webserver_ports is text; expected a list.",
+        "dagster_webserver_ports is '3000,3001'; expected a list",
     ]
     (failure,) = misspelt.events("runner_on_failed")
     first, *lines = failure["res"]["msg"].splitlines()

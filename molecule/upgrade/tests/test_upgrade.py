@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from deployment import PLAY_TIMEOUT, Dagster, Play, oldest_ansible
-from releases import VERSION, checkout, deploy, left_over, unknown_units, written
+from releases import VERSION, checkout, deploy, failed_units, left_over, unknown_units, written
 
 SLEEP = {"ops": {"sleep_seconds": {"config": {"seconds": 120.0}}}}
 
@@ -102,10 +102,7 @@ def test_units_are_those_of_this_version(new: Play, host: Any) -> None:
         "prune-dagster-runs.timer",
         "sysctl-dagster-postgres.service",
     }
-    failed = host.check_output(
-        "systemctl list-units --no-legend --state=failed '*dagster*' nginx haproxy docker 'postgresql@*'"
-    )
-    assert failed == ""
+    assert failed_units(host) == ""
 
 
 def test_haproxy_is_our_own_unit(old: Play, new: Play, host: Any) -> None:

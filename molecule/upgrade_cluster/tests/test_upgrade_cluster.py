@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from clock import Clock
 from daemons import Controller, Watch, epoch
-from deployment import RIG, Dagster, Play, machine, until
+from deployment import PLAY_TIMEOUT, RIG, Dagster, Play, machine, until
 from load import GETS, Load
 from refusals import refused
-from releases import AS_JSON, SHOWN, VERSION, checkout, deploy, left_over, unknown_units, written_by_host
+from releases import AS_JSON, SHOWN, VERSION, checkout, deploy, failed_units, left_over, unknown_units, written_by_host
 
 HOSTS = ["ctl1", "ctl2", "db", "edge1", "edge2", "run"]
 LOCATIONS = ["pipeline", "reporting"]
@@ -121,7 +121,7 @@ def upgrade(before: Before, urls: list[str], play: Callable[..., Play]) -> Upgra
     assert before
     watch = Watch(["ctl1", "ctl2"])
     try:
-        with Load(urls, clients=[GETS] * 2 * len(urls), pause=0.2) as running:
+        with Load(urls, clients=[GETS] * 2 * len(urls), pause=0.2, longest=PLAY_TIMEOUT + 300) as running:
             running.wait(QUIET, 120)
             assert not running.failures, running.summary()
             running.phase = "upgrade"
@@ -195,7 +195,7 @@ def test_nothing_of_the_release_is_left_over(old: Play, upgrade: Upgrade, name: 
     assert theirs, "the control: the release has written files there"
     assert left_over(machine(name), theirs, mine) == []
     assert unknown_units(machine(name), mine) == []
-    assert machine(name).check_output("systemctl --failed --no-legend") == ""
+    assert failed_units(machine(name)) == ""
 
 
 @pytest.mark.usefixtures("upgrade")
@@ -213,6 +213,7 @@ def test_it_was_the_release(release: Path) -> None:
 @pytest.mark.usefixtures("upgrade")
 def test_clients_and_watch_notice(urls: list[str], controllers: list[Controller]) -> None:
     """The control: a proxy that is down fails requests, and daemons that are stopped are away."""
+    until(lambda: any(one.active for one in controllers), 60, "one runs the daemon")
     watch = Watch(["ctl1", "ctl2"])
     with Load(urls[:1], clients=[GETS], pause=0.1) as running:
         running.wait(5, 60)

@@ -2,9 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Check dagster.yaml and workspace.yaml against the installed Dagster: the real schema and the real classes.
 
-Runs under the Python of Dagster's virtual environment, and needs nothing beside the standard library and that Dagster.
+Runs under the Python of Dagster's virtual environment, or of a code location's image, and needs nothing beside the
+standard library and that Dagster.
 
-Input, JSON on stdin:   {"texts": {"dagster_yaml": text or null, "workspace": text or null}, "env": {NAME: value}}
+Input, JSON on stdin:   {"texts": {"dagster_yaml": text or null, "workspace": text or null},
+                         "env": {NAME: value}, or null for that of the process}
 Output, JSON on stdout: {"dagster_version": "1.13.27", "problems": [{"path": "run_launcher.config.image",
                          "section": "run_launcher", "message": "..."}]}
 """
@@ -32,16 +34,21 @@ class TooSlow(BaseException):
 
 def loaded(text: str) -> Any:
     """The data of a text as Dagster reads its files."""
-    return load("dagster_shared.yaml_utils:load_run_config_yaml")(text)
+    try:
+        return load("dagster_shared.yaml_utils:load_run_config_yaml")(text)
+    except ImportError:  # where code may have an older Dagster than hosts
+        return load("dagster._utils.yaml_utils:load_run_config_yaml")(text)
 
 
 def check(request: Mapping[str, Any]) -> dict[str, Any]:
     """Run all checks; never raises."""
-    env = {str(name): str(value) for name, value in (request.get("env") or {}).items()}
-    # The environment of the services, not that of whoever logged in to deploy.
-    os.environ.clear()
-    os.environ.update({"PATH": os.defpath, **env})
-    sys.path[:0] = [entry for entry in env.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    given = request.get("env", {})
+    env = {str(name): str(value) for name, value in (os.environ if given is None else given).items()}
+    if given is not None:
+        # The environment of the services, not that of whoever logged in to deploy. In a container it is the right one.
+        os.environ.clear()
+        os.environ.update({"PATH": os.defpath, **env})
+        sys.path[:0] = [entry for entry in env.get("PYTHONPATH", "").split(os.pathsep) if entry]
     report = Report(env)
     version = ""
     try:

@@ -6,22 +6,23 @@ It runs in Dagster's virtual environment and is imported there alone, so the dri
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 
 class Session:
     """The connection of one login to the database."""
 
-    def __init__(self, host: str, port: int, database: str, user: str, password: str) -> None:
-        """Raises ConnectionError with the reason."""
+    def __init__(self, host: str, port: int, database: str, user: str, password: str, **parameters: str) -> None:
+        """parameters are more of libpq's own. Raises ConnectionError with the reason."""
         import psycopg2
 
         self.user = user
         self.failure: type[Exception] = psycopg2.Error
+        where = {"host": host, "port": port, "dbname": database, "user": user, "password": password}
+        self.connect = functools.partial(psycopg2.connect, **{"connect_timeout": 10, **parameters, **where})
         try:
-            self.connection = psycopg2.connect(
-                host=host, port=port, dbname=database, user=user, password=password, connect_timeout=10
-            )
+            self.connection = self.connect()
         except psycopg2.OperationalError as error:
             raise ConnectionError(" ".join(str(error).split())) from error
         self.cursor = self.connection.cursor()
@@ -45,18 +46,55 @@ class Session:
             problems.append(f"the server is PostgreSQL {number // 10000}; 11 or newer is needed")
         if encoding != "UTF8":
             problems.append(f"the encoding of the database is {encoding}; UTF8 is needed")
-        return problems
+        return problems + self.schema_problems() + self.pooler_problems()
+
+    def schema_problems(self) -> list[str]:
+        """A sentence when the search path leads to no schema, so nobody could make a table."""
+        ((schema, path),) = self.rows("SELECT current_schema()::text, current_setting('search_path')")
+        return [] if schema else [f"the search_path of user {self.user} is {path}, and no such schema is there"]
+
+    def pooler_problems(self) -> list[str]:
+        """A sentence when a pooler gives each transaction another session, so that no setting or lock would hold.
+
+        While another client has a transaction, one that had none gets back what it had: that only its own session is.
+        """
+        query = "SELECT pg_backend_pid()"
+        before = self.rows(query)
+        self.connection.rollback()
+        try:
+            other = self.connect()
+        except self.failure as error:
+            return [f"user {self.user} cannot connect a second time: {' '.join(str(error).split())}"]
+        try:
+            cursor = other.cursor()
+            cursor.execute(query)
+            found = cursor.fetchall()
+            after = self.rows(query)
+        finally:
+            other.close()
+        if before == after != found:
+            return []
+        return [
+            "a pooler in front of the server gives each transaction another session (PgBouncer: pool_mode transaction)"
+            "; set pool_mode = session for this database, or name the server itself"
+        ]
 
     def owner_problems(self) -> list[str]:
         """Sentences about what the login of the migration may not do."""
-        if self.rows("SELECT has_schema_privilege('public', 'CREATE')")[0][0]:
-            return []
-        return [f"user {self.user} may not create tables in schema public"]
+        ((schema, may),) = self.rows("SELECT current_schema()::text, has_schema_privilege(current_schema(), 'CREATE')")
+        return [] if may or not schema else [f"user {self.user} may not create tables in schema {schema}"]
 
     def user_problems(self) -> list[str]:
         """Sentences about what any other login may not do, once there are tables."""
+        ((seen, schema),) = self.rows("SELECT to_regclass('alembic_version') IS NOT NULL, current_schema()::text")
+        if not seen:
+            return [
+                f"user {self.user} does not find Dagster's tables, because its search_path leads to schema {schema}; "
+                "give all logins the same (ALTER ROLE ... SET search_path)"
+            ]
         lacking = self.rows(
-            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+            "SELECT relname FROM pg_class WHERE relnamespace = quote_ident(current_schema())::regnamespace"
+            " AND relkind = 'r'"
             " AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT'))"
         )
         if not lacking:
@@ -65,7 +103,7 @@ class Session:
 
     def revisions(self) -> list[str]:
         """The revisions of the schema, none before the first migration."""
-        if not self.rows("SELECT to_regclass('public.alembic_version') IS NOT NULL")[0][0]:
+        if not self.rows("SELECT to_regclass(quote_ident(current_schema()) || '.alembic_version') IS NOT NULL")[0][0]:
             return []
         return sorted(str(revision) for (revision,) in self.rows("SELECT version_num FROM alembic_version"))
 
@@ -73,20 +111,24 @@ class Session:
         """Table and name of each column."""
         found = self.rows(
             "SELECT relname, attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid"
-            " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND attnum > 0 AND NOT attisdropped"
+            " WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'p')"
+            " AND attnum > 0 AND NOT attisdropped"
         )
         return [(str(table), str(column)) for table, column in found]
 
     def indexes(self) -> list[str]:
         """The names of the indexes."""
-        return [str(name) for (name,) in self.rows("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")]
+        return [
+            str(name) for (name,) in self.rows("SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()")
+        ]
 
     def lease(self, install: str, sql: str, caller: str, apply: bool) -> tuple[int, list[str]]:
         """How many statements the daemon's lease lacked, and why it could not be made; apply executes them.
 
         It belongs to the role that makes it. That one may shut nobody out, so no login is fenced.
         """
-        owner = self.rows("SELECT current_user::text")[0][0]
+        ((owner, schema),) = self.rows("SELECT current_user::text, quote_ident(current_schema())")
+        sql = sql.replace("public.daemon_heartbeats", f"{schema}.daemon_heartbeats")
         return self.make("the daemon's lease", self.rows(install, (sql, owner, caller, None)), apply)
 
     def fence(self, query: str, logins: str, unit: str, command: str, apply: bool) -> tuple[int, list[str]]:

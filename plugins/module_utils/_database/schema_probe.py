@@ -7,6 +7,7 @@ whose text comes along. Importing dagster itself would cost seconds, so the newe
 its files.
 
 Input, JSON on stdin:   {"dialect": text, "host": ..., "port": ..., "database": ..., "apply": make what lacks or not,
+                         "parameters": more of the client library's own, or none,
                          "logins": [{"user": ..., "password": ..., "migration": ...}], "lease": {...} or null,
                          "fence": {...} or null, "migrates": whether a schema that is not at the head is migrated next}
 Output, JSON on stdout: {"problems": [...], "revision": ..., "head": ...,
@@ -107,7 +108,7 @@ def look(asked: dict[str, Any], session_of: Any) -> dict[str, Any]:
     """The answer; session_of is the class Session of the dialect. The login of the migration comes first."""
     answer: dict[str, Any] = {"problems": [], "revision": "", "head": head(), "lease": 0, "fence": 0, "missing": []}
     problems: list[str] = answer["problems"]
-    where = {name: asked[name] for name in ("host", "port", "database")}
+    where = {**{name: asked[name] for name in ("host", "port", "database")}, **(asked.get("parameters") or {})}
     owner = None
     for login in asked["logins"]:
         try:

@@ -5,6 +5,7 @@
 engine.py       the connection, and what its errors mean
 info.py         what an engine says of itself, asked without the SDK
 labels.py       what tells ours from what is somebody else's
+forms.py        the forms in which options of a container are written
 location.py     what the container of a code location should be
 state.py        states of containers as plain data, and how two differ
 shown.py        the same for an operator
@@ -17,5 +18,6 @@ reconcile.py    these together: all containers of an engine as they should be
 images.py       what an image should be, on the controller and on the host
 image_store.py  the images of an engine: pulled, loaded, built
 old_images.py   which of them are not needed any more
+reference.py    the references of images
 registry.py     what a registry says of an image before there is an engine
 """

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from .engine import Engine, explain, sdk_errors, status_of
 from .labels import CONFIG_LABEL, JOURNAL_LABELS
 from .location import Location, LocationError
@@ -14,6 +16,11 @@ def _log_config(driver: str) -> Json:
     """The lines have labels and the container's name, also where the engine's own settings do not say so."""
     config = {"labels": JOURNAL_LABELS, "tag": "{{.Name}}"}
     return {"log_config": {"Type": driver, "Config": config}} if driver else {}
+
+
+def _given(**options: t.Any) -> Json:
+    """Those options that say something, with lists as the SDK wants them."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items() if value}
 
 
 class Containers:
@@ -45,6 +52,7 @@ class Containers:
                     restart_policy={"Name": "no"},
                     extra_hosts=location.extra_hosts or None,
                     **_log_config(location.log_driver),
+                    **_given(cap_add=location.capabilities, devices=location.devices, shm_size=location.shm_size),
                 ),
                 networking_config=api.create_networking_config({location.network: api.create_endpoint_config()}),
                 stop_timeout=location.stop_timeout,

@@ -20,6 +20,8 @@ except ImportError:
 DEFAULT_ENDPOINT = "unix:///run/docker.sock"
 # Answers such as the one to a stop or a large image load take their time; the connect itself is local.
 TIMEOUT = 300
+# How clients call Docker's own registry, and under which name the SDK looks for its login.
+INDEX, INDEX_NAMES = "docker.io", ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
 class EngineUnavailable(Exception):
@@ -47,13 +49,15 @@ def status_of(error: Exception) -> int | None:
 class Engine:
     """One client for each thread (a requests session is not made for several), one version round trip for all."""
 
-    def __init__(self, endpoint: str, *, start: bool = True) -> None:
+    def __init__(self, endpoint: str, *, start: bool = True, registries: t.Iterable[t.Mapping[str, str]] = ()) -> None:
+        """With the logins of registries, which go with each request that needs one and are in no file of the host."""
         if not start and sleeps(endpoint):
             raise EngineUnavailable(f"The Docker engine at {endpoint} is stopped, and a check does not start it.")
         self.endpoint = endpoint
+        self._registries = list(registries)
         self._clients = threading.local()
         try:
-            first = docker.APIClient(base_url=endpoint, version="auto", timeout=TIMEOUT)
+            first = self._client("auto")
         except sdk_errors() as error:
             raise EngineUnavailable(
                 f"No Docker engine answers at {endpoint}: {explain(error)}. Is docker.service running on this host? "
@@ -66,8 +70,19 @@ class Engine:
     def api(self) -> t.Any:
         client = getattr(self._clients, "api", None)
         if client is None:
-            client = docker.APIClient(base_url=self.endpoint, version=self._version, timeout=TIMEOUT)
+            client = self._client(self._version)
             self._clients.api = client
+        return client
+
+    def _client(self, version: str) -> t.Any:
+        client: t.Any = docker.APIClient(base_url=self.endpoint, version=version, timeout=TIMEOUT)
+        for login in self._registries:
+            address = INDEX if login["address"] in INDEX_NAMES else login["address"]
+            # Pulls, questions and builds all read it here; login() of the SDK would ask the registry each time.
+            client._auth_configs.add_auth(
+                address,
+                {"username": login["username"], "password": login["password"], "serveraddress": address},
+            )
         return client
 
     @property

@@ -16,6 +16,9 @@ LOG_LINES = 30
 BLIND_AFTER = 3.0
 BLIND_EVERY = 10.0
 
+# With this a health command says that waiting is of no use: the server answers, and its code is broken.
+BROKEN = 3
+
 # The engine's words for a health command that the image does not have.
 _NO_PROGRAM = ("executable file not found", "no such file or directory", "permission denied")
 
@@ -24,6 +27,7 @@ class Health:
     """Asks the containers of one engine."""
 
     def __init__(self, engine: Engine, command: list[str], timeout: float) -> None:
+        """The command and the seconds are for locations that have none of their own."""
         self.engine = engine
         self.command = command
         self.timeout = timeout
@@ -44,9 +48,11 @@ class Health:
 
     def wait(self, location: Location, container: str, once: bool = False) -> None:
         """Return when the health command succeeds; LocationError with the log when it does not in time."""
-        command = [word.replace("{container_port}", str(location.container_port)) for word in self.command]
+        port, asked = str(location.container_port), location.health_command or self.command
+        command = [word.replace("{container_port}", port) for word in asked]
+        timeout = location.start_timeout or self.timeout
         begin = time.monotonic()
-        deadline = begin + (0 if once else self.timeout)
+        deadline = begin + (0 if once else timeout)
         next_blind = begin if once or not self.engine.local or not location.container_port else begin + BLIND_AFTER
         restarts: int | None = None
         answer = "it was never asked"
@@ -65,6 +71,10 @@ class Health:
                 code, answer = self._probe(container, command, max(deadline, now + 5))
                 if code == 0:
                     return
+                if code == BROKEN:
+                    raise LocationError(
+                        f"The container {location.container} runs, but its code does not load.\n{self._log(container)}"
+                    )
                 if code in (126, 127):
                     raise LocationError(
                         f"The health command {command} cannot run in the container: {answer}. Expected the image "
@@ -72,8 +82,8 @@ class Health:
                     )
             if time.monotonic() >= deadline:
                 raise LocationError(
-                    f"The container {location.container} runs, but was not healthy within {self.timeout:g} s: "
-                    f"{answer} ({' '.join(command)}).\n{self._log(container)}"
+                    f"The container {location.container} runs, but was not healthy within {timeout:g} s "
+                    f"({location.where}.start_timeout): {answer} ({' '.join(command)}).\n{self._log(container)}"
                 )
             time.sleep(delay)
             delay = min(delay * 1.5, 2.0)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from . import registry
+from . import info, registry
 from .engine import Engine, explain, sdk_errors, status_of
 from .images import REPOSITORY, content_name, split, tail, where
 from .labels import IMAGE_LABEL
@@ -24,6 +24,7 @@ _UNKNOWN = (
     "access denied",
     "requested access",
     "denied:",
+    "unauthorized",
     " has no ",
 )
 
@@ -37,14 +38,27 @@ def _no_image(item: Json, reason: str) -> str:
         )
     return (
         f"{where(item['name'], 'image')}: the registry does not give {item['ref']!r} to this host ({reason}). "
-        "Expected an image that exists; check the spelling of name and tag, and the registry login of the host."
+        "Expected an image that exists; check the spelling of name and tag, and the login in dagster_registries."
     )
 
 
-def registry_problems(images: list[Json]) -> list[str]:
-    """A sentence for each reference that its registry does not give, asked by the host before it has an engine."""
-    found = ((item, registry.problem(item["ref"])) for item in images if item["kind"] == "image")
-    return [_no_image(item, reason) for item, reason in found if reason]
+def _never(item: Json, engine: str) -> str:
+    """The sentence for an image that nobody is asked for."""
+    return (
+        f"{where(item['name'], 'image')}: {engine} has no {item['ref']!r}, and pull is never. Load it into that engine "
+        "(docker load), or set pull to missing."
+    )
+
+
+def registry_problems(images: list[Json], registries: list[Json], docker_host: str) -> list[str]:
+    """A sentence for each image that cannot be had, asked by the host itself: it has no engine yet, or no SDK."""
+    found = []
+    for item in images:
+        if item["pull"] == "never":
+            found += [] if info.has_image(docker_host, item["ref"]) else [_never(item, f"the engine at {docker_host}")]
+        elif reason := registry.problem(item["ref"], registries):
+            found.append(_no_image(item, reason))
+    return found
 
 
 class StoreError(Exception):
@@ -68,8 +82,9 @@ def on_bare_host(staged: Json) -> Json:
 
 
 class Store:
-    def __init__(self, engine: Engine, *, check_mode: bool) -> None:
+    def __init__(self, engine: Engine, *, check_mode: bool, build_environment: Json | None = None) -> None:
         self.engine = engine
+        self.build_environment = build_environment or {}
         self.check_mode = check_mode
         self.changed = False
         self.borrowed: dict[str, str | None] = {}  # names that bases have for our builds, and what they led to before
@@ -88,13 +103,22 @@ class Store:
         """Can each reference be had? Nothing is changed."""
         errors: list[str] = []
         for item in images:
-            if item["kind"] != "image" or (item["pull"] == "missing" and self.image_id(item["ref"])):
+            if item["kind"] != "image" or (item["pull"] != "always" and self.image_id(item["ref"])):
                 continue
             try:
-                self.engine.api.inspect_distribution(item["ref"])
-            except sdk_errors() as error:
-                errors.append(_no_image(item, explain(error)))
+                if item["pull"] == "never":
+                    raise StoreError(_never(item, f"the engine at {self.engine.endpoint}"))
+                self._digest(item)
+            except StoreError as error:
+                errors.append(str(error))
         return {"unverified": {}, "errors": errors}
+
+    def _digest(self, item: Json) -> str:
+        """The digest that the registry has for a reference."""
+        try:
+            return str(self.engine.api.inspect_distribution(item["ref"])["Descriptor"]["digest"])
+        except sdk_errors() as error:
+            raise StoreError(_no_image(item, explain(error))) from error
 
     # --- ensure -----------------------------------------------------------------------------------------------------
 
@@ -153,15 +177,27 @@ class Store:
         return bool(ids) and all(self.image_id(item) for item in ids) and all(self.image_id(tag) in ids for tag in tags)
 
     def _pull(self, item: Json, result: Json) -> None:
-        before = result["id"]
-        if before and item["pull"] == "missing":
-            return
-        if self.check_mode:
-            newer = before is None or not self._is_newest(item["ref"])
-            result["action"] = "pulled" if newer else "none"
-            result["id"] = None if newer else before
-            self.changed = self.changed or newer
-            return
+        ref, before = item["ref"], result["id"]
+        if item["pull"] == "never" and before is None:
+            raise StoreError(_never(item, f"the engine at {self.engine.endpoint}"))
+        if item["pull"] == "always":
+            result["digest"] = self._digest(item)
+        if before is None or ("digest" in result and not self._has_digest(ref, result["digest"])):
+            if self.check_mode:
+                newest = f"{split(ref)[0]}@{result['digest']}" if "digest" in result else ref
+                result.update(ref=newest, id=None, action="pulled")
+                self.changed = True
+                return
+            result["id"] = self._pulled(item)
+            if result["id"] != before:
+                result["action"] = "pulled"
+                self.changed = True
+                self._mark_as_ours(ref, result["id"])
+        if item["pull"] == "always" or "@" in ref:
+            result["ref"] = self._fixed(ref, result["id"])
+
+    def _pulled(self, item: Json) -> str | None:
+        """The ID of an image that the registry has given."""
         name, tag = split(item["ref"])
         try:
             for line in self.engine.api.pull(name, tag=tag, stream=True, decode=True):
@@ -169,19 +205,24 @@ class Store:
                     raise StoreError(_no_image(item, line["error"]))
         except sdk_errors() as error:
             raise StoreError(_no_image(item, explain(error))) from error
-        result["id"] = self.image_id(item["ref"])
-        if result["id"] != before:
-            result["action"] = "pulled"
-            self.changed = True
-            self._mark_as_ours(item["ref"], result["id"])
+        return self.image_id(item["ref"])
 
-    def _is_newest(self, ref: str) -> bool:
-        try:
-            digest = self.engine.api.inspect_distribution(ref)["Descriptor"]["digest"]
-            known = self.engine.api.inspect_image(ref).get("RepoDigests") or []
-        except sdk_errors():
-            return False
-        return any(item.endswith("@" + digest) for item in known)
+    def _has_digest(self, ref: str, digest: str) -> bool:
+        known = self.engine.api.inspect_image(ref).get("RepoDigests") or []
+        return any(item.endswith(f"@{digest}") for item in known)
+
+    def _fixed(self, ref: str, image: str) -> str:
+        """Our name for the content of an image: a tag moves, and no other engine can have an image by its digest.
+
+        The runs of a code server that has not been replaced yet start with its own image.
+        """
+        name = content_name(ref, image)
+        if self.image_id(name) != image:
+            if self.check_mode:
+                self.changed = True
+            else:
+                self._tag(image, name)
+        return name
 
     def _build(self, item: Json) -> str:
         files = item["files"]
@@ -196,7 +237,8 @@ class Store:
                     custom_context=True,
                     encoding="gzip",
                     dockerfile=item["dockerfile"],
-                    buildargs=item["args"],
+                    # Docker knows these arguments by itself: no Dockerfile names them, and no image keeps them.
+                    buildargs={**self.build_environment, **item["args"]},
                     labels={IMAGE_LABEL: item["name"]},
                     tag=item["ref"],
                     rm=True,

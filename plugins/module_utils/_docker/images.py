@@ -19,6 +19,8 @@ import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .forms import text
+
 REPOSITORY = "dagster-code"
 # Part of each digest: raise it when the same input has to make another image.
 SCHEME = "1"
@@ -26,7 +28,7 @@ SCHEME = "1"
 MTIME = 946684800
 _CHUNK = 1 << 20
 
-PULL = ("missing", "always")
+PULL = ("always", "missing", "never")
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "docker_host": {"type": "str", "default": "unix:///run/docker.sock"},
@@ -52,7 +54,27 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "mutually_exclusive": [["image", "build", "archive"]],
         "required_one_of": [["image", "build", "archive"]],
     },
+    "registries": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "address": {"type": "str", "required": True},
+            "username": {"type": "str", "required": True},
+            "password": {"type": "str", "required": True, "no_log": True},
+        },
+    },
+    "proxy": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "http": {"type": "str", "no_log": True},
+            "https": {"type": "str", "no_log": True},
+            "no_proxy": {"type": "str"},
+        },
+    },
     "verify_only": {"type": "bool", "default": False},
+    "begin": {"type": "bool", "default": False},
     "keep": {"type": "dict"},
     "export": {
         "type": "list",
@@ -74,6 +96,17 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "path": {"type": "path"},
         },
     },
+    "instance": {
+        "type": "dict",
+        "options": {
+            "dagster_yaml": {"type": "str", "required": True},
+            "dagster_version": {"type": "str", "required": True},
+            "written": {"type": "list", "elements": "str", "default": []},
+            "env": {"type": "dict", "default": {}},
+            "location_env": {"type": "dict", "default": {}},
+            "record": {"type": "path", "required": True},
+        },
+    },
     "staged": {"type": "dict"},
 }
 
@@ -86,12 +119,6 @@ def where(name: str, key: str = "") -> str:
     return f"dagster_code_locations[{name}]" + (f".{key}" if key else "")
 
 
-def text(value: t.Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)
-
-
 def repository(name: str) -> str:
     """A location's name as part of an image's name, which knows no capitals and no doubled separators."""
     clean = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
@@ -102,7 +129,7 @@ def split(ref: str) -> tuple[str, str]:
     """`repo:tag` and `repo@sha256:...` for the engine's two parameters; a registry's port is no tag."""
     if "@" in ref:
         name, _at, digest = ref.partition("@")
-        return name, digest
+        return split(name)[0], digest  # a tag beside a digest says nothing more
     name, colon, tag = ref.rpartition(":")
     return (name, tag) if colon and "/" not in tag else (ref, "latest")
 

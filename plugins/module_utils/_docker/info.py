@@ -3,32 +3,21 @@
 
 from __future__ import annotations
 
+import functools
 import grp
 import http.client
 import json
 import os
-import socket
 import typing as t
+import urllib.parse
 
 from .._host.proc import holders, listening_at
-from .labels import CONFIG_LABEL, NETWORK, NETWORK_LABEL, RUN_ID_LABEL
+from .._socket import LocalConnection
+from .labels import CONFIG_LABEL, LOCATION_LABEL, NETWORK, NETWORK_LABEL, RUN_ID_LABEL
 
 Json = dict[str, t.Any]
 SCHEME = "unix://"
 TIMEOUT = 10  # seconds for each answer
-
-
-class _Connection(http.client.HTTPConnection):
-    """HTTP over a local socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT)
-        self.sock.connect(self.path)
 
 
 def sleeps(endpoint: str) -> bool:
@@ -39,21 +28,27 @@ def sleeps(endpoint: str) -> bool:
     return {owner.process for _inode, owner in holders(inodes)} == {"systemd"} if inodes else False
 
 
+def has_image(endpoint: str, ref: str) -> bool:
+    """Whether the engine at a local socket has an image; without an engine there is none."""
+    if not endpoint.startswith(SCHEME) or sleeps(endpoint):
+        return False
+    connection = LocalConnection(endpoint.removeprefix(SCHEME), TIMEOUT)
+    try:
+        connection.request("GET", f"/images/{ref}/json")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def ask(endpoint: str) -> Json:
     """What the engine at a local socket says; empty when none answers there, or only after being started."""
     path = endpoint.removeprefix(SCHEME)
     if sleeps(endpoint):
         return {}
-    connection = _Connection(path)
-
-    def get(what: str) -> t.Any:
-        connection.request("GET", what)
-        answer = connection.getresponse()
-        body = answer.read()
-        if answer.status != 200:
-            raise ValueError(f"{what}: {answer.status}")
-        return json.loads(body)
-
+    connection = LocalConnection(path, TIMEOUT)
+    get = functools.partial(_get, connection)
     try:
         found = described(get("/version"), get("/info"), get("/networks"), get("/containers/json?all=1"))
         return {**found, "group": _group(path)}
@@ -61,6 +56,37 @@ def ask(endpoint: str) -> Json:
         return {}
     finally:
         connection.close()
+
+
+def _get(connection: http.client.HTTPConnection, what: str) -> t.Any:
+    connection.request("GET", what)
+    answer = connection.getresponse()
+    body = answer.read()
+    if answer.status != 200:
+        raise ValueError(f"{what}: {answer.status}")
+    return json.loads(body)
+
+
+def run_container(endpoint: str, run_id: str) -> str:
+    """What became of the container of a run, as a sentence; empty when there is none, or nobody to ask."""
+    connection = LocalConnection(endpoint.removeprefix(SCHEME), TIMEOUT)
+    wanted = urllib.parse.quote(json.dumps({"label": [f"{RUN_ID_LABEL}={run_id}"]}))
+    try:
+        found = _get(connection, f"/containers/json?all=1&filters={wanted}")
+        return _end(_get(connection, f"/containers/{found[0]['Id']}/json")["State"]) if found else ""
+    except (OSError, http.client.HTTPException, ValueError):
+        return ""
+    finally:
+        connection.close()
+
+
+def _end(state: Json) -> str:
+    """The state of a container as a sentence."""
+    status, code = str(state.get("Status")), state.get("ExitCode")
+    said = f"Its container is {status}"
+    said += f" with code {code}" if status == "exited" else ""
+    said += ", because it was out of memory" if state.get("OOMKilled") else ""
+    return f"{said}: {state['Error']}." if state.get("Error") else f"{said}."
 
 
 def described(version: Json, info: Json, networks: list[Json], containers: list[Json]) -> Json:
@@ -79,7 +105,18 @@ def described(version: Json, info: Json, networks: list[Json], containers: list[
         "root": _root(folder) if "name=userns" in options else 0,
         "networks": [_network(network) for network in networks],
         "containers": [_container(item) for item in containers if not _is_ours(item)],
+        "stamps": _stamps(networks, containers),
     }
+
+
+def _stamps(networks: list[Json], containers: list[Json]) -> list[str]:
+    """A line for each network of ours and each code server; it changes with what a run gets of them."""
+    found = {f"network {item.get('Name')} {item.get('Id')}" for item in networks if _network(item)["ours"]}
+    for item in containers:
+        labels = item.get("Labels") or {}
+        if CONFIG_LABEL in labels:
+            found.add(f"location {labels.get(LOCATION_LABEL)} {item.get('ImageID')} {labels[CONFIG_LABEL]}")
+    return sorted(found)
 
 
 def _root(folder: str) -> int:

@@ -9,34 +9,18 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._addresses import overlap
+from . import forms
+from .forms import text
 
 DEFAULT_PREFIX = "dagster-code"  # that of the instance with the default name
 # A swap in progress: the new container before it takes the name, the old one until the new one is healthy.
 NEXT_SUFFIX = "-next"
 PREVIOUS_SUFFIX = "-previous"
 
+Read = t.TypeVar("Read")
 RESTART_POLICIES = ("no", "always", "unless-stopped", "on-failure")
 
 _NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")
-_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*$", re.IGNORECASE)
-UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
-
-
-def text(value: t.Any) -> str:
-    """A value as an environment variable holds it: YAML's true is `true`, not Python's `True`."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)
-
-
-def parse_size(value: t.Any) -> int:
-    """`1g`, `512m`, `1073741824` as bytes; nothing and `0` mean no limit."""
-    if value is None or str(value).strip() == "":
-        return 0
-    match = _SIZE.match(str(value))
-    if not match:
-        raise ValueError(f"{value!r} is not a size like 512m or 1g")
-    return int(float(match.group(1)) * UNITS[match.group(2).lower()])
 
 
 class LocationError(Exception):
@@ -66,6 +50,13 @@ class Location:
     labels: dict[str, str] = field(default_factory=dict)
     extra_hosts: dict[str, str] = field(default_factory=dict)
     log_driver: str = ""  # that of the engine
+    capabilities: tuple[str, ...] = ()  # added ones
+    devices: tuple[str, ...] = ()
+    shm_size: int = 0  # that of the engine
+    # What the new container is asked until it is healthy, and for how many seconds; without these what the call says.
+    start_timeout: int = 0
+    health_command: tuple[str, ...] = ()
+    reads: dict[str, float] = field(default_factory=dict)  # files that its process reads, and when each was changed
 
     @property
     def where(self) -> str:
@@ -104,10 +95,6 @@ def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: st
     for suffix in (NEXT_SUFFIX, PREVIOUS_SUFFIX):
         if name.endswith(suffix):
             raise ValueError(f"{where}.name: names ending in {suffix!r} are reserved for the swap of containers.")
-    try:
-        memory = parse_size(params.get("mem_limit"))
-    except ValueError as error:
-        raise ValueError(f"{where}.mem_limit: {error}.") from error
     port = int(params.get("port") or 0)
     given = params.get("container_port")
     container_port = 4000 if given is None else int(given)
@@ -122,10 +109,6 @@ def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: st
     except ValueError as error:
         raise ValueError(f"{where}.publish_address: found {address!r}, expected an IP address.") from error
     policy = restart_policy(params.get("restart_policy"), where)
-    volumes = tuple(str(volume) for volume in params.get("volumes") or ())
-    for volume in volumes:
-        if not 2 <= len(volume.split(":")) <= 3 or not volume.split(":")[1].startswith("/"):
-            raise ValueError(f"{where}.volumes: found {volume!r}, expected source:/path/in/container[:mode].")
     return Location(
         prefix=prefix,
         name=name,
@@ -135,18 +118,42 @@ def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: st
         publish_address=address,
         port=port,
         env={str(key): text(value) for key, value in (params.get("env") or {}).items()},
-        volumes=volumes,
-        memory=memory,
+        volumes=_read(params, "volumes", where, _volumes),
+        memory=_read(params, "mem_limit", where, forms.parse_size),
         nano_cpus=round(float(params.get("cpus") or 0) * 1_000_000_000),
         network=network,
         networks=tuple(str(item) for item in params.get("networks") or ()),
         user=text(params.get("user")),
         restart_policy=policy,
         stop_timeout=int(params.get("stop_timeout") or 65),
-        labels={str(key): text(value) for key, value in (params.get("labels") or {}).items()},
-        extra_hosts={str(key): text(value) for key, value in (params.get("extra_hosts") or {}).items()},
+        labels=_read(params, "labels", where, forms.labels),
+        extra_hosts=_read(params, "extra_hosts", where, forms.extra_hosts),
         log_driver=log_driver,
+        capabilities=tuple(sorted({forms.capability(item) for item in params.get("capabilities") or ()})),
+        devices=_read(params, "devices", where, _devices),
+        shm_size=_read(params, "shm_size", where, forms.parse_size),
+        start_timeout=int(params.get("start_timeout") or 0),
+        health_command=tuple(params.get("health_command") or ()),
+        reads=dict(params.get("reads") or {}),
     )
+
+
+def _read(params: t.Mapping[str, t.Any], key: str, where: str, form: t.Callable[[t.Any], Read]) -> Read:
+    """An option in the form that the engine takes; ValueError names it."""
+    try:
+        return form(params.get(key))
+    except ValueError as error:
+        raise ValueError(f"{where}.{key}: {error}.") from error
+
+
+def _volumes(values: t.Iterable[t.Any] | None) -> tuple[str, ...]:
+    for value in values or ():
+        forms.volume(str(value))
+    return tuple(str(value) for value in values or ())
+
+
+def _devices(values: t.Iterable[t.Any] | None) -> tuple[str, ...]:
+    return tuple(sorted(forms.device(value) for value in values or ()))
 
 
 def clashes(locations: t.Sequence[Location]) -> list[str]:

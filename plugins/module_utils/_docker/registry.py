@@ -11,8 +11,13 @@ import json
 import re
 import urllib.error
 import urllib.parse
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from ansible.module_utils.urls import open_url
+
+from .engine import INDEX_NAMES
 
 TIMEOUT = 10.0
 MANIFESTS = ", ".join(
@@ -38,41 +43,76 @@ def parse(ref: str) -> tuple[str, str, str]:
     return registry, path, digest or tag or "latest"
 
 
-def problem(ref: str) -> str:
+@dataclass(frozen=True)
+class Login:
+    """Name and password for a registry."""
+
+    username: str
+    password: str
+
+    @property
+    def header(self) -> dict[str, str]:
+        """As HTTP sends it."""
+        return {"Authorization": f"Basic {b64encode(f'{self.username}:{self.password}'.encode()).decode()}"}
+
+
+def login_for(registry: str, registries: Iterable[Mapping[str, str]]) -> Login | None:
+    """That of dagster_registries for a registry."""
+    names = INDEX_NAMES if registry == DEFAULT_REGISTRY else (registry,)
+    found = (Login(item["username"], item["password"]) for item in registries if item["address"] in names)
+    return next(found, None)
+
+
+def problem(ref: str, registries: Iterable[Mapping[str, str]] = ()) -> str:
     """Why a host cannot have this image, empty when the registry gives it or wants a login that we do not have."""
     registry, path, tag = parse(ref)
+    login = login_for(registry, registries)
     reasons = []
     for scheme in ("https", "http"):  # without TLS only for a registry that the engine is told to trust
+        url = f"{scheme}://{registry}/v2/{path}/manifests/{tag}"
+        # A password goes nowhere without TLS, except to this very host.
+        sent = login if scheme == "https" or _is_loopback(registry) else None
         try:
-            status = _status(f"{scheme}://{registry}/v2/{path}/manifests/{tag}")
+            status = _status(url, sent)
         except (OSError, ValueError) as error:
             reasons.append(f"{scheme}: {getattr(error, 'reason', error)}")
             continue
+        if status in (401, 403) and sent:
+            return f"{registry} refuses the login {sent.username} for {path}; see dagster_registries"
         return f"{registry} has no {path}:{tag}" if status == 404 else ""
     return f"{registry} cannot be reached ({'; '.join(reasons)})"
 
 
-def _status(url: str, token: str = "") -> int:
-    """The status of a HEAD, with an anonymous token when the registry asks for one."""
-    headers = {"Accept": MANIFESTS, **({"Authorization": f"Bearer {token}"} if token else {})}
+def _is_loopback(registry: str) -> bool:
+    host = urllib.parse.urlsplit(f"//{registry}").hostname or ""
+    return host == "localhost" or host.startswith("127.")
+
+
+def _status(url: str, login: Login | None, answer: Mapping[str, str] | None = None) -> int:
+    """The status of a HEAD, asked again in the way that the registry wants."""
     try:
-        with open_url(url, method="HEAD", headers=headers, timeout=TIMEOUT) as response:
+        with open_url(url, method="HEAD", headers={"Accept": MANIFESTS, **(answer or {})}, timeout=TIMEOUT) as response:
             return int(response.status)
     except urllib.error.HTTPError as error:
         challenge = error.headers.get("WWW-Authenticate", "")
-        if error.code == 401 and not token and challenge.startswith("Bearer "):
-            return _status(url, _token(challenge) or "none")
+        if error.code == 401 and answer is None:
+            if challenge.lower().startswith("bearer "):
+                token = _token(challenge, login, url.partition(":")[0])
+                return _status(url, login, {"Authorization": f"Bearer {token or 'none'}"})
+            if challenge.lower().startswith("basic") and login:
+                return _status(url, login, login.header)
         return error.code
 
 
-def _token(challenge: str) -> str:
-    """An anonymous token as the challenge says, empty when there is none to be had."""
+def _token(challenge: str, login: Login | None, scheme: str) -> str:
+    """A token as the challenge says, anonymous without a login, empty when there is none to be had."""
     fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
     realm = fields.pop("realm", "")
     if not realm.startswith(("https://", "http://")):
         return ""
+    sent = login.header if login and realm.startswith(("https://", f"{scheme}://")) else {}
     try:
-        with open_url(f"{realm}?{urllib.parse.urlencode(fields)}", timeout=TIMEOUT) as response:
+        with open_url(f"{realm}?{urllib.parse.urlencode(fields)}", headers=sent, timeout=TIMEOUT) as response:
             answer = json.load(response)
     except (OSError, ValueError):
         return ""

@@ -8,7 +8,7 @@ import re
 import typing as t
 
 from .._secrets import looks_secret
-from .location import UNITS
+from .forms import UNITS
 
 _MASKED_NAME = re.compile(r"(pass|pwd|key|dsn|private)(?!.*(file|path|dir|folder|name|id)$)", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]*:)([^@/\s]+)(@)")
@@ -48,7 +48,7 @@ def show(name: str, value: t.Any) -> str:
         return "absent"
     if name.startswith("env."):
         return json.dumps(mask(name[4:], value))
-    if name == "memory":
+    if name in ("memory", "shm_size"):
         return format_size(value)
     if name == "nano_cpus":
         return f"{value / 1_000_000_000:g}" if value else "unlimited"

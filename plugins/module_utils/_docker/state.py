@@ -6,11 +6,14 @@ Nothing in here talks to an engine: the functions take the JSON of `inspect` and
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import json
+import time
 import typing as t
 from dataclasses import dataclass
 
+from .forms import capability
 from .labels import CONFIG_LABEL, JOURNAL_LABELS, LOCATION_LABEL
 from .location import Location
 from .shown import show
@@ -24,6 +27,12 @@ START = "start"
 # What the engine means by an empty HostIp.
 ANY_ADDRESS = "0.0.0.0"
 
+# What the engine never changes of a container.
+FIXED = (
+    *("command", "volumes", "ports", "user", "stop_timeout", "extra_hosts", "capabilities", "devices"),
+    *("main_network", "cpu_quota"),
+)
+
 Inspect = t.Mapping[str, t.Any]
 
 
@@ -36,6 +45,14 @@ def is_running(container: Inspect) -> bool:
     """Whether its process runs, and has not just ended to be started again."""
     state = container.get("State") or {}
     return bool(state.get("Running")) and not state.get("Paused") and not state.get("Restarting")
+
+
+def started_at(container: Inspect) -> float:
+    """When its process was started, in seconds since 1970; 0 if it never was."""
+    moment, _dot, rest = str((container.get("State") or {}).get("StartedAt") or "").rstrip("Z").partition(".")
+    if not moment or moment.startswith("0001"):
+        return 0.0
+    return calendar.timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{rest or 0}")
 
 
 def _pairs(env: t.Iterable[str] | None) -> dict[str, str]:
@@ -52,6 +69,10 @@ def _bind(volume: str) -> str:
 
 def _port(address: str, port: int | str, container_port: int | str) -> str:
     return f"{address or ANY_ADDRESS}:{port}->{container_port}/tcp"
+
+
+def _device(item: t.Mapping[str, str]) -> str:
+    return ":".join(str(item.get(key) or "") for key in ("PathOnHost", "PathInContainer", "CgroupPermissions"))
 
 
 def _log(driver: str, labels: str) -> str:
@@ -76,6 +97,9 @@ def config_digest(location: Location, image_id: str) -> str:
         "labels": location.labels,
         "extra_hosts": location.extra_hosts,
     }
+    # Only where they are set: the digest of a container from before these options stays what it was.
+    later = {"capabilities": location.capabilities, "devices": location.devices, "shm_size": location.shm_size}
+    fixed.update({name: value for name, value in later.items() if value})
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -100,6 +124,9 @@ def wanted_state(location: Location, image: Inspect) -> dict[str, t.Any]:
         "stop_timeout": location.stop_timeout,
         "labels": {**(config.get("Labels") or {}), **container_labels(location, image["Id"])},
         "extra_hosts": sorted(f"{name}:{address}" for name, address in location.extra_hosts.items()),
+        "capabilities": list(location.capabilities),
+        "devices": list(location.devices),
+        "shm_size": location.shm_size,
         "main_network": location.network,
         "networks": sorted(location.all_networks),
         "memory": location.memory,
@@ -135,6 +162,9 @@ def actual_state(container: Inspect) -> dict[str, t.Any]:
         "stop_timeout": config.get("StopTimeout") or 10,
         "labels": dict(config.get("Labels") or {}),
         "extra_hosts": sorted(host.get("ExtraHosts") or ()),
+        "capabilities": sorted(capability(item) for item in host.get("CapAdd") or ()),
+        "devices": sorted(_device(item) for item in host.get("Devices") or ()),
+        "shm_size": host.get("ShmSize") or 0,
         "main_network": host.get("NetworkMode") or "",
         "networks": sorted((container.get("NetworkSettings") or {}).get("Networks") or ()),
         "memory": host.get("Memory") or 0,
@@ -180,7 +210,9 @@ def compare(
     same_image = not found
     if location.log_driver:
         note("log", RECREATE)
-    for name in ("command", "volumes", "ports", "user", "stop_timeout", "extra_hosts", "main_network", "cpu_quota"):
+    if location.shm_size:  # without it, it is the engine's own
+        note("shm_size", RECREATE)
+    for name in FIXED:
         if name != "user" or same_image or location.user:
             note(name, RECREATE)
     if same_image:
@@ -203,6 +235,13 @@ def compare(
         if stale and stale != known:
             # The network was removed and made again under its name: this container can never start on the old one.
             found.append(Difference(f"network_id.{name}", stale[:12], known[:12], RECREATE))
+    # Its process has read an older version. One that was never started has read none.
+    since = started_at(container)
+    found += [
+        Difference("reads", "an older version", path, RECREATE)
+        for path, changed in location.reads.items()
+        if 0 < since < changed
+    ]
     note("status", START)
     digest = f"labels.{CONFIG_LABEL}"
     if any(item.repair == RECREATE and item.field != digest for item in found):

@@ -15,6 +15,7 @@ import errno
 import http.client
 import ipaddress
 import json
+import os
 import re
 import socket
 import ssl
@@ -26,6 +27,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.dataops.dagster.plugins.module_utils._socket import LocalConnection
+
+# What a login in front of the API answers: it wants one, refuses, or sends a browser to its page.
+LOGIN = (301, 302, 303, 307, 308, 401, 403)
 READ_ATTEMPTS = 5
 READ_PAUSE = 1.0
 
@@ -36,6 +41,10 @@ class DagsterApiError(Exception):
     def __init__(self, message: str, status: int = 200) -> None:
         super().__init__(message)
         self.status = status
+
+
+class LoginWanted(DagsterApiError):
+    """A login in front of the API has answered. The request has not reached the webserver."""
 
 
 class Unreachable(Exception):
@@ -92,13 +101,56 @@ def error_text(error: dict[str, Any]) -> str:
 
 
 def _messages(errors: object) -> str:
-    """The messages of a GraphQL `errors` list, in one line."""
+    """The messages of a GraphQL `errors` list with their causes, in one line."""
     if not isinstance(errors, list):
         return str(errors)
-    return "; ".join(str(item.get("message", item)) if isinstance(item, dict) else str(item) for item in errors)
+    return "; ".join(" <- ".join(_chain(item)) if isinstance(item, dict) else str(item) for item in errors)
+
+
+def _data_errors(data: object) -> list[dict[str, Any]]:
+    """The errors inside of data: Dagster answers 500 with these alone when it has caught an exception."""
+    parts = data.values() if isinstance(data, dict) else ()
+    failed = [part for part in parts if isinstance(part, dict) and str(part.get("__typename")).endswith("Error")]
+    return [{"message": error_text(part)} for part in failed]
+
+
+def _chain(error: dict[str, Any]) -> list[str]:
+    """The message of a GraphQL error, then those of its causes. Dagster gives them as an extension."""
+    found = [" ".join(str(error.get("message", error)).split())]
+    extensions = error.get("extensions")
+    info = extensions.get("errorInfo") if isinstance(extensions, dict) else None
+    while isinstance(info, dict):
+        text = " ".join(str(info.get("message") or "").split())
+        # The first of them repeats the message behind the name of its class.
+        if text and not any(text.endswith(known) for known in found):
+            found.append(text)
+        info = info.get("cause")
+    return found
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer: its page may be on a server that this host does not reach."""
+
+    def redirect_request(self, *_request: Any) -> None:
+        return None
+
+
+class _LocalHandler(urllib.request.HTTPHandler):
+    """Sends each request to a local socket, whatever its URL says."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def http_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(lambda _host, timeout: LocalConnection(self.path, timeout), req)  # type: ignore[arg-type]
+
+    https_open = http_open
 
 
 class GraphQLClient:
+    """`socket` is that of the server behind the URL. It is asked instead, once the URL has answered with a login."""
+
     def __init__(
         self,
         url: str,
@@ -106,6 +158,7 @@ class GraphQLClient:
         request_timeout: float = 30.0,
         validate_certs: bool = True,
         ca_path: str | None = None,
+        socket: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.url = normalise_url(url)
@@ -123,6 +176,10 @@ class GraphQLClient:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
             handlers.append(urllib.request.HTTPSHandler(context=context))
+        # Without a server behind it, such as that of a deployment from before there was one, the URL alone is asked.
+        self._behind = socket if socket and os.path.exists(socket) else None
+        if self._behind:
+            handlers.append(_NoRedirect())
         self._opener = urllib.request.build_opener(*handlers)
 
     def server_info(self) -> dict[str, str]:
@@ -164,6 +221,16 @@ class GraphQLClient:
         return data
 
     def _send(self, url: str, body: bytes | None) -> dict[str, Any]:
+        try:
+            return self._ask(url, body)
+        except LoginWanted:
+            if not self._behind:
+                raise
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _LocalHandler(self._behind))
+        self._behind = None
+        return self._ask(url, body)
+
+    def _ask(self, url: str, body: bytes | None) -> dict[str, Any]:
         request = urllib.request.Request(url, data=body, headers={"Accept": "application/json"})
         if body is not None:
             request.add_header("Content-Type", "application/json")
@@ -178,7 +245,8 @@ class GraphQLClient:
                     raw = error.read()
                 except (OSError, http.client.HTTPException):
                     raw = b""
-            raise DagsterApiError(self._http_problem(url, error.code, raw), status=error.code) from error
+            kind = LoginWanted if error.code in LOGIN else DagsterApiError
+            raise kind(self._http_problem(url, error.code, raw), status=error.code) from error
         except (OSError, http.client.HTTPException) as error:
             # URLError and timeouts are OSErrors; a peer that closes in the middle raises an HTTPException.
             reason = getattr(error, "reason", None) or error
@@ -192,7 +260,8 @@ class GraphQLClient:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise DagsterApiError(
+            # A login page may come with 200.
+            raise LoginWanted(
                 f"{url} answered something that is not JSON ({raw[:80]!r}). Expected the Dagster API: does `url` carry "
                 "the path prefix of the webserver, and is no login page in front of it?"
             )
@@ -204,14 +273,14 @@ class GraphQLClient:
                 f"{url} answered 404. Expected the Dagster API there: does `url` carry exactly the path prefix of the "
                 "webserver (dagster_webserver_path_prefix)?"
             )
-        if code in (301, 302, 303, 307, 308, 401, 403):
+        if code in LOGIN:
             return f"{url} answered {code}. Expected the Dagster API there, without a login or a redirect in front."
         try:
             answer = json.loads(raw)
         except ValueError:
             answer = None
-        if isinstance(answer, dict) and answer.get("errors"):
-            return f"{url} answered {code}: {_messages(answer['errors'])}"
+        if isinstance(answer, dict) and (said := answer.get("errors") or _data_errors(answer.get("data"))):
+            return f"{url} answered {code}: {_messages(said)}"
         detail = re.sub(r"<[^>]*>|\s+", " ", raw[:500].decode("utf-8", "replace"))
         return f"{url} answered {code}: {' '.join(detail.split()) or 'no text'}"
 

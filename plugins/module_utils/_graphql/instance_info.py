@@ -42,7 +42,7 @@ query Instance {
       name loadStatus updatedTimestamp
       locationOrLoadError {
         __typename
-        ... on RepositoryLocation { dagsterLibraryVersions { name version } repositories { name } }
+        ... on RepositoryLocation { dagsterLibraryVersions { name version } repositories { name jobs { name } } }
         ... on PythonError { message causes { message } }
       }
     } }
@@ -124,6 +124,7 @@ def location_facts(entry: dict[str, Any]) -> dict[str, Any]:
         "updated": entry["updatedTimestamp"],
         "error": "",
         "repositories": [],
+        "jobs": [],
         "versions": {},
     }
     if loaded is not None and loaded["__typename"] == "PythonError":
@@ -132,6 +133,15 @@ def location_facts(entry: dict[str, Any]) -> dict[str, Any]:
         known.update(
             state="loaded",
             repositories=sorted(repository["name"] for repository in loaded["repositories"]),
+            # Names that start with two underscores are Dagster's own.
+            jobs=sorted(
+                {
+                    job["name"]
+                    for repository in loaded["repositories"]
+                    for job in repository["jobs"]
+                    if not job["name"].startswith("__")
+                }
+            ),
             versions={item["name"]: item["version"] for item in loaded["dagsterLibraryVersions"] or []},
         )
     return known

@@ -69,7 +69,7 @@ query Run($runId: ID!) {
 STATUS = "query Status($runId: ID!) { runOrError(runId: $runId) { __typename ... on Run { status } } }"
 STUCK = {
     "QUEUED": "It waits in the queue: is the daemon running and healthy, and do the concurrency limits leave a place?",
-    "NOT_STARTED": "It was created but never queued: the webserver was stopped while it launched the run.",
+    "NOT_STARTED": "It was created but never queued: was the webserver stopped while it launched the run?",
     "STARTING": "Its worker does not report: look at the run's container or process and at the daemon's log.",
     "STARTED": "It is still executing: raise `timeout` if that is expected.",
     "CANCELING": "It was told to stop and has not: does its code swallow the interrupt, is its container gone?",
@@ -85,6 +85,8 @@ class Runner:
     poll_interval: float = 2.0
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    # What the webserver answered to a launch that left a run all the same.
+    launch_error: str = ""
 
     # Launch
 
@@ -111,6 +113,7 @@ class Runner:
                 raise RunProblem(f"job {target.job} was not launched: {error}") from error
             # A proxy says 502 or 504 for a launch that went through, and a webserver can answer 500 after it has
             # created the run.
+            self.launch_error = str(error)
             return self._adopt(target, launch_id, error)
         if result["__typename"] == "LaunchRunSuccess":
             return str(result["run"]["runId"])
@@ -144,8 +147,8 @@ class Runner:
             self.sleep(self.poll_interval)
         found = f"asking for it failed too: {problem}" if problem else "no run with that tag exists by now"
         raise RunProblem(
-            f"the launch of {target.job} got no answer ({error}), so it may have been carried out; {found}. It was not "
-            "sent again, because that could run the job twice. Before you launch again, look in "
+            f"the launch of {target.job} got no good answer ({error}), so it may have been carried out; {found}. It "
+            "was not sent again, because that could run the job twice. Before you launch again, look in "
             f"{self.client.url}/runs for a run with the tag {LAUNCH_TAG}={launch_id}",
             {"launch_id": launch_id},
         )
@@ -191,10 +194,16 @@ class Runner:
             )
         facts = {**self.summary(run_id), **failure_details(self.client, run_id)}
         raise RunProblem(
-            f"run {run_id} is {status} after {timeout:g} s, expected an end within `timeout`. {STUCK.get(status, '')} "
+            f"run {run_id} is {status} after {timeout:g} s, expected an end within `timeout`. {self._stuck(status)} "
             f"{reasons(facts)}It is left as it is: see {self.run_url(run_id)}",
             facts,
         )
+
+    def _stuck(self, status: str) -> str:
+        """Why a run may not go on. What the webserver said of its launch is the cause of one that was never queued."""
+        if status == "NOT_STARTED" and self.launch_error:
+            return f"It was created but never queued, because its launch failed: {self.launch_error}."
+        return STUCK.get(status, "")
 
     def terminate(self, run_id: str) -> None:
         """Ask for a safe stop. Asking twice is harmless, so a lost answer is answered by asking again."""

@@ -121,9 +121,14 @@ def is_enabled(now: dict[str, str]) -> bool:
     return state != "enabled-runtime" and state.startswith(("enabled", "static", "indirect", "generated", "alias"))
 
 
+def unit_files(now: dict[str, str]) -> list[str]:
+    """The file of a unit and its drop-ins. Sandbox and command are those with which its main process was started."""
+    return list(filter(None, [now.get("FragmentPath", ""), *now.get("DropInPaths", "").split()]))
+
+
 def read_by(spec: dict[str, Any], now: dict[str, str]) -> list[str]:
     """The files that a unit reads."""
-    return list(filter(None, [*spec["files"], now.get("FragmentPath", ""), *now.get("DropInPaths", "").split()]))
+    return [*filter(None, spec["files"]), *unit_files(now)]
 
 
 def wanted_action(spec: dict[str, Any], now: dict[str, str], young: Iterable[str] = ()) -> tuple[str, str]:
@@ -140,10 +145,13 @@ def wanted_action(spec: dict[str, Any], now: dict[str, str], young: Iterable[str
     if not active or (now["ActiveState"] == "activating" and not pid):
         return "start", f"was {now.get('ActiveState', 'unknown')}"
     since = started_at(pid) if pid else activated_at(now.get("ActiveEnterTimestampMonotonic", ""))
+    written = {place for path in young for place in (path, os.path.dirname(path))}
     if spec["reload"]:
+        for path in set(spec["files"]).intersection(unit_files(now)):
+            if path in young or modified_at(path) > since:
+                return "restart", f"{path} is newer than the process, and a reload would not apply it"
         # A reload keeps the main process and brings new workers; the newest process is as old as the last reload.
         since = max([since, *map(started_at, processes(now.get("ControlGroup", "")))])
-    written = {place for path in young for place in (path, os.path.dirname(path))}
     for path in read_by(spec, now):
         if path in written or modified_at(path) > since:
             return ("reload" if spec["reload"] else "restart"), f"{path} is newer than the process"

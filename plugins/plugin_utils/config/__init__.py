@@ -3,6 +3,7 @@
 """What the controller does with dagster.yaml and workspace.yaml: merge, write, check. No managed host runs it.
 
 merge.py    the user's dagster_config into ours
+context.py  what the run launcher is told of a run's container
 write.py    the text of both files
 validator/  what Dagster would say of them; a product of its own, which needs nothing but PyYAML
 refusal.py  what is said of content that is refused

@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import copied
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
+
+LAUNCHER = ("run_launcher", "config")
 
 
 def deep_merge(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """Merge extra into a copy of base: mappings key by key, everything else (lists too) replaced.
 
+    - what the launcher gives to the container of each run is added to ours, because no run works without ours;
     - null in extra removes the key, so that a default of the collection can be taken back;
     - a section that names another class replaces the whole section: the options of one launcher make no sense
       for another one;
@@ -24,12 +28,22 @@ def deep_merge(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, A
     return _merge(base, extra, ())
 
 
+def merge_contexts(base: Mapping[str, Any], *more: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge container contexts, as deep_merge does that of the launcher."""
+    merged = dict(base)
+    for each in more:
+        merged = _merge(merged, each, LAUNCHER)
+    return merged
+
+
 def _merge(base: Mapping[str, Any], extra: Mapping[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
     merged = {key: copied(value) for key, value in base.items()}
     for key, value in extra.items():
         old = merged.get(key)
         if value is None:
             merged.pop(key, None)
+        elif old is not None and path[:2] == LAUNCHER and context.is_added((*path[2:], key)):
+            merged[key] = copied(context.added(key, old, value))
         elif isinstance(value, Mapping) and isinstance(old, Mapping) and not _replaces((*path, key), old, value):
             merged[key] = _merge(old, value, (*path, key))
         else:

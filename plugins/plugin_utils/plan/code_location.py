@@ -6,7 +6,15 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import CONFIG_LABEL
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
+    checks,
+    docker,
+    environment,
+    in_runs,
+    location_forms,
+    registries,
+    texts,
+)
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
@@ -15,6 +23,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations imp
 )
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import code_port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import RunContainers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
 
 ENGINE_UNIT = "docker.service"
@@ -40,6 +49,9 @@ class CodeLocation(Component):
         derived = self.host.address if asked_from_elsewhere else LOOPBACK
         return str(self.host.chosen("dagster_code_publish_address", derived))
 
+    def listening(self) -> dict[str, list[str]]:
+        return {"dagster_code_publish_address": [self.publish_address]} if self.here else {}
+
     def ports(self) -> list[Port]:
         return [
             Port(found.port, f"dagster_code_locations[{found.name}].port", (self.publish_address,), ENGINE_UNIT)
@@ -55,6 +67,9 @@ class CodeLocation(Component):
     def journal(self) -> list[str]:
         return [f"CONTAINER_NAME={self.plan.names['code']}-{found.name}" for found in self.here]
 
+    def run_needs(self) -> list[str]:
+        return [f"{self.values['dagster_home']}/{files}" for files in ("containers/*", "secrets/*/*")]
+
     def mark(self) -> str:
         return f"{self.values['dagster_home']}/containers"
 
@@ -62,6 +77,7 @@ class CodeLocation(Component):
         return [
             f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",
             f"rm -r {self.values['dagster_home']}/secrets",
+            f"rm -f {self.plan.names['proven_images']}",
             *super().removal(),
         ]
 
@@ -94,14 +110,60 @@ class CodeLocation(Component):
             "builder_socket": self.plan.docker(every[0]).socket,
             "engines": list(dict.fromkeys(every)),
             "log_driver": docker.log_driver(self.host),
+            "every_run": self.plan.configuration.every_run,
+            "instance": in_runs.handed(self.plan),
+            "no_proxy": self.plan.exceptions("dagster_environment"),
         }
 
+    @property
+    def names_here(self) -> list[str]:
+        """The locations whose code server or runs start on this host."""
+        return [found.name for found in (locations(self.inventory, self.values) if self.runs_start_here else self.here)]
+
+    @property
+    def devices(self) -> dict[str, str]:
+        """The devices of the host that containers of locations have here, each with what names it."""
+        return location_forms.devices(self.values, self.names_here)
+
+    def paths(self) -> list[str]:
+        return list(self.devices)
+
     def host_problems(self, facts: Facts) -> list[str]:
-        """Sentences at first contact about members of a group that is somebody else's. Role docker speaks of ports."""
+        """Sentences about devices, and about members of a group that is somebody else's at first contact.
+
+        Role docker speaks of ports.
+        """
+        there = facts.get("paths") or []
+        missing = [
+            f"{where} has {path}, which is no device of this host; remove it, or load the driver that makes it"
+            for path, where in self.devices.items()
+            if path not in there
+        ]
+        return [*missing, *self.member_problems(facts)]
+
+    def member_problems(self, facts: Facts) -> list[str]:
+        """Sentences at first contact about members of a group that is somebody else's."""
         if self.mark() in (facts.get("paths") or []):
             return []
         user, group = (str(self.values[name]) for name in ("dagster_user", "dagster_group"))
         return checks.group_member_problems(facts, group, user)
 
     def deployment_problems(self) -> list[str]:
-        return location_problems(self.values["dagster_code_locations"], self.inventory.group("dagster_code"))
+        values = self.values
+        given = {name: values[name] for name in ("dagster_docker_socket", "dagster_docker_endpoint")}
+        return [
+            *texts.socket_problems(given),
+            *location_problems(
+                values["dagster_code_locations"],
+                self.inventory.group("dagster_code"),
+                environment.of_containers(self.plan),
+                values["dagster_config_allow"],
+            ),
+            *environment.loader_problems(values["dagster_code_locations"], values["dagster_config"]),
+            *location_forms.problems(values),
+            *registries.problems(values),
+            *RunContainers(self.plan).of_locations(),
+        ]
+
+    def host_warnings(self, facts: Facts) -> list[str]:
+        return location_forms.warnings(self.values, self.names_here)

@@ -42,6 +42,10 @@ class Component:
         """Every port on which it listens."""
         return []
 
+    def listening(self) -> dict[str, list[str]]:
+        """The addresses of its host on which it listens, by the variable that sets them, as they were written."""
+        return {}
+
     def memory(self) -> dict[str, tuple[int, int]]:
         """Each part that stays in memory: how many there are, and MiB of one (measured at rest)."""
         return {}
@@ -56,6 +60,10 @@ class Component:
 
     def journal(self) -> list[str]:
         """The matches of journalctl that show what it says."""
+        return []
+
+    def run_needs(self) -> list[str]:
+        """Patterns of the files that decide how a run starts: once one of them has changed, a canary proves it."""
         return []
 
     # How others depend on it
@@ -86,6 +94,14 @@ class Component:
         They end with the mark. Data and packages stay.
         """
         return [f"rm -r {self.mark()}"]
+
+    def marks(self) -> list[str]:
+        """The paths by which a host is known that is in none of its groups any more: the mark, and what data shows."""
+        return [self.mark()] if self.mark() else []
+
+    def data(self, facts: Facts) -> str:
+        """A sentence about data that stays after these commands, and how it is removed for good; empty for none."""
+        return ""
 
     # What preflight asks its host
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import workers
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import workers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
 
@@ -23,7 +23,11 @@ class Daemon(Component):
 
     def connections(self) -> dict[str, int]:
         # A standby has none, but a daemon that is just being ended may hold its own for a moment.
-        return {"daemon": LOOPS + workers(self.plan.instance.merged), "guard": GUARD_CONNECTIONS}
+        return {"daemon": LOOPS + workers(self.plan.configuration.merged), "guard": GUARD_CONNECTIONS}
+
+    def run_needs(self) -> list[str]:
+        names = (f"daemon.{self.plan.storage.credential}", "guard.json", "docker/*")
+        return [*self.plan.instance.staged, self.mark(), *(f"{self.values['dagster_home']}/{name}" for name in names)]
 
     def mark(self) -> str:
         return self.plan.names.unit_file("daemon")
@@ -36,6 +40,18 @@ class Daemon(Component):
 
     def journal(self) -> list[str]:
         return [f"_SYSTEMD_UNIT={self.plan.names['daemon']}.service"]
+
+    @property
+    def config(self) -> str:
+        """What the guard of the host runs with."""
+        return f"{self.values['dagster_home']}/guard.json"
+
+    def lines(self) -> dict[str, str]:
+        return {self.config: '"login": (null)'}
+
+    def unfenced(self, facts: Facts) -> bool:
+        """Whether the daemon runs with the login of the webservers: behind a fence it could do nothing."""
+        return bool((facts.get("lines") or {}).get(self.config))
 
     def options(self, facts: Facts) -> dict[str, Any]:
         return {"dagster_daemon_login": self.plan.storage.daemon_login(self.host.name)}

@@ -8,9 +8,21 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, names, record
+from ansible_collections.dataops.dagster.plugins.module_utils import _proxies
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
+    addresses,
+    canary,
+    checks,
+    downloads,
+    folders,
+    names,
+    record,
+    texts,
+)
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.daemon import Daemon
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import Docker
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import Instance
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
@@ -59,6 +71,7 @@ class Plan:
         roles = sorted({role for found in inventory.roles.values() for role in found})
         self.known = {role: self.component(role, host) for role in roles}  # also of roles that this host does not get
         self.instance = Instance(self.host, self)
+        self.configuration = Configuration(self.host, self)
         self.components = {role: self.known[role] for role in inventory.roles_of(host)}
 
     def component(self, role: str, host: str) -> Component:
@@ -81,6 +94,12 @@ class Plan:
         """The entry points of a host."""
         return Proxy(self.inventory.hosts[host], self)
 
+    @property
+    def services(self) -> Instance:
+        """The instance as the first daemon host has it, for whoever is none of the services."""
+        daemons = self.inventory.group("dagster_daemon")
+        return Instance(self.inventory.hosts[daemons[0]], self) if daemons else self.instance
+
     def everywhere(self) -> Iterator[Component]:
         """The components of all hosts."""
         for host in self.inventory.hosts:
@@ -88,9 +107,23 @@ class Plan:
                 yield self.component(role, host)
 
     @functools.cached_property
+    def no_proxy(self) -> list[str]:
+        """What never goes through a proxy."""
+        return downloads.exceptions(self.inventory, self.storage, self.host.values)
+
+    def exceptions(self, *variables: str) -> dict[str, str]:
+        """What the environments in these variables need beside a proxy that they name."""
+        named = {name: value for variable in variables for name, value in self.host.values[variable].items()}
+        return _proxies.exceptions(named, self.no_proxy)
+
+    def environment(self, variable: str) -> dict[str, Any]:
+        """The environment in a variable, with that."""
+        return {**self.host.values[variable], **self.exceptions(variable)}
+
+    @functools.cached_property
     def budget(self) -> Budget:
         """The connections to the database."""
-        return Budget(self.storage, self.everywhere(), self.instance.concurrent_runs())
+        return Budget(self.storage, self.everywhere(), self.configuration.concurrent_runs())
 
     def ports(self) -> list[Port]:
         """Every port on which this host is to listen."""
@@ -104,13 +137,24 @@ class Plan:
         """What is wrong with the inventory, each sentence once."""
         found = [
             *names.problems(self.inventory),
+            *texts.name_problems(self.host, self.storage),
             *checks.group_problems(self.inventory, self.storage.external),
         ]
+        found += folders.problems(self.host.values, self.host.given)
+        found += downloads.problems(self.host.values)
+        found += addresses.inventory_problems(self.inventory)
+        found += addresses.container_problems(self.storage)
+        found += addresses.server_problems(self.host.values, self.host.given)
+        if self.storage.external:
+            found += self.storage.external_problems()
         for component in self.known.values():
             found += component.deployment_problems()
         for component in self.components.values():
             found += component.problems()
+        found += addresses.listening_problems(self.components.values())
+        found += addresses.reach_problems(self.components.values(), self.inventory)
         found += checks.port_problems(self.ports())
+        found += canary.problems(self.host.values[canary.VARIABLE])
         if self.storage.server or self.storage.limit_is_given():
             found += self.budget.problems()
         return list(dict.fromkeys(found))
@@ -124,12 +168,13 @@ class Plan:
             "paths": [
                 *names.traces(),
                 *(record.whole(self.names["record"]), record.entry(self.names["record"], "*")),
+                *(record.installing(self.names["record"]), self.names["apt_proxy"]),
                 # Also the marks of roles that the host may have had before.
-                *filter(None, (component.mark() for component in self.known.values())),
+                *(path for component in self.known.values() for path in component.marks()),
                 *(path for component in components for path in component.paths()),
             ],
             "engine": next(filter(None, (component.engine() for component in components)), None),
-            "texts": [path for component in components for path in component.texts()],
+            "texts": [*addresses.NONLOCAL, *(path for component in components for path in component.texts())],
             "lines": {
                 **dict.fromkeys(record.headed(components), record.HEADER),
                 record.POLICY: record.POLICY_TEXT,
@@ -191,6 +236,8 @@ class Plan:
         found += names.host_problems(facts.get("paths") or [], self.names.name)
         found += record.file_problems(self.components.values(), facts)
         found += checks.surroundings_problems(facts, began, ended)
+        own = self.names.sysctl("*")
+        found += addresses.absent_problems(self.components.values(), self.inventory, own, facts)
         found += checks.taken_port_problems(self.ports(), facts["listeners"])
         for component in self.components.values():
             found += component.host_problems(facts)
@@ -201,7 +248,7 @@ class Plan:
     def warnings(self, facts: Facts) -> list[str]:
         """What is not refused, and an operator has to know of the host as it was found."""
         found = [text for component in self.components.values() for text in component.host_warnings(facts)]
-        found += record.policy_warnings(self.names["record"], facts)
+        found += record.policy_warnings(self.names.fixed, facts)
         there = facts.get("paths") or []
         for role, component in self.known.items():
             if role in self.components or not component.mark() or component.mark() not in there:
@@ -210,6 +257,7 @@ class Plan:
             found.append(
                 f"the host is not in group {groups} any more, and what role {role} has made stays "
                 f"({component.mark()}). To remove it: {'; '.join(component.removal())}"
+                + (f". {data}" if (data := component.data(facts)) else "")
             )
         return found
 
@@ -221,15 +269,19 @@ class Plan:
             host: checks.journal([self.component(role, host) for role in self.inventory.roles_of(host)])
             for host in self.inventory.hosts
         }
-        wait = self.inventory.hosts[group("dagster_proxy")[0]].values["dagster_health_wait"]
-        services = Instance(self.inventory.hosts[group("dagster_daemon")[0]], self)
+        asks = self.inventory.hosts[group("dagster_proxy")[0]].values
+        wait = asks["dagster_health_wait"]
+        services = self.services
         endpoints = services.host.chosen("dagster_code_endpoints", services.code_endpoints())
         return {
             "version": services.values["dagster_version"],
             **({} if wait is None else {"wait": wait}),
             "url_file": self.proxy(group("dagster_proxy")[0]).url_file,
+            "canary": canary.canary(asks[canary.VARIABLE]),
+            "socket": self.proxy(group("dagster_proxy")[0]).socket,
             "daemons": group("dagster_daemon"),
             "run_host": group("dagster_run")[0],
+            "run_engine": self.docker(group("dagster_run")[0]).engine(),
             "proxies": proxies,
             "locations": [str(endpoint["name"]) for endpoint in endpoints],
             "journals": [{"host": host, "matches": matches} for host, matches in journals.items() if matches],
@@ -249,13 +301,16 @@ class Plan:
             **{role: found for role, found in handed.items() if found},
             "options": options,
             "names": self.names.fixed,
-            "storage": self.storage.handed(),
+            "no_proxy": ",".join(self.no_proxy),
+            "storage": {**self.storage.handed(), "parameters": self.storage.parameters(self.configuration.merged)},
             "staged": self.instance.staged,
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "package_files": {role: component.package_files(facts) for role, component in components.items()},
             "ours": self.ours(facts),
+            "unfenced": any(part.unfenced(facts) for part in components.values() if isinstance(part, Daemon)),
             "certificates": self.certificates(),
             "health": self.health(),
+            "runs": canary.proves(components.values()),
             # Some hosts alone are those of a deployment that exists: nobody else says whether it serves.
             "live": checks.live(facts["listeners"], self.names["webserver"])
             or not set(self.inventory.hosts) <= set(played),

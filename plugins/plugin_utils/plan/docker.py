@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import host_port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import supplied_problems
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import engine, record
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import engine, engine_settings, record, subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.checks import taken_port_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
@@ -18,6 +18,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import 
 DEFAULT_SOCKET = "unix:///run/docker.sock"
 # Where role docker keeps the engine's certificates.
 TLS_FOLDER = "/etc/docker/tls"
+NETWORK = "dagster_docker_network"
 # Settings of an engine that is ours.
 SETTINGS = (
     "dagster_docker_address_pools",
@@ -99,6 +100,9 @@ class Docker(Component):
         signs = self.tls_address and not foreign and not self.values["dagster_docker_tls_client_cert"]
         return ["python3-docker", *needed, *(["python3-cryptography"] if signs else [])]
 
+    def listening(self) -> dict[str, list[str]]:
+        return {"dagster_docker_tls_address": [self.tls_address]} if self.tls_address else {}
+
     def ports(self) -> list[Port]:
         if not self.tls_address:
             return []
@@ -116,6 +120,10 @@ class Docker(Component):
 
     def paths(self) -> list[str]:
         return [*engine.TRACES, engine.STARTED_AT_BOOT]
+
+    def run_needs(self) -> list[str]:
+        drop_ins = "/etc/systemd/system/docker.service.d/*"  # where it listens, and through what it pulls
+        return ["/etc/docker/daemon.json", drop_ins, f"{TLS_FOLDER}/*", self.plan.names["downloads"]]
 
     def engine(self) -> str:
         return self.socket if self.socket.startswith("unix://") else ""
@@ -143,14 +151,37 @@ class Docker(Component):
         }
 
     def handed(self, facts: Facts) -> dict[str, Any]:
-        return {"tls_folder": TLS_FOLDER, "foreign": bool(self.foreign(facts))}
+        return {"tls_folder": TLS_FOLDER, "foreign": bool(self.foreign(facts)), "subnets": self.new_subnets(facts)}
+
+    def new_subnets(self, facts: Facts) -> dict[str, list[str]]:
+        """The networks that an engine takes when our role comes to its host for the first time, by their variables."""
+        if self.deployed(facts):
+            return {}
+        own = {} if self.foreign(facts) else subnets.own_engine(self.values)
+        return {"dagster_docker_network_subnet": [str(self.values["dagster_docker_network_subnet"])], **own}
+
+    def deployed(self, facts: Facts) -> bool:
+        """Whether our role has been there."""
+        return self.mark() in (facts.get("paths") or [])
 
     def host_warnings(self, facts: Facts) -> list[str]:
-        unused = self.host.given.intersection(SETTINGS)
-        return [text for text in [self.foreign(facts) and engine.promises(facts, unused)] if text]
+        if self.foreign(facts):
+            promises = engine.promises(facts, self.host.given.intersection(SETTINGS))
+            proxy = self.values["dagster_proxy"] or {}
+            pulls = (
+                "dagster_proxy is not used for pulls: the engine of this host is not ours, and it pulls by itself. "
+                "Give it its proxy in its own settings (HTTPS_PROXY of docker.service); builds get ours as arguments"
+            )
+            return [*([promises] if promises else []), *([pulls] if proxy.get("http") or proxy.get("https") else [])]
+        return engine.pool_warnings(self.values, facts) if self.deployed(facts) else []
 
     def deployment_problems(self) -> list[str]:
-        return [*self.network_problems(), *supplied_problems(self.values, address=self.tls_address)]
+        return [
+            *(subnets.name_problems(str(self.values[NETWORK])) if NETWORK in self.host.given else []),
+            *self.network_problems(),
+            *engine_settings.problems(self.values["dagster_docker_config"] or {}),
+            *supplied_problems(self.values, address=self.tls_address),
+        ]
 
     def network_problems(self) -> list[str]:
         """Sentences about the subnets of containers."""
@@ -164,6 +195,11 @@ class Docker(Component):
                 "and 172.29.0.1/24"
             ]
         problems = []
+        if network.version == 6 or bridge.version == 6:
+            return [
+                "dagster_docker_network_subnet and dagster_docker_bridge_address are networks of IPv4, the only ones "
+                "that the collection gives containers"
+            ]
         if network.num_addresses < 8:
             problems.append(f"dagster_docker_network_subnet {network} has no room for containers; 172.30.0.0/24 has")
         if network.overlaps(bridge):
@@ -177,13 +213,13 @@ class Docker(Component):
             for name, known in sorted(self.inventory.hosts.items())
             if is_ipv4(known.address) and ipaddress.ip_address(known.address) in network
         ]
-        return problems
+        return [*problems, *subnets.pool_problems(values)]
 
     def host_problems(self, facts: Facts) -> list[str]:
         foreign = self.foreign(facts)
         services = self.host.name in {*self.inventory.services} - {*clients(self.inventory)}
         refused = engine.refusals(facts, self.socket, services=services) if foreign else engine.package_problems(facts)
-        deployed = self.mark() in (facts.get("paths") or [])
+        deployed = self.deployed(facts)
         return [
             *(refused or engine.network_problems(self.values, facts, own=not foreign, deployed=deployed)),
             *self.taken_problems(facts),

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import gateway, overlap
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
 
@@ -28,10 +27,6 @@ STARTED_AT_BOOT = "/etc/systemd/system/multi-user.target.wants/docker.service"
 # Debian 11 and 12 have 20.10; nothing older is tried by anybody here.
 OLDEST, OLDEST_API = "20.10", (1, 41)
 GROUP = "docker"
-# The interfaces of an engine's own networks.
-BRIDGE = re.compile(r"docker0|br-[0-9a-f]{12}")
-# A wider route sums up the networks of a site. Those of the host lie in it as a rule, and the narrower one wins.
-WIDEST_ROUTE = 16
 
 
 def packages_of_others(facts: Facts) -> list[str]:
@@ -122,37 +117,23 @@ def network_problems(values: Mapping[str, Any], facts: Facts, *, own: bool, depl
             f"dagster_docker_network is {name}, and the engine has a network of that name which is not ours; choose "
             "another name"
         ]
-    taken = _networks_of_the_host(facts)
+    taken = subnets.near(facts)
     problems = []
     if subnet not in named["subnets"]:  # or it is there as it should be
         others = {each: f"the network {other['name']} of the engine" for other in networks for each in other["subnets"]}
         every = {each: whose for each, whose in {**taken, **others}.items() if each not in named["subnets"]}
-        problems += _overlaps("dagster_docker_network_subnet", subnet, every)
+        problems += subnets.overlaps("dagster_docker_network_subnet", subnet, every)
     if own and not deployed:
-        bridge = ipaddress.ip_interface(str(values["dagster_docker_bridge_address"])).network
-        problems += _overlaps("dagster_docker_bridge_address", str(bridge), taken)
+        for variable, wanted in subnets.own_engine(values).items():
+            for each in wanted:
+                problems += subnets.overlaps(variable, each, taken)
     return problems
 
 
-def _networks_of_the_host(facts: Facts) -> dict[str, str]:
-    """The networks that a host knows without its engine, and what it knows of each."""
-    routed = dict.fromkeys(facts.get("routed") or [], "to which the host has a route")
-    near = (facts.get("networks") or {}).items()
-    return {
-        **{subnet: text for subnet, text in routed.items() if int(subnet.partition("/")[2]) >= WIDEST_ROUTE},
-        **{subnet: f"the network of {name}" for subnet, name in near if not BRIDGE.fullmatch(name)},
-    }
-
-
-def _overlaps(variable: str, subnet: str, taken: Mapping[str, str]) -> list[str]:
-    """A sentence for each network that shares addresses with a subnet."""
-    wanted = ipaddress.ip_network(subnet)
-    networks = ((ipaddress.ip_network(other), what) for other, what in taken.items())
-    return [
-        f"{variable}: {subnet} overlaps {other}, {what}; choose one that is free"
-        for other, what in networks
-        if other.version == wanted.version and wanted.overlaps(other)
-    ]
+def pool_warnings(values: Mapping[str, Any], facts: Facts) -> list[str]:
+    """Sentences about ranges of a deployment in which networks of its host lie: the next network may cut them off."""
+    taken = subnets.near(facts)
+    return [text for each in subnets.pools(values) for text in subnets.overlaps(subnets.POOLS, each, taken)]
 
 
 def container_problems(ports: Iterable[Port], names: Iterable[str], facts: Facts) -> list[str]:

@@ -1,43 +1,33 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The instance on a host of webservers or daemon: version, environment and dagster.yaml, and the way to the rest."""
+"""The instance on a host of webservers or daemon: version and environment, and the way to the rest."""
 
 from __future__ import annotations
 
 import fnmatch
-import functools
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import JOURNAL_LABELS, RUN_LABEL
-from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
-from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
-from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import sentence
-from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, docker, record
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import JUDGED_BY_PLAN
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
+    checks,
+    docker,
+    environment,
+    libraries,
+    record,
+    texts,
+)
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import port_of, reached_at
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host, kind_of
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
 
-# What Dagster takes where dagster.yaml says nothing: runs in progress, threads of an executor.
-DEFAULT_CONCURRENT_RUNS = 10
-DEFAULT_WORKERS = 8
-# What code servers, runs and units are given beside the environment of the services.
-CONTAINER_ENVIRONMENT = {
-    "DAGSTER_CURRENT_IMAGE",
-    "DAGSTER_CONTAINER_CONTEXT",
-    "DOCKER_CERT_PATH",
-    "DOCKER_TLS_VERIFY",
-    "PATH",
-}
 # What the programs of the services import.
 PROGRAM = "systemd_service.py"
-ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def versions(collection: str = COLLECTION) -> list[str]:
@@ -80,10 +70,7 @@ class Instance(Component):
         return f"{self.values['dagster_home']}/dagster.yaml"
 
     def paths(self) -> list[str]:
-        venv = f"{self.values['dagster_install_dir']}/{self.values['dagster_version']}"
-        marks = [
-            f"{venv}/.complete{suffix}" for suffix in ("", *(f"-{name}" for name in self.values["dagster_libraries"]))
-        ]
+        marks = libraries.installation(self.values, self.plan.configuration.merged)["marks"]
         return [self.config_file, *self.by_hand, *self.plan.names.services(), *marks]
 
     @property
@@ -130,9 +117,13 @@ class Instance(Component):
     def handed(self, facts: Facts) -> dict[str, Any]:
         return {
             "environment": self.environment,
-            "config": self.config,
+            "no_proxy": self.plan.exceptions("dagster_environment", "dagster_secret_environment"),
+            "config": self.plan.configuration.ours,
+            # Preflight knows more of each place than the task that writes dagster.yaml.
+            "judged": list(JUDGED_BY_PLAN),
             "authority_folder": docker.TLS_FOLDER,
             "fence": self.fence,
+            **libraries.installation(self.values, self.plan.configuration.merged),
         }
 
     @property
@@ -187,103 +178,22 @@ class Instance(Component):
             "command": self.plan.names["command_line"],
         }
 
-    @property
-    def run_environment(self) -> dict[str, Any]:
-        """The environment of runs."""
-        storage = self.plan.storage
-        return {
-            **self.values["dagster_environment"],
-            **storage.run_environment(storage.run_address, self.values["dagster_database_run_user"]),
-        }
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Our part of dagster.yaml.
-
-        Services and run containers reach the database at different addresses under different logins, so both stand in
-        the environment; the password stands in neither, a client reads it from a file that a unit brings along.
-        """
-        values = self.values
-        state = str(values["dagster_state_dir"])
-        return {
-            "storage": self.plan.storage.config(),
-            "run_launcher": {
-                "module": "dagster_docker",
-                "class": "DockerRunLauncher",
-                "config": {
-                    "network": str(values["dagster_docker_network"]),
-                    "env_vars": [f"{name}={value}" for name, value in sorted_by_name(self.run_environment)],
-                    "container_kwargs": {
-                        "volumes": [f"{state}:{state}", f"{values['dagster_home']}/containers:/run/dagster:ro"],
-                        # As process 1 of its container a run would ignore a termination that comes before it has set
-                        # its handlers.
-                        "init": True,
-                        "stop_timeout": 30,
-                        # A list: the launcher writes each run's ID into a dictionary, and its threads would share that.
-                        "labels": [RUN_LABEL],
-                        **self.log_config,
-                    },
-                },
-            },
-            "compute_logs": {
-                "module": "dagster._core.storage.local_compute_log_manager",
-                "class": "LocalComputeLogManager",
-                "config": {"base_dir": f"{state}/compute_logs"},
-            },
-            "local_artifact_storage": {
-                "module": "dagster._core.storage.root",
-                "class": "LocalArtifactStorage",
-                "config": {"base_dir": state},
-            },
-            "run_monitoring": {
-                "enabled": True,
-                "start_timeout_seconds": 180,
-                "cancel_timeout_seconds": 180,
-                "poll_interval_seconds": 60,
-            },
-            "retention": {
-                "schedule": {"purge_after_days": 90},
-                "sensor": {"purge_after_days": {"skipped": 7, "failure": 30, "success": 90}},
-            },
-            "telemetry": {"enabled": False},
-        }
-
-    @property
-    def log_config(self) -> dict[str, Any]:
-        """Where runs log to, as the launcher passes it on; nothing where the inventory says another driver."""
-        given: Any = self.values["dagster_config"]
-        for key in ("run_launcher", "config", "container_kwargs"):
-            given = given.get(key) if isinstance(given, Mapping) else None
-        run = self.inventory.group("dagster_run")
-        driver = docker.log_driver(self.inventory.hosts[run[0]] if run else self.host)
-        if not driver or (isinstance(given, Mapping) and "log_config" in given):
-            return {}
-        return {"log_config": {"type": driver, "config": {"labels": JOURNAL_LABELS}}}
-
-    @functools.cached_property
-    def merged(self) -> dict[str, Any]:
-        """The dagster.yaml of the services."""
-        found: dict[str, Any] = deep_merge(self.config, self.values["dagster_config"])
-        return found
-
-    def concurrent_runs(self) -> int:
-        """How many runs the queue lets in at a time, -1 for any number."""
-        return concurrent_runs(self.merged)
-
     def deployment_problems(self) -> list[str]:
         values = self.values
         return [
             *version_problems(str(values["dagster_version"] or ""), versions()),
             *same_version_problems(self.inventory),
-            *environment_problems(
+            *texts.certificate_problems(map(str, values["dagster_ca_certificates"])),
+            *environment.instance_problems(
                 values["dagster_environment"],
                 values["dagster_secret_environment"],
-                [*self.environment, *self.plan.storage.variables.values()],
+                environment.of_all(self.plan),
+                values["dagster_config_allow"],
             ),
-            *self.config_problems(),
-            *coordinator_problems(values, self.merged),
-            *compute_log_problems(self.inventory, values, self.merged),
+            *self.plan.configuration.problems(),
+            *libraries.problems(self.values, self.plan.configuration.merged),
             *docker.endpoint_problems(self.host, self.inventory),
+            *(texts.common_name_problems(self.host.name) if docker.authority(self.host, self.inventory) else []),
         ]
 
     def host_problems(self, facts: Facts) -> list[str]:
@@ -319,27 +229,6 @@ class Instance(Component):
             if any(fnmatch.fnmatch(path, pattern) for pattern in names.services()) and path not in names.own_services()
         ]
 
-    def config_problems(self) -> list[str]:
-        """Sentences about the dagster.yaml of the services."""
-        values = self.values
-        version = str(values["dagster_version"])
-        report = validate_data(
-            self.merged,
-            version=version if version in versions() else "",  # another problem says so
-            env={**self.environment, **values["dagster_environment"], **values["dagster_secret_environment"]},
-            allow=values["dagster_config_allow"],
-        )
-        return [
-            f"dagster_config.{finding.path}: {sentence(finding)}"
-            + (f" (dagster_config_allow: {finding.name})" if finding.name != "error" else "")
-            for finding in [*report.errors, *report.refusals]
-        ]
-
-
-def sorted_by_name(environment: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The variables of an environment in the order of their names, capital letters as small ones."""
-    return sorted(environment.items(), key=lambda item: item[0].lower())
-
 
 def version_problems(version: str, known: list[str]) -> list[str]:
     """A sentence when a version of Dagster has no committed lock."""
@@ -357,93 +246,3 @@ def same_version_problems(inventory: Inventory) -> list[str]:
     if len(set(found.values())) < 2:
         return []
     return [f"dagster_version differs between the services' hosts ({by_host(found)}); one instance has one version"]
-
-
-def environment_problems(plain: Mapping[str, Any], secret: Mapping[str, Any], own: Iterable[str]) -> list[str]:
-    """Sentences about environment variables that cannot be set, are ours (own), or would show a secret."""
-    problems = []
-    own = CONTAINER_ENVIRONMENT.union(own)
-    for variable, values in (("dagster_environment", plain), ("dagster_secret_environment", secret)):
-        for name, value in values.items():
-            if not ENVIRONMENT_NAME.fullmatch(str(name)):
-                problems.append(
-                    f"{variable}: {name!r} is no name of an environment variable; letters, digits and '_' are"
-                )
-            elif name in own:
-                problems.append(f"{variable}: {name} is set by the collection; remove it")
-            elif not isinstance(value, str | int | float):
-                problems.append(f"{variable}: {name} is {kind_of(value)}; an environment variable is text")
-    problems += [
-        f"dagster_environment: {name} would show in docker inspect; put it in dagster_secret_environment"
-        for name in plain
-        if looks_secret(str(name))
-    ]
-    both = sorted(set(plain) & set(secret))
-    problems += [f"{name} is in dagster_environment and in dagster_secret_environment; keep one" for name in both]
-    return problems
-
-
-def compute_log_problems(inventory: Inventory, values: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """A sentence when runs would write their logs where a webserver cannot read them; config is dagster.yaml."""
-    manager = config.get("compute_logs") or {}
-    local = manager.get("class", "LocalComputeLogManager") == "LocalComputeLogManager"
-    run = inventory.group("dagster_run")
-    elsewhere = sorted(set(inventory.group("dagster_webserver")) - set(run)) if run else []
-    if not local or not elsewhere or values["dagster_compute_logs_shared"]:
-        return []
-    return [
-        f"compute logs are files on {', '.join(run)}, where runs write them, and {', '.join(elsewhere)} "
-        "could not show them; set another manager in dagster_config.compute_logs (such as S3ComputeLogManager), or "
-        "dagster_compute_logs_shared to true when all of them mount dagster_state_dir from one place"
-    ]
-
-
-def coordinator_problems(values: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """A sentence when webservers would launch runs, which the fence lets only the daemon do; config is dagster.yaml."""
-    if values["dagster_daemon_fencing"] != "full" or queues(config):
-        return []
-    return [
-        f"dagster_config.run_coordinator is {config['run_coordinator'].get('class')}, with which webservers launch "
-        "runs; with dagster_daemon_fencing full only the daemon may, so that a second one cannot. Remove "
-        "run_coordinator (runs then wait in a queue, which concurrency.runs limits), or set dagster_daemon_fencing to "
-        "lease_only"
-    ]
-
-
-def queues(config: Mapping[str, Any]) -> bool:
-    """Whether runs of a merged dagster.yaml go through the queue, and so through the daemon."""
-    coordinator = config.get("run_coordinator") or {}
-    return not coordinator or coordinator.get("class") == "QueuedRunCoordinator"
-
-
-def concurrent_runs(config: Mapping[str, Any]) -> int:
-    """How many runs the queue of a merged dagster.yaml lets in at a time, -1 for any number."""
-    if not queues(config):
-        return -1
-    places = (
-        (config.get("concurrency") or {}).get("runs") or {},
-        (config.get("run_coordinator") or {}).get("config") or {},
-        config.get("run_queue") or {},
-    )
-    for place in places:
-        value = place.get("max_concurrent_runs")
-        if isinstance(value, int) or re.fullmatch(r"-?[0-9]+", str(value)):
-            return int(str(value))
-    return DEFAULT_CONCURRENT_RUNS
-
-
-def workers(config: Mapping[str, Any]) -> int:
-    """The threads that a merged dagster.yaml gives the daemon beside its own loops."""
-    queue = (config.get("run_coordinator") or {}).get("config") or config.get("run_queue") or {}
-    wanted = [
-        (queue.get("dequeue_use_threads"), queue.get("dequeue_num_workers"), 0),
-        *(
-            (settings.get("use_threads"), settings.get("num_workers"), settings.get("num_submit_workers"))
-            for settings in (config.get(section) or {} for section in ("sensors", "schedules", "backfills"))
-        ),
-    ]
-    return sum(
-        (number if isinstance(number, int) else DEFAULT_WORKERS) + (more if isinstance(more, int) else 0)
-        for threads, number, more in wanted
-        if threads
-    )

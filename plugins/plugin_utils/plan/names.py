@@ -2,7 +2,7 @@
 """Every name that an instance has on its hosts: all of them are made from the instance's own (dagster_instance_name).
 
 Two instances of Dagster differ in that name and in dagster_instance_port_offset; paths, units, users, networks, logins,
-containers and ports follow. They cannot share a host yet: its engine and proxy have one configuration.
+containers and ports follow. They cannot share a host yet: its engine and keepalived have one configuration.
 Pure: no I/O.
 """
 
@@ -58,6 +58,10 @@ FIXED = {
     "code": "{name}-code",
     "programs": "/usr/local/lib/{name}",
     "record": "/usr/local/lib/{name}/installed",
+    "proven_images": "/usr/local/lib/{name}/proven_images.json",
+    "apt_proxy": "/run/{name}-apt-proxy.conf",  # there only while apt installs for us
+    "downloads": "/usr/local/lib/{name}/downloads",
+    "proven": "/usr/local/lib/{name}/proven",  # what runs need, as the last good canary has proven it
     "ca_certificates": "/usr/local/share/ca-certificates/{name}",
     "tmpfiles": "/etc/tmpfiles.d/{name}.conf",
     # No name that begins as those of our services do: the settings in unit_drop_ins are not for this unit.
@@ -161,7 +165,7 @@ def other_instances(paths: Iterable[str], name: str) -> dict[str, str]:
 
 
 def host_problems(paths: Iterable[str], name: str) -> list[str]:
-    """A sentence when another instance has the host: both would write the files of its proxy and engine."""
+    """A sentence when another instance has the host: both would write the settings of its engine and keepalived."""
     return [
         f"the host serves the instance {other} ({path}), and dagster_instance_name is {name}; one host serves one "
         "instance. Take another host, or the name of that instance"

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import WILDCARDS, gateway
 
-LOOPBACK = "127.0.0.1"
+LOOPBACK, LOOPBACK6 = "127.0.0.1", "::1"
 NO_UNIT = "(none)"  # of a port that nobody may hold yet
 
 
@@ -60,7 +60,8 @@ def first_address(subnet: Any) -> str:
 def reached_at(listening: str, address: str, *, own: bool) -> str:
     """Where something that listens at an address is reached: on its own host, or from others at the host's address."""
     if listening in (LOOPBACK, *WILDCARDS):
-        return LOOPBACK if own else address
+        loopback = LOOPBACK6 if listening == "::" else LOOPBACK  # most servers take IPv6 alone there
+        return loopback if own else address
     return listening
 
 

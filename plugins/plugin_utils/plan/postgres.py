@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, record
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import external_postgres as external
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, first_address
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
@@ -36,6 +37,10 @@ class PostgresStorage(Storage):
     unit = "postgresql.service"
     default_port = 5432
     longest_login = 63  # what is longer is cut
+    # Its superuser, its own databases, and words of pg_hba.conf and of GRANT.
+    reserved = frozenset(
+        {"all", "none", "postgres", "public", "replication", "samerole", "sameuser", "template0", "template1"}
+    )
     limit_variable = "dagster_postgres_max_connections"
 
     def config(self) -> dict[str, Any]:
@@ -52,6 +57,12 @@ class PostgresStorage(Storage):
                 }
             }
         }
+
+    def parameters(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        return external.parameters(config)
+
+    def external_problems(self) -> list[str]:
+        return external.problems(self.values)
 
     def limit(self) -> int:
         told = (self.values["dagster_postgres_options"] or {}).get("max_connections")
@@ -153,12 +164,26 @@ class Postgres(Component):
     def removal(self) -> list[str]:
         return [*self.plan.names.sysctl_removal("postgres"), *super().removal()]
 
+    def marks(self) -> list[str]:
+        return [*super().marks(), *(f"{Cluster('*', '*').etc}/{name}" for name in RECORDS)]
+
+    def data(self, facts: Facts) -> str:
+        return " ".join(
+            f"The PostgreSQL cluster {cluster} goes on and keeps its data. pg_dropcluster --stop {cluster.version} "
+            f"{cluster.name} removes both for good; no play does that"
+            for cluster in self.recorded(facts)[-1:]
+        )
+
     def known_by(self) -> list[str]:
         return [*self.inventory.services, *self.inventory.engines]
 
     def paths(self) -> list[str]:
         every = Cluster("*", "*")
-        return [every.config, every.data, *(f"{every.etc}/{name}" for name in RECORDS)]
+        return [every.config, every.data]
+
+    def run_needs(self) -> list[str]:
+        every = Cluster("*", "*")  # nobody else's has files of these names
+        return [f"{every.etc}/{name}" for name in (*RECORDS, "dagster/pg_ident.conf")]
 
     def lines(self) -> dict[str, str]:
         # The later ones of these files win.
@@ -177,6 +202,8 @@ class Postgres(Component):
             "etc": cluster.etc,
             "config": cluster.config,
             "unit": cluster.unit,
+            "readers": sorted({*self.known_by()}),
+            "max_connections": self.plan.budget.limit,
             "made": cluster.config in (facts.get("paths") or []),
             "no_main": self.no_main,
             "sysctl": self.plan.names.sysctl("postgres"),

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._addresses import WILDCARDS, bare, host_port
+from ansible_collections.dataops.dagster.plugins.module_utils._addresses import bare, host_port, is_ipv6
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, NO_UNIT, Port, reached_at
@@ -29,7 +29,17 @@ ENABLED = f"/etc/systemd/system/*.wants/{UNIT}"
 def named_addresses(values: Mapping[str, Any]) -> list[str]:
     """The addresses to listen on that the inventory names: one, or a list of them."""
     listen = values["dagster_nginx_listen"]
-    return [str(address) for address in (listen if isinstance(listen, list) else [listen])]
+    return list(dict.fromkeys(bare(str(address)) for address in (listen if isinstance(listen, list) else [listen])))
+
+
+def both_families(addresses: list[str]) -> bool:
+    """Whether nginx takes IPv4 at `::` too. Beside an address of IPv4 it could not bind that."""
+    return "::" in addresses and all(is_ipv6(address) for address in addresses)
+
+
+def every_ipv4(addresses: list[str]) -> bool:
+    """Whether nginx takes IPv4 at every address of the host."""
+    return bool({"0.0.0.0", "*"}.intersection(addresses)) or both_families(addresses)
 
 
 class Proxy(Component):
@@ -39,17 +49,25 @@ class Proxy(Component):
     def addresses(self) -> list[str]:
         """Where nginx listens. With a shared address on loopback too, where keepalived asks whether it may hold it."""
         named = named_addresses(self.values)
-        more = self.values["dagster_vip"] and not {LOOPBACK, *WILDCARDS}.intersection(named)
+        more = self.values["dagster_vip"] and LOOPBACK not in named and not every_ipv4(named)
         return [*named, *([LOOPBACK] if more else [])]
+
+    def listening(self) -> dict[str, list[str]]:
+        return {"dagster_nginx_listen": named_addresses(self.values)}
 
     @property
     def url(self) -> str:
         """Base URL of the UI as this host reaches it."""
-        address = bare(self.addresses[0])
         # At a shared address another host may answer.
-        address = LOOPBACK if address in WILDCARDS or self.values["dagster_vip"] else address
+        shared = bool(self.values["dagster_vip"]) or every_ipv4(self.addresses)
+        address = LOOPBACK if shared else reached_at(self.addresses[0], "", own=True)
         place = host_port(address, self.values["dagster_nginx_port"])
         return f"http://{place}{self.values['dagster_webserver_path_prefix']}"
+
+    @property
+    def socket(self) -> str:
+        """Where HAProxy takes the requests of nginx."""
+        return f"{self.plan.names['haproxy_sockets']}/{self.plan.names['backend']}.sock"
 
     @property
     def url_file(self) -> str:
@@ -104,7 +122,7 @@ class Proxy(Component):
 
     def lines(self) -> dict[str, str]:
         return {
-            self.mark(): rf"{record.HEADER[:-1]}|listen \S*:\d+;)",
+            self.mark(): rf"{record.HEADER[:-1]}|listen \S*:\d+[ ;])",
             NGINX_CONFIG: r"^\s*user\s+([\w-]+)",
             PACKAGED_HAPROXY: record.HEADER,
         }
@@ -117,6 +135,7 @@ class Proxy(Component):
         lines = facts.get("lines") or {}
         return {
             "listen": self.addresses,
+            "both_families": both_families(self.addresses),
             "url": self.url,
             "url_file": self.url_file,
             "sysctl": self.plan.names.sysctl("nginx"),

@@ -9,7 +9,7 @@ record decides: a play that is killed while it writes the first one has said not
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 
@@ -17,7 +17,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component imp
 HEADER = r"(Managed by dataops\.dagster)"
 
 
-# What module apt writes while it installs for us, as a whole. It takes it away again, unless it is killed.
+# What module apt writes while it installs, as a whole. It takes it away again, unless it is killed.
 POLICY = "/usr/sbin/policy-rc.d"
 POLICY_TEXT = r"\A#!/bin/sh\nexit (101)\n\Z"
 
@@ -30,6 +30,11 @@ def entry(folder: str, package: str) -> str:
 def whole(folder: str) -> str:
     """The file that says that the record has been written to its end. Hidden, so that it is no package."""
     return entry(folder, ".complete")
+
+
+def installing(folder: str) -> str:
+    """The file that is there while apt installs for us. It says that what apt writes for that time is ours."""
+    return entry(folder, ".installing")
 
 
 def recorded(folder: str, components: Iterable[Component], facts: Facts) -> set[str]:
@@ -74,9 +79,24 @@ def file_problems(components: Iterable[Component], facts: Facts) -> list[str]:
     ]
 
 
-def policy_warnings(folder: str, facts: Facts) -> list[str]:
-    """A sentence about what a killed installation leaves. Whether it is ours is not sure, so it is not removed."""
-    if whole(folder) not in (facts.get("paths") or []) or not (facts.get("lines") or {}).get(POLICY):
+def has_policy(facts: Facts) -> bool:
+    """Whether the host has the file with which module apt keeps services off, with its very text."""
+    return bool((facts.get("lines") or {}).get(POLICY))
+
+
+def left_behind(names: Mapping[str, str], facts: Facts) -> list[str]:
+    """What an installation of ours that was killed has left: to be removed before anything else is installed."""
+    paths, mark = facts.get("paths") or [], installing(names["record"])
+    found = [names["apt_proxy"]] if names["apt_proxy"] in paths else []
+    if mark not in paths:
+        return found
+    return [*found, *([POLICY] if has_policy(facts) else []), mark]
+
+
+def policy_warnings(names: Mapping[str, str], facts: Facts) -> list[str]:
+    """A sentence about what a killed installation leaves, where nothing says that it was ours."""
+    paths = facts.get("paths") or []
+    if not has_policy(facts) or whole(names["record"]) not in paths or installing(names["record"]) in paths:
         return []
     return [
         f"{POLICY} ends with 101, so no service of this host starts with its package, or again after its upgrade. A "

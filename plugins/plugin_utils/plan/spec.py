@@ -12,12 +12,16 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import entries, structure
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.canary import off
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import renamed
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.texts import control_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import kind_of
 
 COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 # What our plays hand on under the prefix of variables, and what 0.1.0 has left in fact caches.
 OWN_NAMES = {"dagster_host", "dagster_plan", "dagster_daemon_units", "dagster_topology"}
+TEMPLATE = re.compile(r"\{\{|\{%")
 Options = dict[str, dict[str, Any]]
 
 
@@ -56,6 +60,13 @@ def summary(description: str | list[str]) -> str:
     return re.sub(r"\b[A-Z]\(([^)]*)\)", r"\1", first).rstrip(".")
 
 
+def taken_name_problems(variables: Mapping[str, Any]) -> list[str]:
+    """A sentence when a variable has the name under which the roles read their options; the plan comes with ours."""
+    if "dagster" not in variables or "dagster_plan" in variables:
+        return []
+    return ["the variable dagster is the one in which the roles read their options; give yours another name"]
+
+
 def unknown_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
     """A sentence for each dagster_* variable that no role knows, or knows by a new name."""
     known = set(known) | OWN_NAMES
@@ -66,55 +77,78 @@ def unknown_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
     ]
 
 
-def blank(value: Any) -> bool:
-    """Whether a variable is set to nothing. ansible-core makes null of a text that AWX gives, since 2.19."""
-    return value is None or value == ""
+def blank(value: Any, option: Mapping[str, Any]) -> bool:
+    """Whether a variable is set to nothing, which means its default. AWX sends "" for a question without an answer.
 
-
-def empty_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
-    """A sentence for a variable of a role that is set to nothing: the role would get that instead of its default.
-
-    Nothing comes before an extra variable, which an answer to a survey is, so nothing can put the default in its place.
-    What is required has a sentence of its own.
+    ansible-core makes null of that text, since 2.19. Spaces are nothing as well, except in a secret.
     """
-    default = option.get("default")
-    if option.get("required") or not blank(value) or (value == "" and default == ""):
-        return []
-    instead = f" to get its default {default!r}" if default not in (None, "") else ""
-    return [
-        f"{name} is empty; leave it out{instead} (AWX sends a question of a survey without an answer as empty text: "
-        "give it a default answer, or remove it)"
-    ]
+    if isinstance(value, str):
+        return value == "" if option.get("no_log") and option["type"] == "str" else not value.strip()
+    return value is None
 
 
-def text_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
-    """A sentence for each list, dictionary or password that is something else.
+def quoted(value: str, option: Mapping[str, Any]) -> str:
+    """What was typed, shortened for a sentence; what may hold a secret is not shown."""
+    if option.get("no_log"):
+        return "text"
+    return f"'{value[:60]}{'...' if len(value) > 60 else ''}'"
 
-    Ansible's own check turns text into a list or dictionary for itself alone; the roles would then get the text. A
-    password that YAML took for a number has lost its leading zeros or its spelling, quotes in AWX's form do not help.
-    """
-    if value is None:
-        return []
-    if name.endswith("_password") and not isinstance(value, str):
+
+def structured(name: str, value: Any, option: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """A list or dictionary that was given as text, and what is wrong with the text; any other value as it is."""
+    expected = {"list": "a list, such as [a, b]", "dict": "a dictionary, such as {name: value}"}.get(option["type"])
+    if expected is None or not isinstance(value, str):
+        return value, []
+    found, problems = structure.read_text(name, value)
+    if not problems and isinstance(found, (str, int, float)):
+        problems = [f"{name} is {quoted(value, option)}; expected {expected}. As text it is written in YAML or JSON"]
+    return found, problems
+
+
+def spelling_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
+    """A sentence for a value that is not what was meant: YAML has made another one of it, or it is still a template."""
+    kind = option.get("type", "str")
+    if name.endswith(("_password", ".password")) and not isinstance(value, str):
         return [
             f"{name} was read as {kind_of(value)}, which may not be what you wrote; quote it in YAML, and in "
             "AWX choose one with letters in it"
         ]
+    if name.endswith("_password"):
+        return control_problems(name, value)
+    if isinstance(value, bool) and kind in ("str", "path", "int", "float"):
+        return [
+            f"{name} was read as true or false, as YAML reads yes, no, on and off; expected "
+            f"{'a number' if kind in ('int', 'float') else 'text, so quote it'}"
+        ]
+    if isinstance(value, str) and kind in ("str", "path") and not option.get("no_log") and TEMPLATE.search(value):
+        return [
+            f"{name} is {quoted(value, option)}; a template that is typed into a survey or into launch variables stays "
+            "text. Write the value itself, or set the variable in the inventory"
+        ]
+    return []
+
+
+def problems_of(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
+    """A sentence for each part of a value that is of another kind, or spelled in a way that hides what was meant.
+
+    Ansible's own check would make a list or dictionary of text in its own way.
+    """
+    if value is None:
+        return []
     kinds: dict[str, tuple[Any, str]] = {"list": (list, "list"), "dict": (dict, "dictionary")}
     kind, expected = kinds.get(str(option.get("type")), (object, ""))
     if not isinstance(value, kind):
-        return [
-            f"{name} is {kind_of(value)}; expected a {expected}. Give it as JSON or YAML (in AWX among the extra "
-            "variables, on a command line -e '{...}'), because surveys and key=value can only give text"
-        ]
+        return [f"{name} is {kind_of(value)}; expected a {expected}"]
+    problems = spelling_problems(name, value, option)
     options = option.get("options") or {}
-    problems: list[str] = []
     if kind is dict:
         for key in sorted(options.keys() & value.keys()):
-            problems += text_problems(f"{name}.{key}", value[key], options[key])
-    elif kind is list and options:
+            problems += problems_of(f"{name}.{key}", value[key], options[key])
+    elif kind is list and "elements" in option:
         for number, entry in enumerate(value):
-            problems += text_problems(f"{name}[{number}]", entry, {"type": "dict", "options": options})
+            problems += problems_of(
+                f"{name}[{entries.label(entry, number)}]", entry, {"type": option["elements"], "options": options}
+            )
     return problems
 
 
@@ -123,15 +157,40 @@ def missing_problems(options: Options, given: Mapping[str, Any]) -> list[str]:
     return [
         f"{name} is not set: {summary(option['description'])}"
         for name, option in options.items()
-        if option.get("required") and blank(given.get(name))
+        if option.get("required") and blank(given.get(name), option)
     ]
+
+
+def as_written(option: Mapping[str, Any]) -> dict[str, Any]:
+    """An option for Ansible's check, without what would change more than a type: ~ and $HOME are the controller's."""
+    found = dict(option)
+    for key in ("type", "elements"):
+        if found.get(key) == "path":
+            found[key] = "str"
+    if "options" in found:
+        found["options"] = {name: as_written(inner) for name, inner in found["options"].items()}
+    return found
+
+
+def without_unset(value: Any, given: Any) -> Any:
+    """A typed value without the keys that only its spec has."""
+    if isinstance(value, dict) and isinstance(given, Mapping):
+        return {
+            key: without_unset(item, given.get(key)) for key, item in value.items() if key in given or item is not None
+        }
+    if isinstance(value, list) and isinstance(given, list) and len(value) == len(given):
+        return [without_unset(item, inner) for item, inner in zip(value, given, strict=True)]
+    return value
 
 
 def typed(name: str, value: Any, option: Mapping[str, Any]) -> tuple[Any, list[str]]:
     """A value with the type of its spec, and what the spec refuses about it."""
-    spec = {name: {key: part for key, part in option.items() if key != "required"}}
+    spec = {name: {key: part for key, part in as_written(option).items() if key not in ("required", "no_log")}}
     validated = ArgumentSpecValidator(spec).validate({name: value})
-    return validated.validated_parameters[name], [str(message) for message in validated.error_messages]
+    refused = [str(message) for message in validated.error_messages]
+    if refused and option.get("type") == "list" and option.get("options"):
+        refused = entries.problems(name, value, option["options"]) or refused
+    return without_unset(validated.validated_parameters[name], value), refused
 
 
 def read(
@@ -140,19 +199,18 @@ def read(
     """The value of each documented variable for a host, and what is wrong with those that it was given.
 
     The spec of a role that the host does not get (needed) types its variables, but refuses none. A variable that
-    cannot be typed is left out, so that one sentence about it is enough. An empty one is not given, where no role
-    reads it.
+    cannot be typed is left out, so that one sentence about it is enough. A blank one is not given.
     """
     options = {name: option for spec in known.values() for name, option in spec.items()}
     own = {name for role in needed for name in known[role]}
-    of_roles = {name for role, spec in known.items() if role != "playbooks" for name in spec}
     values = {name: option.get("default") for name, option in options.items()}
     problems: list[str] = []
     for name in sorted(options.keys() & given.keys()):
-        option, value = options[name], given[name]
-        if blank(value) and name not in of_roles:
+        option, value = options[name], {} if off(name, given[name]) else given[name]
+        if blank(value, option):
             continue
-        found = empty_problems(name, value, option) or text_problems(name, value, option)
+        value, found = structured(name, value, option)
+        found = found or problems_of(name, value, option)
         if not found and value is not None:
             value, refused = typed(name, value, option)
             found = refused if name in own else []
@@ -160,6 +218,12 @@ def read(
         problems += found
     problems += missing_problems({name: options[name] for name in options if name in own}, given)
     return values, problems
+
+
+def handed_on(known: Mapping[str, Options], needed: Iterable[str], chosen: Callable[[str], Any]) -> dict[str, Any]:
+    """What roles and playbooks read as dagster.NAME: the options of these roles, typed. A secret is in no fact."""
+    names = {name for role in needed for name, option in known[role].items() if not option.get("no_log")}
+    return {name.removeprefix("dagster_"): chosen(name) for name in sorted(names)}
 
 
 class Asked(Mapping[str, Any]):

@@ -7,9 +7,10 @@ Which database it is says the role of group dagster_database: a subclass of Stor
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._addresses import in_brackets
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
@@ -32,6 +33,7 @@ class Storage:
     unit = ""  # the unit of systemd after which the services start where both are on one host
     default_port = 0
     longest_login = 0  # characters
+    reserved: frozenset[str] = frozenset()  # names that a login or database of ours would take from the server
     limit_variable = ""  # what tells the server how many connections it takes
 
     def __init__(self, host: Host, inventory: Inventory) -> None:
@@ -109,8 +111,11 @@ class Storage:
         return str(DIALECTS[self.dialect].CREDENTIAL)
 
     def environment(self, address: str, user: Any) -> dict[str, Any]:
-        """The environment of what connects to an address; a unit adds the file of the password."""
-        return {self.variables["host"]: address, self.variables["user"]: user}
+        """The environment of what connects to an address; a unit adds the file of the password.
+
+        Dagster makes a URL of the address, in which IPv6 has brackets. Guard and schema hand it to the client library.
+        """
+        return {self.variables["host"]: in_brackets(address), self.variables["user"]: user}
 
     def run_environment(self, address: str, user: Any) -> dict[str, Any]:
         """The environment of a container, where the file of the password is mounted."""
@@ -119,6 +124,14 @@ class Storage:
     def config(self) -> dict[str, Any]:
         """The section storage of dagster.yaml. It names variables of the environment, never a password."""
         raise NotImplementedError
+
+    def parameters(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """What a dagster.yaml adds to a connection, as the client library takes it."""
+        return {}
+
+    def external_problems(self) -> list[str]:
+        """Sentences about ways to a server of the user's own that do not work."""
+        return []
 
     def limit(self) -> int:
         """How many connections the server was told to take, 0 when that is ours to say."""

@@ -7,10 +7,9 @@ import ipaddress
 import re
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._addresses import WILDCARDS
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import interface_of, is_ipv4
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.proxy import named_addresses
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.proxy import every_ipv4, named_addresses
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
 
 # What anybody may have set keepalived up with.
@@ -75,6 +74,9 @@ class Vip(Component):
     def paths(self) -> list[str]:
         return [CONFIG]
 
+    def listening(self) -> dict[str, list[str]]:
+        return {"dagster_vip_own_address": [self.own_address]} if self.shared else {}
+
     def options(self, facts: Facts) -> dict[str, Any]:
         peers = [Vip(self.inventory.hosts[name], self.plan) for name in self.proxies]
         return {
@@ -107,7 +109,7 @@ class Vip(Component):
             for name, known in sorted(self.inventory.hosts.items())
             if known.address == address
         ]
-        if not {address, *WILDCARDS}.intersection(listen):
+        if address not in listen and not every_ipv4(listen):
             found.append(
                 f"dagster_vip is {self.shared}, but dagster_nginx_listen is {', '.join(listen)} and nothing would "
                 f"answer there; set dagster_nginx_listen to {address}, or to 0.0.0.0"

@@ -46,6 +46,9 @@ class Webserver(Component):
         apart = set(self.inventory.group("dagster_proxy")) - {self.host.name}
         return str(self.host.chosen("dagster_webserver_bind", self.host.address if apart else LOOPBACK))
 
+    def listening(self) -> dict[str, list[str]]:
+        return {"dagster_webserver_bind": [self.bind]}
+
     def ports(self) -> list[Port]:
         offset = self.values["dagster_webserver_agent_offset"]
         served = [Port(port, variable, (self.bind,), unit) for variable, port, unit in self.replicas]
@@ -69,6 +72,9 @@ class Webserver(Component):
 
     def journal(self) -> list[str]:
         return [f"_SYSTEMD_UNIT={unit}{port}.service" for _variable, port, unit in self.replicas]
+
+    def run_needs(self) -> list[str]:
+        return self.plan.instance.staged  # without the queue, webservers launch the runs
 
     def mark(self) -> str:
         return self.plan.names.unit_file("webserver", "@.service")

@@ -18,6 +18,20 @@ def kind_of(value: Any) -> str:
     return next((name for kind, name in names if isinstance(value, kind)), "a date")
 
 
+def changed_by_yaml(value: Any) -> str:
+    """What is wrong with a value of an environment variable that YAML may have changed, empty for one that it has not.
+
+    Whole numbers are kept as they are written.
+    """
+    if isinstance(value, bool):
+        return 'is true or false for YAML, which also reads yes and on as these; quote what you mean: "true"'
+    if isinstance(value, float):
+        return f'is the number {value} for YAML, which makes 1.1 of 1.10; quote what you mean: "{value}"'
+    if value is None:
+        return 'is empty; write "" for an empty text'
+    return "" if isinstance(value, str | int) else f"is {kind_of(value)}; an environment variable is text"
+
+
 def by_host(values: dict[str, str]) -> str:
     """What each host has, as a list for a sentence."""
     return ", ".join(f"{value or 'none'} on {host}" for host, value in values.items())

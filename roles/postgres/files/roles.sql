@@ -15,7 +15,9 @@ SELECT statement FROM (
     FROM wanted
    WHERE name NOT IN (SELECT rolname FROM pg_authid)
   UNION ALL
-  SELECT 2, format('ALTER ROLE %%I %%s', name, CASE WHEN login THEN format('LOGIN PASSWORD %%L', verifier) ELSE 'NOLOGIN' END)
+  -- A login that is only shut out keeps its password, and its readers need no restart.
+  SELECT 2, format('ALTER ROLE %%I %%s', name, CASE WHEN NOT login THEN 'NOLOGIN' WHEN rolpassword = verifier THEN 'LOGIN'
+                                                    ELSE format('LOGIN PASSWORD %%L', verifier) END)
     FROM wanted JOIN pg_authid ON rolname = name
    WHERE fenced_by IS NULL AND (rolcanlogin <> login OR (login AND rolpassword IS DISTINCT FROM verifier))
   UNION ALL

@@ -188,6 +188,10 @@ def test_a_hand_changed_container_is_noticed_and_mended(api: Any, drift: str) ->
         ({"env": {"FLAG": False}}, "recreated"),
         ({"labels": {"team": "x"}}, "recreated"),
         ({"extra_hosts": {"db": "10.0.0.1"}}, "recreated"),
+        ({"capabilities": ["SYS_PTRACE"]}, "recreated"),
+        ({"devices": ["/dev/null:/dev/nothing:rw"]}, "recreated"),
+        ({"shm_size": "80 MB"}, "recreated"),
+        ({"stop_timeout": 7}, "recreated"),
         ({"user": "1234"}, "recreated"),
         ({"mem_limit": None}, "recreated"),
         ({"mem_limit": "256m"}, "updated"),
@@ -227,6 +231,40 @@ def test_a_new_container_that_never_gets_healthy_fails_each_time(api: Any) -> No
         assert "serving" in failed["msg"]
         assert not api.inspect_container("dagster-code-t-code-a")["State"]["Running"]
     assert actions(reconcile(location())) == {"t-code-a": "recreated"}
+
+
+def test_a_location_has_a_time_and_a_health_command_of_its_own() -> None:
+    failed = reconcile(location(command=[PYTHON, "/server", "4001"], start_timeout=3), fails=True, health_timeout=60)
+    assert "not healthy within 3 s (dagster_code_locations[t-code-a].start_timeout)" in failed["msg"]
+    broken = location(health_command=[PYTHON, "-c", "raise SystemExit(3)"], start_timeout=60)
+    begin = time.monotonic()
+    failed = reconcile(broken, fails=True)
+    assert "its code does not load" in failed["msg"]
+    assert time.monotonic() - begin < 30, "nothing is waited for"
+    assert not reconcile(location(start_timeout=90), location("t-code-b", start_timeout=None)).get("failed")
+    again = reconcile(location(start_timeout=30), location("t-code-b"))
+    assert not again["changed"], "a time makes no other container"
+
+
+def test_a_hand_changed_option_is_mended(api: Any) -> None:
+    wanted = location(capabilities=["SYS_PTRACE"], devices=["/dev/null:/dev/nothing"], shm_size="80m")
+    reconcile(wanted)
+    info = api.inspect_container("dagster-code-t-code-a")
+    host = api.create_host_config(network_mode=NETWORK, restart_policy={"Name": "unless-stopped"})
+    api.remove_container(info["Id"], force=True)
+    made = api.create_container(
+        IMAGE, info["Config"]["Cmd"], name="dagster-code-t-code-a", labels=info["Config"]["Labels"], host_config=host,
+        environment=info["Config"]["Env"], stop_timeout=5,
+    )  # fmt: skip
+    api.start(made["Id"])
+    planned = reconcile(wanted, check=True)
+    assert actions(planned) == {"t-code-a": "recreated"}
+    told = " ".join(planned["locations"][0]["differences"])
+    assert "capabilities: [] -> [SYS_PTRACE]" in told
+    assert "devices: [] -> [/dev/null:/dev/nothing:rwm]" in told
+    assert "shm_size: 64m -> 80m" in told
+    assert actions(reconcile(wanted)) == {"t-code-a": "recreated"}
+    assert not reconcile(wanted)["changed"]
 
 
 def test_a_health_command_that_is_not_there_is_said_at_once() -> None:

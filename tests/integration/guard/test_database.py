@@ -29,6 +29,16 @@ def test_installation_notices_each_change(cluster: Cluster) -> None:
     assert cluster.install(["a", "b", "c"]) != []
 
 
+def test_login_that_is_shut_out_keeps_its_password(cluster: Cluster) -> None:
+    """It would count as a new one, whose readers are restarted."""
+    cluster.query("ALTER ROLE dagster NOLOGIN")
+    assert cluster.install(["a", "b", "c"]) == ["ALTER ROLE dagster LOGIN"]
+    cluster.query("ALTER ROLE dagster NOLOGIN PASSWORD 'another'")
+    (statement,) = cluster.install(["a", "b", "c"])
+    assert statement.startswith("ALTER ROLE dagster LOGIN PASSWORD 'SCRAM-SHA-256$")
+    assert cluster.install(["a", "b", "c"]) == []
+
+
 def test_owner_is_no_superuser(cluster: Cluster) -> None:
     assert cluster.query(
         "SELECT rolsuper, rolcreaterole, rolcanlogin FROM pg_roles WHERE rolname = 'dagster_guard_owner'"

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from plans import component
+from plans import LOCATION, plan
 
+from ansible_collections.dataops.dagster.plugins.module_utils._dagster.program import program
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import catalogue, validate
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.write import render
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.libraries import (
+    distribution,
+    lock,
+    named_modules,
+    part,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
+ORACLE = ROOT / ".cache" / "oracle" / "1.13" / "bin" / "python"
+# What an example says of its code locations in its comment.
+LOCATIONS = {
+    "postgres_fields": [{**LOCATION, "volumes": ["/etc/dagster-ca/ca.pem:/etc/dagster-ca/ca.pem:ro"]}],
+    "postgres_url": [{**LOCATION, "env": {"DAGSTER_POSTGRES_URL": "postgresql+psycopg2://dagster_run@db/dagster"}}],
+    "mysql": [{**LOCATION, "volumes": ["/etc/dagster-mysql/runs:/etc/dagster-mysql:ro"]}],
+}
 EXAMPLES = sorted((ROOT / "examples" / "dagster_config").glob("*.yml"))
 
 
 def ours() -> dict[str, Any]:
-    found: dict[str, Any] = component("instance").config
-    return found
+    return plan().configuration.ours
 
 
 def test_ours_alone() -> None:
@@ -27,18 +43,64 @@ def test_ours_alone() -> None:
         assert (report.errors, report.refusals, report.warnings) == ([], [], [])
 
 
+def variables_of(path: Path, folder: Path) -> dict[str, Any]:
+    """The variables of an example, in an inventory that has the files which it names."""
+    folder.joinpath("my_company.lock").write_text(f"my-company==1.0 --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+    text = path.read_text(encoding="utf-8").replace("{{ inventory_dir }}", str(folder))
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
+def of_example(path: Path, folder: Path) -> Plan:
+    """The plan of a host with an example."""
+    return plan("a", **{"dagster_code_locations": LOCATIONS.get(path.stem, [LOCATION]), **variables_of(path, folder)})
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example(path: Path) -> None:
-    variables = yaml.safe_load(path.read_text(encoding="utf-8"))
-    instance = component("instance", **variables)
-    assert instance.config_problems() == []
+def test_example_passes_preflight(path: Path, tmp_path: Path) -> None:
+    assert of_example(path, tmp_path).problems() == []
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_hosts_get_the_libraries_of_an_example(path: Path, tmp_path: Path) -> None:
+    """Every module that it names is in a package that is installed, without another variable."""
+    instance = of_example(path, tmp_path).instance
+    installed = {package.name for package in part(lock("1.13.27"), instance.handed({"paths": []})["libraries"])}
+    for _path, module in named_modules(instance.plan.configuration.merged):
+        own = module.startswith("my_company") or distribution(module) == "logging"
+        assert own or distribution(module) in installed, module
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example(path: Path, tmp_path: Path) -> None:
+    variables = variables_of(path, tmp_path)
+    configuration = of_example(path, tmp_path).configuration
+    assert configuration.problems() == []
     env = {
-        **instance.environment,
+        **configuration.plan.instance.environment,
         **variables.get("dagster_environment", {}),
         **variables.get("dagster_secret_environment", {}),
     }
-    report = validate(render(instance.merged), env=env, allow=variables.get("dagster_config_allow", []))
+    allowed = ["file_not_in_runs"] if path.stem in LOCATIONS else []  # dagster.yaml alone does not show their volumes
+    report = validate(
+        render(configuration.merged), env=env, allow=[*variables.get("dagster_config_allow", []), *allowed]
+    )
     assert (report.errors, report.refusals, report.warnings) == ([], [], [])
+
+
+@pytest.mark.skipif(not ORACLE.exists(), reason="tests/rig/rig oracle makes a Dagster with all libraries")
+@pytest.mark.parametrize("name", ["mysql", "k8s", "celery", "celery_k8s", "azure", "gcs", "ecs"])
+def test_the_real_classes_accept_an_example(name: str, tmp_path: Path) -> None:
+    variables = variables_of(ROOT / f"examples/dagster_config/{name}.yml", tmp_path)
+    found = of_example(ROOT / f"examples/dagster_config/{name}.yml", tmp_path)
+    secret = {"DAGSTER_MYSQL_PASSWORD": "not-real"}
+    env = {**found.instance.environment, **variables.get("dagster_environment", {}), **secret}
+    request = {"texts": {"dagster_yaml": render(found.configuration.merged)}, "env": env}
+    argv = [str(ORACLE), "-I", "-B", "-c", program()]
+    done = subprocess.run(argv, input=json.dumps(request), capture_output=True, text=True, check=False)
+    problems = json.loads(done.stdout)["problems"]
+    # The example names a file of a host, which this machine does not have.
+    assert [problem for problem in problems if "kube-config file" not in str(problem)] == []
 
 
 def test_the_examples_have_every_class_of_the_reference() -> None:

@@ -41,6 +41,8 @@ with dg.DagsterInstance.local_temp() as instance:
     spare = {"ops": {"fail_on_request": {"config": {"fail": False}}}}
     answer["not_failing"] = run("failing_job", run_config=spare).success
     answer["sleep"] = run("sleep_job", run_config={"ops": {"sleep_seconds": {"config": {"seconds": 0.1}}}}).success
+    seen = {"ops": {"look_at_variable": {"config": {"name": "PIPELINE_DATA_DIR"}}}}
+    answer["variable"] = run("variable_report", run_config=seen).success
     failed = run("failing_job")
     answer["failing"] = failed.success
     alert_on_failure(
@@ -119,7 +121,7 @@ def test_the_inbox_asks_for_a_report_on_each_file(answer: dict[str, Any]) -> Non
 
 
 def test_names_that_the_deployment_s_tests_rely_on(answer: dict[str, Any]) -> None:
-    assert {"daily_orders", "orders_report", "failing_job", "sleep_job"} <= set(answer["jobs"])
+    assert {"daily_orders", "orders_report", "failing_job", "sleep_job", "variable_report"} <= set(answer["jobs"])
     assert answer["running"] == ["alert_on_failure", "daily_orders_schedule", "orders_inbox"]
 
 

@@ -18,7 +18,7 @@ def ask(port: int) -> int:
     return subprocess.run(["bash", str(PROGRAM), str(port)], check=False, timeout=10).returncode
 
 
-@pytest.mark.parametrize(("status", "rc"), [(200, 0), (503, 1), (404, 1)])
+@pytest.mark.parametrize(("status", "rc"), [(200, 0), (503, 1), (404, 1), (401, 0), (302, 0), (403, 0)])
 def test_answer(status: int, rc: int) -> None:
     asked = []
 

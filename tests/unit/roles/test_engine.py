@@ -13,6 +13,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from plans import FACTS, fact, plan, specs
 
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import handed_on
+
 ROOT = Path(__file__).resolve().parents[3]
 SOCKET = "unix:///run/docker.sock"
 GOOD = {
@@ -28,10 +30,20 @@ RECORD = "/usr/local/lib/dagster/installed/docker.io"
 AUTHORITY, ENGINE, CLIENT = ("docker", "tls", "authority"), ("docker", "tls", "issue"), ("instance", "engine", "issue")
 
 
+def documented(given: dict[str, Any]) -> dict[str, Any]:
+    known = {name for options in specs().values() for name in options}
+    return {name: value for name, value in given.items() if name in known}
+
+
 def planned(given: dict[str, Any]) -> dict[str, Any]:
     """The plan of a single host whose inventory sets what is given."""
-    documented = {name for options in specs().values() for name in options}
-    return fact(**{name: value for name, value in given.items() if name in documented})
+    return fact(**documented(given))
+
+
+def options(role: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What a role of that host reads as dagster.NAME."""
+    host, derived = plan(**documented(given)).host, planned(given)["options"]
+    return handed_on(specs(), [role], lambda name: host.chosen(name, derived.get(name, host.values[name])))
 
 
 def variables(role: str, **given: Any) -> dict[str, Any]:
@@ -43,7 +55,7 @@ def variables(role: str, **given: Any) -> dict[str, Any]:
         if path.exists():
             found.update(loader.load_from_file(str(path), trusted_as_template=True))
     facts = {"packages": {"docker.io": "20"}, "certificates": given.pop("certificates", {}), "container_root": 0}
-    return {**found, "dagster_plan": planned(given), "dagster_host": facts, **given}
+    return {**found, "dagster": options(role, given), "dagster_plan": planned(given), "dagster_host": facts, **given}
 
 
 def value(role: str, name: str, **given: Any) -> Any:

@@ -9,23 +9,21 @@ import jinja2
 import pytest
 from deployments import Deployment
 from dry_play import Players
+from plans import fact
 
 QUERY = "community.postgresql.postgresql_query"
 TEMPLATE = Path(__file__).resolve().parents[3] / "roles/postgres/templates/etc/postgresql/conf.d/dagster.conf.j2"
 
 
-def settings(memory_mb: int = 1000, connections: int = 0, **options: Any) -> dict[str, str]:
-    """What the file says, with this much memory for shared buffers, in a plan with 250 connections."""
+def settings(memory_mb: int = 1000, connections: int = 250, **options: Any) -> dict[str, str]:
+    """What the file says, with this much memory for shared buffers, in a plan with this many connections."""
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701
     environment.filters["combine"] = lambda ours, theirs: {**ours, **theirs}
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         __dagster_postgres_memory_mb=memory_mb,
         __dagster_postgres_etc="/etc/postgresql/15/dagster",
-        dagster_postgres_listen_addresses=["127.0.0.1"],
-        dagster_database_port=5432,
-        dagster_plan={"options": {"dagster_postgres_max_connections": 250}},
-        dagster_postgres_max_connections=connections,
-        dagster_postgres_options=options,
+        dagster={"postgres_listen_addresses": ["127.0.0.1"], "database_port": 5432, "postgres_options": options},
+        dagster_plan={"postgres": {"max_connections": connections}},
     )
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert len({line.split(" = ")[0] for line in lines}) == len(lines), "PostgreSQL takes the last one of a name"
@@ -50,7 +48,8 @@ def test_setting_of_ones_own_wins() -> None:
 
 def test_connections_are_those_of_the_plan_unless_a_number_is_set() -> None:
     assert settings()["max_connections"] == "250"
-    assert settings(connections=300)["max_connections"] == "300"
+    for told, number in (("", 200), ("0", 200), ("300", 300)):
+        assert fact(dagster_postgres_max_connections=told)["postgres"]["max_connections"] == number
     assert settings(connections=300, max_connections=400)["max_connections"] == "400"
 
 

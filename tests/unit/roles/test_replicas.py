@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from dry_play import Deployment, Players
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from deployments import Deployment
+from dry_play import Players
 
 READ_ONLY = "/etc/systemd/system/dagster-webserver-read-only@.service"
 
@@ -47,3 +53,20 @@ def test_unit_of_a_read_only_webserver_goes_after_it() -> None:
     found = calls(unit, dagster_webserver_read_only_port=3010)
     assert [state for name, state in found if name == READ_ONLY] == ["file"], "another one has it"
     assert (unit, "stopped") in found
+
+
+@pytest.mark.parametrize(
+    ("played", "left_out"), [(["edge1", "edge2"], []), (["edge1"], ["edge2"]), ([], ["edge1", "edge2"])]
+)
+def test_replica_stays_until_every_proxy_was_played(played: list[str], left_out: list[str]) -> None:
+    """--tags webserver and --limit leave proxies out, which still ask the old ports."""
+    path = Path(__file__).resolve().parents[3] / "playbooks/part_stop_replicas.yml"
+    (play,) = yaml.safe_load(path.read_text(encoding="utf-8"))
+    hosts: dict[str, dict[str, Any]] = {
+        name: {"inventory_hostname": name, **({"__dagster_proxy_units": {}} if name in played else {})}
+        for name in ("edge1", "edge2")
+    }
+    templar = Templar(loader=DataLoader(), variables={"groups": {"dagster_proxy": [*hosts]}, "hostvars": hosts})
+    assert templar.template(trust_as_template(play["vars"]["__dagster_proxies_left_out"])) == left_out
+    (stop,) = (task for task in play["tasks"] if "ansible.builtin.include_role" in task)
+    assert "__dagster_proxies_left_out == []" in stop["when"]

@@ -20,15 +20,15 @@ ROOT = Path(__file__).resolve().parents[3]
 ROLES = ROOT / "roles"
 PROGRAMS = "{{ dagster_plan.names.programs }}"
 # The daemon reads this one again by itself, each minute. A webserver does so only when somebody asks it to.
-REREAD = {"daemon": {"{{ dagster_home }}/workspace.yaml"}, "webserver": set()}
+REREAD = {"daemon": {"{{ dagster.home }}/workspace.yaml"}, "webserver": set()}
 # How roles name the folder of their files, and the file with a password.
-HOME = "{{ dagster_home }}"
+HOME = "{{ dagster.home }}"
 CREDENTIAL = "{{ dagster_plan.storage.credential }}"
 # Tasks that end what a package serves by itself, or has served for us: no process is left that reads these files.
 ENDED = {"packaged.yml", "retire.yml"}
 HAPROXY = "{{ dagster_plan.names.haproxy }}.service"
 # What the environment leads to: DAGSTER_HOME and PATH.
-BY_ENVIRONMENT = {"{{ dagster_home }}/dagster.yaml", "{{ dagster_install_dir }}/current"}
+BY_ENVIRONMENT = {"{{ dagster.home }}/dagster.yaml", "{{ dagster.install_dir }}/current"}
 
 
 def load(path: str) -> Any:
@@ -70,7 +70,7 @@ def reads(role: str, unit: str) -> set[str]:
     found |= set(re.findall(rf"^LoadCredential={re.escape(CREDENTIAL)}:(.+)$", text, re.MULTILINE))
     command = re.findall(r"^ExecStart=((?:.*\\\n)*.*)$", own, re.MULTILINE)
     assert len(command) == 1
-    found |= set(re.findall(rf"{re.escape(PROGRAMS)}/\w+\.py|{{{{ dagster_home }}}}/[\w.]+", command[0]))
+    found |= set(re.findall(rf"{re.escape(PROGRAMS)}/\w+\.py|{{{{ dagster.home }}}}/[\w.]+", command[0]))
     programs = [Path(path).stem for path in found if path.startswith(PROGRAMS)]
     for program in programs:  # which grows
         for source in sources(program):

@@ -12,6 +12,7 @@ catalogues/, made from the real packages; tests/validator holds it against them.
 from __future__ import annotations
 
 from . import catalogue as catalogues
+from . import containers
 from .instance import MODERN, check_instance
 from .report import Report, dotted
 from .schema import Checker
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .catalogue import Catalogue
+    from .places import Location
+    from .report import Path
 
 KINDS = ("dagster", "workspace")
 
@@ -81,12 +84,26 @@ def _indented(report: Report, content: bytes | str, kind: str, known: Catalogue,
 
 
 def validate_data(
-    data: Any, kind: str = "dagster", version: str = "", env: Collection[str] | None = None, allow: Iterable[str] = ()
+    data: Any,
+    kind: str = "dagster",
+    version: str = "",
+    env: Collection[str] | None = None,
+    allow: Iterable[str] = (),
+    locations: Collection[Location] | None = None,
 ) -> Report:
-    """Check data of a deployment that is still to be written; lines are 0."""
+    """Check data of a deployment that is still to be written; lines are 0.
+
+    locations: what its code locations add to dagster.yaml, None if that is not known. The values of env are looked at
+    where it is a dictionary.
+    """
     report = Report(lambda _path: 0, allow, deployed=True)
-    _check(Checker(catalogues.load(version), report, env), kind, data)
+    _check(Checker(catalogues.load(version), report, env, locations=locations), kind, data)
     return report
+
+
+def check_context(report: Report, data: Any, path: Path, version: str = "", env: Collection[str] | None = None) -> None:
+    """Check the container context of a code location as DockerRunLauncher does; the report is added to."""
+    containers.check_context(Checker(catalogues.load(version), report, env), data, path)
 
 
 def _check(checker: Checker, kind: str, data: Any) -> None:
@@ -116,4 +133,4 @@ def _check_writing(report: Report, document: Document) -> None:
         )
 
 
-__all__ = ["KINDS", "Report", "dotted", "validate", "validate_data"]
+__all__ = ["KINDS", "Report", "check_context", "dotted", "validate", "validate_data"]

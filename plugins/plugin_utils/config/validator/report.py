@@ -83,6 +83,10 @@ class Report:
         """Real Dagster refuses the file, now or when it first uses the section."""
         self._add(self.errors, path, message, hint, "error")
 
+    def allowed(self, name: str) -> set[str]:
+        """What is allowed of a kind: places by their path, and names wherever they stand."""
+        return {known.partition(":")[2] for known in self.allow if known.startswith(f"{name}:")}
+
     def refuse(self, name: str, path: Path, message: str, hint: str = "") -> None:
         """Dagster accepts it, we do not, unless the user allows it by its name: name, or name:path."""
         if not self.allow & {name, f"{name}:{dotted(path)}"}:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .catalogue import Catalogue
+    from .places import Location
     from .report import Path, Report
 
 SCALARS = {
@@ -56,10 +57,12 @@ class Checker:
         report: Report,
         env: Collection[str] | None = None,
         written: Callable[[Path], str] = lambda _path: "",
+        locations: Collection[Location] | None = None,
     ) -> None:
         self.catalogue, self.report = catalogue, report
         self.env = env  # names of the process that reads the file; None if nobody knows them
         self.written = written
+        self.locations = locations  # of the deployment; None for a file
         self.hints: dict[str, str] = {}  # for unknown keys, by dotted path or key: what replaced them
 
     def check(self, kind: str | int, value: Any, path: Path, processed: bool = True) -> bool:

@@ -38,9 +38,9 @@ _OCTAL_DIGITS = frozenset("01234567_")
 class SourceError(Exception):
     """The text is no YAML that Dagster would read; says why, where, and what to do about it."""
 
-    def __init__(self, message: str, line: int = 0, hint: str = "") -> None:
+    def __init__(self, message: str, line: int = 0, hint: str = "", column: int = 0) -> None:
         super().__init__(message)
-        self.message, self.line, self.hint = message, line, hint
+        self.message, self.line, self.hint, self.column = message, line, hint, column
 
 
 def _without_timestamps(base: type) -> type:
@@ -169,7 +169,7 @@ def _refuse_depth(text: str) -> None:
 def _source_error(error: Exception) -> SourceError:
     """What is wrong with the syntax, in one line."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    line = mark.line + 1 if mark is not None else 0
+    line, column = (mark.line + 1, mark.column + 1) if mark is not None else (0, 0)
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error).split("\n", 1)[0]
     hint = ""
     if "\\t" in problem or "tab" in problem:
@@ -186,7 +186,7 @@ def _source_error(error: Exception) -> SourceError:
         hint = "is this a text file?"
     elif "mapping values are not allowed" in problem:
         hint = "is the indentation right, and text with ': ' in it quoted?"
-    return SourceError(f"the YAML cannot be read: {problem}", line, hint)
+    return SourceError(f"the YAML cannot be read: {problem}", line, hint, column)
 
 
 def _build(document: Document, loader_class: Any, text: str) -> None:

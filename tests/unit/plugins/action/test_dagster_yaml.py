@@ -72,7 +72,6 @@ def test_one_call_with_the_checked_text(host: Host) -> None:
         "env": {"URL": "x", "PORT": 1},
         "secret_env": {},
         "validate": "strict",
-        "variable": "dagster_config",
         "mode": "0600",
         "group": "dagster",
     }

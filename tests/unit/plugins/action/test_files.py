@@ -151,12 +151,13 @@ def test_a_failure_names_the_variables_of_the_file() -> None:
     """Also those that it reads through variables of the role, and those of what role instance has staged."""
     variables = {
         "dagster_plan": {},
-        "dagster_listen": "0.0.0.0",
+        "dagster": {"listen": "0.0.0.0"},
         "dagster_name": "x",
-        "__dagster_servers": "{{ [dagster_listen] + __dagster_named }}",
+        "__dagster_servers": "{{ [dagster.listen] + __dagster_named }}",
         "__dagster_named": "{{ [dagster_name] + __dagster_servers }}",
     }
-    text = "{{ dagster_plan.names.own }} {% for server in __dagster_servers %}{{ dagster_gone }}{% endfor %}"
+    text = "{{ dagster_plan.names.own }} {{ dagster.unknown }} "
+    text += "{% for server in __dagster_servers %}{{ dagster_gone }}{% endfor %}"
     assert files.made_from(text, variables) == ["dagster_listen", "dagster_name"]
     action = files.ActionModule.__new__(files.ActionModule)
     action._texts = {"/etc/a.conf": text, "/etc/b.conf": text}

@@ -2,74 +2,16 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleActionFail
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
-from plans import FACTS, LOCATION, PASSWORDS, ROLES, VARIABLES, Groups, groups, specs
+from ansible.template import trust_as_template
+from plans import FACTS, LOCATION, Groups, groups, specs
+from preflights import Preflight
 
-from ansible_collections.dataops.dagster.plugins.action import preflight
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import vip
 
 PROGRAM = "/usr/local/lib/dagster/edge.sh"
-
-
-class Preflight:
-    """Runs the action without a play: the host is what `facts` says."""
-
-    def __init__(self) -> None:
-        self.facts: dict[str, Any] = dict(FACTS)
-        self.answer: dict[str, Any] = {}
-        self.others: dict[str, dict[str, Any]] = {}
-        self.asked: list[dict[str, Any]] = []
-
-    def run(self, hosts: Groups | None = None, host: str = "a", **variables: Any) -> dict[str, Any]:
-        addresses = {
-            "a": {"ansible_host": "10.0.0.1"},
-            "b": {"ansible_host": "x", "dagster_address": "10.0.0.2"},
-            "c": {},
-        }
-        addresses = {name: {**known, **self.others.get(name, {})} for name, known in addresses.items()}
-        magic = {"inventory_hostname": host, "hostvars": addresses, "groups": hosts or groups()}
-        given = {**VARIABLES, **variables, **magic}
-        task = SimpleNamespace(args={"groups": ROLES}, async_val=0, check_mode=False, diff=False, action="preflight")
-        templar = Templar(loader=DataLoader(), variables=given)
-        shell = SimpleNamespace(tmpdir=None)
-        action = preflight.ActionModule(
-            task, SimpleNamespace(_shell=shell), SimpleNamespace(), DataLoader(), templar, None
-        )
-        action._execute_module = self.execute
-        result: dict[str, Any] = action.run(task_vars=given)
-        return result
-
-    def execute(self, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        assert module_name == "dataops.dagster.host_facts"
-        assert task_vars["inventory_hostname"]
-        self.asked.append(module_args)
-        return self.answer or {"host": self.facts}
-
-    def plan(self, *args: Any, **variables: Any) -> dict[str, Any]:
-        found: dict[str, Any] = self.run(*args, **variables)["plan"]
-        return found
-
-    def options(self, *args: Any, **variables: Any) -> dict[str, Any]:
-        found: dict[str, Any] = self.plan(*args, **variables)["options"]
-        return found
-
-    def packages(self, *args: Any, **variables: Any) -> list[str]:
-        return [name for names in self.plan(*args, **variables)["packages"].values() for name in names]
-
-    def refused(self, *args: Any, **variables: Any) -> list[str]:
-        with pytest.raises(AnsibleActionFail) as error:
-            self.run(*args, **variables)
-        head, *problems = str(error.value).split("\n- ")
-        assert head.startswith("Nothing was changed. ")
-        assert head.endswith("one problem:" if len(problems) == 1 else f"{len(problems)} problems:")
-        assert not [password for password in PASSWORDS.values() if password in str(error.value)]
-        return problems
 
 
 @pytest.fixture
@@ -82,7 +24,8 @@ def test_good_deployment_gets_its_plan(action: Preflight) -> None:
     assert result["changed"] is False
     assert result["host"] == FACTS
     assert "ansible_facts" not in result, "they would stay in a fact cache"
-    options = result["plan"]["options"]
+    assert "options" not in result["plan"], "they are a fact of their own"
+    options = {f"dagster_{name}": value for name, value in result["options"].items()}
     assert options["dagster_database_host"] == "127.0.0.1"
     assert options["dagster_code_endpoints"] == [{"name": "etl", "host": "127.0.0.1", "port": 4000}]
     assert [asked["connect"] for asked in action.asked] == [[]]
@@ -180,34 +123,20 @@ def test_what_the_user_sets_comes_before_what_is_worked_out(action: Preflight) -
     assert set(found) <= {name for options in specs().values() for name in options}
 
 
-def test_defaults_of_roles_are_no_users(action: Preflight) -> None:
-    """Ansible gives them to a task of a play that has the roles too; they read the plan that is only being made."""
-    derived = trust_as_template("{{ dagster_plan.options.dagster_webserver_bind }}")
-    assert action.options(dagster_webserver_bind=derived)["dagster_webserver_bind"] == "127.0.0.1"
-    assert action.options(groups(proxy=["b"]), dagster_webserver_bind=derived)["dagster_webserver_bind"] == "10.0.0.1"
-
-
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("dagster_webserver_ports", "3000,3001", "dagster_webserver_ports is text; expected a list"),
-        ("dagster_code_locations", '[{"name": "etl"}]', "dagster_code_locations is text; expected a list"),
+        ("dagster_webserver_ports", "3000,3001", "dagster_webserver_ports is '3000,3001'; expected a list, such as"),
+        ("dagster_webserver_ports", "3000", "dagster_webserver_ports is '3000'; expected a list, such as [a, b]"),
+        ("dagster_webserver_ports", "a: 1", "dagster_webserver_ports is a dictionary; expected a list"),
         ("dagster_code_locations", ["etl"], "dagster_code_locations[0] is text; expected a dictionary"),
         (
             "dagster_code_locations",
             [{**LOCATION, "env": "A=1"}],
-            "dagster_code_locations[0].env is text; expected a dictionary",
+            "dagster_code_locations[etl].env is text; expected a dictionary",
         ),
         ("dagster_config", [], "dagster_config is a list; expected a dictionary"),
         ("dagster_database_password", 123456, "dagster_database_password was read as a number"),
-        (
-            "dagster_webserver_ports",
-            "",
-            "dagster_webserver_ports is empty; leave it out to get its default [3000, 3001] (AWX sends a question",
-        ),
-        ("dagster_nginx_port", "", "dagster_nginx_port is empty; leave it out to get its default 8080 (AWX sends"),
-        ("dagster_webserver_bind", "", "dagster_webserver_bind is empty; leave it out (AWX sends"),
-        ("dagster_code_endpoints", None, "dagster_code_endpoints is empty; leave it out (AWX sends"),
         ("dagster_database_password", "", "dagster_database_password is not set: "),
     ],
 )
@@ -221,21 +150,20 @@ def test_dagster_config_is_checked_as_it_will_be_merged(action: Preflight) -> No
     """A part of a section is no mistake where ours has the rest, and the services' variables are known."""
     action.run(
         dagster_config={
-            "run_launcher": {"config": {"networks": None, "image": "x:1", "env_vars": ["DAGSTER_HOME"]}},
+            "run_launcher": {"config": {"networks": ["warehouse"], "image": "x:1", "env_vars": ["STATE"]}},
             "storage": {"postgres": {"postgres_db": {"params": {"sslmode": "require"}}}},
-            "local_artifact_storage": {"config": {"base_dir": {"env": "DAGSTER_HOME"}}},
+            "local_artifact_storage": {"config": {"base_dir": {"env": "STATE"}}},
         },
-        dagster_config_allow=["env_not_in_runs"],
+        dagster_environment={"STATE": "/var/lib/dagster"},
     )
     problems = action.refused(
         dagster_config={
-            "run_launcher": {"config": {"networks": ["other"], "env_vars": ["NO_SUCH_NAME"]}},
+            "run_launcher": {"config": {"network": "other", "env_vars": ["NO_SUCH_NAME"]}},
             "storage": {"postgres": {"postgres_db": {"hostname": {"env": "DAGSTER_POSTGRES_HOSTS"}}}},
-        },
-        dagster_config_allow=["env_not_in_runs"],
+        }
     )
     assert [problem.split(":")[0] for problem in problems] == [
-        "dagster_config.run_launcher.config.networks",
+        "dagster_config.run_launcher.config.network",
         "dagster_config.storage.postgres.postgres_db.hostname.env",
         "dagster_config.run_launcher.config.env_vars[0]",
     ]
@@ -262,9 +190,11 @@ def test_what_runs_lack_is_refused(action: Preflight) -> None:
 def test_what_dagster_config_allows(action: Preflight) -> None:
     launcher = {"module": "mine.dagster", "class": "Launcher", "config": {"x": 1}}
     config = {"run_launcher": launcher, "run_storage": None}
-    (problem,) = action.refused(dagster_config=config)
-    assert "custom_module:mine" in problem
-    action.run(dagster_config=config, dagster_config_allow=["custom_module:mine"])
+    typed, brought = action.refused(dagster_config=config)
+    assert "custom_module:mine" in typed
+    assert "set dagster_requirements to" in brought
+    mine = {"PYTHONPATH": "/srv/mine"}
+    action.run(dagster_config=config, dagster_config_allow=["custom_module:mine"], dagster_environment=mine)
 
 
 def test_text_that_may_be_empty(action: Preflight) -> None:
@@ -278,19 +208,6 @@ def test_tags_that_leave_out_what_is_needed(action: Preflight) -> None:
     assert problem.startswith("the play applies role daemon without role instance, and /usr/local/lib/dagster/")
     assert len(action.refused(ansible_run_tags=["all"], ansible_skip_tags=["instance"])) == 2
     action.run(ansible_run_tags=["instance", "daemon"])
-
-
-@pytest.mark.parametrize("nothing", ["", None])
-def test_variable_of_the_playbooks_may_be_empty(action: Preflight, nothing: str | None) -> None:
-    """No role reads it, so a survey's blank is its default wherever it is read."""
-    playbooks = specs()["playbooks"]
-    blank = dict.fromkeys(playbooks, nothing)
-    of_roles = {name for role, options in specs().items() if role != "playbooks" for name in options}
-    assert blank
-    assert of_roles.isdisjoint(blank)
-    action.others["b"] = {"dagster_address": nothing}
-    assert action.plan(**blank) == action.plan()
-    assert action.options(groups(database=["b"]), **blank)["dagster_database_host"] == "x", "its ansible_host"
 
 
 def test_variables_are_templates(action: Preflight) -> None:

@@ -16,7 +16,9 @@ LOCATION = {"name": "etl", "module": "etl.definitions", "image": "etl:1"}
 NOTHING = dict.fromkeys(
     ["port", "package", "file", "attribute", "working_directory", "build", "archive", "env", "secrets", "volumes"]
 )
-NOTHING |= dict.fromkeys(["mem_limit", "cpus", "networks", "host", "container_context"])
+NOTHING |= dict.fromkeys(["secret_env", "mem_limit", "cpus", "networks", "host", "container_context"])
+NOTHING |= dict.fromkeys(["pull", "server", "arguments", "start_timeout", "stop_timeout"])
+NOTHING |= dict.fromkeys(["labels", "extra_hosts", "capabilities", "devices", "shm_size"])
 
 
 def container(**changes: Any) -> dict[str, Any]:
@@ -41,14 +43,22 @@ def test_sources_of_images() -> None:
     build: dict[str, Any] = {"context": "/src", "dockerfile": None, "args": {}, "base_archive": ""}
     locations = [
         {"name": "a", "image": "a:1", "archive": "", "module": "a"},
+        {"name": "d", "image": "d:1", "pull": "always"},
         {"name": "b", "build": build, "image": None, "port": 4001},
         {"name": "c", "archive": "/c.tar"},
     ]
     assert FILTERS["image_sources"](locations) == [
         {"name": "a", "image": "a:1"},
+        {"name": "d", "image": "d:1", "pull": "always"},
         {"name": "b", "build": {"context": "/src"}},
         {"name": "c", "archive": "/c.tar"},
     ]
+
+
+def test_image_that_is_never_pulled_is_expected_where_the_others_are_pulled() -> None:
+    locations = [{"name": "a", "image": "a:1", "pull": "never"}, {"name": "b", "image": "b:1"}]
+    assert [item["name"] for item in FILTERS["image_sources"](locations)] == ["a", "b"]
+    assert [item["name"] for item in FILTERS["image_sources"](locations, False)] == ["b"]
 
 
 def test_ids_of_images_that_exist() -> None:
@@ -73,6 +83,38 @@ def test_files_of_secrets() -> None:
         {"dest": "/etc/dagster/secrets/a/token", "content": "hunter2", "secret": True, "mode": "0400", **owned},
         {"dest": "/etc/dagster/secrets/a/number", "content": "5", "secret": True, "mode": "0400", **owned},
     ]
+
+
+def test_file_of_a_secret_environment() -> None:
+    """It is in the folder that the location mounts anyway, under a name that no secret has."""
+    locations = [{"name": "a", "secrets": {"token": "x"}, "secret_env": {"B": "it's", "A": 5}}]
+    (_folder, _home, token, env) = FILTERS["secret_files"](locations, "/etc/dagster/secrets", 165536)
+    assert (token["dest"], token["content"]) == ("/etc/dagster/secrets/a/token", "x")
+    assert env == {
+        "dest": "/etc/dagster/secrets/a/.env",
+        "content": "A='5'\nB='it\\'s'\n",
+        "secret": True,
+        "mode": "0400",
+        "owner": "165536",
+        "group": "165536",
+    }
+    (*without,) = FILTERS["secret_files"]([{"name": "a", "secret_env": {"A": 5}}], "/s", 0)
+    assert [entry["dest"] for entry in without] == ["/s", "/s/a", "/s/a/.env"]
+
+
+def test_secret_environment_of_code_server_and_runs() -> None:
+    """The server is started by what reads the file; a run is told where Dagster's own loader finds it."""
+    found = container(secret_env={"WAREHOUSE_PASSWORD": "hunter2"})
+    plain = container()
+    assert found["volumes"] == context(found)["container_kwargs"]["volumes"]
+    assert found["volumes"][-1] == "/etc/dagster/secrets/etl:/run/secrets:ro"
+    assert found["reads"] == ["/etc/dagster/secrets/etl/.env"]
+    assert found["command"][:2] == ["python3", "-c"]
+    assert found["command"][3:] == plain["command"]
+    assert context(found)["env_vars"] == ['DAGSTER_PROJECT_ENV_FILE_PATHS={"etl": "/run/secrets"}']
+    assert not {"hunter2", "WAREHOUSE_PASSWORD"} & set(json.dumps(found).split('"'))
+    assert plain["reads"] == []
+    assert plain == container(secret_env={})
 
 
 def test_smallest_container() -> None:
@@ -143,6 +185,52 @@ def test_labels_of_a_location_replace_none_of_ours(labels: Any) -> None:
     assert found.keys() == {"team", "dataops.dagster.run"}
 
 
+@pytest.mark.parametrize("given", [{"docker": {"env_vars": ["A=1"]}, "k8s": {"x": 1}}, {"env_vars": ["A=1"]}])
+def test_both_forms_of_a_context(given: dict[str, Any]) -> None:
+    found = json.loads(container(container_context=given, env={"B": 2})["env"]["DAGSTER_CONTAINER_CONTEXT"])
+    assert found.pop("docker")["env_vars"] == ["B=2", "A=1"]
+    assert found == {key: value for key, value in given.items() if key == "k8s"}
+
+
+def of_all_runs(networks: list[str], **kwargs: Any) -> Any:
+    """What follows for a location from what dagster_config gives to all runs."""
+
+    def found(**changes: Any) -> dict[str, Any]:
+        location = {**LOCATION, **changes}
+        every_run = {"networks": networks, "container_kwargs": kwargs}
+        (found,) = FILTERS["code_containers"](
+            [location], IMAGES, {}, ["/state:/state"], "/secrets", "127.0.0.1", 4000, every_run
+        )
+        return context(found)
+
+    return found
+
+
+@pytest.mark.parametrize("form", [["/data:/data:ro"], {"/data": {"bind": "/data", "mode": "ro"}}])
+def test_volumes_of_all_runs_reach_those_of_a_location(form: Any) -> None:
+    runs = of_all_runs([], volumes=form)
+    assert runs()["container_kwargs"]["volumes"] == ["/state:/state", "/data:/data:ro"]
+    more = runs(volumes=["/own:/own"], container_context={"container_kwargs": {"volumes": ["/x:/x"]}})
+    assert more["container_kwargs"]["volumes"] == ["/state:/state", "/data:/data:ro", "/own:/own", "/x:/x"]
+    instead = runs(volumes=["/other:/data"])["container_kwargs"]["volumes"]
+    assert instead == ["/state:/state", "/other:/data"], "Docker refuses two at one path"
+
+
+def test_labels_and_hosts_of_all_runs_reach_those_of_a_location() -> None:
+    runs = of_all_runs([], labels={"team": "data"}, extra_hosts=["db:10.0.0.9"], cap_add=["SYS_PTRACE"])
+    assert runs()["container_kwargs"]["labels"] == {"dataops.dagster.run": "", "team": "data"}
+    assert "extra_hosts" not in runs()["container_kwargs"], "the launcher's own merge gives them"
+    own = {"labels": ["tier=gold"], "extra_hosts": {"lake": "10.0.0.8"}, "cap_add": ["NET_RAW"]}
+    found = runs(container_context={"container_kwargs": own})["container_kwargs"]
+    assert found["labels"] == {"dataops.dagster.run": "", "team": "data", "tier": "gold"}
+    assert found["extra_hosts"] == ["db:10.0.0.9", "lake:10.0.0.8"]
+    assert found["cap_add"] == ["SYS_PTRACE", "NET_RAW"]
+
+
+def test_no_network_is_joined_twice() -> None:
+    assert of_all_runs(["dagster", "warehouse"])(networks=["warehouse", "lake"])["networks"] == ["lake"]
+
+
 def test_same_location_same_container() -> None:
     """The module compares: an order of keys must not look like a change."""
     one = container(env={"A": 1, "B": 2}, container_context={"x": 1, "y": 2})
@@ -155,3 +243,56 @@ def test_environment_of_a_location_wins_over_that_of_the_instance() -> None:
     (found,) = FILTERS["code_containers"]([location], IMAGES, {"TZ": "UTC", "LANG": "C"}, [], "/secrets", "127.0.0.1")
     assert (found["env"]["TZ"], found["env"]["LANG"]) == ("Europe/Berlin", "C")
     assert context(found)["env_vars"] == ["TZ=Europe/Berlin"]
+
+
+def test_options_of_code_server_and_runs() -> None:
+    found = container(
+        labels={"team": "data", "tier": 1},
+        extra_hosts=["db.example.com:10.0.0.5"],
+        capabilities=["CAP_SYS_PTRACE"],
+        devices=["/dev/fuse"],
+        shm_size="2Gi",
+        networks=["extra", "extra"],
+    )
+    kwargs = context(found)["container_kwargs"]
+    assert found["labels"] == {"team": "data", "tier": "1"}
+    assert kwargs["labels"] == {"team": "data", "tier": "1", "dataops.dagster.run": ""}
+    assert found["extra_hosts"] == kwargs["extra_hosts"] == {"db.example.com": "10.0.0.5"}
+    assert found["capabilities"] == kwargs["cap_add"] == ["SYS_PTRACE"]
+    assert found["devices"] == kwargs["devices"] == ["/dev/fuse:/dev/fuse:rwm"]
+    assert (found["shm_size"], kwargs["shm_size"]) == ("2Gi", 2 * 1024**3), "the SDK does not know Gi"
+    assert found["networks"] == context(found)["networks"] == ["extra"]
+
+
+def test_options_of_the_code_server_alone() -> None:
+    plain = context(container())
+    found = container(start_timeout=300, stop_timeout=90, arguments=["--max-workers", 8], mem_limit="2Gi")
+    assert (found["start_timeout"], found["stop_timeout"]) == (300, 90)
+    assert found["command"][-4:] == ["-m", "etl.definitions", "--max-workers", "8"]
+    assert context(found) == plain
+    assert "health_command" not in found
+
+
+def test_server_that_imports_again_at_a_reload() -> None:
+    found = container(server="code-server")
+    assert found["command"][:7] == ["dagster", "code-server", "start", "-h", "0.0.0.0", "-p", "4000"]
+    assert container(server="api-grpc") == container()
+
+
+@pytest.mark.parametrize("location", [{"server": "code-server"}, {"arguments": ["--lazy-load-user-code"]}])
+def test_server_that_answers_with_broken_code_is_asked_for_its_code(location: dict[str, Any]) -> None:
+    """Dagster's own health check would be content."""
+    program, _option, code = container(**location)["health_command"]
+    assert program == "python3"
+    assert "sync_list_repositories_grpc(DagsterGrpcClient(port={container_port}))" in code
+    compile(code.replace("{container_port}", "4000"), "health", "exec")
+
+
+def test_typed_values_of_an_environment() -> None:
+    found = container(env={"DBT_DEBUG": True, "WORKERS": 4, "VERSION": "1.10"})
+    assert context(found)["env_vars"] == ["DBT_DEBUG=true", "WORKERS=4", "VERSION=1.10"]
+    assert {name: found["env"][name] for name in ("DBT_DEBUG", "WORKERS", "VERSION")} == {
+        "DBT_DEBUG": "true",
+        "WORKERS": "4",
+        "VERSION": "1.10",
+    }

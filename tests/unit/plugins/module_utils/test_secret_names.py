@@ -29,20 +29,32 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations imp
         "SIGNING_KEY",
         "VAULT_SECRET_ID",
         "AZURE_CREDENTIALS",
+        "AZURE_STORAGE_KEY",
+        "DB_PASS",
+        "GITHUB_PAT",
+        "MYSQL_PW",
+        "SNOWFLAKE_PWD",
     ],
 )
 def test_name_of_a_secret(name: str) -> None:
     assert looks_secret(name)
     assert "x-value" not in mask(name, "x-value")
-    problems = location_problems([{**LOCATION, "env": {name: "x"}}], ["a"])
+    problems = location_problems([{**LOCATION, "env": {name: "x"}}], ["a"], {})
     assert problems == [
-        f"dagster_code_locations[etl]: env {name} would show in docker inspect; put it in secrets, it is then the file "
-        f"/run/secrets/{name}"
+        f"dagster_code_locations[etl].env: {name} looks like a secret, and would show in docker inspect; put it in "
+        f"secret_env, or in secrets as a file. If it is none, add literal_secret:{name} to dagster_config_allow"
     ]
 
 
 @pytest.mark.parametrize(
-    "name", ["TOKENIZERS_PARALLELISM", "DB_PASSWORD_FILE", "SECRET_NAME", "AWS_ACCESS_KEY_ID", "MONKEY", "KEYSPACE"]
+    "name",
+    [
+        *("TOKENIZERS_PARALLELISM", "DB_PASSWORD_FILE", "SECRET_NAME", "AWS_ACCESS_KEY_ID", "MONKEY", "KEYSPACE"),
+        # The last word tells that it is only about a secret.
+        *("LLM_MAX_TOKENS", "OAUTH_TOKEN_URL", "PASSWORD_MIN_LENGTH", "AWS_SECRETS_REGION", "TOKEN_TTL_SECONDS"),
+        *("ACCESS_TOKEN_EXPIRE_MINUTES", "TOKENS_PER_MINUTE", "MODAL_TOKEN_ID", "SECRETS_BACKEND", "max_new_tokens"),
+        *("GOOGLE_APPLICATION_CREDENTIALS", "PWD", "OLDPWD"),
+    ],
 )
 def test_name_of_no_secret(name: str) -> None:
     assert not looks_secret(name)

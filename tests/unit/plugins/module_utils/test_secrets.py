@@ -177,3 +177,35 @@ def test_masked_hides_what_a_human_wrote() -> None:
     for kept in ("username: u", "- A=b", "env: NAME", "pg://u:", "@h/d"):
         assert kept in shown
     assert subject.masked(render(GOOD)) == render(GOOD)
+
+
+def test_a_name_that_is_no_secret_is_allowed_wherever_it_stands() -> None:
+    config = with_value(
+        "run_launcher.config.env_vars", [f"API_KEY={SECRET}", f"OTHER_KEY={SECRET}", f"API_TOKEN={SECRET}"]
+    )
+    config["run_launcher"]["config"]["registry"] = {"url": "r", "username": "u", "api_key": SECRET}
+    found = [dotted(path) for path, _found, _expected in subject.literal_secrets(config, {"API_KEY", "api_key"})]
+    assert found == ["run_launcher.config.env_vars[2]"]
+    assert SECRET not in str(subject.redacted(config)["run_launcher"]["config"]["registry"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}",
+        f"ghp_{SECRET}",
+        f"DefaultEndpointsProtocol=https;AccountKey={SECRET}",
+        f"https://hooks.slack.com/services/{SECRET}",
+    ],
+)
+def test_secret_known_by_its_form(text: str) -> None:
+    assert subject.is_secret("PLAIN", text)
+    assert SECRET not in str(subject.redacted(with_value("run_launcher.config.some_text", text)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("USE_TOKEN", "true"), ("MODEL_TOKENS", "4096"), ("URL", "pg://u:${PW}@h/x"), ("API_TOKEN", ""), ("A", None)],
+)
+def test_values_that_are_no_secrets(name: str, value: Any) -> None:
+    assert not subject.is_secret(name, value)

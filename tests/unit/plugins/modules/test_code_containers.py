@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -25,7 +28,14 @@ def run(
 ) -> tuple[dict[str, Any], list[Change]]:
     """The result of a call whose locations end like this, and what was done to the names of images."""
     unseen = dict.fromkeys(("docker_host", "network", "health_command", "health_timeout"))
-    params = {**unseen, "prefix": "dagster-code", "log_driver": "journald", "locations": [], "images": images}
+    params = {
+        **unseen,
+        "prefix": "dagster-code",
+        "log_driver": "journald",
+        "locations": [],
+        "written": [],
+        "images": images,
+    }
     module = MagicMock(params=params, check_mode=check, _diff=True)
     module.exit_json.side_effect = module.fail_json.side_effect = Ended
     made: list[Change] = []
@@ -63,3 +73,16 @@ def test_location_that_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_images_are_looked_at_only_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "old_images" not in run(monkeypatch, GOOD)[0]
     assert run(monkeypatch, GOOD, images={})[0]["old_images"] is False
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_files_that_the_process_reads(tmp_path: Path, check: bool) -> None:
+    """In check mode a file that would have been written by now counts as newer than every container."""
+    old, new = str(tmp_path / "old"), str(tmp_path / "new")
+    for path in (old, new):
+        Path(path).touch()
+        os.utime(path, (100, 100))
+    item = {"name": "etl", "image": "etl:1", "command": ["x"], "env": {}, "reads": [old, new, "/not/there"]}
+    params = {"network": "dagster", "prefix": "dagster-code", "log_driver": "", "locations": [item], "written": [new]}
+    (location,) = code_containers.parse(MagicMock(params=params, check_mode=check, no_log_values=set()))
+    assert location.reads == {old: 100.0, new: math.inf if check else 100.0, "/not/there": 0.0}

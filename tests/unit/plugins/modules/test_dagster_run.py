@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -154,6 +155,34 @@ def test_a_launch_whose_answer_is_lost_is_adopted_and_never_sent_again(server: W
     assert list(server.runs) == ["run-1"]
     assert server.asked.count("Launch") == 1
     assert result["launch_id"] in result["warned"][0]
+
+
+MIGRATE = "Asset checks require a database schema migration. Run `dagster instance migrate`."
+
+
+@pytest.mark.parametrize(
+    ("loss", "cause"),
+    [
+        ("500", rf"launch failed: \S+ answered 500: DagsterError: {re.escape(MIGRATE)}"),
+        ("sent", "was the webserver stopped"),
+    ],
+)
+def test_run_that_was_never_queued_has_the_cause_that_the_webserver_gave(
+    server: Webserver, loss: str, cause: str
+) -> None:
+    """Dagster answers 500 with the exception among its data, as recorded here. The run that it has made stays."""
+    launch = server.do_launch
+
+    def refused(variables: dict[str, Any]) -> dict[str, Any]:
+        launch(variables)
+        return {"launchRun": {"__typename": "PythonError", "message": f"DagsterError: {MIGRATE}\n", "causes": []}}
+
+    server.do_launch = refused
+    server.lose["Launch"] = [loss]
+    server.statuses = ["NOT_STARTED"]
+    said = run(server, timeout=0.05)["msg"]
+    assert re.search(rf"run run-1 is NOT_STARTED after .* created but never queued.*{cause}", said, re.DOTALL), said
+    assert ("was the webserver stopped" in said) == (loss == "sent")
 
 
 def test_run_that_appears_late_is_adopted() -> None:

@@ -209,6 +209,14 @@ Local:
     assert host_facts.local_addresses(text) == ["127.0.0.1", "172.30.0.1"]
 
 
+def test_addresses_of_ipv6() -> None:
+    text = (
+        "fd00000000000000000000000000000a 02 40 00 80     eth0\n00000000000000000000000000000001 01 80 10 80       lo\n"
+    )
+    assert host_facts.local_addresses6(text) == ["::1", "fd00::a"]
+    assert host_facts.local_addresses6("") == [], "a kernel without IPv6 has no such file"
+
+
 def test_interface_of_each_network() -> None:
     text = (
         "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
@@ -269,7 +277,19 @@ def test_shells_and_members_of_those_that_there_are() -> None:
 
 
 def test_module_returns_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    options = ("connect", "paths", "texts", "lines", "shells", "members", "certificates", "resolve", "engine")
+    options = (
+        "connect",
+        "paths",
+        "texts",
+        "lines",
+        "shells",
+        "members",
+        "certificates",
+        "resolve",
+        "engine",
+        "stamps",
+        "run_id",
+    )
     params = {**dict.fromkeys(options), "paths": [str(tmp_path)]}
     module = MagicMock(params=params)
     monkeypatch.setattr(host_facts, "AnsibleModule", MagicMock(return_value=module))

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
@@ -81,11 +81,29 @@ print(json.dumps([tables, indexes]))
     assert len(read[0]) > 15, "the control: it has found them"
 
 
-class Tables:
-    """A session of a database with these tables and indexes."""
+FENCE = {
+    "query": "SELECT",
+    "logins": "dagster_daemon",
+    "unit": "dagster-daemon",
+    "command": "/usr/local/bin/dagster-cli",
+}
 
-    def __init__(self, tables: dict[str, set[str]], indexes: set[str], revision: str = "") -> None:
-        self.tables, self.names, self.revision = tables, indexes, revision
+
+class Session:
+    """A database at a revision, with these tables and indexes. It notes what the fence is asked to be."""
+
+    def __init__(self, revision: str = "", tables: dict[str, set[str]] | None = None, indexes: set[str] | None = None):
+        self.revision, self.tables, self.names = revision, tables or {}, indexes or set()
+        self.asked: list[tuple[str, bool]] = []
+
+    def __call__(self, **_where: Any) -> Session:
+        """Every login gets the same one."""
+        return self
+
+    def fence(self, query: str, logins: str, unit: str, command: str, apply: bool) -> tuple[int, list[str]]:
+        assert {**FENCE, "query": query, "unit": unit, "command": command} == FENCE
+        self.asked.append((logins, apply))
+        return 3, []
 
     def server_problems(self) -> list[str]:
         return []
@@ -95,14 +113,14 @@ class Tables:
     def revisions(self) -> list[str]:
         return [self.revision]
 
-    def close(self) -> None:
-        pass
-
     def columns(self) -> list[tuple[str, str]]:
         return [(table, column) for table, columns in self.tables.items() for column in columns]
 
     def indexes(self) -> list[str]:
         return sorted(self.names)
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.mark.parametrize(
@@ -125,7 +143,7 @@ def test_what_a_database_lacks(
 ) -> None:
     described = ({"runs": {"id", "status"}, "kvs": {"key"}}, {"i_runs": "runs", "i_kvs": "kvs"})
     monkeypatch.setattr(schema_probe, "described", lambda: described)
-    found, problems = schema_probe.compare(Tables(tables, indexes))
+    found, problems = schema_probe.compare(Session("", tables, indexes))
     assert found == missing
     assert len(problems) == len(lacking)
     assert all(problem.startswith(words) for problem, words in zip(problems, lacking, strict=True))
@@ -141,7 +159,7 @@ def test_tables_are_compared_at_the_newest_revision(
     logins = [{"user": "owner", "password": "x", "migration": True}]
     asked = {"host": "db1", "port": 1, "database": "d", "logins": logins}
     asked.update({"lease": None, "fence": None, "migrates": True, "apply": False})
-    answer = schema_probe.look(asked, lambda **_login: Tables({"runs": {"id"}}, set(), revision))
+    answer = schema_probe.look(asked, Session(revision, {"runs": {"id"}}))
     assert (answer["missing"], answer["problems"]) == (missing, [])
 
 
@@ -309,14 +327,6 @@ def test_lease(venv: Venv) -> None:
     assert not venv.run(lease=lease)["changed"]
 
 
-FENCE = {
-    "query": "SELECT",
-    "logins": "dagster_daemon",
-    "unit": "dagster-daemon",
-    "command": "/usr/local/bin/dagster-cli",
-}
-
-
 def test_fence(venv: Venv) -> None:
     for check_mode in (False, True):
         venv.set(revision="new", fence=20)
@@ -335,32 +345,6 @@ def test_fence_goes_up_again_after_a_migration_that_failed(venv: Venv) -> None:
     assert [call.get("probe", {}).get("migrates") for call in venv.calls()] == [True, None, False]
 
 
-class Session:
-    """A database that is at a revision; it notes what the fence is asked to be."""
-
-    revision = "old"
-    asked: ClassVar[list[tuple[str, bool]]] = []
-
-    def __init__(self, **_where: Any) -> None:
-        pass
-
-    def fence(self, query: str, logins: str, unit: str, command: str, apply: bool) -> tuple[int, list[str]]:
-        assert {**FENCE, "query": query, "unit": unit, "command": command} == FENCE
-        self.asked.append((logins, apply))
-        return 3, []
-
-    def server_problems(self) -> list[str]:
-        return []
-
-    owner_problems = server_problems
-
-    def revisions(self) -> list[str]:
-        return [self.revision]
-
-    def close(self) -> None:
-        pass
-
-
 @pytest.mark.parametrize(
     ("revision", "migrates", "logins"),
     [("new", True, "dagster_daemon"), ("old", True, ""), ("old", False, "dagster_daemon")],
@@ -371,30 +355,28 @@ def test_migration_runs_without_a_fence(
     """PostgreSQL does not change the type of a column that a trigger watches."""
     monkeypatch.setattr(schema_probe, "head", lambda: "new")
     monkeypatch.setattr(schema_probe, "compare", lambda _session: ([], []))
-    monkeypatch.setattr(Session, "revision", revision)
-    monkeypatch.setattr(Session, "asked", [])
+    session = Session(revision)
     login = {"user": "dagster_migration", "password": "x", "migration": True}
     where = {"host": "db1", "port": 5432, "database": "dagster", "logins": [login]}
     asked = {**where, "lease": None, "fence": FENCE, "migrates": migrates, "apply": True}
-    assert schema_probe.look(asked, Session)["fence"] == 3
-    assert Session.asked == [(logins, True)]
+    assert schema_probe.look(asked, session)["fence"] == 3
+    assert session.asked == [(logins, True)]
 
 
 def test_nothing_is_made_before_every_login_has_agreed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fence that was taken down for a migration which then does not come would stay down."""
     monkeypatch.setattr(schema_probe, "head", lambda: "new")
-    monkeypatch.setattr(Session, "revision", "old")
-    monkeypatch.setattr(Session, "asked", [])
+    session = Session("old")
 
     def connect(user: str, **where: Any) -> Session:
         if user == "dagster":
             raise ConnectionError("too many connections")
-        return Session(user=user, **where)
+        return session(user=user, **where)
 
     logins = [{"user": user, "password": "x", "migration": user != "dagster"} for user in ("owner", "dagster")]
     asked = {"host": "db1", "port": 5432, "database": "dagster", "logins": logins}
     answer = schema_probe.look({**asked, "lease": None, "fence": FENCE, "migrates": True, "apply": True}, connect)
-    assert (answer["problems"], Session.asked) == (["user dagster cannot connect: too many connections"], [])
+    assert (answer["problems"], session.asked) == (["user dagster cannot connect: too many connections"], [])
 
 
 def test_check_mode_on_a_bare_host(venv: Venv) -> None:

@@ -151,7 +151,7 @@ def test_dialect_knows_the_variables_of_the_plan() -> None:
 def test_unit_fits_the_guard() -> None:
     unit = (ROOT / "roles/daemon/templates/etc/systemd/system/dagster-daemon.service.j2").read_text()
     assert "Type=notify\n" in unit
-    assert "WatchdogSec={{ dagster_daemon_watchdog | int }}\nWatchdogSignal=SIGKILL\n" in unit
+    assert "WatchdogSec={{ dagster.daemon_watchdog | int }}\nWatchdogSignal=SIGKILL\n" in unit
     assert "RuntimeDirectory={{ dagster_plan.names.daemon }}\n" in unit, "the folder of the lock"
     assert "RuntimeDirectoryPreserve=yes\n" in unit, "a daemon that outlives its unit holds a lock that is still there"
     timeout = float(unit.split("TimeoutStopSec=")[1].split("\n")[0])

@@ -45,11 +45,13 @@ class Lease(Database):
         where: dict[str, Any] = {"host": host, "port": self.where["port"], "dbname": self.where["name"]}
         if not str(host).startswith("/"):
             where["hostaddr"] = self._resolve(host, max(0.1, (self.until - now()) / 2))
+        more = dict(self.where.get("parameters") or {})
+        given = more.pop("options", "")
         connection = psycopg2.connect(
-            **where,
+            **{**more, **where},
             user=self.user,
             application_name="dagster-guard",
-            options=f"-c statement_timeout={limit} -c lock_timeout={limit}",
+            options=f"{given} -c statement_timeout={limit} -c lock_timeout={limit}".lstrip(),
         )
         connection.autocommit = True
         return connection

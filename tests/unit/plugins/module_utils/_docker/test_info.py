@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plans import ENGINE
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
 from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import Owner
@@ -26,7 +27,12 @@ INFO: Json = {
 }
 NETWORKS: list[Json] = [
     {"Name": "bridge", "IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}]}, "Labels": {}},
-    {"Name": "dagster", "IPAM": {"Config": [{"Subnet": "172.30.0.0/24"}]}, "Labels": {"dataops.dagster": "network"}},
+    {
+        "Name": "dagster",
+        "Id": "n1",
+        "IPAM": {"Config": [{"Subnet": "172.30.0.0/24"}]},
+        "Labels": {"dataops.dagster": "network"},
+    },
     {"Name": "host", "IPAM": {"Config": None}, "Labels": None},
 ]
 CONTAINERS: list[Json] = [
@@ -40,7 +46,12 @@ CONTAINERS: list[Json] = [
             {"IP": "0.0.0.0", "PrivatePort": 53, "PublicPort": 53, "Type": "udp"},
         ],
     },
-    {"Names": ["/dagster-code-etl"], "Labels": {"dataops.dagster.config": "1"}, "Ports": []},
+    {
+        "Names": ["/dagster-code-etl"],
+        "ImageID": "sha256:7",
+        "Labels": {"dataops.dagster.config": "1", "dataops.dagster.location": "etl"},
+        "Ports": [],
+    },
     {"Names": ["/run"], "Labels": {"dagster/run_id": "1"}, "Ports": []},
 ]
 ANSWERS: Json = {"/version": VERSION, "/info": INFO, "/networks": NETWORKS, "/containers/json?all=1": CONTAINERS}
@@ -51,15 +62,8 @@ def described(**changes: Any) -> Json:
 
 
 def test_engine_is_described_by_what_decides() -> None:
-    assert described() == {
-        "product": "Docker",
-        "version": "20.10.24+dfsg1",
-        "api": "1.41",
-        "folder": "/var/lib/docker",
-        "rootless": False,
-        "live_restore": False,
-        "log_driver": "json-file",
-        "root": 0,
+    assert {**described(), "group": "docker"} == {
+        **ENGINE,  # of the rest, whose the socket is says the socket
         "networks": [
             {"name": "bridge", "subnets": ["172.17.0.0/16"], "ours": False},
             {"name": "dagster", "subnets": ["172.30.0.0/24"], "ours": True},
@@ -68,7 +72,28 @@ def test_engine_is_described_by_what_decides() -> None:
         "containers": [
             {"name": "shop", "published": [{"address": "0.0.0.0", "port": 8080}, {"address": "::", "port": 8080}]}
         ],
+        "stamps": ["location etl sha256:7 1", "network dagster n1"],
     }
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"Status": "created", "ExitCode": 128, "Error": "network gone not found"}, "created: network gone not found."),
+        (
+            {"Status": "exited", "ExitCode": 137, "OOMKilled": True},
+            "exited with code 137, because it was out of memory.",
+        ),
+        ({"Status": "running", "ExitCode": 0, "Error": ""}, "running."),
+    ],
+)
+def test_end_of_a_container_is_told(state: Json, said: str) -> None:
+    """As an engine has answered it."""
+    assert info._end(state) == f"Its container is {said}"
+
+
+def test_nobody_to_ask_of_a_container(tmp_path: Path) -> None:
+    assert info.run_container(f"unix://{tmp_path}/none.sock", "r") == ""
 
 
 @pytest.mark.parametrize(

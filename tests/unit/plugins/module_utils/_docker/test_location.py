@@ -3,20 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from wishes import Json, wish
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import location
-
-
-@pytest.mark.parametrize(
-    ("value", "size"),
-    [(None, 0), ("", 0), ("0", 0), ("512m", 512 << 20), ("1G", 1 << 30), ("1.5gb", 3 << 29), (64, 64)],
-)
-def test_sizes(value: Any, size: int) -> None:
-    assert location.parse_size(value) == size
 
 
 @pytest.mark.parametrize(
@@ -31,6 +21,10 @@ def test_sizes(value: Any, size: int) -> None:
         ({"restart_policy": "sometimes"}, "restart_policy"),
         ({"restart_policy": "always:3"}, "restart_policy"),
         ({"volumes": ["/only"]}, "volumes"),
+        ({"shm_size": "much"}, "shm_size"),
+        ({"devices": ["fuse"]}, "devices"),
+        ({"extra_hosts": {"db": "here"}}, "extra_hosts"),
+        ({"labels": {"a b": "c"}}, "labels"),
     ],
 )
 def test_bad_values_name_the_variable(change: Json, words: str) -> None:

@@ -81,6 +81,45 @@ def test_a_bad_image_puts_the_previous_container_back(engine: Engine, command: s
     assert (failed.container_id, failed.image_id, standing(engine)) == ("c0", "sha256:1", {NAME: "serve"})
 
 
+def test_time_and_health_command_of_a_location(engine: Engine) -> None:
+    """They say when it is healthy, and change no container."""
+    (failed,) = run(engine, {"command": ["p", "deaf"], "start_timeout": 75})
+    assert "was not healthy within 75 s (dagster_code_locations[etl].start_timeout)" in str(failed.error)
+    run(engine, {})
+    engine.api.calls.clear()
+    (same,) = run(engine, {"start_timeout": 75, "health_command": ["other"]})
+    assert (same.action, same.changed) == ("none", False)
+
+
+def test_code_that_does_not_load_is_not_waited_for(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(engine, {})
+    monkeypatch.setattr(engine.api, "exec_inspect", lambda _number: {"Running": False, "ExitCode": 3})
+    (failed,) = run(engine, {"image": "code:2"})
+    assert "its code does not load" in str(failed.error)
+    assert "log of c1" in str(failed.error)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"capabilities": ["SYS_PTRACE"]},
+        {"devices": ["/dev/fuse"]},
+        {"shm_size": "1g"},
+        {"extra_hosts": {"a": "10.0.0.1"}},
+        {"labels": {"team": "data"}},
+        {"stop_timeout": 300},
+    ],
+    ids=str,
+)
+def test_a_changed_option_makes_a_new_container_of_that_location_alone(engine: Engine, change: dict[str, Any]) -> None:
+    other = {"name": "ml", "port": 4001}
+    run(engine, {}, other)
+    assert [item.action for item in run(engine, change, other, check_mode=True)] == ["recreated", "none"]
+    assert [item.action for item in run(engine, change, other)] == ["recreated", "none"]
+    assert [item.action for item in run(engine, change, other)] == ["none", "none"]
+    assert [item.action for item in run(engine, {}, other)] == ["recreated", "none"], "taken away"
+
+
 SHIPPED = {"restart_policy": "unless-stopped"}
 
 

@@ -20,6 +20,26 @@ def test_a_container_made_right_shows_no_difference() -> None:
 
 
 @pytest.mark.parametrize(
+    ("started", "fields"),
+    [
+        ("2026-11-26T08:00:00.5Z", ["reads"]),
+        ("2026-11-26T08:00:00.7Z", []),
+        ("2026-11-26T08:00:01Z", []),
+        ("0001-01-01T00:00:00Z", []),  # never started
+        ("", []),
+    ],
+)
+def test_a_process_that_has_read_an_older_file_is_replaced(started: str, fields: list[str]) -> None:
+    location = replace(wish(), reads={"/etc/dagster/secrets/etl/.env": 1795680000.6, "/gone": 0.0})
+    container = real(location)
+    container["State"]["StartedAt"] = started
+    found = state.compare(location, IMAGE, container)
+    assert [item.field for item in found] == fields
+    assert state.action_for(found) == ("recreated" if fields else "none")
+    assert "/etc/dagster/secrets/etl/.env" in str(found) or not fields
+
+
+@pytest.mark.parametrize(
     ("path", "value", "field", "action"),
     [
         (("Image",), "sha256:bbb", "image_id", "recreated"),
@@ -36,6 +56,10 @@ def test_a_container_made_right_shows_no_difference() -> None:
         (("HostConfig", "PortBindings"), {}, "ports", "recreated"),
         (("HostConfig", "PortBindings", "4000/tcp"), [{"HostIp": "", "HostPort": "4000"}], "ports", "recreated"),
         (("HostConfig", "ExtraHosts"), None, "extra_hosts", "recreated"),
+        (("HostConfig", "CapAdd"), None, "capabilities", "recreated"),
+        (("HostConfig", "CapAdd"), ["CAP_SYS_PTRACE", "CAP_SYS_ADMIN"], "capabilities", "recreated"),
+        (("HostConfig", "Devices"), None, "devices", "recreated"),
+        (("HostConfig", "ShmSize"), 1, "shm_size", "recreated"),
         (("HostConfig", "NetworkMode"), "bridge", "main_network", "recreated"),
         (("HostConfig", "CpuQuota"), 5000, "cpu_quota", "recreated"),
         (("HostConfig", "Memory"), 0, "memory", "updated"),
@@ -57,6 +81,22 @@ def test_each_change_by_hand_is_seen(path: tuple[str, ...], value: Any, field: s
     found = state.compare(location, IMAGE, container, {"dagster": "n1", "extra": "n2"})
     assert field in [item.field for item in found]
     assert state.action_for(found) == action
+
+
+def test_options_that_came_later_leave_the_digest_of_a_container_as_it_was() -> None:
+    """An upgrade must not make every code server anew."""
+    plain: dict[str, Any] = {"capabilities": [], "devices": [], "shm_size": None}
+    assert state.config_digest(wish(**plain), "i") == "469874aef58bbdf9669e8f2f0142ee4e"
+    later: dict[str, Any] = {"capabilities": ["SYS_PTRACE"], "devices": ["/dev/fuse"], "shm_size": "256m"}
+    assert len({state.config_digest(wish(**{**plain, name: value}), "i") for name, value in later.items()}) == 3
+
+
+def test_shared_memory_of_the_engine_is_not_compared() -> None:
+    location = wish(shm_size=None)
+    container = real(location)
+    container["HostConfig"]["ShmSize"] = 128 * 2**20
+    assert state.compare(location, IMAGE, container) == []
+    assert str(state.compare(wish(), IMAGE, container)[-1]) == "shm_size: 128m -> 256m"
 
 
 def test_log_of_a_container() -> None:

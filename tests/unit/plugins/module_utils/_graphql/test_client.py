@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import socketserver
+import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -83,6 +85,16 @@ def client(stub: Stub, pauses: list[float]) -> GraphQLClient:
     return GraphQLClient(stub.url, request_timeout=5, sleep=pauses.append)
 
 
+# As Dagster gives an exception with its cause.
+CAUSED = {
+    "message": "no checks",
+    "extensions": {
+        "errorInfo": {
+            "message": "DagsterError: no checks\n",
+            "cause": {"message": "psycopg2.errors.UndefinedTable: relation\nmissing\n", "cause": None},
+        }
+    },
+}
 GOOD = (200, '{"data": {"version": "1"}}')
 
 
@@ -163,6 +175,7 @@ def test_a_slow_answer_may_have_been_sent(stub: Stub) -> None:
         ((200, '{"data": null}'), "without data"),
         ((200, '{"errors": [{"message": "no field x"}], "data": null}'), "no field x"),
         ((400, '{"errors": [{"message": "syntax"}]}'), "answered 400: syntax"),
+        ((400, json.dumps({"errors": [CAUSED]})), "400: no checks <- psycopg2.*UndefinedTable: relation missing$"),
     ],
 )
 def test_other_answers_are_named_at_once(
@@ -217,3 +230,47 @@ def test_error_text_has_the_causes_once() -> None:
     error: dict[str, Any] = {"message": "outer\n", "causes": [{"message": "ValueError: inner\n"}, {"message": "outer"}]}
     assert error_text(error) == "outer\nValueError: inner"
     assert error_text({}) == "unknown error"
+
+
+@pytest.fixture
+def behind(stub: Stub) -> Iterator[str]:
+    """The socket of a server behind the stub, which stands for an edge: its path is short enough for a socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/s"
+
+        class Local(socketserver.ThreadingUnixStreamServer):
+            script = (GOOD,)
+            requests = stub.requests
+
+        with Local(path, Handler) as server:
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+            yield path
+            server.shutdown()
+
+
+@pytest.mark.parametrize("login", [(401, ""), (403, ""), (302, ""), (307, ""), (200, "<html>log in</html>")])
+def test_behind_a_login_the_server_behind_it_is_asked(stub: Stub, behind: str, login: tuple[int, str]) -> None:
+    stub.script = [login]
+    with pytest.raises(DagsterApiError, match="login"):
+        GraphQLClient(stub.url).query("{version}")
+    del stub.requests[:]
+    client = GraphQLClient(stub.url, socket=behind)
+    assert client.query("{version}") == client.mutate("mutation {x}") == {"version": "1"}
+    assert [path for _method, path, _body in stub.requests] == ["/dagster/graphql"] * 3, "the edge was asked once"
+
+
+@pytest.mark.parametrize(("trouble", "message"), [((503, ""), "answered 503"), (None, "no answer"), ((404, ""), "404")])
+def test_edge_that_does_not_work_is_noticed(
+    stub: Stub, behind: str, trouble: tuple[int, str] | None, message: str
+) -> None:
+    stub.script = [trouble]
+    with pytest.raises((DagsterApiError, Unreachable), match=message):
+        GraphQLClient(stub.url, socket=behind, sleep=lambda _seconds: None).query("{version}")
+
+
+def test_without_a_login_the_edge_alone_is_asked(stub: Stub, behind: str) -> None:
+    stub.script = [GOOD]
+    client = GraphQLClient(stub.url, socket=behind)
+    assert client.query("{version}") == client.query("{version}")
+    assert client.url == stub.url
+    assert client._behind == behind

@@ -31,7 +31,9 @@ def daemon(**changes: Any) -> dict[str, Any]:
 
 
 def location(name: str = "analytics", **loaded: Any) -> dict[str, Any]:
-    good = {"__typename": "RepositoryLocation", "dagsterLibraryVersions": None, "repositories": [{"name": "r"}]}
+    jobs = [{"name": job} for job in ("daily", "__ASSET_JOB", "dagster_canary")]
+    repositories = [{"name": "r", "jobs": jobs}]
+    good = {"__typename": "RepositoryLocation", "dagsterLibraryVersions": None, "repositories": repositories}
     return {
         "name": name,
         "loadStatus": "LOADED",
@@ -68,6 +70,7 @@ def test_facts() -> None:
         "updated": NOW,
         "error": "",
         "repositories": ["r"],
+        "jobs": ["dagster_canary", "daily"],
         "versions": {},
     }
 

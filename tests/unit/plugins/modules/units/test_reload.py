@@ -31,6 +31,16 @@ def test_reload_is_over_when_a_worker_is_newer(new: str, monkeypatch: pytest.Mon
         worker.communicate(b"\n")
 
 
+def test_reload_applies_no_unit_file(new: str, old: str) -> None:
+    """systemd gives sandbox and command to a process at its start. A unit file of others is left to them."""
+    ours = {**SPEC, "files": [old, new], "reload": True}
+    for place in ({"FragmentPath": new}, {"FragmentPath": old, "DropInPaths": f"{old} {new}"}):
+        action, reason = units.wanted_action(ours, {**UP, **place})
+        assert (action, reason) == ("restart", f"{new} is newer than the process, and a reload would not apply it")
+        assert units.wanted_action({**ours, "files": [old]}, {**UP, **place})[0] == "reload"
+    assert units.wanted_action({**ours, "files": [old]}, {**UP, "FragmentPath": old}, [old])[0] == "restart"
+
+
 def test_processes_of_a_control_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "unit").mkdir()
     (tmp_path / "unit/cgroup.procs").write_text("12\n13\n")

@@ -111,7 +111,8 @@ STAYED = groups(database=["b"], webserver=["a", "b"], daemon=["b"], code=["b"], 
             "/etc/dagster/containers",
             "dagster_code or dagster_run",
             "code_location",
-            "docker ps -aq --filter label=dataops.dagster.config | xargs -r docker rm -f; rm -r /etc/dagster/secrets",
+            "docker ps -aq --filter label=dataops.dagster.config | xargs -r docker rm -f; rm -r /etc/dagster/secrets; "
+            "rm -f /usr/local/lib/dagster/proven_images.json",
         ),
     ],
 )

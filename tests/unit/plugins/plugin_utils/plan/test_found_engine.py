@@ -5,26 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from plans import FACTS, component, groups, plan
+from plans import ENGINE, FACTS, component, groups, plan
 
 SOCKET = "unix:///run/docker.sock"
 FOLDER = "/usr/local/lib/dagster/installed"
 WHOLE = f"{FOLDER}/.complete"
 TIMER = "/etc/systemd/system/prune-dagster-runs.timer"
-# An engine of Debian's package with its own settings, and what runs on it.
-ENGINE: dict[str, Any] = {
-    "product": "Docker",
-    "version": "20.10.24+dfsg1",
-    "api": "1.41",
-    "folder": "/var/lib/docker",
-    "rootless": False,
-    "live_restore": False,
-    "log_driver": "json-file",
-    "root": 0,
-    "group": "docker",
-    "networks": [{"name": "bridge", "subnets": ["172.17.0.0/16"], "ours": False}],
-    "containers": [{"name": "shop", "published": [{"address": "0.0.0.0", "port": 9000}]}],
-}
 
 
 def facts(packages: tuple[str, ...] = ("docker.io",), paths: tuple[str, ...] = (), **changes: Any) -> dict[str, Any]:
@@ -94,6 +80,26 @@ def test_engine_that_is_there_and_does_not_answer() -> None:
     (problem,) = component("docker").host_problems({**facts(("podman-docker",)), "engine": {}})
     assert "Podman answers in the place of Docker" in problem
     assert component("docker").host_problems({**FACTS, "engine": {}}) == [], "a bare host"
+
+
+def test_old_engine_that_only_its_socket_would_start() -> None:
+    """docker.socket is active and docker.service is not: nobody has asked it, because that would start containers."""
+    asleep, found = {**facts(), "engine": {}}, component("docker")
+    (problem,) = found.host_problems(asleep)
+    assert "no engine answers. Start it" in problem
+    assert found.host_warnings(asleep) == [], "what it would be is not known"
+    ours = {**facts(paths=(WHOLE, f"{FOLDER}/docker.io", TIMER)), "engine": {}}
+    assert (found.host_problems(ours), found.host_warnings(ours)) == ([], []), "role docker starts our own"
+    assert (found.foreign(ours), found.handed(ours)["foreign"]) == ("", False)
+
+
+def test_engine_of_others_without_live_restore_is_used_and_said() -> None:
+    host = facts(paths=("/etc/systemd/system/multi-user.target.wants/docker.service",), root=1, log_driver="journald")
+    found = component("docker")
+    assert found.host_problems(host) == []
+    (said,) = found.host_warnings(host)
+    assert said.endswith("stays as it is: its restart ends code servers and runs (live-restore is off)")
+    assert found.handed(host)["foreign"] is True, "role docker neither changes nor restarts it"
 
 
 def test_group_of_the_socket_counts_where_services_use_it() -> None:

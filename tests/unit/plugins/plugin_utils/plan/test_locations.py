@@ -18,7 +18,7 @@ def test_port_that_the_spec_filled_in_as_none() -> None:
     found = plan(dagster_code_locations=[location])
     assert checks.port_problems(found.ports()) == []
     assert found.problems() == []
-    assert location_problems([location], ["a"]) == []
+    assert location_problems([location], ["a"], {}) == []
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_port_that_the_spec_filled_in_as_none() -> None:
     ],
 )
 def test_location(changes: dict[str, Any], words: list[str]) -> None:
-    problems = location_problems([{**LOCATION, **changes}], ["code1"])
+    problems = location_problems([{**LOCATION, **changes}], ["code1"], {})
     assert len(problems) == len(words), problems
     assert all(word in problem for word, problem in zip(words, problems, strict=True)), problems
     assert all(problem.startswith("dagster_code_locations[") for problem in problems)
@@ -46,13 +46,15 @@ def test_location(changes: dict[str, Any], words: list[str]) -> None:
 
 def test_location_without_a_name_is_told_by_its_number() -> None:
     nameless = {key: value for key, value in LOCATION.items() if key != "name"}
-    assert location_problems([LOCATION, nameless], ["a"])[0].startswith("dagster_code_locations[1]: name is None")
+    assert location_problems([LOCATION, nameless], ["a"], {})[0].startswith("dagster_code_locations[1]: name is None")
 
 
 def test_locations_together() -> None:
-    assert location_problems([], []) == []
-    assert location_problems([LOCATION, {**LOCATION, "name": "b"}], ["a"]) == []
-    assert location_problems([LOCATION, LOCATION], ["a"]) == [
+    assert location_problems([], [], {}) == []
+    assert location_problems([LOCATION, {**LOCATION, "name": "b"}], ["a"], {}) == []
+    assert location_problems([LOCATION, LOCATION], ["a"], {}) == [
         "dagster_code_locations has 2 locations named etl; each name must be unique"
     ]
-    assert location_problems([LOCATION], []) == ["dagster_code_locations is set, but group dagster_code has no host"]
+    assert location_problems([LOCATION], [], {}) == [
+        "dagster_code_locations is set, but group dagster_code has no host"
+    ]

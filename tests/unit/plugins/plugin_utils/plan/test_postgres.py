@@ -77,6 +77,8 @@ def test_cluster_of_a_bare_host_has_the_name_of_the_instance() -> None:
         "etc": OURS,
         "config": f"{OURS}/postgresql.conf",
         "unit": "postgresql@15-dagster.service",
+        "readers": ["a"],
+        "max_connections": 200,
         "made": False,
         "no_main": "/etc/postgresql-common/createcluster.d/dagster.conf",
         "sysctl": MARK,
@@ -247,6 +249,21 @@ def test_what_a_host_keeps_that_has_left_the_group() -> None:
         "rm /etc/systemd/system/sysctl-dagster-postgres.service",
         f"rm -r {MARK}",
     ]
+
+
+def test_cluster_of_a_host_that_has_left_the_group_is_named() -> None:
+    """Nothing removes data by itself, so the operator hears which cluster it is."""
+    moved = plan("a", groups(database=["b"]))
+    assert "/etc/postgresql/*/*/conf.d/dagster.conf" in moved.questions()["paths"]
+    for cluster in ("dagster", "main"):
+        paths = [MARK, f"/etc/postgresql/15/{cluster}/conf.d/dagster.conf"]
+        (said,) = [text for text in moved.warnings({**FACTS, "paths": paths}) if MARK in text]
+        assert said.endswith(
+            f"rm -r {MARK}. The PostgreSQL cluster 15/{cluster} goes on and keeps its data. pg_dropcluster --stop 15 "
+            f"{cluster} removes both for good; no play does that"
+        )
+    (said,) = [text for text in moved.warnings({**FACTS, "paths": [MARK]}) if MARK in text]
+    assert said.endswith(f"rm -r {MARK}")
 
 
 def test_system_that_is_not_supported_is_said_once() -> None:

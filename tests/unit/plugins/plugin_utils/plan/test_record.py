@@ -95,3 +95,7 @@ def test_what_a_killed_installation_leaves_is_said() -> None:
     assert said.startswith(f"{path} ends with 101, so no service of this host starts with its package")
     for facts in ({"paths": [WHOLE], "lines": {path: []}}, {"paths": [], "lines": {path: ["101"]}}):
         assert plan().warnings({**FACTS, **facts}) == [], "not of ours"
+    installing = f"{FOLDER}/.installing"
+    assert installing in plan().questions()["paths"]
+    facts = {**FACTS, "paths": [WHOLE, installing], "lines": {path: ["101"]}}
+    assert plan().warnings(facts) == [], "the play removes it"

@@ -182,6 +182,10 @@ def test_a_resumed_run_repeats_its_steps() -> None:
 )
 def test_harmful_arguments_of_the_container(kwargs: dict[str, Any], name: str, hint: str) -> None:
     noop = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
-    (warning,) = subject.validate_data(config({"container_kwargs": kwargs}, compute_logs=noop)).warnings
+    data = config({"container_kwargs": kwargs}, compute_logs=noop)
+    (warning,) = subject.validate(yaml.safe_dump(data)).warnings
     assert warning.name == name
     assert hint in warning.hint
+    (refusal,) = subject.validate_data(data).refusals
+    assert refusal.name == name
+    assert subject.validate_data(data, allow=[name]).valid

@@ -1,0 +1,46 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A PostgreSQL server of the user's own: how its clients connect, and what cannot work. Pure: no I/O.
+
+What only the server knows (time zone, encoding, pool mode of a pooler) module schema asks before it changes anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# Files that libpq reads, as parameters of a connection and as variables of the environment.
+FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+VARIABLES = {f"PG{name.upper()}": name for name in FILES}
+PASSWORDS = ("dagster_database_password", "dagster_database_run_password", "dagster_database_migration_password")
+# What a token of AWS IAM, Azure or Google has in it. Each of them is good for an hour at most.
+TOKEN = re.compile(r"X-Amz-(Signature|Credential)=|^eyJ[\w-]+\.eyJ[\w-]+\.|^ya29\.")
+
+
+def parameters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a connection that a dagster.yaml adds, such as sslmode or options."""
+    found: Any = config
+    for key in ("storage", "postgres", "postgres_db", "params"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def problems(values: Mapping[str, Any]) -> list[str]:
+    """Sentences about ways to connect that services and runs would not both have."""
+    state = str(values["dagster_state_dir"])
+    # The same of a file in dagster_config says the check of all files there.
+    given = {f"dagster_environment: {name}": values["dagster_environment"].get(name) for name in VARIABLES}
+    found = [
+        f"{name} is {value}, which only the services would have; put the file below {state} on each host "
+        "(dagster_state_dir), which code servers and runs mount at the same path"
+        for name, value in given.items()
+        if isinstance(value, str) and value not in ("", "system") and not value.startswith(f"{state}/")
+    ]
+    found += [
+        f"{name} is a token that ends within the hour, as a login through IAM has; the services connect for as long as "
+        "they run and cannot renew it. Give the login a password of its own"
+        for name in PASSWORDS
+        if TOKEN.search(str(values.get(name) or ""))
+    ]
+    return found
