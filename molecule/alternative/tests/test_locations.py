@@ -157,18 +157,18 @@ def test_code_that_does_not_start_in_time_or_at_all_is_refused_and_the_old_one_s
     play: Callable[..., Play], dagster: Dagster, host: Any, other: Any, inventory_locations: Callable[..., str]
 ) -> None:
     machines = {"slow": host, "built": host, "loaded": other}
-    before = {
-        name: machines[name].check_output(f"docker inspect -f '{{{{.Id}}}}' dagster-code-{name}") for name in BROKEN
-    }
+
+    def containers() -> list[str]:
+        inspect = "docker inspect -f '{{.Id}}' dagster-code-%s"
+        return [machine.check_output(inspect, name) for name, machine in machines.items()]
+
+    before = containers()
     changes = {name: changed for name, (changed, _words) in BROKEN.items()}
     failed = play("site.yml", "-e", inventory_locations(changes), ok=False)
     assert failed.rc != 0
     said = " ".join(failed.output.replace("\\n", " ").split())
     assert [words for _changed, words in BROKEN.values() if words not in said] == [], failed.output[-6000:]
-    after = {
-        name: machines[name].check_output(f"docker inspect -f '{{{{.Id}}}}' dagster-code-{name}") for name in BROKEN
-    }
-    assert after == before
+    assert containers() == before
     dagster.wait(dagster.launch("orders_report", "built"))
     assert play("site.yml").changed == 0
 
