@@ -16,18 +16,20 @@ from deployment import NAME, machine, until
 from processes import alive
 
 UNIT = "dagster-daemon"
-# Twenty times a second the time and how many there are, until nobody reads any more.
+# Twenty times a second the time and how many there are, until nobody reads any more. A child that has not called exec
+# yet (Dagster asks program `file` when it starts) has the arguments of its parent, and is no second daemon.
 LOOK = """
 import glob, select, sys, time
 while not select.select([sys.stdin], [], [], 0.05)[0]:
-    moment, found = time.time(), 0
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
+    moment, parents = time.time(), {}
+    for folder in glob.glob("/proc/[0-9]*"):
         try:
-            argv = open(path, "rb").read().split(b"\\0")
+            argv = open(folder + "/cmdline", "rb").read().split(b"\\0")
+            if b"run" in argv and any(word.endswith(b"dagster-daemon") for word in argv[:2]):
+                parents[folder[6:]] = open(folder + "/stat").read().rpartition(")")[2].split()[1]
         except OSError:
             continue
-        found += b"run" in argv and any(word.endswith(b"dagster-daemon") for word in argv[:2])
-    print(moment, found, flush=True)
+    print(moment, sum(parent not in parents for parent in parents.values()), flush=True)
 """
 
 
@@ -132,6 +134,7 @@ class Watch:
             )
             for name in names
         ]
+        self.names = names
         self.samples: list[list[tuple[float, int]]] = [[] for _name in names]
         self.threads = [threading.Thread(target=self.read, args=(number,), daemon=True) for number in range(len(names))]
         for thread in self.threads:
@@ -147,6 +150,16 @@ class Watch:
             assert watcher.stdin
             watcher.stdin.close()
             watcher.wait(10)
+
+    def __repr__(self) -> str:
+        """When how many were there on which host, for whoever reads why a test failed."""
+        seen = [
+            (moment, name, count)
+            for name, samples in zip(self.names, self.samples, strict=True)
+            for number, (moment, count) in enumerate(list(samples))
+            if number == 0 or samples[number - 1][1] != count
+        ]
+        return f"<Watch: {', '.join(f'{moment:.2f} {name} {count}' for moment, name, count in sorted(seen))}>"
 
     @property
     def longest_away(self) -> float:

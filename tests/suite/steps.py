@@ -86,7 +86,8 @@ def plants(name: str) -> Step:
 def suite(*, full: bool) -> list[Step]:
     """In the order in which they start where nothing else decides.
 
-    What others wait for comes first. Hosts take CPU time as long as they are up, so the large scenarios come late.
+    What others wait for comes first, then the longest scenarios. Hosts take CPU time as long as they are up. So those
+    that stay for tests that run alone, six of them the cluster's, come so late that they do not wait long.
     """
     pytest, rig, bench = ("pytest", "-q"), "tests/rig/rig", "tests/bench/run"
     lease = "tests/integration/guard"
@@ -99,12 +100,11 @@ def suite(*, full: bool) -> list[Step]:
         Step("unit", (*pytest, "tests/unit"), 900, ["packages", "venvs"]),
         Step("oldest", (".cache/oldest/bin/pytest", "-q", "tests/unit/test_rendered.py"), 600, ["venvs"], filler=True),
         *scenario("alternative"),
-        *scenario("runner"),
-        *scenario("upgrade"),
-        *scenario("neighbours"),
-        *cluster[:1],
         *default,
-        *cluster[1:],
+        *scenario("upgrade"),
+        *cluster,
+        *scenario("runner"),
+        *scenario("neighbours"),
         Step("sanity", ("tools/sanity.sh",), 1200, ["packages"], filler=True),
         Step("importer", ("tools/importer.sh",), 600, filler=True),
         Step("containers", (*pytest, "tests/integration/containers"), 1500, ["images"], filler=True),

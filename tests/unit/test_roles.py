@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 TASK_FILES = sorted(path.relative_to(ROOT) for path in ROOT.glob("roles/*/tasks/**/*.yml"))
 PLAY_FILES = sorted(path.relative_to(ROOT) for path in ROOT.glob("playbooks/**/*.yml"))
+VARIABLE_FILES = sorted(path.relative_to(ROOT) for path in ROOT.glob("roles/*/vars/*.yml"))
 NOTHING = object()
 
 
@@ -159,6 +160,18 @@ def tasks(entries: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield entry
         for key in ("block", "rescue", "always", "pre_tasks", "tasks", "post_tasks", "handlers"):
             yield from tasks(entry.get(key) or [])
+
+
+# What these filters give has another order in each process.
+WITHOUT_ORDER = re.compile(r"\b(?:difference|intersect|symmetric_difference|union)\(")
+
+
+@pytest.mark.parametrize("path", [*TASK_FILES, *PLAY_FILES, *VARIABLE_FILES], ids=str)
+def test_names_in_a_text_have_an_order(path: Path) -> None:
+    for expression in re.findall(r"{{.*?}}", (ROOT / path).read_text(encoding="utf-8"), re.DOTALL):
+        for found in WITHOUT_ORDER.finditer(expression):
+            joined = expression.find("join(", found.end())
+            assert joined < 0 or "| sort" in expression[found.end() : joined], expression
 
 
 @pytest.mark.parametrize("path", [*TASK_FILES, *PLAY_FILES], ids=str)
