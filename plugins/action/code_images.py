@@ -104,21 +104,16 @@ class ActionModule(ActionBase):
             answer.pop(key, None)
         return answer
 
-    def _begin(self, params: Json, wanted: list[Wanted], staged: Json, task_vars: Json) -> Json:
+    def _begin(self, params: Json, builds: list[Wanted], staged: Json, task_vars: Json) -> Json:
         """Send what the builds need. The call that gets it returns at once, and removes the files at the end."""
-        first: Json = {"changed": False}
-        if wanted and not self._task.check_mode:
-            first = self._ask(params, {**staged, "images": [item.public() for item in wanted]}, task_vars)
+        nothing: Json = {"changed": False, "images": {}}
+        if self._task.check_mode or not builds:
+            return nothing
+        first = self._ask(params, {**staged, "images": [item.public() for item in builds]}, task_vars)
         if first.get("failed") or not first.get("needs"):
-            return {
-                "changed": False,
-                "images": {},
-                **({"failed": True, "msg": first["msg"]} if first.get("failed") else {}),
-            }
-        again = self._transfer(wanted, [], set(first["needs"]), set(first["needs_bases"]))
-        answer = self._ask(
-            {**params, "instance": None}, {**again, "folder": self._remote_folder()}, task_vars, begin=True
-        )
+            return first if first.get("failed") else nothing
+        sent = self._transfer(builds, [], set(first["needs"]), set(first["needs_bases"]))
+        answer = self._ask(params, {**sent, "folder": self._remote_folder()}, task_vars, begin=True)
         if not answer.get("failed"):
             self._connection._shell.tmpdir = None  # what removes the folder of a task must not find it
         return {**answer, "images": {}}
