@@ -59,6 +59,20 @@ def test_images_are_built_loaded_and_copied_once(api: Any, tmp_path: Path) -> No
     assert not images(tmp_path, load=[{**copy, "path": str(exported)}])["changed"]
 
 
+def test_builds_that_have_begun_are_waited_for(tmp_path: Path) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text(f"FROM {OTHER_IMAGE}\nCOPY . /src\n")
+    wanted = [{"name": "t-code-begun", "build": {"context": str(context)}}]
+    begun = images(tmp_path, images=wanted, begin=True)
+    assert begun["changed"]
+    assert begun["images"] == {}
+    made = images(tmp_path, images=wanted)["images"]["t-code-begun"]
+    assert made["action"] == "none", "it was built in the background"
+    assert made["id"]
+    assert not images(tmp_path, images=wanted, begin=True)["changed"]
+
+
 def test_what_is_wrong_with_images_is_said_clearly(tmp_path: Path) -> None:
     wrong = [
         {"name": "a", "build": {"context": str(tmp_path / "none")}},
