@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -58,6 +59,42 @@ def ended(argv: list[str], env: dict[str, str], seconds: float = PLAY_TIMEOUT, f
             out, err = process.communicate(timeout=10)
             raise AssertionError(f"not ended within {seconds} s: {argv}\n{(out + err)[-6000:]}") from None
     return Play(process.returncode, out + err)
+
+
+def kill(play: subprocess.Popen[str]) -> None:
+    """As the kernel would: the connections break, and nobody finishes the play."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(play.pid, signal.SIGKILL)
+    play.wait(10)
+
+
+def at_task(
+    task: str, then: Callable[[subprocess.Popen[str]], None], playbook: str, inventory: str, *arguments: str
+) -> Play:
+    """A play in which something happens when it has come to a task, of which the begin of the name is enough."""
+    argv = ["ansible-playbook", f"playbooks/{playbook}", "-i", inventory, "-i", str(RIG), *arguments]
+    lines, seen = [], False
+    pipe, both = subprocess.PIPE, subprocess.STDOUT
+    with subprocess.Popen(
+        argv, cwd=ROOT, stdout=pipe, stderr=both, text=True, env=environment(), start_new_session=True
+    ) as process:
+        limit = threading.Timer(PLAY_TIMEOUT, kill, (process,))
+        limit.start()
+        try:
+            for line in process.stdout or ():
+                lines.append(line)
+                if line.startswith(f"TASK [{task}"):
+                    seen = True
+                    then(process)
+                    if process.returncode is not None:
+                        break  # its workers are in sessions of their own, and go on for a moment
+        except BaseException:
+            kill(process)
+            raise
+        finally:
+            limit.cancel()
+    assert seen, f"the play never came to {task}:\n{''.join(lines)[-3000:]}"
+    return Play(process.returncode, "".join(lines))
 
 
 def environment() -> dict[str, str]:

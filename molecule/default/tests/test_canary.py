@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from deployment import RIG, ROOT, Dagster, Play, environment, machine
+from deployment import Dagster, Play, at_task, kill, machine
 
 CODE = "dagster-code-pipeline"
 PGPASS = "/etc/dagster/containers/pgpass"
@@ -49,15 +46,7 @@ def test_canary_is_launched_when_something_is_not_proven_and_by_health_each_time
     before = len(launched(dagster))
     assert play("site.yml").changed == 0
     assert len(launched(dagster)) == before, "nothing has changed"
-    argv = ["ansible-playbook", "playbooks/site.yml", "-i", inventory, "-i", str(RIG), "-e", CHANGE]
-    with subprocess.Popen(
-        argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment(), start_new_session=True
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "TASK [Ask for versions, heartbeats and code locations]" in line:
-                os.killpg(process.pid, signal.SIGKILL)
-                break
+    at_task("Ask for versions, heartbeats and code locations", kill, "site.yml", inventory, "-e", CHANGE)
     assert len(launched(dagster)) == before, "the control: the play did not get as far"
     assert play("site.yml", "-e", CHANGE).changed == 0
     assert launched(dagster)[0] == "dagster_canary SUCCESS"
@@ -122,17 +111,11 @@ def health_without_password(inventory: str) -> Play:
 
     The code server lacks it too, and then holds up the daemon: a gate that asks late would say that instead.
     """
-    argv = ["ansible-playbook", "playbooks/health.yml", "-i", inventory, "-i", str(RIG), "-e", canary(20)]
-    lines = []
-    with subprocess.Popen(
-        argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            if "TASK [Read what runs need, and" in line:
-                machine("dagster1").check_output("mv %s /run/pgpass.kept", PGPASS)
-    return Play(process.returncode, "".join(lines))
+
+    def take_away(_play: object) -> None:
+        machine("dagster1").check_output("mv %s /run/pgpass.kept", PGPASS)
+
+    return at_task("Read what runs need, and", take_away, "health.yml", inventory, "-e", canary(20))
 
 
 def test_canary_whose_container_fails(play: Callable[..., Play], dagster: Dagster, host: Any, inventory: str) -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from deployment import RIG, ROOT, Dagster, Play, environment, identities, oldest_ansible, reboot, until
+from deployment import Dagster, Play, at_task, identities, kill, oldest_ansible, reboot, until
 from restarts import Checked
 
 
@@ -74,20 +70,9 @@ def test_killed_run_is_finished_by_the_next(play: Callable[..., Play], inventory
     The test after this one takes its change away, and asserts that nothing is left to do then.
     """
     change = '{"dagster_config": {"retention": {"sensor": {"purge_after_days": {"skipped": 6}}}}}'
-    argv = ["ansible-playbook", "playbooks/site.yml", "-i", inventory, "-i", str(RIG), "-e", change]
     pids = "systemctl show -p MainPID --value dagster-daemon dagster-webserver@3000 dagster-webserver@3001"
     before = host.check_output(pids)
-    with subprocess.Popen(
-        argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment(), start_new_session=True
-    ) as process:
-        assert process.stdout is not None
-        limit = threading.Timer(300, os.killpg, (process.pid, signal.SIGKILL))
-        limit.start()
-        for line in process.stdout:
-            if "TASK [dataops.dagster.instance : Migrate the schema of the database]" in line:
-                os.killpg(process.pid, signal.SIGKILL)
-                break
-        limit.cancel()
+    at_task("dataops.dagster.instance : Migrate the schema of the database", kill, "site.yml", inventory, "-e", change)
     assert "skipped: 6" in host.file("/etc/dagster/.dagster.yaml.next").content_string
     assert "skipped: 7" in host.file("/etc/dagster/dagster.yaml").content_string, (
         "a restart would read what came half-way"

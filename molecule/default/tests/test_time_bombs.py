@@ -7,17 +7,14 @@ behind it, everything is restarted, and the host is rebooted.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from deployment import NAME, RIG, ROOT, Dagster, Play, environment, until
+from deployment import NAME, ROOT, Dagster, Play, at_task, kill, until
 
 OTHER = "1.13.26"
 LOCATION = {
@@ -146,16 +143,12 @@ def test_missing_table_is_made_again(play: Callable[..., Play], host: Any) -> No
 def test_killed_play(inventory: str, host: Any, task: str) -> None:
     """With a bad value, before it would be refused: the connections break, and nobody finishes the play."""
     variables = json.dumps({"dagster_secret_environment": {"PYTHONHOME": "/nonexistent"}})
-    argv = ["ansible-playbook", "playbooks/site.yml", "-i", inventory, "-i", str(RIG), "-e", variables]
-    with subprocess.Popen(
-        argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment(), start_new_session=True
-    ) as process:
-        assert process.stdout is not None
-        seen = any(f"TASK [{task}" in line for line in process.stdout)
+
+    def in_the_middle(started: subprocess.Popen[str]) -> None:
         time.sleep(0.5)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    assert seen, "the play ended before: the test would prove nothing"
+        kill(started)
+
+    at_task(task, in_the_middle, "site.yml", inventory, "-e", variables)
     secret = "grep -c PYTHONHOME /etc/dagster/environment.secret || true"
     until(lambda: host.check_output(secret) == "0", 60, "what was in the middle has been undone", every=1)
 
