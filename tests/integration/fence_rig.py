@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deployment import Dagster
-from guard_rig import LEASE, PYTHON, SQL, Cluster, free_port, password, roles, until
+from guard_rig import LEASE, LOGINS, PYTHON, SQL, Cluster, free_port, password, roles, until
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database import postgres_probe, schema_probe
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import source_of
@@ -30,6 +30,11 @@ FENCE = {
     "logins": "dagster_daemon",
     "unit": "etl-daemon",
     "command": "/usr/local/bin/etl-cli",
+}
+RIGHTS = {
+    "query": (LEASE / "rights.sql").read_text(encoding="utf-8").rstrip(),
+    "logins": LOGINS,
+    "app": "dagster_app",
 }
 LAUNCHER = """
 import os
@@ -146,7 +151,7 @@ class Site:
         for name, text in (("dagster.yaml", config), ("launcher.py", LAUNCHER), ("jobs.py", CODE)):
             (folder / name).write_text(text)
         (folder / "workspace.yaml").write_text("load_from: [python_file: {relative_path: jobs.py}]\n")
-        logins = (WEBSERVER, DAEMON, MIGRATION)
+        logins = (WEBSERVER, DAEMON, MIGRATION, *LOGINS.values())
         (folder / "pgpass").write_text("".join(f"*:*:*:{login}:{password(login)}\n" for login in logins))
         (folder / "pgpass").chmod(0o600)
 
@@ -188,6 +193,7 @@ class Site:
             "logins": [{"user": MIGRATION, "password": password(MIGRATION), "migration": True}],
             "lease": None,
             "fence": {**FENCE, **fence},
+            "rights": RIGHTS,
             "migrates": migrates,
             "apply": apply,
         }
@@ -205,10 +211,15 @@ class Site:
         return int(self.query(f"SELECT count(*) FROM {table} WHERE {where}")[0][0])  # noqa: S608 - words of the tests
 
     def switch(self, state: str) -> None:
-        """Triggers on or off: without them the tables are as Dagster made them."""
+        """Triggers on or off: without them the tables are as Dagster made them, and any login may write them."""
         fence = "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE 'dagster_fence%'"
         for table, name in self.query(fence):
             self.query(f"ALTER TABLE {table} {state} TRIGGER {name}")
+        if state == "ENABLE":
+            self.cluster.rights(DATABASE)
+            return
+        self.query("GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO dagster_app")
+        self.query("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO dagster_app")
 
     @contextlib.contextmanager
     def webserver(self) -> Iterator[Dagster]:

@@ -40,6 +40,13 @@ PYTHON = os.environ.get("DAGSTER_PYTHON", sys.executable)
 BIN = os.environ.get("PG_BIN") or max(glob.glob("/usr/lib/postgresql/*/bin"), default="")
 # PostgreSQL refuses to run as root.
 USER: dict[str, Any] = {"user": "nobody"} if os.getuid() == 0 else {}
+LOGINS = {
+    "web": "dagster",
+    "daemon": "dagster_daemon",
+    "code": "dagster_code",
+    "run": "dagster_run",
+    "read": "dagster_read",
+}
 # The shortest that give no false alarms on a busy machine, or (GUARD_TIMINGS=default) the defaults.
 SHORT: dict[str, float] = {"renew": 0.5, "deadline": 3, "ttl": 5, "watchdog": 3, "heartbeat": 4, "stop": 5}
 DEFAULT: dict[str, float] = {"renew": 2, "deadline": 10, "ttl": 15, "watchdog": 6, "heartbeat": 20, "stop": 20}
@@ -147,7 +154,13 @@ class Cluster:
         statements += self.apply(SQL / "grants.sql", ["dagster_owner", "dagster_app"], "dagster")
         group = "dagster_daemon" if full else None
         given = [(LEASE / "guard.sql").read_text(), "dagster_guard_owner", "dagster_guard", group]
-        return statements + self.apply(LEASE / "guard_install.sql", given, "dagster")
+        statements += self.apply(LEASE / "guard_install.sql", given, "dagster")
+        return statements + self.rights("dagster", full)
+
+    def rights(self, database: str, full: bool = True) -> list[str]:
+        """What the owner of the tables grants."""
+        given = [json.dumps({**LOGINS, **({} if full else {"daemon": "dagster"})}), "dagster_app"]
+        return self.apply(LEASE / "rights.sql", given, database)
 
     # What the daemons did
 
@@ -190,7 +203,7 @@ def roles(hosts: list[str]) -> list[dict[str, Any]]:
         {"name": "dagster_owner", "login": False},
         {"name": "dagster_app", "login": False},
         login("dagster_migration", "dagster_owner", acts_as_group=True),
-        login("dagster", "dagster_app"),
+        *[login(name, "dagster_app") for name in ("dagster", "dagster_run", "dagster_code", "dagster_read")],
         {
             "name": "dagster_guard_owner",
             "login": False,
