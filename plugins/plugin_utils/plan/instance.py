@@ -115,6 +115,7 @@ class Instance(Component):
         }
 
     def handed(self, facts: Facts) -> dict[str, Any]:
+        storage = self.plan.storage
         return {
             "environment": self.environment,
             "no_proxy": self.plan.exceptions("dagster_environment", "dagster_secret_environment"),
@@ -123,6 +124,7 @@ class Instance(Component):
             "judged": list(JUDGED_BY_PLAN),
             "authority_folder": docker.TLS_FOLDER,
             "fence": self.fence,
+            "rights": {"logins": storage.writers, "app": str(self.values["dagster_database_app_role"]) if storage.server else ""},
             **libraries.installation(self.values, self.plan.configuration.merged),
         }
 

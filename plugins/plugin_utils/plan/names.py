@@ -30,6 +30,8 @@ OPTIONS = {
     "dagster_docker_network": "{name}",
     "dagster_database_name": "{name}",
     "dagster_database_user": "{name}",
+    "dagster_database_read_user": "{name}_read",
+    "dagster_database_code_user": "{name}_code",
     "dagster_database_run_user": "{name}_run",
     "dagster_database_migration_user": "{name}_migration",
     "dagster_database_guard_user": "{name}_guard",

@@ -19,7 +19,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import external_postgres as external
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, first_address
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import LOGINS, Storage
 
 # The major version that each Debian release ships.
 VERSIONS = {"bookworm": 15, "trixie": 17}
@@ -27,6 +27,8 @@ ETC, DATA = "/etc/postgresql", "/var/lib/postgresql"
 # By which a cluster is known as ours: one file is enough, so a lost one comes back with the next play.
 RECORDS = ("conf.d/dagster.conf", "dagster/pg_hba.conf")
 PORT = r"(?i)^[ \t]*port[ \t='\"]*([0-9]+)"  # in a line that sets it
+CLOSED = "Closed"  # the word in pg_hba.conf that says that no login of an earlier release is left in it
+HEADER_OR_CLOSED = rf"({record.HEADER[1:-1]}|{CLOSED})"
 PORT_OR_HEADER = rf"(?i)(?:^[ \t]*port[ \t='\"]*(?=[0-9])|(?=Managed))([0-9]+|{record.HEADER[1:-1]})"
 
 
@@ -191,7 +193,7 @@ class Postgres(Component):
         return {
             **dict.fromkeys([every.config, f"{DATA}/{every}/postgresql.auto.conf"], PORT),
             f"{every.etc}/conf.d/*.conf": PORT_OR_HEADER,
-            f"{every.etc}/{RECORDS[1]}": record.HEADER,
+            f"{every.etc}/{RECORDS[1]}": HEADER_OR_CLOSED,
         }
 
     def handed(self, facts: Facts) -> dict[str, Any]:
@@ -204,11 +206,38 @@ class Postgres(Component):
             "unit": cluster.unit,
             "readers": sorted({*self.known_by()}),
             "max_connections": self.plan.budget.limit,
+            "local": self.local,
+            "before": self.before(facts),
             "made": cluster.config in (facts.get("paths") or []),
             "no_main": self.no_main,
             "sysctl": self.plan.names.sysctl("postgres"),
             "sysctl_unit": self.plan.names.sysctl_unit("postgres"),
         }
+
+    def before(self, facts: Facts) -> list[dict[str, Any]]:
+        """What code servers of an earlier release need until they are replaced: they have the login of runs."""
+        hba = f"{self.cluster(facts).etc}/{RECORDS[1]}"
+        if hba not in (facts.get("paths") or []) or CLOSED in (facts.get("lines") or {}).get(hba, []):
+            return []
+        run = self.plan.storage.login("run")
+        return [
+            {"address": self.source(consumer, in_container), "users": [run]}
+            for consumer, in_container, users in self.plan.storage.clients
+            if in_container and run not in users
+        ]
+
+    def source(self, consumer: str, in_container: bool) -> str:
+        """From where a host, or its containers, connect: as pg_hba.conf takes it."""
+        if in_container and consumer == self.host.name:
+            return str(self.values["dagster_docker_network_subnet"])
+        return source(self.inventory.address(consumer))
+
+    @property
+    def local(self) -> list[str]:
+        """The logins that connect from the host itself: those of its services, and a dump's."""
+        migration = str(self.values["dagster_database_migration_user"])
+        here = self.host.name in self.inventory.services
+        return self.plan.storage.service_logins(self.host.name) if here else [migration]
 
     def problems(self) -> list[str]:
         (port,) = self.ports()
@@ -300,10 +329,11 @@ class Postgres(Component):
         own = self.inventory.address(self.host.name)
         clients, listen = [], {LOOPBACK}
         for consumer, in_container, users in self.plan.storage.clients:
-            inside = in_container and consumer == self.host.name
+            inside = consumer == self.host.name
+            if inside and not in_container:
+                continue  # over loopback: see handed
             listen.add(first_address(subnet) if inside else own)
-            address = subnet if inside else source(self.inventory.address(consumer))
-            clients.append({"address": address, "users": users})
+            clients.append({"address": self.source(consumer, in_container), "users": users})
         return {
             "dagster_database_port": self.plan.storage.port,
             "dagster_postgres_listen_addresses": sorted(listen),
@@ -311,4 +341,5 @@ class Postgres(Component):
             "dagster_postgres_daemon_logins": logins,
             "dagster_postgres_max_connections": budget.limit,
             "dagster_postgres_connection_limits": budget.limits(logins),
+            **{variable: self.plan.storage.login(kind) for kind, variable in LOGINS.items()},
         }

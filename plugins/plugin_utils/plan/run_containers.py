@@ -43,7 +43,7 @@ DOUBTFUL = {
 }
 LABELS = ("dataops.dagster", RUN_ID_LABEL, "dagster/job_name")
 # What of dagster_home is for one reader, beside the files of passwords.
-SECRET_FILES = ("environment.secret", "guard.json", "secrets", "docker", "containers")
+SECRET_FILES = ("environment.secret", "guard.json", "secrets", "docker", "containers", "code")
 
 
 def said(report: Report, prefix: str = "") -> list[str]:
@@ -63,7 +63,7 @@ class RunContainers:
         self.names = environment.of_containers(plan)
         self.services = {**plan.instance.environment, **self.values["dagster_environment"]}
         self.secret = set(self.values["dagster_secret_environment"])
-        self.secret_files = (plan.storage.credential, f"daemon.{plan.storage.credential}", *SECRET_FILES)
+        self.secret_files = (plan.storage.credential, f"daemon.{plan.storage.credential}", f"read_only.{plan.storage.credential}", *SECRET_FILES)
         self.version = plan.configuration.catalogue_version
 
     def report(self) -> Report:

@@ -24,6 +24,13 @@ SMALLEST_OVERFLOW = 5
 MIGRATION_CONNECTIONS = 5
 # A server keeps some for its superuser; backup, monitoring and an operator's shell need some.
 RESERVE_CONNECTIONS = 10
+# The logins of processes that are not daemons.
+LOGINS = {
+    "web": "dagster_database_user",
+    "read": "dagster_database_read_user",
+    "code": "dagster_database_code_user",
+    "run": "dagster_database_run_user",
+}
 
 
 class Storage:
@@ -76,19 +83,44 @@ class Storage:
 
     @property
     def clients(self) -> list[tuple[str, bool, list[str]]]:
-        """Who connects over the network: a host, whether from its containers, and the logins."""
-        values = self.values
+        """Who connects: a host, whether from its containers, and the logins."""
         found = []
         for consumer in self.inventory.services if self.server else []:
-            if consumer == self.server:
-                continue
-            users = [values["dagster_database_user"], values["dagster_database_migration_user"]]
-            if consumer in self.inventory.group("dagster_daemon"):
-                users += filter(None, [values["dagster_database_guard_user"], self.daemon_login(consumer)])
-            found.append((consumer, False, users))
+            found.append((consumer, False, self.service_logins(consumer)))
         for consumer in self.inventory.engines if self.server else []:
-            found.append((consumer, True, [values["dagster_database_run_user"]]))
+            found.append((consumer, True, self.container_logins(consumer)))
         return found
+
+    def service_logins(self, host: str) -> list[str]:
+        """The logins of the services of a host. Each may migrate, and has Dagster's command line."""
+        found = [self.login("web"), str(self.values["dagster_database_migration_user"])]
+        if self.inventory.hosts[host].values.get("dagster_webserver_read_only_port"):
+            found += [self.login("read")] if host in self.inventory.group("dagster_webserver") else []
+        if host in self.inventory.group("dagster_daemon"):
+            found += filter(None, [str(self.values["dagster_database_guard_user"]), self.daemon_login(host)])
+        return found
+
+    def container_logins(self, host: str) -> list[str]:
+        """The logins of the containers of a host."""
+        kinds = {"code": "dagster_code", "run": "dagster_run"}
+        return [self.login(kind) for kind, group in kinds.items() if host in self.inventory.group(group)]
+
+    def login(self, kind: str) -> str:
+        """The login of webservers (web), read-only webservers (read), code servers (code) or runs (run).
+
+        On a server of the user's own, whose logins we cannot make, the later two kinds stay with that of the first two
+        until the inventory names one.
+        """
+        variable = LOGINS[kind]
+        shared = "" if self.server else {"read": LOGINS["web"], "code": LOGINS["run"]}.get(kind, "")
+        return str(self.host.chosen(variable, self.values[shared or variable]))
+
+    @property
+    def writers(self) -> dict[str, str]:
+        """The login of each kind of process, as the owner of the tables grants them rights. Those of daemons have a group."""
+        full = self.values["dagster_daemon_fencing"] == "full"
+        daemon = str(self.values["dagster_database_daemon_role"]) if full else self.login("web")
+        return {**{kind: self.login(kind) for kind in LOGINS}, "daemon": daemon}
 
     def daemon_login(self, host: str) -> str:
         """The database login of a host's daemon, empty when none is fenced."""
@@ -145,6 +177,7 @@ class Storage:
         """What roles are given as dagster_plan.storage."""
         return {
             "dialect": self.dialect,
+            "server": self.server,
             "unit": self.unit,
             "credential": self.credential,
             "variables": dict(self.variables),
@@ -161,9 +194,12 @@ class Budget:
     def __init__(self, storage: Storage, components: Iterable[Component], runs: int) -> None:
         components = list(components)
         self.values = storage.values
+        self.logins = {kind: storage.login(kind) for kind in LOGINS}
         self.limit_variable = storage.limit_variable
         self.unlimited_runs = runs < 0
-        self.replicas = sum(component.pools() for component in components) // ENGINES
+        kept = [component.pools() for component in components]
+        self.shares = {kind: sum(pools.get(kind, 0) for pools in kept) for kind in ("web", "read")}
+        self.replicas = sum(self.shares.values()) // ENGINES
         self.parts: dict[str, int] = {}
         self.largest: dict[str, int] = {}  # of the components with such a part
         for component in components:
@@ -205,16 +241,19 @@ class Budget:
         ]
 
     def limits(self, daemon_logins: list[str]) -> dict[str, int]:
-        """How many connections each login may have. Runs get all that is left, and cannot lock the services out.
+        """How many connections each login may have. Runs and code servers get all that is left, half each.
 
-        A run counts as three, but one whose steps are processes of their own opens more.
+        A run counts as three, but one whose steps are processes of their own opens more, and so does a code server with
+        many sensors. Neither can lock the services out, or the other one.
         """
         values, parts = self.values, self.parts
-        left = self.limit - self.pools - sum(parts[part] for part in ("daemon", "guard", "migration", "reserve"))
+        code, spare = parts.get("code servers", 0), self.limit - self.need
         return {
-            str(values["dagster_database_user"]): self.pools + (0 if daemon_logins else parts["daemon"]),
+            self.logins["web"]: self.shares["web"] * (1 + self.overflow) + (0 if daemon_logins else parts["daemon"]),
+            self.logins["read"]: self.shares["read"] * (1 + self.overflow),
             str(values["dagster_database_guard_user"]): parts["guard"],
-            str(values["dagster_database_run_user"]): left,
+            self.logins["code"]: code + spare // 2,
+            self.logins["run"]: parts["runs"] + spare - spare // 2,
             str(values["dagster_database_migration_user"]): parts["migration"],
             **dict.fromkeys(daemon_logins, self.largest["daemon"]),
         }
