@@ -124,7 +124,7 @@ class Instance(Component):
             "judged": list(JUDGED_BY_PLAN),
             "authority_folder": docker.TLS_FOLDER,
             "fence": self.fence,
-            "rights": {"logins": storage.writers, "app": str(self.values["dagster_database_app_role"]) if storage.server else ""},
+            "rights": {"logins": storage.writers, "app": storage.app},
             **libraries.installation(self.values, self.plan.configuration.merged),
         }
 

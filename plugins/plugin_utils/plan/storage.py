@@ -129,6 +129,11 @@ class Storage:
         plain = re.sub(r"[^a-z0-9]+", "_", host.lower()).strip("_")
         return f"{self.values['dagster_database_daemon_role']}_{plain}"[: self.longest_login]
 
+    @property
+    def app(self) -> str:
+        """The group through which each login once wrote each table, empty on a server of the user's own."""
+        return str(self.values.get("dagster_database_app_role") or "") if self.server else ""
+
     # What the database decides
 
     @property
