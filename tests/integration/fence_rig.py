@@ -141,14 +141,14 @@ class Process:
 class Site:
     """A Dagster whose tables exist, with the fence up."""
 
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.cluster, self.folder = cluster, folder
-        cluster.apply(SQL / "roles.sql", [json.dumps(roles(["a", "b", "c"])), DATABASE, "dagster_owner"], "postgres")
-        cluster.apply(SQL / "grants.sql", ["dagster_owner", "dagster_app"], DATABASE)
-        cluster.query(f"ALTER DATABASE {DATABASE} SET timezone = 'UTC'", "postgres")
+    def __init__(self, cluster: Cluster, folder: Path, database: str = DATABASE, code: str = CODE) -> None:
+        self.cluster, self.folder, self.database = cluster, folder, database
+        cluster.apply(SQL / "roles.sql", [json.dumps(roles(["a", "b", "c"])), database, "dagster_owner", "[]"], "postgres")
+        cluster.apply(SQL / "grants.sql", ["dagster_owner", "dagster_app"], database)
+        cluster.query(f"ALTER DATABASE {database} SET timezone = 'UTC'", "postgres")
         cluster.query(f"ALTER ROLE {DAEMON} LOGIN", "postgres")
-        config = CONFIG.format(port=cluster.port, database=DATABASE)
-        for name, text in (("dagster.yaml", config), ("launcher.py", LAUNCHER), ("jobs.py", CODE)):
+        config = CONFIG.format(port=cluster.port, database=database)
+        for name, text in (("dagster.yaml", config), ("launcher.py", LAUNCHER), ("jobs.py", code)):
             (folder / name).write_text(text)
         (folder / "workspace.yaml").write_text("load_from: [python_file: {relative_path: jobs.py}]\n")
         logins = (WEBSERVER, DAEMON, MIGRATION, *LOGINS.values())
@@ -189,7 +189,7 @@ class Site:
             "dialect": source_of(postgres_probe),
             "host": "127.0.0.1",
             "port": self.cluster.port,
-            "database": DATABASE,
+            "database": self.database,
             "logins": [{"user": MIGRATION, "password": password(MIGRATION), "migration": True}],
             "lease": None,
             "fence": {**FENCE, **fence},
@@ -205,7 +205,7 @@ class Site:
         return answer
 
     def query(self, text: str) -> list[tuple[Any, ...]]:
-        return self.cluster.query(text, DATABASE)
+        return self.cluster.query(text, self.database)
 
     def number(self, table: str, where: str = "true") -> int:
         return int(self.query(f"SELECT count(*) FROM {table} WHERE {where}")[0][0])  # noqa: S608 - words of the tests
@@ -216,16 +216,16 @@ class Site:
         for table, name in self.query(fence):
             self.query(f"ALTER TABLE {table} {state} TRIGGER {name}")
         if state == "ENABLE":
-            self.cluster.rights(DATABASE)
+            self.cluster.rights(self.database)
             return
         self.query("GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO dagster_app")
         self.query("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO dagster_app")
 
     @contextlib.contextmanager
-    def webserver(self) -> Iterator[Dagster]:
+    def webserver(self, login: str = WEBSERVER, *options: str) -> Iterator[Dagster]:
         port = free_port()
-        argv = ["dagster-webserver", "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml"]
-        process = Process(argv, self.environment(WEBSERVER), self.folder)
+        argv = ["dagster-webserver", "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml", *options]
+        process = Process(argv, self.environment(login), self.folder)
         dagster = Dagster(f"http://127.0.0.1:{port}")
 
         def answers() -> bool:

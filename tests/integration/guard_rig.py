@@ -150,7 +150,7 @@ class Cluster:
         return [row[0] for row in missing]
 
     def install(self, hosts: list[str], full: bool = True) -> list[str]:
-        statements = self.apply(SQL / "roles.sql", [json.dumps(roles(hosts)), "dagster", "dagster_owner"], "postgres")
+        statements = self.apply(SQL / "roles.sql", [json.dumps(roles(hosts)), "dagster", "dagster_owner", "[]"], "postgres")
         statements += self.apply(SQL / "grants.sql", ["dagster_owner", "dagster_app"], "dagster")
         group = "dagster_daemon" if full else None
         given = [(LEASE / "guard.sql").read_text(), "dagster_guard_owner", "dagster_guard", group]
@@ -219,8 +219,9 @@ def roles(hosts: list[str]) -> list[dict[str, Any]]:
 class Proxy:
     """A TCP way to the database that can be cut without either end hearing of it."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, source: str = "") -> None:
         self.target = target
+        self.source = (source, 0) if source else None  # the address by which the database knows who it is
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self.server.getsockname()[1])
         self.open = threading.Event()
@@ -239,7 +240,7 @@ class Proxy:
             client.close()
             return
         with contextlib.suppress(OSError), client:
-            server = socket.create_connection(("127.0.0.1", self.target))
+            server = socket.create_connection(("127.0.0.1", self.target), source_address=self.source)
             with server, selectors.DefaultSelector() as selector:
                 selector.register(client, selectors.EVENT_READ, server)
                 selector.register(server, selectors.EVENT_READ, client)

@@ -27,7 +27,8 @@ WITH given AS (
   ('backfill_tags', 'awd', 'a', '', '', ''),
   ('jobs', 'awd', 'awd', '', '', ''),
   ('instigators', 'awd', 'awd', '', '', ''),
-  ('kvs', 'awd', 'aw', '', '', ''),
+  -- A code server keeps the version of its state there (defs_state_storage). The daemon's cursors are behind the fence.
+  ('kvs', 'awd', 'aw', 'aw', 'aw', ''),
   -- The first page that a webserver shows makes its row, a read-only webserver's too.
   ('instance_info', 'a', 'a', '', '', 'a'),
   -- The command line wipes them. Only a daemon writes them.
