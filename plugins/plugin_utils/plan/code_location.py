@@ -24,7 +24,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations imp
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import code_port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import RunContainers
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS, ENGINES
 
 ENGINE_UNIT = "docker.service"
 
@@ -106,6 +106,7 @@ class CodeLocation(Component):
         return {
             "here": [found.name for found in self.here],
             "runs": self.runs_start_here,
+            "verified": self.plan.storage.verified(self.host.name, CONTAINERS),
             "port": code_port(self.values),
             # An image is made on one of the engines, the others get that very image.
             "builder": next(iter(every), ""),
@@ -154,6 +155,9 @@ class CodeLocation(Component):
             return []
         user, group = (str(self.values[name]) for name in ("dagster_user", "dagster_group"))
         return checks.group_member_problems(facts, group, user)
+
+    def problems(self) -> list[str]:
+        return self.plan.storage.password_problems("code") if self.here else []
 
     def deployment_problems(self) -> list[str]:
         values = self.values

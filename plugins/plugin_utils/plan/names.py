@@ -77,6 +77,8 @@ FIXED = {
     "backend_read_only": "{name}_read_only",
     "vrrp": "{name}",
     "cluster": "{name}",
+    # Of the server of the database: its certificate, and the authority by which clients on other hosts know it.
+    "database_tls": "/etc/ssl/{name}-database",
 }
 # By which an instance on a host is known: services, proxy, engine, database. Each host of one has at least one of them.
 TRACES = (

@@ -14,6 +14,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._addresses import 
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import Names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, first_address
 
 # Dagster's storages, each with an engine of its own (SQLAlchemy's word): runs, events, schedules.
@@ -24,6 +25,8 @@ SMALLEST_OVERFLOW = 5
 MIGRATION_CONNECTIONS = 5
 # A server keeps some for its superuser; backup, monitoring and an operator's shell need some.
 RESERVE_CONNECTIONS = 10
+CONTAINERS = "/run/dagster"  # where a container finds its password and the certificate of the authority
+AUTHORITY = "database-ca.pem"  # by which clients on other hosts know the server, on each of their hosts
 # The logins of processes that are not daemons.
 LOGINS = {
     "web": "dagster_database_user",
@@ -31,6 +34,8 @@ LOGINS = {
     "code": "dagster_database_code_user",
     "run": "dagster_database_run_user",
 }
+# On a server of the user's own, these stay with the login of others until one is named.
+SHARED = {"read": "web", "code": "run"}
 
 
 class Storage:
@@ -74,8 +79,12 @@ class Storage:
     @property
     def run_address(self) -> str:
         """Where runs reach it: containers of the run engine."""
-        engine = next(iter(self.inventory.group("dagster_run")), self.host.name)
-        return str(self.host.chosen("dagster_database_run_host", self.address(engine, in_container=True)))
+        return str(self.host.chosen("dagster_database_run_host", self.address(self.run_host, in_container=True)))
+
+    @property
+    def run_host(self) -> str:
+        """The host of the run engine."""
+        return next(iter(self.inventory.group("dagster_run")), self.host.name)
 
     def asked_for(self) -> list[dict[str, Any]]:
         """The server of the user's own that has to be reached, none when it is the deployment's."""
@@ -112,8 +121,8 @@ class Storage:
         until the inventory names one.
         """
         variable = LOGINS[kind]
-        shared = "" if self.server else {"read": LOGINS["web"], "code": LOGINS["run"]}.get(kind, "")
-        return str(self.host.chosen(variable, self.values[shared or variable]))
+        shared = variable if self.server else LOGINS[SHARED.get(kind, kind)]
+        return str(self.host.chosen(variable, self.values[shared]))
 
     @property
     def writers(self) -> dict[str, str]:
@@ -128,6 +137,56 @@ class Storage:
             return ""
         plain = re.sub(r"[^a-z0-9]+", "_", host.lower()).strip("_")
         return f"{self.values['dagster_database_daemon_role']}_{plain}"[: self.longest_login]
+
+    def login_problems(self) -> list[str]:
+        """Sentences about logins of our server that two kinds of processes would have."""
+        known = ("dagster_database_migration_user", "dagster_database_guard_user", *LOGINS.values())
+        every = {name: str(self.values.get(name) or "") for name in known}
+        return [
+            f"{name} and {other} are both {every[name]}; each kind of process has a login of its own, with its own rights. "
+            "Rename one of them"
+            for name in (LOGINS["read"], LOGINS["code"])
+            for other in every
+            if self.server and other != name and every[other] == every[name] and every[name]
+        ]
+
+    def password_problems(self, kind: str) -> list[str]:
+        """A sentence where the password of a login (read, code) is missing, or not the one that our server knows."""
+        user, password = LOGINS[kind], LOGINS[kind].replace("_user", "_password")
+        given = self.values.get(password)
+        if not self.server:
+            shared = LOGINS[SHARED[kind]]
+            if given or self.login(kind) == self.login(SHARED[kind]):
+                return []
+            return [
+                f"{user} is {self.login(kind)}, and {password} is not set; set it, or leave {user} out: then it is "
+                f"{shared}"
+            ]
+        if not given or given == self.inventory.hosts[self.server].values.get(password):
+            return []
+        return [f"{password} is set for {self.host.name} and is another one, or none, for {self.server}; set it for all"]
+
+    # Clients on other hosts
+
+    @property
+    def tls_addresses(self) -> list[str]:
+        """Where clients on other hosts reach our server, each with TLS; none when they are all on its own host."""
+        if not self.server or not self.values.get("dagster_database_tls"):
+            return []
+        found = {
+            str(self.inventory.hosts[consumer].chosen("dagster_database_run_host", address) if in_container else address)
+            for consumer, in_container, _users in self.clients
+            if consumer != self.server
+            for address in [self.address(consumer, in_container)]
+        }
+        return sorted(found)
+
+    def verified(self, consumer: str, folder: str) -> dict[str, str]:
+        """The variables with which a client on another host verifies the server, by the authority in a folder."""
+        if consumer == self.server or not self.tls_addresses:
+            return {}
+        found: dict[str, str] = DIALECTS[self.dialect].verified(f"{folder}/{AUTHORITY}")
+        return found
 
     @property
     def app(self) -> str:
@@ -156,7 +215,7 @@ class Storage:
 
     def run_environment(self, address: str, user: Any) -> dict[str, Any]:
         """The environment of a container, where the file of the password is mounted."""
-        return {**self.environment(address, user), self.variables["credential"]: f"/run/dagster/{self.credential}"}
+        return {**self.environment(address, user), self.variables["credential"]: f"{CONTAINERS}/{self.credential}"}
 
     def config(self) -> dict[str, Any]:
         """The section storage of dagster.yaml. It names variables of the environment, never a password."""
@@ -183,6 +242,9 @@ class Storage:
         return {
             "dialect": self.dialect,
             "server": self.server,
+            # The certificate of the authority: where the server's host has it, and what it is called on a client's.
+            "authority": f"{Names(self.values)['database_tls']}/ca.pem" if self.tls_addresses else "",
+            "authority_copy": AUTHORITY,
             "unit": self.unit,
             "credential": self.credential,
             "variables": dict(self.variables),

@@ -117,5 +117,9 @@ class Webserver(Component):
             "dagster_webserver_pool_overflow": self.plan.budget.overflow,
         }
 
+    def problems(self) -> list[str]:
+        read_only = self.values["dagster_webserver_read_only_port"]
+        return self.plan.storage.password_problems("read") if read_only else []
+
     def deployment_problems(self) -> list[str]:
         return prefix_problems(self.values)

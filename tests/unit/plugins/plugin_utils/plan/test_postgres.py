@@ -18,8 +18,12 @@ def test_database_on_a_host_of_its_own() -> None:
     assert addresses == ["10.0.0.2", "10.0.0.2", "10.0.0.2"]
     assert database["options"]["dagster_postgres_listen_addresses"] == ["10.0.0.2", "127.0.0.1"]
     assert database["options"]["dagster_postgres_clients"] == [
-        {"address": "10.0.0.1/32", "users": ["dagster", "dagster_migration", "dagster_guard", "dagster_daemon_a"]},
-        {"address": "10.0.0.1/32", "users": ["dagster_code", "dagster_run"]},
+        {
+            "address": "10.0.0.1/32",
+            "users": ["dagster", "dagster_migration", "dagster_guard", "dagster_daemon_a"],
+            "tls": True,
+        },
+        {"address": "10.0.0.1/32", "users": ["dagster_code", "dagster_run"], "tls": True},
     ]
     assert "code_location" not in database, "no code server is there"
     assert stack["options"]["dagster_code_endpoints"][0]["host"] == "127.0.0.1"
@@ -28,7 +32,7 @@ def test_database_on_a_host_of_its_own() -> None:
 def test_host_that_is_known_by_name_only() -> None:
     """pg_hba.conf takes a name as it is, and refuses one with a /32 behind it."""
     found = options("a", groups(code=["c"]))
-    assert {"address": "c.example.com", "users": ["dagster_code"]} in found["dagster_postgres_clients"]
+    assert {"address": "c.example.com", "users": ["dagster_code"], "tls": True} in found["dagster_postgres_clients"]
 
 
 def test_share_of_each_login() -> None:
@@ -81,6 +85,8 @@ def test_cluster_of_a_bare_host_has_the_name_of_the_instance() -> None:
         "max_connections": 200,
         "local": ["dagster", "dagster_migration", "dagster_guard", "dagster_daemon_a"],
         "before": [],
+        "tls": [],
+        "tls_folder": "/etc/ssl/dagster-database",
         "made": False,
         "no_main": "/etc/postgresql-common/createcluster.d/dagster.conf",
         "sysctl": MARK,
