@@ -68,7 +68,7 @@ options:
         type: dict
         required: true
       app:
-        description: Group role that loses the right to write, which all logins had through it. Empty takes nothing away.
+        description: Group role that loses the right to write, which all logins had through it; empty for none.
         type: str
         required: true
 """
@@ -150,7 +150,7 @@ def parameters(module: AnsibleModule) -> dict[str, str]:
 
 
 def ask(module: AnsibleModule, migrates: bool) -> dict[str, Any]:
-    """What the database says: problems, revision, head, statements that lease, rights and fence lacked. They are executed."""
+    """What the database says: problems, revision, head, and how many statements it lacked. They are executed."""
     params = module.params
     logins = [
         {"user": user, "password": params["passwords"][user], "migration": user == params["migration_user"]}

@@ -143,7 +143,9 @@ class Site:
 
     def __init__(self, cluster: Cluster, folder: Path, database: str = DATABASE, code: str = CODE) -> None:
         self.cluster, self.folder, self.database = cluster, folder, database
-        cluster.apply(SQL / "roles.sql", [json.dumps(roles(["a", "b", "c"])), database, "dagster_owner", "[]"], "postgres")
+        cluster.apply(
+            SQL / "roles.sql", [json.dumps(roles(["a", "b", "c"])), database, "dagster_owner", "[]"], "postgres"
+        )
         cluster.apply(SQL / "grants.sql", ["dagster_owner", "dagster_app"], database)
         cluster.query(f"ALTER DATABASE {database} SET timezone = 'UTC'", "postgres")
         cluster.query(f"ALTER ROLE {DAEMON} LOGIN", "postgres")

@@ -150,7 +150,9 @@ class Cluster:
         return [row[0] for row in missing]
 
     def install(self, hosts: list[str], full: bool = True) -> list[str]:
-        statements = self.apply(SQL / "roles.sql", [json.dumps(roles(hosts)), "dagster", "dagster_owner", "[]"], "postgres")
+        statements = self.apply(
+            SQL / "roles.sql", [json.dumps(roles(hosts)), "dagster", "dagster_owner", "[]"], "postgres"
+        )
         statements += self.apply(SQL / "grants.sql", ["dagster_owner", "dagster_app"], "dagster")
         group = "dagster_daemon" if full else None
         given = [(LEASE / "guard.sql").read_text(), "dagster_guard_owner", "dagster_guard", group]

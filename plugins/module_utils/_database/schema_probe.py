@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""How the schema of a database is: logins and their rights, its revision and the newest one, its tables, lease and fence.
+"""How the schema of a database is: logins, rights, its revision and the newest one, its tables, lease and fence.
 
 This file is a program of its own. Module schema reads its text and runs it in Dagster's virtual
 environment, where the driver of the database is. What differs between databases is the class Session of the dialect,
@@ -9,7 +9,8 @@ its files.
 Input, JSON on stdin:   {"dialect": text, "host": ..., "port": ..., "database": ..., "apply": make what lacks or not,
                          "parameters": more of the client library's own, or none,
                          "logins": [{"user": ..., "password": ..., "migration": ...}], "lease": {...} or null,
-                         "fence": {...} or null, "rights": {...} or null, "migrates": whether a schema that is not at the head is migrated next}
+                         "fence": {...} or null, "rights": {...} or null,
+                         "migrates": whether a schema that is not at the head is migrated next}
 Output, JSON on stdout: {"problems": [...], "revision": ..., "head": ...,
                          "lease": statements that the lease lacked, "fence": those that the fence lacked,
                          "rights": those that the rights of the logins lacked,

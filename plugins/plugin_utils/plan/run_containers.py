@@ -63,7 +63,12 @@ class RunContainers:
         self.names = environment.of_containers(plan)
         self.services = {**plan.instance.environment, **self.values["dagster_environment"]}
         self.secret = set(self.values["dagster_secret_environment"])
-        self.secret_files = (plan.storage.credential, f"daemon.{plan.storage.credential}", f"read_only.{plan.storage.credential}", *SECRET_FILES)
+        self.secret_files = (
+            plan.storage.credential,
+            f"daemon.{plan.storage.credential}",
+            f"read_only.{plan.storage.credential}",
+            *SECRET_FILES,
+        )
         self.version = plan.configuration.catalogue_version
 
     def report(self) -> Report:

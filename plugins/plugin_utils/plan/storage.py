@@ -126,7 +126,7 @@ class Storage:
 
     @property
     def writers(self) -> dict[str, str]:
-        """The login of each kind of process, as the owner of the tables grants them rights. Those of daemons have a group."""
+        """The login of each kind of process, as the owner of the tables grants rights. Daemons have a group."""
         full = self.values["dagster_daemon_fencing"] == "full"
         daemon = str(self.values["dagster_database_daemon_role"]) if full else self.login("web")
         return {**{kind: self.login(kind) for kind in LOGINS}, "daemon": daemon}
@@ -143,8 +143,8 @@ class Storage:
         known = ("dagster_database_migration_user", "dagster_database_guard_user", *LOGINS.values())
         every = {name: str(self.values.get(name) or "") for name in known}
         return [
-            f"{name} and {other} are both {every[name]}; each kind of process has a login of its own, with its own rights. "
-            "Rename one of them"
+            f"{name} and {other} are both {every[name]}; each kind of process has a login of its own, with its own "
+            "rights. Rename one of them"
             for name in (LOGINS["read"], LOGINS["code"])
             for other in every
             if self.server and other != name and every[other] == every[name] and every[name]
@@ -164,7 +164,9 @@ class Storage:
             ]
         if not given or given == self.inventory.hosts[self.server].values.get(password):
             return []
-        return [f"{password} is set for {self.host.name} and is another one, or none, for {self.server}; set it for all"]
+        return [
+            f"{password} is set for {self.host.name} and is another one, or none, for {self.server}; set it for all"
+        ]
 
     # Clients on other hosts
 
@@ -174,7 +176,9 @@ class Storage:
         if not self.server or not self.values.get("dagster_database_tls"):
             return []
         found = {
-            str(self.inventory.hosts[consumer].chosen("dagster_database_run_host", address) if in_container else address)
+            str(
+                self.inventory.hosts[consumer].chosen("dagster_database_run_host", address) if in_container else address
+            )
             for consumer, in_container, _users in self.clients
             if consumer != self.server
             for address in [self.address(consumer, in_container)]

@@ -31,10 +31,10 @@ WITH given AS (
   ('kvs', 'awd', 'aw', 'aw', 'aw', ''),
   -- The first page that a webserver shows makes its row, a read-only webserver's too.
   ('instance_info', 'a', 'a', '', '', 'a'),
-  -- The command line wipes them. Only a daemon writes them.
-  ('daemon_heartbeats', 'd', 'awd', '', '', ''),
-  ('job_ticks', 'd', 'awd', '', '', ''),
-  ('asset_daemon_asset_evaluations', 'd', 'awd', '', '', ''),
+  -- The command line wipes them. Only a daemon writes them: the fence refuses the rows of webservers, and says why.
+  ('daemon_heartbeats', 'awd', 'awd', '', '', ''),
+  ('job_ticks', 'awd', 'awd', '', '', ''),
+  ('asset_daemon_asset_evaluations', 'awd', 'awd', '', '', ''),
   -- Of migrations. `dagster instance reindex` marks what it has done.
   ('secondary_indexes', 'aw', '', '', '', ''),
   ('alembic_version', '', '', '', '', '')

@@ -120,7 +120,7 @@ EXTERNAL = {"dagster_database_host": "db.example.com", "dagster_daemon_fencing":
 
 
 def test_logins_on_a_server_of_the_users_own() -> None:
-    """Its administrator makes them. Until one is named, code servers and read-only webservers stay with what there is."""
+    """Its administrator makes them. Until one is named, two kinds stay with the login of others."""
     before = plan("a", groups(database=[]), **EXTERNAL).storage
     assert {kind: before.login(kind) for kind in storage.LOGINS} == {
         "web": "dagster",
