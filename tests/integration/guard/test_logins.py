@@ -230,13 +230,21 @@ QUERIES = {
     "assets": "query { assetsOrError { __typename } }",
     "schedules": "query { repositoriesOrError { __typename ... on RepositoryConnection { nodes { schedules {"
     " scheduleState { status ticks(limit: 3) { status } } } sensors { name sensorState { status } } } } } }",
-    "partitions": "query { assetNodes { assetKey { path } assetPartitionStatuses { __typename } } }",
+    "partitions": "query { assetNodes { assetKey { path } partitionStats { numMaterialized }"
+    " assetPartitionStatuses { __typename } } }",
     "daemons": "query { instance { daemonHealth { allDaemonStatuses { healthy } }"
     " concurrencyLimits { concurrencyKey } } }",
 }
 
 
 def test_read_only_webserver(site: Site, ui: Dagster) -> None:
+    """It writes all the same: the identity of the storage with the first page, and what it has seen of partitions."""
+    site.query("DELETE FROM instance_info")
+    reported = (
+        "mutation { reportRunlessAssetEvents(eventParams: {eventType: ASSET_MATERIALIZATION,"
+        ' assetKey: {path: ["lettered"]}, partitionKeys: ["a"]}) { __typename ... on PythonError { message } } }'
+    )
+    result(ui.query(reported), "ReportRunlessAssetEventsSuccess")
     with site.webserver(READ, "--read-only") as reader:
         assert reader.get("/")[0] == 200
         assert reader.get("/runs")[0] == 200
@@ -244,6 +252,8 @@ def test_read_only_webserver(site: Site, ui: Dagster) -> None:
             asked, given = reader.query(query), ui.query(query)
             assert "Error" not in json.dumps(asked).replace("OrError", ""), (name, asked)
             assert asked == given, name
+        assert site.number("asset_keys", "asset_key = '[\"lettered\"]' AND cached_status_data IS NOT NULL") == 1
+        assert site.number("instance_info") == 1
         with pytest.raises(AssertionError):
             reader.launch("plain", "jobs")
 

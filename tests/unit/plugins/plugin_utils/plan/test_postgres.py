@@ -35,6 +35,24 @@ def test_host_that_is_known_by_name_only() -> None:
     assert {"address": "c.example.com", "users": ["dagster_code"], "tls": True} in found["dagster_postgres_clients"]
 
 
+HBA = "/etc/postgresql/15/dagster/dagster/pg_hba.conf"
+OF_RUNS = [{"address": "c.example.com", "users": ["dagster_run"], "tls": True}]
+
+
+@pytest.mark.parametrize(
+    ("paths", "lines", "before"),
+    [
+        ([], [], []),  # a bare host
+        ([HBA], ["Managed by dataops.dagster"], OF_RUNS),
+        ([HBA], ["Managed by dataops.dagster", "Closed"], []),
+    ],
+)
+def test_code_servers_of_an_earlier_release(paths: list[str], lines: list[str], before: list[Any]) -> None:
+    """They have the login of runs, which is let in from there until they are replaced. Where runs start, it stays."""
+    known = {**FACTS, "paths": paths, "lines": {HBA: lines} if paths else {}}
+    assert plan("a", groups(code=["a", "c"])).as_fact(known)["postgres"]["before"] == before
+
+
 def test_share_of_each_login() -> None:
     found = options("c", groups(database=["c"], daemon=["a", "b"]))
     assert found["dagster_postgres_max_connections"] == 250
