@@ -88,11 +88,13 @@ LOCATION = {"repositoryLocationName": "jobs", "repositoryName": "__repository__"
 def made(cluster: Cluster) -> Iterator[Site]:
     """A Dagster in a database of its own, whose tables have the rights of the role."""
     folder = Path(tempfile.mkdtemp(prefix="logins-"))
-    site = Site(cluster, folder, DATABASE, DEFINITIONS)
-    site.migrate()
-    site.probe()
-    yield site
-    shutil.rmtree(folder)
+    try:
+        site = Site(cluster, folder, DATABASE, DEFINITIONS)
+        site.migrate()
+        site.probe()
+        yield site
+    finally:
+        shutil.rmtree(folder)
 
 
 def attempt(site: Site, login: str, statement: str, database: str = DATABASE, **where: Any) -> str:
