@@ -35,7 +35,8 @@ class ActionModule(ActionBase):
         try:
             return {**result, **self._remote(params, wanted, task_vars)}
         finally:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
+            if self._connection._shell.tmpdir:
+                self._remove_tmp_path(self._connection._shell.tmpdir)
 
     def _resolve(self, path: str) -> str:
         """A relative path counts from the playbook, as everywhere in Ansible."""
@@ -76,6 +77,8 @@ class ActionModule(ActionBase):
                 {**item, "file": self._join(folder, f"export-{index}.tar")}
                 for index, item in enumerate(params["export"])
             ]
+        if params["begin"]:
+            return self._begin(params, [item for item in wanted if item.kind == "build"], staged, task_vars)
         first = self._ask(params, staged, task_vars)
         if first.get("failed") or not first.get("needs"):
             answer = first
@@ -101,8 +104,29 @@ class ActionModule(ActionBase):
             answer.pop(key, None)
         return answer
 
-    def _ask(self, params: Json, staged: Json, task_vars: Json) -> Json:
+    def _begin(self, params: Json, wanted: list[Wanted], staged: Json, task_vars: Json) -> Json:
+        """Send what the builds need. The call that gets it returns at once, and removes the files at the end."""
+        first: Json = {"changed": False}
+        if wanted and not self._task.check_mode:
+            first = self._ask(params, {**staged, "images": [item.public() for item in wanted]}, task_vars)
+        if first.get("failed") or not first.get("needs"):
+            return {
+                "changed": False,
+                "images": {},
+                **({"failed": True, "msg": first["msg"]} if first.get("failed") else {}),
+            }
+        again = self._transfer(wanted, [], set(first["needs"]), set(first["needs_bases"]))
+        answer = self._ask(
+            {**params, "instance": None}, {**again, "folder": self._remote_folder()}, task_vars, begin=True
+        )
+        if not answer.get("failed"):
+            self._connection._shell.tmpdir = None  # what removes the folder of a task must not find it
+        return {**answer, "images": {}}
+
+    def _ask(self, params: Json, staged: Json, task_vars: Json, begin: bool = False) -> Json:
         args = {key: params[key] for key in ("docker_host", "registries", "verify_only")} | {"staged": staged}
+        if begin:
+            args["begin"] = True
         if params["instance"] and not params["verify_only"]:
             args["instance"] = params["instance"]
         if params["proxy"]:

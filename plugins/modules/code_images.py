@@ -104,6 +104,13 @@ options:
         description: The password or token.
         type: str
         required: true
+  begin:
+    description:
+      - Begin to build in the background, and return as soon as contexts and base archives are on the host. Other images
+        are left alone. Each later call waits for the end. It builds again, and says why, what could not be built.
+    type: bool
+    default: false
+    version_added: 0.2.0
   verify_only:
     description:
       - Only check that the images are available, and change nothing. Contexts, Dockerfiles and archives must exist on
@@ -309,7 +316,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ..module_utils._docker import image_store
+from ..module_utils._docker import background, image_store
 from ..module_utils._docker.engine import DOCKER_IMPORT_ERROR, Engine, EngineUnavailable, explain, sdk_errors
 from ..module_utils._docker.images import ARGUMENT_SPEC
 from ..module_utils._docker.proof import Proofs
@@ -354,6 +361,10 @@ def main() -> None:
         module.fail_json(msg=str(error), exception=DOCKER_IMPORT_ERROR)
     store = image_store.Store(engine, check_mode=module.check_mode, build_environment=through)
     try:
+        if start:
+            background.wait_for_others()
+        if module.params["begin"] and background.leave(lambda: store.ensure(staged), staged["folder"]):
+            module.exit_json(changed=True)
         result = store.verify(images) if verify else store.ensure(staged)
         if module.params["instance"] and not (module.check_mode or result["errors"]):
             verdict = Proofs(engine, module.params["instance"]).prove(result["images"])

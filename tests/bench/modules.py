@@ -97,7 +97,7 @@ COMPARISONS = (
         "packages",
         "all packages of the host, against apt",
         "",
-        ROOT / "playbooks" / "parts" / "packages.yml",
+        ROOT / "playbooks" / "part_packages.yml",
         ("dataops.dagster.packages",),
     ),
     Comparison(

@@ -57,7 +57,7 @@ SITE = (
         ),
     ),
     Step("Packages", "PostgreSQL, Docker, nginx from Debian", 40, 1, ("Packages", "Start of the installation")),
-    Step("Docker", "start the engine of the runs", 6, 2, ("Docker engine",)),
+    Step("Docker", "start the engine, begin the image", 8, 2, ("Docker engine", "Images of a new deployment")),
     Step(
         "Database",
         "set up PostgreSQL and its logins",
@@ -65,12 +65,12 @@ SITE = (
         4,
         ("Database", "New passwords of webservers and daemons", "New password of runs and code servers"),
     ),
-    Step("Image", "build that of the code", 30, 2, ("Images of the code locations",)),
+    Step("Image", "wait for that of the code", 20, 2, ("Images of the code locations",)),
     Step("Dagster", "install it from PyPI, make its tables", 20, 6, ("Instance",)),
     Step("Code", "wait until it loads", 15, 4, ("Code locations",)),
     Step("Webservers", "start two, wait until they answer", 12, 2, ("Webservers",)),
     Step("Proxy", "put HAProxy and nginx in front", 6, 3, ("Load balancer", "Stop replicas that are no longer listed")),
-    Step("Daemon", "start it: it launches the runs", 6, 2, ("Daemon", "Fence")),
+    Step("Daemon", "start it: it launches the runs", 6, 2, ("Daemon", "Fence", "What an earlier release allowed")),
     Step(
         "Health",
         "wait for heartbeats, then for one run",

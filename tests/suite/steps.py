@@ -72,7 +72,7 @@ def scenario(name: str, *, alone: bool = False) -> list[Step]:
         return [deploy, part("tests", 1500, last, deploy.name)]
     return [
         deploy,
-        part("tests", 2700, molecule(["verify"]), deploy.name, env={"RIG_TESTS": "not alone"}),
+        part("tests", 3300, molecule(["verify"]), deploy.name, env={"RIG_TESTS": "not alone"}),
         part("alone", 1800, last, deploy.name, alone=True, env={"RIG_TESTS": "alone"}),
     ]
 

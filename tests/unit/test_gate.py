@@ -10,7 +10,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from dry_play import TRUSTED, HostVars
 
-GATE = Path(__file__).resolve().parents[2] / "playbooks/parts/health_gate.yml"
+GATE = Path(__file__).resolve().parents[2] / "playbooks/part_health_gate.yml"
 PROVEN = "/usr/local/lib/dagster/proven"
 SKIPPED: dict[str, Any] = {"skipped": True, "changed": False}
 JOBS = [{"name": "a", "jobs": ["dagster_canary"]}, {"name": "b", "jobs": ["x", "dagster_canary"]}, {"name": "c"}]

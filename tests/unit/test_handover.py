@@ -42,6 +42,15 @@ def plays() -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{path.stem}: {play['name']}", play
 
 
+def test_imported_playbooks_are_in_the_folder_of_the_others() -> None:
+    """In an imported playbook, playbook_dir is its own folder. Variables of the user count on that of site.yml."""
+    imported = [
+        play["ansible.builtin.import_playbook"] for path in PLAYBOOKS for play in load(path) if "hosts" not in play
+    ]
+    assert len(imported) > 5
+    assert [name for name in imported if "/" in name] == []
+
+
 # What is worked out
 
 

@@ -31,13 +31,14 @@ def dagster(edge: str) -> Dagster:
 
 @pytest.fixture
 def inventory_locations() -> Callable[..., str]:
-    """The locations of the inventory, one of them changed, as an extra variable."""
+    """The locations of the inventory as an extra variable, some of them changed: {name: {option: value}}."""
 
-    def changed(name: str, **changes: Any) -> str:
+    def changed(changes: dict[str, dict[str, Any]]) -> str:
         path = ROOT / "molecule/alternative/inventory/group_vars/all.yml"
         locations = yaml.safe_load(path.read_text(encoding="utf-8").replace("!unsafe", ""))["dagster_code_locations"]
-        found = [{**entry, **changes} if entry["name"] == name else entry for entry in locations]
-        return json.dumps({"dagster_code_locations": found})
+        return json.dumps(
+            {"dagster_code_locations": [{**entry, **changes.get(entry["name"], {})} for entry in locations]}
+        )
 
     return changed
 

@@ -30,6 +30,22 @@ def test_health_gate_agrees(play: Callable[..., Play]) -> None:
     assert play("health.yml").changed == 0
 
 
+# Modules that a process of Dagster has imported without bytecode, although its source was there to be compiled once.
+UNCOMPILED = """
+import dagster._daemon.cli, dagster_docker, dagster_postgres, dagster_webserver.cli, dagster_webserver.webserver
+import os, sys
+cached = {name: getattr(module, "__cached__", None) for name, module in sys.modules.items()}
+assert len(cached) > 1000, "the control: these are Dagster's modules"
+print(*sorted(name for name, path in cached.items() if path and path.endswith(".pyc") and not os.path.exists(path)))
+"""
+
+
+def test_services_find_their_bytecode(host: Any) -> None:
+    """They cannot write it: each start would compile again what the installation has left out."""
+    command = "cd / && runuser -u dagster -- /opt/dagster/current/bin/python -W ignore -B -c %s"
+    assert host.check_output(command, UNCOMPILED) == ""
+
+
 def test_run_in_a_container_with_readable_logs(dagster: Dagster, host: Any) -> None:
     run_id = dagster.launch("orders_report")
     dagster.wait(run_id)

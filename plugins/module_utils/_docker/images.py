@@ -74,6 +74,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         },
     },
     "verify_only": {"type": "bool", "default": False},
+    "begin": {"type": "bool", "default": False},
     "keep": {"type": "dict"},
     "export": {
         "type": "list",

@@ -12,7 +12,7 @@ from ansible.template import Templar, trust_as_template
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLE = yaml.safe_load((ROOT / "roles/postgres/vars/main.yml").read_text(encoding="utf-8"))
-PLAYS = yaml.safe_load((ROOT / "playbooks/parts/passwords.yml").read_text(encoding="utf-8"))
+PLAYS = yaml.safe_load((ROOT / "playbooks/part_passwords.yml").read_text(encoding="utf-8"))
 SITE = yaml.safe_load((ROOT / "playbooks/site.yml").read_text(encoding="utf-8"))
 
 

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from dry_play import Deployment, Players
+from deployments import Deployment
+from dry_play import Players
 
 URL_FILE = "/usr/local/lib/dagster/edge.url"
 URL = "http://127.0.0.1:8080"

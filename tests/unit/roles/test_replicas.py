@@ -9,7 +9,8 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from dry_play import Deployment, Players
+from deployments import Deployment
+from dry_play import Players
 
 READ_ONLY = "/etc/systemd/system/dagster-webserver-read-only@.service"
 
@@ -59,7 +60,7 @@ def test_unit_of_a_read_only_webserver_goes_after_it() -> None:
 )
 def test_replica_stays_until_every_proxy_was_played(played: list[str], left_out: list[str]) -> None:
     """--tags webserver and --limit leave proxies out, which still ask the old ports."""
-    path = Path(__file__).resolve().parents[3] / "playbooks/parts/stop_replicas.yml"
+    path = Path(__file__).resolve().parents[3] / "playbooks/part_stop_replicas.yml"
     (play,) = yaml.safe_load(path.read_text(encoding="utf-8"))
     hosts: dict[str, dict[str, Any]] = {
         name: {"inventory_hostname": name, **({"__dagster_proxy_units": {}} if name in played else {})}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from dry_play import DEPLOYMENTS, Players
+from deployments import DEPLOYMENTS
+from dry_play import Players
 
 
 @pytest.fixture(scope="module")

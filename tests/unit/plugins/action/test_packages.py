@@ -137,7 +137,7 @@ def test_later_roles_need_not_ask_again() -> None:
     result = made.run(task_vars=variables)
     assert result["installed"] == {"runc": ""}
     assert "ansible_facts" not in result, "they would stay in a fact cache"
-    plays = yaml.safe_load((ROOT / "playbooks/parts/packages.yml").read_text(encoding="utf-8"))
+    plays = yaml.safe_load((ROOT / "playbooks/part_packages.yml").read_text(encoding="utf-8"))
     (play,) = (play for play in plays if play["name"] == "Packages")
     (remember,) = (task["ansible.builtin.set_fact"] for task in play["tasks"] if "ansible.builtin.set_fact" in task)
     templar = Templar(loader=DataLoader(), variables={**variables, "__dagster_packages": result})
@@ -276,7 +276,7 @@ def test_a_file_that_was_there_before_apt_never_becomes_ours() -> None:
 def test_later_roles_do_not_remove_it_again() -> None:
     made, variables = killed([INSTALLING], {POLICY: ["101"]})
     result = made.run(task_vars=variables)
-    plays = yaml.safe_load((ROOT / "playbooks/parts/packages.yml").read_text(encoding="utf-8"))
+    plays = yaml.safe_load((ROOT / "playbooks/part_packages.yml").read_text(encoding="utf-8"))
     tasks = [task for play in plays for task in play["tasks"]]
     (text,) = (task["ansible.builtin.set_fact"]["dagster_host"] for task in tasks if "ansible.builtin.set_fact" in task)
     templar = Templar(loader=DataLoader(), variables={**variables, "__dagster_packages": result})

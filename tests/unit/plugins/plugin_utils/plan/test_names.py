@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from deployments import Deployment
-from dry_play import DEPLOYMENTS, Host, Players
+from deployments import DEPLOYMENTS, Deployment
+from dry_play import Host, Players
 from plans import FACTS, component, fact, groups, options, plan
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.location import DEFAULT_PREFIX
