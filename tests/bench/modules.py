@@ -128,7 +128,7 @@ COMPARISONS = (
         "postgres",
         "roles.sql and grants.sql, against postgresql_user, _db, _membership, _owner and _privs",
         "postgres",
-        ROLES / "postgres/tasks/database.yml",
+        ROLES / "postgres/tasks/database_change.yml",
         ("community.postgresql.postgresql_query",),
         first=4,  # the others are the daemon's lease, for which there is no module
         extra=SCRATCH,

@@ -26,13 +26,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import psycopg
+import yaml
 
 from ansible_collections.dataops.dagster.plugins.filter.scram_verifier import scram_verifier
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "roles/daemon/files/usr/local/lib/dagster/guard.py"
 SQL = ROOT / "roles/postgres/files"
+VARIABLES = ROOT / "roles/postgres/vars/main.yml"
 LEASE = ROOT / "roles/daemon/files/lease/postgres"
 # On a host they are in one folder.
 SHARED = {"PYTHONPATH": f"{ROOT / 'roles/instance/files/usr/local/lib/dagster'}:{LEASE}"}
@@ -158,6 +161,19 @@ class Cluster:
         given = [(LEASE / "guard.sql").read_text(), "dagster_guard_owner", "dagster_guard", group]
         statements += self.apply(LEASE / "guard_install.sql", given, "dagster")
         return statements + self.rights("dagster", full)
+
+    def differs(self, hosts: list[str]) -> str:
+        """What the one query of a run without a change finds first, empty when all is as wanted."""
+        known = {"ansible.builtin.file": SQL, "dataops.dagster.lease": LEASE}
+        files = {"postgres": "guard_install.sql"}
+        text = jinja2.Template(yaml.safe_load(VARIABLES.read_text())["__dagster_postgres_differs"]).render(
+            lookup=lambda name, term, **_part: (known[name] / files.get(term, term)).read_text()
+        )
+        given = [json.dumps(roles(hosts)), "dagster", "dagster_owner", "[]", "dagster_owner", "dagster_app"]
+        given += [(LEASE / "guard.sql").read_text(), "dagster_guard_owner", "dagster_guard", "dagster_daemon"]
+        with self.connect() as connection:
+            row = connection.execute(text, given).fetchone()
+        return str(row[0]) if row else ""
 
     def rights(self, database: str, full: bool = True) -> list[str]:
         """What the owner of the tables grants."""

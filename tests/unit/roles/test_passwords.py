@@ -41,7 +41,7 @@ def test_all_other_statements_keep_their_order() -> None:
     """A role is made before what it owns."""
     statements = [f"CREATE ROLE login{number}" for number in range(20)]
     rows = {"query_result": [{"statement": statement} for statement in (*statements, "ALTER ROLE a PASSWORD 'b'")]}
-    tasks = yaml.safe_load((ROOT / "roles/postgres/tasks/database.yml").read_text(encoding="utf-8"))
+    tasks = yaml.safe_load((ROOT / "roles/postgres/tasks/database_change.yml").read_text(encoding="utf-8"))
     (making,) = (task for task in tasks if task["name"] == "Make the missing roles and the database")
     text = making["community.postgresql.postgresql_query"]["query"]
     new = ["ALTER ROLE a PASSWORD 'b'"]
@@ -117,5 +117,5 @@ def test_readers_come_right_after_the_database() -> None:
     """What may fail comes after them: images, installation, migration, code servers."""
     names = [play["name"] for play in SITE]
     assert names[names.index("Database") + 1] == "Passwords"
-    tasks = yaml.safe_load((ROOT / "roles/postgres/tasks/database.yml").read_text(encoding="utf-8"))
+    tasks = yaml.safe_load((ROOT / "roles/postgres/tasks/database_change.yml").read_text(encoding="utf-8"))
     assert tasks[-1]["register"] == "__dagster_database_passwords", "the last thing that the role does"
