@@ -157,10 +157,13 @@ class Cluster:
             SQL / "roles.sql", [json.dumps(roles(hosts)), "dagster", "dagster_owner", "[]"], "postgres"
         )
         statements += self.apply(SQL / "grants.sql", ["dagster_owner", "dagster_app"], "dagster")
-        group = "dagster_daemon" if full else None
-        given = [(LEASE / "guard.sql").read_text(), "dagster_guard_owner", "dagster_guard", group]
-        statements += self.apply(LEASE / "guard_install.sql", given, "dagster")
+        statements += self.lease("dagster_daemon" if full else None)
         return statements + self.rights("dagster", full)
+
+    def lease(self, group: str | None) -> list[str]:
+        """With the group role of the daemons' logins."""
+        given = [(LEASE / "guard.sql").read_text(), "dagster_guard_owner", "dagster_guard", group]
+        return self.apply(LEASE / "guard_install.sql", given, "dagster")
 
     def differs(self, hosts: list[str]) -> str:
         """What the one query of a run without a change finds first, empty when all is as wanted."""
