@@ -193,7 +193,7 @@ class Postgres(Component):
 
     def paths(self) -> list[str]:
         every = Cluster("*", "*")
-        return [every.config, every.data]
+        return [every.config, every.data, self.certificate]
 
     def run_needs(self) -> list[str]:
         every = Cluster("*", "*")  # nobody else's has files of these names
@@ -221,6 +221,7 @@ class Postgres(Component):
             "local": self.local,
             "before": self.before(facts),
             "tls": self.plan.storage.tls_addresses,
+            "offers_tls": self.offers_tls(facts),
             "tls_folder": self.tls_folder,
             "made": cluster.config in (facts.get("paths") or []),
             "no_main": self.no_main,
@@ -232,6 +233,15 @@ class Postgres(Component):
     def tls_folder(self) -> str:
         """The certificate of the server, and its authority."""
         return self.plan.names["database_tls"]
+
+    @property
+    def certificate(self) -> str:
+        """The one of the server."""
+        return f"{self.tls_folder}/cert.pem"
+
+    def offers_tls(self, facts: Facts) -> bool:
+        """Also when nobody needs it any more: clients verify the server until they are played."""
+        return self.plan.storage.tls_addresses != [] or self.certificate in (facts.get("paths") or [])
 
     def certificates(self) -> dict[str, str]:
         if not self.plan.storage.tls_addresses or self.values["dagster_postgres_tls_cert"]:

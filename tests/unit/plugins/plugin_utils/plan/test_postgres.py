@@ -53,6 +53,17 @@ def test_code_servers_of_an_earlier_release(paths: list[str], lines: list[str], 
     assert plan("a", groups(code=["a", "c"])).as_fact(known)["postgres"]["before"] == before
 
 
+@pytest.mark.parametrize(
+    ("tls", "paths", "offered"),
+    [(True, [], True), (False, [], False), (False, ["/etc/ssl/dagster-database/cert.pem"], True)],
+)
+def test_tls_that_is_turned_off_is_offered_still(tls: bool, paths: list[str], offered: bool) -> None:
+    """Clients verify the server until they are played. Nobody has to use it any more."""
+    found = plan("b", groups(database=["b"]), dagster_database_tls=tls).as_fact({**FACTS, "paths": paths})
+    assert found["postgres"]["offers_tls"] is offered
+    assert [client.get("tls", False) for client in found["options"]["dagster_postgres_clients"]] == [tls, tls]
+
+
 def test_share_of_each_login() -> None:
     found = options("c", groups(database=["c"], daemon=["a", "b"]))
     assert found["dagster_postgres_max_connections"] == 250
@@ -104,6 +115,7 @@ def test_cluster_of_a_bare_host_has_the_name_of_the_instance() -> None:
         "local": ["dagster", "dagster_migration", "dagster_guard", "dagster_daemon_a"],
         "before": [],
         "tls": [],
+        "offers_tls": False,
         "tls_folder": "/etc/ssl/dagster-database",
         "made": False,
         "no_main": "/etc/postgresql-common/createcluster.d/dagster.conf",
