@@ -167,11 +167,8 @@ class Cluster:
 
     def differs(self, hosts: list[str]) -> str:
         """What the one query of a run without a change finds first, empty when all is as wanted."""
-        known = {"ansible.builtin.file": SQL, "dataops.dagster.lease": LEASE}
-        files = {"postgres": "guard_install.sql"}
-        text = jinja2.Template(yaml.safe_load(VARIABLES.read_text())["__dagster_postgres_differs"]).render(
-            lookup=lambda name, term, **_part: (known[name] / files.get(term, term)).read_text()
-        )
+        asked = jinja2.Template(yaml.safe_load(VARIABLES.read_text())["__dagster_postgres_differs"])
+        text = asked.render(lookup=looked_up)
         given = [json.dumps(roles(hosts)), "dagster", "dagster_owner", "[]", "dagster_owner", "dagster_app"]
         given += [(LEASE / "guard.sql").read_text(), "dagster_guard_owner", "dagster_guard", "dagster_daemon"]
         with self.connect() as connection:
@@ -207,6 +204,11 @@ class Cluster:
             "SELECT host FROM work WHERE at > clock_timestamp() - interval '0.3 s' ORDER BY number DESC LIMIT 1"
         )
         return str(rows[0][0]) if rows else ""
+
+
+def looked_up(_plugin: str, term: str, part: str = "") -> str:
+    """What the lookups of role postgres answer: a file of its own, or a part of the lease."""
+    return (LEASE / f"guard_{part}.sql" if part else SQL / term).read_text()
 
 
 def password(login: str) -> str:
