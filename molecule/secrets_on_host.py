@@ -99,7 +99,7 @@ def spellings(words: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def derived(password: str, logins: Iterable[str]) -> dict[str, str]:
-    """The passwords that are made of the services' password, by login."""
+    """The passwords that are made of the migration's password, by login."""
     return {login: derived_password(password, login) for login in logins}
 
 

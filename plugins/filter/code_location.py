@@ -108,17 +108,20 @@ def code_containers(
     default_port: int = PORT,
     every_run: Mapping[str, Any] | None = None,
     no_proxy: str = "",
+    run_volumes: list[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Each location's container, as module code_containers takes it.
 
-    env and volumes are what every location and every run of one has; secrets is the folder of secret_files;
-    default_port is the port on the host of a location that names none; every_run is what dagster_config gives to the
-    container of each run; no_proxy is what a location reaches without the proxy that its own environment may name.
+    env and volumes are what every code server has, run_volumes what every run has (those, without it); secrets is the
+    folder of secret_files; default_port is the port on the host of a location that names none; every_run is what
+    dagster_config gives to the container of each run; no_proxy is what a location reaches without the proxy that its
+    own environment may name.
     """
+    volumes_of = (volumes, volumes if run_volumes is None else run_volumes)
     return [
         {
             **_container(
-                beside_a_proxy(location, no_proxy), images[location["name"]], env, volumes, secrets, every_run or {}
+                beside_a_proxy(location, no_proxy), images[location["name"]], env, volumes_of, secrets, every_run or {}
             ),
             "publish_address": publish_address,
             "port": int(location.get("port") or default_port),
@@ -137,7 +140,7 @@ def _container(
     location: dict[str, Any],
     image: dict[str, Any],
     env: dict[str, str],
-    volumes: list[str],
+    volumes: tuple[list[str], list[str]],  # of the code server, of runs
     secrets: str,
     every_run: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -146,7 +149,7 @@ def _container(
     folder, secret_env = f"{secrets}/{location['name']}", bool(location.get("secret_env"))
     if location.get("secrets") or secret_env:
         own_volumes.append(f"{folder}:{SECRETS}:ro")
-    mounted = [*volumes, *own_volumes]
+    mounted = [*volumes[0], *own_volumes]
     shared = _shared(location)
     own = {
         "env_vars": [
@@ -156,7 +159,7 @@ def _container(
         "networks": shared["networks"],
         "container_kwargs": {"volumes": own_volumes, "user": "0:0", **_run_kwargs(shared)},
     }
-    contexts = _contexts(location, own, volumes, every_run)
+    contexts = _contexts(location, own, volumes[1], every_run)
     ref = image["ref"]
     return {
         "name": location["name"],

@@ -10,8 +10,8 @@ version_added: 0.1.0
 author: dataops (@dataops)
 description:
   - Returns the password of a login that only the collection's programs use, made from a secret and the login's name.
-  - Each daemon host has a login that the database refuses while another host runs the daemon. The services' password
-    does not work for these logins. But whoever knows the secret can compute their passwords.
+  - Whoever knows the secret can compute the passwords of all these logins. So it is the password of migrations, which
+    no host stores.
 positional: user
 options:
   _input: {description: The secret., type: str, required: true}
@@ -20,7 +20,7 @@ options:
 
 EXAMPLES = r"""
 - ansible.builtin.debug:
-    msg: "{{ dagster_database_password | dataops.dagster.derived_password('dagster_daemon_ctl1') }}"
+    msg: "{{ secret | dataops.dagster.derived_password('dagster_daemon_ctl1') }}"
 """
 
 RETURN = r"""

@@ -22,8 +22,9 @@ options:
       - V(sql) are the functions of the lease.
       - V(install) is the query that answers with the statements that are missing.
       - V(fence) is the same for Dagster's own tables, in which only the daemons' logins may do what only a daemon does.
+      - V(rights) is the same for what each login may do in these tables.
     type: str
-    choices: [sql, install, fence]
+    choices: [sql, install, fence, rights]
     required: true
 """
 
@@ -48,7 +49,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
 
 LEASES = os.path.join(COLLECTION, "roles", "daemon", "files", "lease")
-FILES = {"sql": "guard.sql", "install": "guard_install.sql", "fence": "fence.sql"}
+FILES = {"sql": "guard.sql", "install": "guard_install.sql", "fence": "fence.sql", "rights": "rights.sql"}
 
 
 def lease(dialect: str, part: str) -> str:

@@ -10,7 +10,7 @@ short_description: Migrate the schema of Dagster's database when it is not at th
 version_added: 0.1.0
 description:
   - Connects with every login before anything is changed. Checks that the server is as the instance needs it (UTC,
-    encoding, and a services' login that may read and write; it need not own anything).
+    encoding, and a services' login that may read; it need not own anything).
   - Compares the revision in the database with the newest one of the installed Dagster. Runs
     C(dagster instance migrate) only when they differ, because it takes seconds and prints work when there is none.
   - At the newest revision, compares tables, columns and indexes too. Has Dagster make tables and indexes that are
@@ -19,6 +19,7 @@ description:
     the version that serves goes on. Since Dagster 0.12, migrations only add what older versions ignore.
   - The migration password is written to a file that only root can read, for as long as the migration runs.
   - Puts the fence of the daemon up in Dagster's tables. A migration runs without it, also one that fails.
+  - Grants each login what its process writes in these tables, and takes away what all logins once had.
 author: [dataops (@dataops)]
 attributes:
   check_mode: {support: full, description: Says whether a migration would run.}
@@ -57,6 +58,19 @@ options:
       logins: {description: Group role of the daemons' logins. Empty takes the fence away., type: str, required: true}
       unit: {description: Unit of the daemon. A second daemon is told its name., type: str, required: true}
       command: {description: "Command for Dagster's command line, which it is told as well.", type: str, required: true}
+  rights:
+    description: What each login may do in Dagster's tables. Without it, the rights stay as they are.
+    type: dict
+    suboptions:
+      query: {description: Query that answers with the statements that are missing., type: str, required: true}
+      logins:
+        description: Login of each kind of process (C(web), C(daemon), C(code), C(run) and C(read)).
+        type: dict
+        required: true
+      app:
+        description: Group role that loses the right to write, which all logins had through it; empty for none.
+        type: str
+        required: true
 """
 
 EXAMPLES = r"""
@@ -136,7 +150,7 @@ def parameters(module: AnsibleModule) -> dict[str, str]:
 
 
 def ask(module: AnsibleModule, migrates: bool) -> dict[str, Any]:
-    """What the database says: problems, revision, head, statements that lease and fence lacked. They are executed."""
+    """What the database says: problems, revision, head, and how many statements it lacked. They are executed."""
     params = module.params
     logins = [
         {"user": user, "password": params["passwords"][user], "migration": user == params["migration_user"]}
@@ -151,6 +165,7 @@ def ask(module: AnsibleModule, migrates: bool) -> dict[str, Any]:
         "logins": logins,
         "lease": params["lease"],
         "fence": params["fence"],
+        "rights": params["rights"],
         "migrates": migrates,
         "apply": not module.check_mode,
     }
@@ -273,6 +288,13 @@ def main() -> None:
                 "type": "dict",
                 "options": {name: {"type": "str", "required": True} for name in ("query", "logins", "unit", "command")},
             },
+            "rights": {
+                "type": "dict",
+                "options": {
+                    **{name: {"type": "str", "required": True} for name in ("query", "app")},
+                    "logins": {"type": "dict", "required": True},
+                },
+            },
         },
         supports_check_mode=True,
     )
@@ -282,7 +304,7 @@ def main() -> None:
     missing = found["missing"] if module.check_mode else bring_up(module, found)
     outdated = found["revision"] != found["head"]
     lacks = "".join(f"lacks {name}\n" for name in missing)
-    statements = [f"{found[what]} statements for the {what}\n" for what in ("lease", "fence") if found[what]]
+    statements = [f"{found[what]} statements for the {what}\n" for what in ("lease", "rights", "fence") if found[what]]
     module.exit_json(
         changed=outdated or missing != [] or statements != [],
         revision=found["revision"] if module.check_mode else found["head"],

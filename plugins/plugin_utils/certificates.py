@@ -1,10 +1,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is wrong with certificates for the Docker engine that the user supplies. On the controller, in memory only."""
+"""What is wrong with certificates that the user supplies for a server. On the controller, in memory only."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 try:
@@ -16,15 +17,37 @@ try:
 except ImportError:  # ansible-core brings it for vaults, but does not need it
     HAS_CRYPTOGRAPHY = False
 
-CA = "dagster_docker_tls_ca"
-PAIRS = {
-    "dagster_docker_tls_cert": ("dagster_docker_tls_key", "SERVER_AUTH", "serverAuth"),
-    "dagster_docker_tls_client_cert": (
-        "dagster_docker_tls_client_key",
-        "CLIENT_AUTH",
-        "clientAuth",
-    ),
-}
+SERVER, CLIENT = ("SERVER_AUTH", "serverAuth"), ("CLIENT_AUTH", "clientAuth")
+
+
+@dataclass(frozen=True)
+class Supplied:
+    """The variables with the certificates of one server and its clients."""
+
+    ca: str
+    pairs: Mapping[str, tuple[str, tuple[str, str]]]  # each certificate with its key and its usage
+    server: str  # the certificate of the server, one of the pairs
+    optional: tuple[str, ...]  # what may be left out, as a whole
+    renew: str
+    reached: str  # who reaches the server, for a sentence
+
+    @property
+    def names(self) -> list[str]:
+        """All of them, the authority first."""
+        return [self.ca, *(name for cert, (key, _usage) in self.pairs.items() for name in (cert, key))]
+
+
+ENGINE = Supplied(
+    ca="dagster_docker_tls_ca",
+    pairs={
+        "dagster_docker_tls_client_cert": ("dagster_docker_tls_client_key", CLIENT),
+        "dagster_docker_tls_cert": ("dagster_docker_tls_key", SERVER),
+    },
+    server="dagster_docker_tls_cert",
+    optional=("dagster_docker_tls_cert", "dagster_docker_tls_key"),
+    renew="dagster_docker_tls_renew_days",
+    reached="webservers and daemon reach the engine",
+)
 
 
 def load(text: str) -> list[x509.Certificate]:
@@ -77,23 +100,20 @@ def extension(certificate: x509.Certificate, kind: Any) -> Any:
         return None
 
 
-def end_problem(name: str, certificate: x509.Certificate, days: int, now: datetime.datetime) -> str:
+def end_problem(name: str, certificate: x509.Certificate, renew: tuple[str, int], now: datetime.datetime) -> str:
     """A sentence when a certificate has ended or is about to, else the empty text."""
     end = ends(certificate)
     if end <= now:
         return f"{name} ended on {end:%Y-%m-%d}; supply a new one"
-    left = (end - now).days
+    (variable, days), left = renew, (end - now).days
     if left < days:
-        return (
-            f"{name} ends on {end:%Y-%m-%d}, in {left} days; supply a new one (dagster_docker_tls_renew_days is {days})"
-        )
+        return f"{name} ends on {end:%Y-%m-%d}, in {left} days; supply a new one ({variable} is {days})"
     return ""
 
 
-def pair_problem(name: str, chain: list[x509.Certificate], key: str, usage: str, usage_name: str) -> str:
+def pair_problem(name: str, chain: list[x509.Certificate], key_name: str, key: str, usage: tuple[str, str]) -> str:
     """A sentence when a certificate has another key or is for something else, else the empty text."""
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    key_name = PAIRS[name][0]
     try:
         public = load_pem_private_key(key.strip().encode(), None).public_key().public_bytes(*form)
     except (ValueError, TypeError):
@@ -101,47 +121,46 @@ def pair_problem(name: str, chain: list[x509.Certificate], key: str, usage: str,
     if public != chain[0].public_key().public_bytes(*form):
         return f"{key_name} does not belong to {name}"
     usages = extension(chain[0], x509.ExtendedKeyUsage)
-    if usages is not None and getattr(ExtendedKeyUsageOID, usage) not in usages:
-        return f"{name} is not for {usage_name} (extended key usage)"
+    if usages is not None and getattr(ExtendedKeyUsageOID, usage[0]) not in usages:
+        return f"{name} is not for {usage[1]} (extended key usage)"
     return ""
 
 
-def supplied_problems(values: Mapping[str, Any], address: str = "", now: datetime.datetime | None = None) -> list[str]:
-    """Sentences about the supplied certificates; address is where clients reach the engine with the supplied one."""
-    given = {name: str(values.get(name) or "") for name in [CA, *PAIRS, *(pair[0] for pair in PAIRS.values())]}
+def supplied_problems(
+    values: Mapping[str, Any], address: str = "", now: datetime.datetime | None = None, supplied: Supplied = ENGINE
+) -> list[str]:
+    """Sentences about the supplied certificates; address is where clients reach the server with the supplied one."""
+    given = {name: str(values.get(name) or "") for name in supplied.names}
     if not any(given.values()):
         return []
-    client = ["dagster_docker_tls_ca", "dagster_docker_tls_client_cert", "dagster_docker_tls_client_key"]
-    server = ["dagster_docker_tls_cert", "dagster_docker_tls_key"]
-    needed = client + (server if any(given[name] for name in server) else [])
-    missing = [name for name in needed if not given[name]]
+    optional = supplied.optional if not any(given[name] for name in supplied.optional) else ()
+    missing = [name for name in supplied.names if not given[name] and name not in optional]
     if missing:
         return [f"{', '.join(missing)} must be set as well, because {next(filter(given.get, given))} is"]
     if not HAS_CRYPTOGRAPHY:
         return ["certificates were supplied, and the controller's Python cannot read them; install cryptography there"]
-    now = now or datetime.datetime.now(datetime.UTC)
-    days = int(values["dagster_docker_tls_renew_days"])
-    problems, chains = [], {}
-    for name in [CA, *PAIRS]:
+    now, problems, chains = now or datetime.datetime.now(datetime.UTC), [], {}
+    for name in [supplied.ca, *supplied.pairs]:
         if given[name]:
             try:
                 chains[name] = load(given[name])
             except ValueError:
                 problems.append(f"{name} holds no certificate in PEM form")
+    renew = (supplied.renew, int(values[supplied.renew]))
     for name, chain in chains.items():
-        problems.append(next(filter(None, (end_problem(name, link, days, now) for link in chain)), ""))
-        if name == CA:
+        problems.append(next(filter(None, (end_problem(name, link, renew, now) for link in chain)), ""))
+        if name == supplied.ca:
             continue
-        key_name, usage, usage_name = PAIRS[name]
-        problems.append(pair_problem(name, chain, given[key_name], usage, usage_name))
-        if CA in chains and not chained(chain, chains[CA]):
-            problems.append(f"{name} was not signed by dagster_docker_tls_ca")
-    if address and PAIRS.keys() & chains.keys() >= {"dagster_docker_tls_cert"}:
-        names = extension(chains["dagster_docker_tls_cert"][0], x509.SubjectAlternativeName) or []
+        key, usage = supplied.pairs[name]
+        problems.append(pair_problem(name, chain, key, given[key], usage))
+        if supplied.ca in chains and not chained(chain, chains[supplied.ca]):
+            problems.append(f"{name} was not signed by {supplied.ca}")
+    if address and supplied.server in chains:
+        names = extension(chains[supplied.server][0], x509.SubjectAlternativeName) or []
         listed = [str(name.value) for name in names]
         if address not in listed:
             problems.append(
-                f"dagster_docker_tls_cert is for {', '.join(listed) or 'no name'}; webservers and daemon reach "
-                f"the engine at {address} (dagster_address)"
+                f"{supplied.server} is for {', '.join(listed) or 'no name'}; {supplied.reached} at {address} "
+                "(dagster_address)"
             )
     return list(filter(None, problems))

@@ -42,7 +42,7 @@ class Comparison:
 # --- rows as data -----------------------------------------------------------------------------------------------------
 
 # Roles and a database of their own: a side does not undo what the other one did, and the deployment is left alone.
-LOGINS = ("user", "run_user", "migration_user", "guard_user")
+LOGINS = ("user", "read_user", "code_user", "run_user", "migration_user", "guard_user")
 NAMES = (*LOGINS, "name", "owner_role", "app_role", "guard_role", "daemon_role")
 SCRATCH = {
     side: {
@@ -128,7 +128,7 @@ COMPARISONS = (
         "postgres",
         "roles.sql and grants.sql, against postgresql_user, _db, _membership, _owner and _privs",
         "postgres",
-        ROLES / "postgres/tasks/database.yml",
+        ROLES / "postgres/tasks/database_change.yml",
         ("community.postgresql.postgresql_query",),
         first=4,  # the others are the daemon's lease, for which there is no module
         extra=SCRATCH,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deployment import Dagster
-from guard_rig import LEASE, PYTHON, SQL, Cluster, free_port, password, roles, until
+from guard_rig import LEASE, LOGINS, PYTHON, SQL, Cluster, free_port, password, roles, until
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database import postgres_probe, schema_probe
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import source_of
@@ -30,6 +30,11 @@ FENCE = {
     "logins": "dagster_daemon",
     "unit": "etl-daemon",
     "command": "/usr/local/bin/etl-cli",
+}
+RIGHTS = {
+    "query": (LEASE / "rights.sql").read_text(encoding="utf-8").rstrip(),
+    "logins": LOGINS,
+    "app": "dagster_app",
 }
 LAUNCHER = """
 import os
@@ -136,17 +141,19 @@ class Process:
 class Site:
     """A Dagster whose tables exist, with the fence up."""
 
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.cluster, self.folder = cluster, folder
-        cluster.apply(SQL / "roles.sql", [json.dumps(roles(["a", "b", "c"])), DATABASE, "dagster_owner"], "postgres")
-        cluster.apply(SQL / "grants.sql", ["dagster_owner", "dagster_app"], DATABASE)
-        cluster.query(f"ALTER DATABASE {DATABASE} SET timezone = 'UTC'", "postgres")
+    def __init__(self, cluster: Cluster, folder: Path, database: str = DATABASE, code: str = CODE) -> None:
+        self.cluster, self.folder, self.database = cluster, folder, database
+        cluster.apply(
+            SQL / "roles.sql", [json.dumps(roles(["a", "b", "c"])), database, "dagster_owner", "[]"], "postgres"
+        )
+        cluster.apply(SQL / "grants.sql", ["dagster_owner", "dagster_app"], database)
+        cluster.query(f"ALTER DATABASE {database} SET timezone = 'UTC'", "postgres")
         cluster.query(f"ALTER ROLE {DAEMON} LOGIN", "postgres")
-        config = CONFIG.format(port=cluster.port, database=DATABASE)
-        for name, text in (("dagster.yaml", config), ("launcher.py", LAUNCHER), ("jobs.py", CODE)):
+        config = CONFIG.format(port=cluster.port, database=database)
+        for name, text in (("dagster.yaml", config), ("launcher.py", LAUNCHER), ("jobs.py", code)):
             (folder / name).write_text(text)
         (folder / "workspace.yaml").write_text("load_from: [python_file: {relative_path: jobs.py}]\n")
-        logins = (WEBSERVER, DAEMON, MIGRATION)
+        logins = (WEBSERVER, DAEMON, MIGRATION, *LOGINS.values())
         (folder / "pgpass").write_text("".join(f"*:*:*:{login}:{password(login)}\n" for login in logins))
         (folder / "pgpass").chmod(0o600)
 
@@ -184,10 +191,11 @@ class Site:
             "dialect": source_of(postgres_probe),
             "host": "127.0.0.1",
             "port": self.cluster.port,
-            "database": DATABASE,
+            "database": self.database,
             "logins": [{"user": MIGRATION, "password": password(MIGRATION), "migration": True}],
             "lease": None,
             "fence": {**FENCE, **fence},
+            "rights": RIGHTS,
             "migrates": migrates,
             "apply": apply,
         }
@@ -199,22 +207,27 @@ class Site:
         return answer
 
     def query(self, text: str) -> list[tuple[Any, ...]]:
-        return self.cluster.query(text, DATABASE)
+        return self.cluster.query(text, self.database)
 
     def number(self, table: str, where: str = "true") -> int:
         return int(self.query(f"SELECT count(*) FROM {table} WHERE {where}")[0][0])  # noqa: S608 - words of the tests
 
     def switch(self, state: str) -> None:
-        """Triggers on or off: without them the tables are as Dagster made them."""
+        """Triggers on or off: without them the tables are as Dagster made them, and any login may write them."""
         fence = "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE 'dagster_fence%'"
         for table, name in self.query(fence):
             self.query(f"ALTER TABLE {table} {state} TRIGGER {name}")
+        if state == "ENABLE":
+            self.cluster.rights(self.database)
+            return
+        self.query("GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO dagster_app")
+        self.query("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO dagster_app")
 
     @contextlib.contextmanager
-    def webserver(self) -> Iterator[Dagster]:
+    def webserver(self, login: str = WEBSERVER, *options: str) -> Iterator[Dagster]:
         port = free_port()
-        argv = ["dagster-webserver", "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml"]
-        process = Process(argv, self.environment(WEBSERVER), self.folder)
+        argv = ["dagster-webserver", "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml", *options]
+        process = Process(argv, self.environment(login), self.folder)
         dagster = Dagster(f"http://127.0.0.1:{port}")
 
         def answers() -> bool:

@@ -26,13 +26,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import psycopg
+import yaml
 
 from ansible_collections.dataops.dagster.plugins.filter.scram_verifier import scram_verifier
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "roles/daemon/files/usr/local/lib/dagster/guard.py"
 SQL = ROOT / "roles/postgres/files"
+VARIABLES = ROOT / "roles/postgres/vars/main.yml"
 LEASE = ROOT / "roles/daemon/files/lease/postgres"
 # On a host they are in one folder.
 SHARED = {"PYTHONPATH": f"{ROOT / 'roles/instance/files/usr/local/lib/dagster'}:{LEASE}"}
@@ -40,6 +43,13 @@ PYTHON = os.environ.get("DAGSTER_PYTHON", sys.executable)
 BIN = os.environ.get("PG_BIN") or max(glob.glob("/usr/lib/postgresql/*/bin"), default="")
 # PostgreSQL refuses to run as root.
 USER: dict[str, Any] = {"user": "nobody"} if os.getuid() == 0 else {}
+LOGINS = {
+    "web": "dagster",
+    "daemon": "dagster_daemon",
+    "code": "dagster_code",
+    "run": "dagster_run",
+    "read": "dagster_read",
+}
 # The shortest that give no false alarms on a busy machine, or (GUARD_TIMINGS=default) the defaults.
 SHORT: dict[str, float] = {"renew": 0.5, "deadline": 3, "ttl": 5, "watchdog": 3, "heartbeat": 4, "stop": 5}
 DEFAULT: dict[str, float] = {"renew": 2, "deadline": 10, "ttl": 15, "watchdog": 6, "heartbeat": 20, "stop": 20}
@@ -143,11 +153,32 @@ class Cluster:
         return [row[0] for row in missing]
 
     def install(self, hosts: list[str], full: bool = True) -> list[str]:
-        statements = self.apply(SQL / "roles.sql", [json.dumps(roles(hosts)), "dagster", "dagster_owner"], "postgres")
+        statements = self.apply(
+            SQL / "roles.sql", [json.dumps(roles(hosts)), "dagster", "dagster_owner", "[]"], "postgres"
+        )
         statements += self.apply(SQL / "grants.sql", ["dagster_owner", "dagster_app"], "dagster")
-        group = "dagster_daemon" if full else None
+        statements += self.lease("dagster_daemon" if full else None)
+        return statements + self.rights("dagster", full)
+
+    def lease(self, group: str | None) -> list[str]:
+        """With the group role of the daemons' logins."""
         given = [(LEASE / "guard.sql").read_text(), "dagster_guard_owner", "dagster_guard", group]
-        return statements + self.apply(LEASE / "guard_install.sql", given, "dagster")
+        return self.apply(LEASE / "guard_install.sql", given, "dagster")
+
+    def differs(self, hosts: list[str]) -> str:
+        """What the one query of a run without a change finds first, empty when all is as wanted."""
+        asked = jinja2.Template(yaml.safe_load(VARIABLES.read_text())["__dagster_postgres_differs"])
+        text = asked.render(lookup=looked_up)
+        given = [json.dumps(roles(hosts)), "dagster", "dagster_owner", "[]", "dagster_owner", "dagster_app"]
+        given += [(LEASE / "guard.sql").read_text(), "dagster_guard_owner", "dagster_guard", "dagster_daemon"]
+        with self.connect() as connection:
+            row = connection.execute(text, given).fetchone()
+        return str(row[0]) if row else ""
+
+    def rights(self, database: str, full: bool = True) -> list[str]:
+        """What the owner of the tables grants."""
+        given = [json.dumps({**LOGINS, **({} if full else {"daemon": "dagster"})}), "dagster_app"]
+        return self.apply(LEASE / "rights.sql", given, database)
 
     # What the daemons did
 
@@ -175,6 +206,11 @@ class Cluster:
         return str(rows[0][0]) if rows else ""
 
 
+def looked_up(_plugin: str, term: str, part: str = "") -> str:
+    """What the lookups of role postgres answer: a file of its own, or a part of the lease."""
+    return (LEASE / f"guard_{part}.sql" if part else SQL / term).read_text()
+
+
 def password(login: str) -> str:
     return hmac.digest(b"secret", login.encode(), "sha256").hex()
 
@@ -190,7 +226,7 @@ def roles(hosts: list[str]) -> list[dict[str, Any]]:
         {"name": "dagster_owner", "login": False},
         {"name": "dagster_app", "login": False},
         login("dagster_migration", "dagster_owner", acts_as_group=True),
-        login("dagster", "dagster_app"),
+        *[login(name, "dagster_app") for name in ("dagster", "dagster_run", "dagster_code", "dagster_read")],
         {
             "name": "dagster_guard_owner",
             "login": False,
@@ -206,8 +242,9 @@ def roles(hosts: list[str]) -> list[dict[str, Any]]:
 class Proxy:
     """A TCP way to the database that can be cut without either end hearing of it."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, source: str = "") -> None:
         self.target = target
+        self.source = (source, 0) if source else None  # the address by which the database knows who it is
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self.server.getsockname()[1])
         self.open = threading.Event()
@@ -226,7 +263,7 @@ class Proxy:
             client.close()
             return
         with contextlib.suppress(OSError), client:
-            server = socket.create_connection(("127.0.0.1", self.target))
+            server = socket.create_connection(("127.0.0.1", self.target), source_address=self.source)
             with server, selectors.DefaultSelector() as selector:
                 selector.register(client, selectors.EVENT_READ, server)
                 selector.register(server, selectors.EVENT_READ, client)

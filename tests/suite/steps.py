@@ -90,7 +90,7 @@ def suite(*, full: bool) -> list[Step]:
     that stay for tests that run alone, six of them the cluster's, come so late that they do not wait long.
     """
     pytest, rig, bench = ("pytest", "-q"), "tests/rig/rig", "tests/bench/run"
-    lease = "tests/integration/guard"
+    guard = "tests/integration/guard"  # of the database: lease, fence, logins and the ways to it
     default, cluster = scenario("default", alone=True), scenario("cluster", alone=True)
     steps = [
         Step("packages", (rig, "packages"), 600),
@@ -110,8 +110,8 @@ def suite(*, full: bool) -> list[Step]:
         Step("containers", (*pytest, "tests/integration/containers"), 1500, ["images"], filler=True),
         Step("libraries", (*pytest, "tests/integration/libraries"), 600, ["venvs"], filler=True),
         Step("plants", ("tests/plants/run", "--no-host"), 1500, ["packages", "venvs"], filler=True),
-        Step("fence", (*pytest, "-m", "not alone", lease), 1200, ["packages", "venvs"], filler=True),
-        Step("guard", (*pytest, "-m", "alone", lease), 1200, ["packages", "venvs"], alone=True),
+        Step("database", (*pytest, "-m", "not alone", guard), 1200, ["packages", "venvs"], filler=True),
+        Step("guard", (*pytest, "-m", "alone", guard), 1200, ["packages", "venvs"], alone=True),
     ]
     if not full:
         return [*steps, Step("validator", ("tests/validator/run",), 900, ["venvs"], filler=True)]

@@ -124,7 +124,16 @@ def shortened(value: Any) -> Any:
         return {key: item if key in ("content", "secrets") else shortened(item) for key, item in value.items()}
     if isinstance(value, list):
         return [shortened(item) for item in value]
-    return copied().get(value.strip(), value) if isinstance(value, str) else value
+    return named(value) if isinstance(value, str) else value
+
+
+def named(value: str) -> str:
+    """A text, or parts of a query, by the names of their files."""
+    if value.strip() in copied():
+        return copied()[value.strip()]
+    for text, name in copied().items() if "SELECT" in value else ():
+        value = value.replace(text, name) if "SELECT" in text else value
+    return value
 
 
 @dataclass

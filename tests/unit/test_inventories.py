@@ -74,7 +74,7 @@ def test_cluster() -> None:
         ("10.0.0.1", 4000),
         ("10.0.0.2", 4000),
     ]
-    runs = {"address": "10.0.0.6/32", "users": ["dagster_run"]}
+    runs = {"address": "10.0.0.6/32", "users": ["dagster_run"], "tls": True}
     assert runs in options["db"]["dagster_postgres_clients"]
     assert options["db"]["dagster_postgres_listen_addresses"] == ["10.0.0.3", "127.0.0.1"]
 

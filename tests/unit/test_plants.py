@@ -15,7 +15,18 @@ from scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {
-    *("certificates", "edge", "guard", "handover", "housekeeping", "libraries", "listeners", "neighbours", "post_once"),
+    *(
+        "certificates",
+        "edge",
+        "guard",
+        "handover",
+        "housekeeping",
+        "libraries",
+        "listeners",
+        "logins",
+        "neighbours",
+        "post_once",
+    ),
     *("restarts", "run_containers", "sandbox", "secret_files", "settings", "sites", "time_bombs"),
 }
 EVERY = plant_files.every()

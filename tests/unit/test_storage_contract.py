@@ -76,11 +76,12 @@ def test_control_finds_the_role_elsewhere(tmp_path: Path) -> None:
 # Another database
 
 REPLACED = {
-    "playbooks/preflight.yml": [("dagster_database: [postgres]", "dagster_database: [ledger]")],
-    "playbooks/site.yml": [("dataops.dagster.postgres", "dataops.dagster.ledger"), ("[postgres]", "[ledger]")],
+    "playbooks/preflight.yml": [("dagster_database: [postgres]", "dagster_database: [ledger]", 1)],
+    "playbooks/site.yml": [("dataops.dagster.postgres", "dataops.dagster.ledger", 1), ("[postgres]", "[ledger]", 1)],
+    "playbooks/part_close.yml": [("dataops.dagster.postgres", "dataops.dagster.ledger", 1)],
     "plugins/module_utils/_database/dialects.py": [
-        ("import postgres\n", "import ledger\n"),
-        ('{"postgres": postgres}', '{"ledger": ledger}'),
+        ("import postgres\n", "import ledger\n", 1),
+        ('{"postgres": postgres}', '{"ledger": ledger}', 1),
     ],
 }
 LEASE = {"sql": "guard", "install": "guard_install"}
@@ -107,8 +108,8 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(DATABASE / name, root / name, dirs_exist_ok=True)
     for name, pairs in REPLACED.items():
         text = (root / name).read_text(encoding="utf-8")
-        for old, new in pairs:
-            assert text.count(old) == 1, (name, old)
+        for old, new, number in pairs:
+            assert text.count(old) == number, (name, old)
             text = text.replace(old, new)
         (root / name).write_text(text, encoding="utf-8")
     return root

@@ -53,7 +53,7 @@ UNITS = [
 ]
 # Owner, group and mode, and who but root can open the file. Root of the containers is the host's: userns-remap is off.
 MOUNTED = {
-    f"{HOME}/containers/pgpass": ("dagster_database_run_password", "root:root 400", ""),
+    f"{HOME}/code/pgpass": ("dagster_database_run_password", "root:root 400", ""),
     f"{HOME}/secrets/built/.env": ("warehouse_token", "root:root 400", ""),
     f"{HOME}/secrets/built/warehouse_login": ("warehouse_login", "root:root 400", ""),
 }
@@ -61,12 +61,16 @@ MOUNTED_FOLDERS = {
     "/srv/dagster": "root:root 755",
     HOME: "root:data 750",
     f"{HOME}/containers": "root:root 500",
+    f"{HOME}/code": "root:root 500",
     f"{HOME}/secrets": "root:root 711",
     f"{HOME}/secrets/built": "root:root 500",
 }
 OWN = {
     f"{HOME}/pgpass": ("dagster_database_password", "root:root 600", ""),
     f"{HOME}/daemon.pgpass": ("dagster_database_password", "root:root 600", ""),
+    f"{HOME}/read_only.pgpass": ("dagster_database_password", "root:root 600", ""),
+    # Runs start here alone.
+    f"{HOME}/containers/pgpass": ("dagster_database_run_password", "root:root 400", ""),
     f"{HOME}/environment.secret": ("store_password", "root:root 600", ""),
     **{f"/run/credentials/{unit}/pgpass": ("dagster_database_password", "data:root 400", "data") for unit in UNITS},
 }
@@ -85,11 +89,15 @@ def test_secrets_are_in_their_files_for_their_readers(host: Any, other: Any, pas
         "warehouse_login": "not-a-real-login-a51f",
         "registry_password": REGISTRY_PASSWORD,
         "warehouse_token": TOKEN_IN_FILE,
-        **secrets.derived(passwords["dagster_database_password"], ["dagster_guard", "dagster_daemon_dagster1"]),
+        **secrets.derived(
+            passwords["dagster_database_migration_password"], ["dagster_guard", "dagster_daemon_dagster1"]
+        ),
     }
     folders = {f"/run/credentials/{unit}": "data:root 500" for unit in UNITS}
     secrets.assert_only(secrets.look(host, words), {**MOUNTED, **OWN}, {**MOUNTED_FOLDERS, **folders})
-    secrets.assert_only(secrets.look(other, words), MOUNTED, MOUNTED_FOLDERS)
+    # No file in its folder of runs holds a secret.
+    of_code = {folder: about for folder, about in MOUNTED_FOLDERS.items() if folder != f"{HOME}/containers"}
+    secrets.assert_only(secrets.look(other, words), MOUNTED, of_code)
 
 
 def test_a_wrong_password_is_not_in_place(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:

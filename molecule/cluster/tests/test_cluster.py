@@ -48,18 +48,20 @@ INSTANCE = {
     "/etc/dagster/environment.secret": ("key key_id", "root:root 600", ""),
     KEY: ("", "dagster:dagster 400", "dagster"),
 }
+RUNS = {"/etc/dagster/containers/pgpass": ("dagster_database_run_password", f"{ROOT_OF_CONTAINERS} 400", "")}
 MOUNTED = {
-    "/etc/dagster/containers/pgpass": ("dagster_database_run_password", f"{ROOT_OF_CONTAINERS} 400", ""),
+    "/etc/dagster/code/pgpass": ("dagster_code", f"{ROOT_OF_CONTAINERS} 400", ""),
     **{
         f"/etc/dagster/secrets/{location}/aws": ("key key_id", f"{ROOT_OF_CONTAINERS} 400", "")
         for location in ("pipeline", "reporting")
     },
 }
 OWN = {"/etc/dagster": "root:dagster 750"}
+TLS = "/etc/ssl/dagster-database"
 INSTANCE_FOLDERS = {**OWN, "/etc/dagster/docker": "root:dagster 750"}
 MOUNTED_FOLDERS = {
     **OWN,
-    "/etc/dagster/containers": f"{ROOT_OF_CONTAINERS} 500",
+    "/etc/dagster/code": f"{ROOT_OF_CONTAINERS} 500",
     "/etc/dagster/secrets": "root:root 711",
     **{f"/etc/dagster/secrets/{location}": f"{ROOT_OF_CONTAINERS} 500" for location in ("pipeline", "reporting")},
 }
@@ -74,11 +76,15 @@ def credential(unit: str, held: str) -> tuple[dict[str, tuple[str, str, str]], d
 def secrets_of(name: str) -> tuple[dict[str, tuple[str, str, str]], dict[str, str]]:
     """Files and folders of one host."""
     if name == "db":
-        return {}, {}
+        return {
+            f"{TLS}/ca-key.pem": ("", "root:postgres 600", ""),
+            f"{TLS}/key.pem": ("", "postgres:postgres 400", "postgres"),
+        }, {"/etc/ssl": "root:root 755", TLS: "root:postgres 755"}
     if name == "run":
         tls = {f"/etc/docker/tls/{key}": ("", "root:root 600", "") for key in ("ca-key.pem", "key.pem")}
-        return {**MOUNTED, **tls}, {
+        return {**MOUNTED, **RUNS, **tls}, {
             **MOUNTED_FOLDERS,
+            "/etc/dagster/containers": f"{ROOT_OF_CONTAINERS} 500",
             "/etc/docker": "root:root 755",
             "/etc/docker/tls": "root:root 700",
         }
@@ -129,8 +135,8 @@ def test_nobody_else_listens(on: Callable[[str], Any], connections: dict[str, di
 def test_secrets_are_in_their_files_for_their_readers(
     on: Callable[[str], Any], passwords: dict[str, str], name: str
 ) -> None:
-    logins = ["dagster_guard", "dagster_daemon_ctl1", "dagster_daemon_ctl2"]
-    words = {**passwords, **secrets.derived(passwords["dagster_database_password"], logins)}
+    logins = ["dagster_guard", "dagster_daemon_ctl1", "dagster_daemon_ctl2", "dagster_code"]
+    words = {**passwords, **secrets.derived(passwords["dagster_database_migration_password"], logins)}
     words |= {"key_id": LOGIN[0], "key": LOGIN[1]}
     files, folders = secrets_of(name)
     secrets.assert_only(

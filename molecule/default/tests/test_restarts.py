@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import restarts
+import secrets_on_host
 from deployment import Dagster, Play
 from restarts import Checked
 
@@ -25,6 +26,7 @@ RESTART: dict[str, tuple[str, ...]] = {
     "/etc/dagster/workspace.yaml": REPLICAS,  # the daemon reads it again by itself
     "/etc/dagster/guard.json": DAEMON,
     "/etc/dagster/containers/pgpass": (),
+    "/etc/dagster/code/pgpass": (),
     "/opt/dagster/current": SERVICES,
     "/usr/local/lib/dagster/guard.py": DAEMON,
     "/usr/local/lib/dagster/database.py": DAEMON,
@@ -42,8 +44,8 @@ RESTART: dict[str, tuple[str, ...]] = {
     "/etc/systemd/system/prune-dagster-runs.service": ("prune-dagster-runs.timer",),
     "/etc/systemd/system/prune-dagster-runs.timer": ("prune-dagster-runs.timer",),
     "/etc/postgresql/15/dagster/conf.d/dagster.conf": POSTGRES,
-    "/etc/postgresql/15/dagster/dagster/pg_hba.conf": POSTGRES,
-    "/etc/postgresql/15/dagster/dagster/pg_ident.conf": POSTGRES,
+    "/etc/postgresql/15/dagster/dagster/pg_hba.conf": (),  # the server reads them again by itself: roles.sql
+    "/etc/postgresql/15/dagster/dagster/pg_ident.conf": (),
     "/etc/sysctl.d/60-dagster-postgres.conf": ("sysctl-dagster-postgres.service",),
     "/etc/systemd/system/sysctl-dagster-postgres.service": ("sysctl-dagster-postgres.service",),
 }
@@ -85,17 +87,37 @@ def processes(host: Any) -> dict[str, str]:
     return {**dict(zip(units, pids, strict=True)), "code server": code, "workers of nginx": workers}
 
 
+def test_new_rules_are_read_without_a_restart(play: Callable[..., Play], host: Any) -> None:
+    """What pg_hba.conf has lost comes back, and the server has read it; who is connected stays."""
+    hba = "/etc/postgresql/15/dagster/dagster/pg_hba.conf"
+    read = "su postgres -c \"psql -Atqc 'SELECT count(*) FROM pg_hba_file_rules'\""
+    loaded = "su postgres -c \"psql -Atqc 'SELECT pg_conf_load_time()'\""
+    rules, before, since = host.check_output(read), processes(host), host.check_output(loaded)
+    host.check_output("sed -i '/dagster_run/d' %s && systemctl reload postgresql@15-dagster", hba)
+    assert host.check_output(read) != rules, "the control: a rule is gone"
+    play("site.yml")
+    assert host.check_output(read) == rules
+    assert host.check_output(loaded) > since
+    assert processes(host) == before
+
+
 def test_new_passwords_reach_their_readers(
     play: Callable[..., Play], dagster: Dagster, passwords: dict[str, str], host: Any
 ) -> None:
-    """The services' password, of which the daemon's is made, the runs' one, and beside them a line of nginx."""
-    new = {"dagster_database_password": "a-new-one:of\\services", "dagster_database_run_password": "a-new-one-of-runs"}
+    """The services' password, the migration's, of which those of programs are made, the runs', and a line of nginx."""
+    new = {
+        "dagster_database_password": "a-new-one:of\\services",
+        "dagster_database_migration_password": "a-new-one-of-migrations",
+        "dagster_database_run_password": "a-new-one-of-runs",
+    }
     before = processes(host)
     play("site.yml", "-e", json.dumps({**new, "dagster_nginx_max_body_size": "49m"}))
     after = processes(host)
     readers = {*SERVICES, "workers of nginx"}
     assert {name for name, pid in after.items() if pid != before[name]} == readers
-    assert host.check_output("docker exec dagster-code-pipeline cat /run/dagster/pgpass").endswith(":a-new-one-of-runs")
+    assert host.check_output("cat /etc/dagster/containers/pgpass").endswith(":a-new-one-of-runs")
+    of_code = secrets_on_host.derived("a-new-one-of-migrations", ["dagster_code"])["dagster_code"]
+    assert host.check_output("docker exec dagster-code-pipeline cat /run/dagster/pgpass").endswith(f":{of_code}")
     dagster.wait(dagster.launch("orders_report"))
     login = "PGPASSWORD=$(echo %s | base64 -d) psql -h 127.0.0.1 -U dagster -Atc 'SELECT 1' dagster"
     assert host.run(login, restarts.hidden(new["dagster_database_password"])).rc == 0

@@ -12,6 +12,7 @@ import secrets_on_host as secrets
 CONTAINERS = "165536:165536"
 REPLICAS = ("3000", "3001")
 SERVICES, RUNS = "dagster_database_password", "dagster_database_run_password"
+MIGRATION = "dagster_database_migration_password"
 DAEMON = "dagster_daemon_dagster1 dagster_guard"
 UNITS = {"dagster-daemon.service": DAEMON, **{f"dagster-webserver@{port}.service": SERVICES for port in REPLICAS}}
 
@@ -21,19 +22,21 @@ FILES = {
     "/etc/dagster/daemon.pgpass": (DAEMON, "root:root 600", ""),
     "/etc/dagster/environment.secret": ("", "root:root 600", ""),
     "/etc/dagster/containers/pgpass": (RUNS, f"{CONTAINERS} 400", ""),
+    "/etc/dagster/code/pgpass": ("dagster_code", f"{CONTAINERS} 400", ""),
     # What systemd hands to a unit is for the unit's user.
     **{f"/run/credentials/{unit}/pgpass": (held, "dagster:root 400", "dagster") for unit, held in UNITS.items()},
 }
 FOLDERS = {
     "/etc/dagster": "root:dagster 750",
     "/etc/dagster/containers": f"{CONTAINERS} 500",
+    "/etc/dagster/code": f"{CONTAINERS} 500",
     **{f"/run/credentials/{unit}": "dagster:root 500" for unit in UNITS},
 }
 
 
 def test_secrets_are_in_their_files_for_their_readers(passwords: dict[str, str], host: Any) -> None:
     """The migration's password is in no file. The control is a copy that the services' user may read."""
-    logins = secrets.derived(passwords[SERVICES], ["dagster_guard", "dagster_daemon_dagster1"])
+    logins = secrets.derived(passwords[MIGRATION], ["dagster_guard", "dagster_daemon_dagster1", "dagster_code"])
     copy = "/var/lib/dagster/copy"
     host.check_output("install -m 640 -g dagster /etc/dagster/pgpass %s", copy)
     try:

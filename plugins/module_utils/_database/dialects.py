@@ -8,6 +8,8 @@ A database is one module beside this one, under the name that the plan calls its
     VARIABLES    environment variables that say where it is (host), who connects (user) and which file holds the
                  password (credential)
     login        the content of that file for one login; contents of several can be put together
+    verified     variables with which a client connects with TLS alone, and knows the server by the certificate of an
+                 authority
     answers      whether a server of its kind is at the other end of a connection
     PROBE        the module that is its half of schema_probe
 """

@@ -21,6 +21,11 @@ def login(password: str, user: str) -> str:
     return ":".join(fields) + "\n"
 
 
+def verified(authority: str) -> dict[str, str]:
+    """libpq reads them where a connection says nothing else."""
+    return {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": authority}
+
+
 def answers(connection: socket.socket) -> bool:
     """Whether it is a server of ours: it answers the protocol's SSLRequest with S or N, which needs no login."""
     connection.sendall(struct.pack("!II", 8, 80877103))

@@ -7,6 +7,7 @@ It runs in Dagster's virtual environment and is imported there alone, so the dri
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any
 
 
@@ -94,12 +95,11 @@ class Session:
             ]
         lacking = self.rows(
             "SELECT relname FROM pg_class WHERE relnamespace = quote_ident(current_schema())::regnamespace"
-            " AND relkind = 'r'"
-            " AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT'))"
+            " AND relkind = 'r' AND NOT has_table_privilege(oid, 'SELECT')"
         )
         if not lacking:
             return []
-        return [f"user {self.user} may not read and write {', '.join(name for (name,) in lacking[:5])}"]
+        return [f"user {self.user} may not read {', '.join(name for (name,) in lacking[:5])}"]
 
     def revisions(self) -> list[str]:
         """The revisions of the schema, none before the first migration."""
@@ -134,6 +134,11 @@ class Session:
     def fence(self, query: str, logins: str, unit: str, command: str, apply: bool) -> tuple[int, list[str]]:
         """The same for the fence in Dagster's tables; without logins none is wanted."""
         return self.make("the fence of the daemon", self.rows(query, (logins or None, unit, command)), apply)
+
+    def rights(self, query: str, logins: dict[str, str], app: str, apply: bool) -> tuple[int, list[str]]:
+        """The same for what each login may do in Dagster's tables; app is the group that loses what all once had."""
+        known = json.dumps(logins)
+        return self.make("the rights of the logins", self.rows(query, (known, app or None)), apply)
 
     def make(self, what: str, missing: list[tuple[Any, ...]], apply: bool) -> tuple[int, list[str]]:
         """How many statements are missing, and why they could not be executed; all of them or none."""

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""How the schema of a database is: logins, its revision and the newest one, its tables, lease and fence of the daemon.
+"""How the schema of a database is: logins, rights, its revision and the newest one, its tables, lease and fence.
 
 This file is a program of its own. Module schema reads its text and runs it in Dagster's virtual
 environment, where the driver of the database is. What differs between databases is the class Session of the dialect,
@@ -9,9 +9,11 @@ its files.
 Input, JSON on stdin:   {"dialect": text, "host": ..., "port": ..., "database": ..., "apply": make what lacks or not,
                          "parameters": more of the client library's own, or none,
                          "logins": [{"user": ..., "password": ..., "migration": ...}], "lease": {...} or null,
-                         "fence": {...} or null, "migrates": whether a schema that is not at the head is migrated next}
+                         "fence": {...} or null, "rights": {...} or null,
+                         "migrates": whether a schema that is not at the head is migrated next}
 Output, JSON on stdout: {"problems": [...], "revision": ..., "head": ...,
                          "lease": statements that the lease lacked, "fence": those that the fence lacked,
+                         "rights": those that the rights of the logins lacked,
                          "missing": tables and indexes that the newest revision has and the database has not}
 """
 
@@ -93,9 +95,12 @@ def compare(session: Any) -> tuple[list[str], list[str]]:
 
 
 def make(asked: dict[str, Any], answer: dict[str, Any], session: Any) -> None:
-    """Makes what lacks of lease and fence, or counts it, and adds that to the answer."""
+    """Makes what lacks of lease, rights and fence, or counts it, and adds that to the answer."""
     if asked["lease"]:
         answer["lease"], refused = session.lease(**asked["lease"], apply=asked["apply"])
+        answer["problems"] += refused
+    if asked["rights"]:
+        answer["rights"], refused = session.rights(**asked["rights"], apply=asked["apply"])
         answer["problems"] += refused
     if asked["fence"]:
         # A migration may change a column that the fence watches, so the fence is down as long.
@@ -106,7 +111,8 @@ def make(asked: dict[str, Any], answer: dict[str, Any], session: Any) -> None:
 
 def look(asked: dict[str, Any], session_of: Any) -> dict[str, Any]:
     """The answer; session_of is the class Session of the dialect. The login of the migration comes first."""
-    answer: dict[str, Any] = {"problems": [], "revision": "", "head": head(), "lease": 0, "fence": 0, "missing": []}
+    answer: dict[str, Any] = {"problems": [], "revision": "", "head": head(), "missing": []}
+    answer.update(lease=0, fence=0, rights=0)
     problems: list[str] = answer["problems"]
     where = {**{name: asked[name] for name in ("host", "port", "database")}, **(asked.get("parameters") or {})}
     owner = None

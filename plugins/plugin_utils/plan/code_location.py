@@ -24,7 +24,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations imp
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import code_port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import RunContainers
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS, ENGINES
 
 ENGINE_UNIT = "docker.service"
 
@@ -68,7 +68,7 @@ class CodeLocation(Component):
         return [f"CONTAINER_NAME={self.plan.names['code']}-{found.name}" for found in self.here]
 
     def run_needs(self) -> list[str]:
-        return [f"{self.values['dagster_home']}/{files}" for files in ("containers/*", "secrets/*/*")]
+        return [f"{self.values['dagster_home']}/{files}" for files in ("containers/*", "code/*", "secrets/*/*")]
 
     def mark(self) -> str:
         return f"{self.values['dagster_home']}/containers"
@@ -76,7 +76,7 @@ class CodeLocation(Component):
     def removal(self) -> list[str]:
         return [
             f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",
-            f"rm -r {self.values['dagster_home']}/secrets",
+            f"rm -r {self.values['dagster_home']}/secrets {self.values['dagster_home']}/code",
             f"rm -f {self.plan.names['proven_images']}",
             *super().removal(),
         ]
@@ -98,12 +98,15 @@ class CodeLocation(Component):
             # needs only what its own code servers run.
             "dagster_code_images_here": [found.name for found in every] if self.runs_start_here else here,
             "dagster_code_publish_address": self.publish_address,
+            "dagster_database_code_user": self.plan.storage.login("code"),
         }
 
     def handed(self, facts: Facts) -> dict[str, Any]:
         every = [*self.inventory.group("dagster_code"), *self.inventory.group("dagster_run")]
         return {
             "here": [found.name for found in self.here],
+            "runs": self.runs_start_here,
+            "verified": self.plan.storage.verified(self.host.name, CONTAINERS),
             "port": code_port(self.values),
             # An image is made on one of the engines, the others get that very image.
             "builder": next(iter(every), ""),
@@ -125,8 +128,13 @@ class CodeLocation(Component):
         """The devices of the host that containers of locations have here, each with what names it."""
         return location_forms.devices(self.values, self.names_here)
 
+    @property
+    def run_login(self) -> str:
+        """The file with the login of runs, which a host that starts none may have from an earlier release."""
+        return f"{self.values['dagster_home']}/containers/{self.plan.storage.credential}"
+
     def paths(self) -> list[str]:
-        return list(self.devices)
+        return [*self.devices, self.run_login]
 
     def host_problems(self, facts: Facts) -> list[str]:
         """Sentences about devices, and about members of a group that is somebody else's at first contact.
@@ -147,6 +155,9 @@ class CodeLocation(Component):
             return []
         user, group = (str(self.values[name]) for name in ("dagster_user", "dagster_group"))
         return checks.group_member_problems(facts, group, user)
+
+    def problems(self) -> list[str]:
+        return self.plan.storage.password_problems("code") if self.here else []
 
     def deployment_problems(self) -> list[str]:
         values = self.values

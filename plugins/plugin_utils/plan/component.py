@@ -54,9 +54,9 @@ class Component:
         """How many connections to the database each of its parts may open at a time."""
         return {}
 
-    def pools(self) -> int:
-        """How many pools of connections it keeps, each as wide as the database has room for."""
-        return 0
+    def pools(self) -> dict[str, int]:
+        """How many pools of connections it keeps with each kind of login, each as wide as the database has room for."""
+        return {}
 
     def journal(self) -> list[str]:
         """The matches of journalctl that show what it says."""

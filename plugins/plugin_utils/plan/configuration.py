@@ -19,6 +19,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance impo
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import run_start_timeout
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import LAUNCHER, RunContainers, said
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 if TYPE_CHECKING:
     from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
@@ -46,7 +47,8 @@ class Configuration:
         return {
             **self.values["dagster_environment"],
             **self.plan.exceptions("dagster_environment"),
-            **storage.run_environment(storage.run_address, self.values["dagster_database_run_user"]),
+            **storage.run_environment(storage.run_address, storage.login("run")),
+            **storage.verified(storage.run_host, CONTAINERS),
         }
 
     @property

@@ -145,8 +145,7 @@ class Plan:
         found += addresses.inventory_problems(self.inventory)
         found += addresses.container_problems(self.storage)
         found += addresses.server_problems(self.host.values, self.host.given)
-        if self.storage.external:
-            found += self.storage.external_problems()
+        found += self.storage.external_problems() if self.storage.external else self.storage.login_problems()
         for component in self.known.values():
             found += component.deployment_problems()
         for component in self.components.values():

@@ -115,6 +115,7 @@ class Instance(Component):
         }
 
     def handed(self, facts: Facts) -> dict[str, Any]:
+        storage = self.plan.storage
         return {
             "environment": self.environment,
             "no_proxy": self.plan.exceptions("dagster_environment", "dagster_secret_environment"),
@@ -123,6 +124,8 @@ class Instance(Component):
             "judged": list(JUDGED_BY_PLAN),
             "authority_folder": docker.TLS_FOLDER,
             "fence": self.fence,
+            "verified": storage.verified(self.host.name, str(self.values["dagster_home"])),
+            "rights": {"logins": storage.writers, "app": storage.app},
             **libraries.installation(self.values, self.plan.configuration.merged),
         }
 
@@ -163,6 +166,7 @@ class Instance(Component):
             **storage.environment(
                 storage.address(self.host.name, in_container=False), str(values["dagster_database_user"])
             ),
+            **storage.verified(self.host.name, str(values["dagster_home"])),
             "DOCKER_HOST": endpoint,
             "DAGSTER_DAEMON_HEARTBEAT_TOLERANCE": values["dagster_heartbeat_tolerance"],
             **(remote if endpoint.startswith("tcp://") else {}),

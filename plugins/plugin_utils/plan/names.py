@@ -30,6 +30,8 @@ OPTIONS = {
     "dagster_docker_network": "{name}",
     "dagster_database_name": "{name}",
     "dagster_database_user": "{name}",
+    "dagster_database_read_user": "{name}_read",
+    "dagster_database_code_user": "{name}_code",
     "dagster_database_run_user": "{name}_run",
     "dagster_database_migration_user": "{name}_migration",
     "dagster_database_guard_user": "{name}_guard",
@@ -75,6 +77,8 @@ FIXED = {
     "backend_read_only": "{name}_read_only",
     "vrrp": "{name}",
     "cluster": "{name}",
+    # Of the server of the database: its certificate, and the authority by which clients on other hosts know it.
+    "database_tls": "/etc/ssl/{name}-database",
 }
 # By which an instance on a host is known: services, proxy, engine, database. Each host of one has at least one of them.
 TRACES = (

@@ -15,18 +15,30 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import SERVER, Supplied, supplied_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import external_postgres as external
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, first_address
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import LOGINS, Storage
 
 # The major version that each Debian release ships.
 VERSIONS = {"bookworm": 15, "trixie": 17}
+SUPPLIED = Supplied(
+    ca="dagster_database_tls_ca",
+    pairs={"dagster_postgres_tls_cert": ("dagster_postgres_tls_key", SERVER)},
+    server="dagster_postgres_tls_cert",
+    optional=(),
+    renew="dagster_postgres_tls_renew_days",
+    reached="clients on other hosts reach the database",
+)
 ETC, DATA = "/etc/postgresql", "/var/lib/postgresql"
 # By which a cluster is known as ours: one file is enough, so a lost one comes back with the next play.
 RECORDS = ("conf.d/dagster.conf", "dagster/pg_hba.conf")
+PAIRS = {"ca": "ca-key", "cert": "key"}  # each certificate with its key
 PORT = r"(?i)^[ \t]*port[ \t='\"]*([0-9]+)"  # in a line that sets it
+CLOSED = "Closed"  # the word in pg_hba.conf that says that no login of an earlier release is left in it
+HEADER_OR_CLOSED = rf"({record.HEADER[1:-1]}|{CLOSED})"
 PORT_OR_HEADER = rf"(?i)(?:^[ \t]*port[ \t='\"]*(?=[0-9])|(?=Managed))([0-9]+|{record.HEADER[1:-1]})"
 
 
@@ -135,7 +147,9 @@ class Postgres(Component):
         return recorded[-1] if recorded else Cluster(str(version), self.plan.names["cluster"])
 
     def packages(self, facts: Facts) -> list[str]:
-        return [f"postgresql-{self.cluster(facts).version}", "python3-psycopg2"]
+        signs = self.plan.storage.tls_addresses and not self.values["dagster_postgres_tls_cert"]
+        signer = ["python3-cryptography"] if signs else []
+        return [f"postgresql-{self.cluster(facts).version}", "python3-psycopg2", *signer]
 
     @property
     def no_main(self) -> str:
@@ -179,7 +193,7 @@ class Postgres(Component):
 
     def paths(self) -> list[str]:
         every = Cluster("*", "*")
-        return [every.config, every.data]
+        return [every.config, every.data, self.certificate]
 
     def run_needs(self) -> list[str]:
         every = Cluster("*", "*")  # nobody else's has files of these names
@@ -191,7 +205,7 @@ class Postgres(Component):
         return {
             **dict.fromkeys([every.config, f"{DATA}/{every}/postgresql.auto.conf"], PORT),
             f"{every.etc}/conf.d/*.conf": PORT_OR_HEADER,
-            f"{every.etc}/{RECORDS[1]}": record.HEADER,
+            f"{every.etc}/{RECORDS[1]}": HEADER_OR_CLOSED,
         }
 
     def handed(self, facts: Facts) -> dict[str, Any]:
@@ -204,11 +218,77 @@ class Postgres(Component):
             "unit": cluster.unit,
             "readers": sorted({*self.known_by()}),
             "max_connections": self.plan.budget.limit,
+            "local": self.local,
+            "before": self.before(facts),
+            "tls": self.plan.storage.tls_addresses,
+            "offers_tls": self.offers_tls(facts),
+            "tls_folder": self.tls_folder,
             "made": cluster.config in (facts.get("paths") or []),
             "no_main": self.no_main,
             "sysctl": self.plan.names.sysctl("postgres"),
             "sysctl_unit": self.plan.names.sysctl_unit("postgres"),
         }
+
+    @property
+    def tls_folder(self) -> str:
+        """The certificate of the server, and its authority."""
+        return self.plan.names["database_tls"]
+
+    @property
+    def certificate(self) -> str:
+        """The one of the server."""
+        return f"{self.tls_folder}/cert.pem"
+
+    def offers_tls(self, facts: Facts) -> bool:
+        """Also when nobody needs it any more: clients verify the server until they are played."""
+        return self.plan.storage.tls_addresses != [] or self.certificate in (facts.get("paths") or [])
+
+    def certificates(self) -> dict[str, str]:
+        if not self.plan.storage.tls_addresses or self.values["dagster_postgres_tls_cert"]:
+            return {}
+        return {f"{self.tls_folder}/{name}.pem": f"{self.tls_folder}/{key}.pem" for name, key in PAIRS.items()}
+
+    def texts(self) -> list[str]:
+        return [f"{self.tls_folder}/ca.pem"] if self.plan.storage.tls_addresses else []
+
+    def before(self, facts: Facts) -> list[dict[str, Any]]:
+        """What code servers of an earlier release need until they are replaced: they have the login of runs."""
+        hba = f"{self.cluster(facts).etc}/{RECORDS[1]}"
+        if hba not in (facts.get("paths") or []) or CLOSED in (facts.get("lines") or {}).get(hba, []):
+            return []
+        run = self.plan.storage.login("run")
+        return [
+            self.client(consumer, in_container, [run])
+            for consumer, in_container, users in self.plan.storage.clients
+            if in_container and run not in users
+        ]
+
+    def client(self, consumer: str, in_container: bool, users: list[str]) -> dict[str, Any]:
+        """From where a host, or its containers, connect, and how."""
+        if in_container and consumer == self.host.name:
+            return {"address": str(self.values["dagster_docker_network_subnet"]), "users": users}
+        tls = {"tls": True} if self.plan.storage.tls_addresses else {}
+        return {"address": source(self.inventory.address(consumer)), "users": users, **tls}
+
+    @property
+    def local(self) -> list[str]:
+        """The logins that connect from the host itself: those of its services, and a dump's."""
+        migration = str(self.values["dagster_database_migration_user"])
+        here = self.host.name in self.inventory.services
+        return self.plan.storage.service_logins(self.host.name) if here else [migration]
+
+    def deployment_problems(self) -> list[str]:
+        mode = str(self.plan.storage.parameters(self.plan.configuration.merged).get("sslmode", ""))
+        addresses = self.plan.storage.tls_addresses
+        found = [
+            text for address in addresses or [""] for text in supplied_problems(self.values, address, supplied=SUPPLIED)
+        ]
+        if addresses and mode == "disable":
+            found.append(
+                "dagster_config.storage.postgres.postgres_db.params: sslmode is disable, but clients on other hosts "
+                "connect with TLS; leave it out, or set dagster_database_tls to false"
+            )
+        return list(dict.fromkeys(found))
 
     def problems(self) -> list[str]:
         (port,) = self.ports()
@@ -300,10 +380,11 @@ class Postgres(Component):
         own = self.inventory.address(self.host.name)
         clients, listen = [], {LOOPBACK}
         for consumer, in_container, users in self.plan.storage.clients:
-            inside = in_container and consumer == self.host.name
+            inside = consumer == self.host.name
+            if inside and not in_container:
+                continue  # over loopback: see handed
             listen.add(first_address(subnet) if inside else own)
-            address = subnet if inside else source(self.inventory.address(consumer))
-            clients.append({"address": address, "users": users})
+            clients.append(self.client(consumer, in_container, users))
         return {
             "dagster_database_port": self.plan.storage.port,
             "dagster_postgres_listen_addresses": sorted(listen),
@@ -311,4 +392,5 @@ class Postgres(Component):
             "dagster_postgres_daemon_logins": logins,
             "dagster_postgres_max_connections": budget.limit,
             "dagster_postgres_connection_limits": budget.limits(logins),
+            **{variable: self.plan.storage.login(kind) for kind, variable in LOGINS.items()},
         }

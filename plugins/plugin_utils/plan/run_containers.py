@@ -18,6 +18,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal imp
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import Report, check_context, containers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.report import shown
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import environment
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 if TYPE_CHECKING:
     from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 Path = tuple[Any, ...]
 LAUNCHER: Path = ("run_launcher", "config")
 SECRETS = "/run/secrets"
-CONTAINERS = "/run/dagster"
 # Networks of Docker's own: a container in one of them cannot be in another one, or has no fixed subnet.
 NETWORK = "dagster_docker_network names the network of runs; more of them go into networks"
 USER = "leave it out: files of runs belong to root of the container; dagster_docker_userns_remap says who that is"
@@ -43,7 +43,7 @@ DOUBTFUL = {
 }
 LABELS = ("dataops.dagster", RUN_ID_LABEL, "dagster/job_name")
 # What of dagster_home is for one reader, beside the files of passwords.
-SECRET_FILES = ("environment.secret", "guard.json", "secrets", "docker", "containers")
+SECRET_FILES = ("environment.secret", "guard.json", "secrets", "docker", "containers", "code")
 
 
 def said(report: Report, prefix: str = "") -> list[str]:
@@ -63,7 +63,12 @@ class RunContainers:
         self.names = environment.of_containers(plan)
         self.services = {**plan.instance.environment, **self.values["dagster_environment"]}
         self.secret = set(self.values["dagster_secret_environment"])
-        self.secret_files = (plan.storage.credential, f"daemon.{plan.storage.credential}", *SECRET_FILES)
+        self.secret_files = (
+            plan.storage.credential,
+            f"daemon.{plan.storage.credential}",
+            f"read_only.{plan.storage.credential}",
+            *SECRET_FILES,
+        )
         self.version = plan.configuration.catalogue_version
 
     def report(self) -> Report:

@@ -14,6 +14,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._addresses import 
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import Names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, first_address
 
 # Dagster's storages, each with an engine of its own (SQLAlchemy's word): runs, events, schedules.
@@ -24,6 +25,17 @@ SMALLEST_OVERFLOW = 5
 MIGRATION_CONNECTIONS = 5
 # A server keeps some for its superuser; backup, monitoring and an operator's shell need some.
 RESERVE_CONNECTIONS = 10
+CONTAINERS = "/run/dagster"  # where a container finds its password and the certificate of the authority
+AUTHORITY = "database-ca.pem"  # by which clients on other hosts know the server, on each of their hosts
+# The logins of processes that are not daemons.
+LOGINS = {
+    "web": "dagster_database_user",
+    "read": "dagster_database_read_user",
+    "code": "dagster_database_code_user",
+    "run": "dagster_database_run_user",
+}
+# On a server of the user's own, these stay with the login of others until one is named.
+SHARED = {"read": "web", "code": "run"}
 
 
 class Storage:
@@ -67,8 +79,12 @@ class Storage:
     @property
     def run_address(self) -> str:
         """Where runs reach it: containers of the run engine."""
-        engine = next(iter(self.inventory.group("dagster_run")), self.host.name)
-        return str(self.host.chosen("dagster_database_run_host", self.address(engine, in_container=True)))
+        return str(self.host.chosen("dagster_database_run_host", self.address(self.run_host, in_container=True)))
+
+    @property
+    def run_host(self) -> str:
+        """The host of the run engine."""
+        return next(iter(self.inventory.group("dagster_run")), self.host.name)
 
     def asked_for(self) -> list[dict[str, Any]]:
         """The server of the user's own that has to be reached, none when it is the deployment's."""
@@ -76,19 +92,44 @@ class Storage:
 
     @property
     def clients(self) -> list[tuple[str, bool, list[str]]]:
-        """Who connects over the network: a host, whether from its containers, and the logins."""
-        values = self.values
+        """Who connects: a host, whether from its containers, and the logins."""
         found = []
         for consumer in self.inventory.services if self.server else []:
-            if consumer == self.server:
-                continue
-            users = [values["dagster_database_user"], values["dagster_database_migration_user"]]
-            if consumer in self.inventory.group("dagster_daemon"):
-                users += filter(None, [values["dagster_database_guard_user"], self.daemon_login(consumer)])
-            found.append((consumer, False, users))
+            found.append((consumer, False, self.service_logins(consumer)))
         for consumer in self.inventory.engines if self.server else []:
-            found.append((consumer, True, [values["dagster_database_run_user"]]))
+            found.append((consumer, True, self.container_logins(consumer)))
         return found
+
+    def service_logins(self, host: str) -> list[str]:
+        """The logins of the services of a host. Each may migrate, and has Dagster's command line."""
+        found = [self.login("web"), str(self.values["dagster_database_migration_user"])]
+        if self.inventory.hosts[host].values.get("dagster_webserver_read_only_port"):
+            found += [self.login("read")] if host in self.inventory.group("dagster_webserver") else []
+        if host in self.inventory.group("dagster_daemon"):
+            found += filter(None, [str(self.values["dagster_database_guard_user"]), self.daemon_login(host)])
+        return found
+
+    def container_logins(self, host: str) -> list[str]:
+        """The logins of the containers of a host."""
+        kinds = {"code": "dagster_code", "run": "dagster_run"}
+        return [self.login(kind) for kind, group in kinds.items() if host in self.inventory.group(group)]
+
+    def login(self, kind: str) -> str:
+        """The login of webservers (web), read-only webservers (read), code servers (code) or runs (run).
+
+        On a server of the user's own, whose logins we cannot make, the later two kinds stay with that of the first two
+        until the inventory names one.
+        """
+        variable = LOGINS[kind]
+        shared = variable if self.server else LOGINS[SHARED.get(kind, kind)]
+        return str(self.host.chosen(variable, self.values[shared]))
+
+    @property
+    def writers(self) -> dict[str, str]:
+        """The login of each kind of process, as the owner of the tables grants rights. Daemons have a group."""
+        full = self.values["dagster_daemon_fencing"] == "full"
+        daemon = str(self.values["dagster_database_daemon_role"]) if full else self.login("web")
+        return {**{kind: self.login(kind) for kind in LOGINS}, "daemon": daemon}
 
     def daemon_login(self, host: str) -> str:
         """The database login of a host's daemon, empty when none is fenced."""
@@ -96,6 +137,65 @@ class Storage:
             return ""
         plain = re.sub(r"[^a-z0-9]+", "_", host.lower()).strip("_")
         return f"{self.values['dagster_database_daemon_role']}_{plain}"[: self.longest_login]
+
+    def login_problems(self) -> list[str]:
+        """Sentences about logins of our server that two kinds of processes would have."""
+        known = ("dagster_database_migration_user", "dagster_database_guard_user", *LOGINS.values())
+        every = {name: str(self.values.get(name) or "") for name in known}
+        return [
+            f"{name} and {other} are both {every[name]}; each kind of process has a login of its own, with its own "
+            "rights. Rename one of them"
+            for name in (LOGINS["read"], LOGINS["code"])
+            for other in every
+            if self.server and other != name and every[other] == every[name] and every[name]
+        ]
+
+    def password_problems(self, kind: str) -> list[str]:
+        """A sentence where the password of a login (read, code) is missing, or not the one that our server knows."""
+        user, password = LOGINS[kind], LOGINS[kind].replace("_user", "_password")
+        given = self.values.get(password)
+        if not self.server:
+            shared = LOGINS[SHARED[kind]]
+            if given or self.login(kind) == self.login(SHARED[kind]):
+                return []
+            return [
+                f"{user} is {self.login(kind)}, and {password} is not set; set it, or leave {user} out: then it is "
+                f"{shared}"
+            ]
+        if not given or given == self.inventory.hosts[self.server].values.get(password):
+            return []
+        return [
+            f"{password} is set for {self.host.name} and is another one, or none, for {self.server}; set it for all"
+        ]
+
+    # Clients on other hosts
+
+    @property
+    def tls_addresses(self) -> list[str]:
+        """Where clients on other hosts reach our server, each with TLS; none when they are all on its own host."""
+        if not self.server or not self.values.get("dagster_database_tls"):
+            return []
+        found = {
+            str(
+                self.inventory.hosts[consumer].chosen("dagster_database_run_host", address) if in_container else address
+            )
+            for consumer, in_container, _users in self.clients
+            if consumer != self.server
+            for address in [self.address(consumer, in_container)]
+        }
+        return sorted(found)
+
+    def verified(self, consumer: str, folder: str) -> dict[str, str]:
+        """The variables with which a client on another host verifies the server, by the authority in a folder."""
+        if consumer == self.server or not self.tls_addresses:
+            return {}
+        found: dict[str, str] = DIALECTS[self.dialect].verified(f"{folder}/{AUTHORITY}")
+        return found
+
+    @property
+    def app(self) -> str:
+        """The group through which each login once wrote each table, empty on a server of the user's own."""
+        return str(self.values.get("dagster_database_app_role") or "") if self.server else ""
 
     # What the database decides
 
@@ -119,7 +219,7 @@ class Storage:
 
     def run_environment(self, address: str, user: Any) -> dict[str, Any]:
         """The environment of a container, where the file of the password is mounted."""
-        return {**self.environment(address, user), self.variables["credential"]: f"/run/dagster/{self.credential}"}
+        return {**self.environment(address, user), self.variables["credential"]: f"{CONTAINERS}/{self.credential}"}
 
     def config(self) -> dict[str, Any]:
         """The section storage of dagster.yaml. It names variables of the environment, never a password."""
@@ -145,6 +245,10 @@ class Storage:
         """What roles are given as dagster_plan.storage."""
         return {
             "dialect": self.dialect,
+            "server": self.server,
+            # The certificate of the authority: where the server's host has it, and what it is called on a client's.
+            "authority": f"{Names(self.values)['database_tls']}/ca.pem" if self.tls_addresses else "",
+            "authority_copy": AUTHORITY,
             "unit": self.unit,
             "credential": self.credential,
             "variables": dict(self.variables),
@@ -161,9 +265,12 @@ class Budget:
     def __init__(self, storage: Storage, components: Iterable[Component], runs: int) -> None:
         components = list(components)
         self.values = storage.values
+        self.logins = {kind: storage.login(kind) for kind in LOGINS}
         self.limit_variable = storage.limit_variable
         self.unlimited_runs = runs < 0
-        self.replicas = sum(component.pools() for component in components) // ENGINES
+        kept = [component.pools() for component in components]
+        self.shares = {kind: sum(pools.get(kind, 0) for pools in kept) for kind in ("web", "read")}
+        self.replicas = sum(self.shares.values()) // ENGINES
         self.parts: dict[str, int] = {}
         self.largest: dict[str, int] = {}  # of the components with such a part
         for component in components:
@@ -205,16 +312,19 @@ class Budget:
         ]
 
     def limits(self, daemon_logins: list[str]) -> dict[str, int]:
-        """How many connections each login may have. Runs get all that is left, and cannot lock the services out.
+        """How many connections each login may have. Runs and code servers get all that is left, half each.
 
-        A run counts as three, but one whose steps are processes of their own opens more.
+        A run counts as three, but one whose steps are processes of their own opens more, and so does a code server with
+        many sensors. Neither can lock the services out, or the other one.
         """
         values, parts = self.values, self.parts
-        left = self.limit - self.pools - sum(parts[part] for part in ("daemon", "guard", "migration", "reserve"))
+        code, spare = parts.get("code servers", 0), self.limit - self.need
         return {
-            str(values["dagster_database_user"]): self.pools + (0 if daemon_logins else parts["daemon"]),
+            self.logins["web"]: self.shares["web"] * (1 + self.overflow) + (0 if daemon_logins else parts["daemon"]),
+            self.logins["read"]: self.shares["read"] * (1 + self.overflow),
             str(values["dagster_database_guard_user"]): parts["guard"],
-            str(values["dagster_database_run_user"]): left,
+            self.logins["code"]: code + spare // 2,
+            self.logins["run"]: parts["runs"] + spare - spare // 2,
             str(values["dagster_database_migration_user"]): parts["migration"],
             **dict.fromkeys(daemon_logins, self.largest["daemon"]),
         }

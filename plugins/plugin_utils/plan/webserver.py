@@ -64,8 +64,9 @@ class Webserver(Component):
     def memory(self) -> dict[str, tuple[int, int]]:
         return {"webserver": (len(self.replicas), 165)}
 
-    def pools(self) -> int:
-        return ENGINES * len(self.replicas)
+    def pools(self) -> dict[str, int]:
+        read = int(bool(self.values["dagster_webserver_read_only_port"]))
+        return {"web": ENGINES * (len(self.replicas) - read), "read": ENGINES * read}
 
     def needs(self) -> list[str]:
         return ["instance"]
@@ -90,8 +91,13 @@ class Webserver(Component):
     def known_by(self) -> list[str]:
         return self.inventory.group("dagster_proxy")
 
+    @property
+    def read_only_login(self) -> str:
+        """The file with the password of the read-only webserver."""
+        return f"{self.values['dagster_home']}/read_only.{self.plan.storage.credential}"
+
     def paths(self) -> list[str]:
-        return [self.plan.names.enabled(kind) for kind in KINDS]
+        return [self.read_only_login, *(self.plan.names.enabled(kind) for kind in KINDS)]
 
     def gone(self, facts: Facts) -> list[str]:
         """The units of webservers that are no longer listed: those that run there, or would at the next boot."""
@@ -107,8 +113,13 @@ class Webserver(Component):
     def options(self, facts: Facts) -> dict[str, Any]:
         return {
             "dagster_webserver_bind": self.bind,
+            "dagster_database_read_user": self.plan.storage.login("read"),
             "dagster_webserver_pool_overflow": self.plan.budget.overflow,
         }
+
+    def problems(self) -> list[str]:
+        read_only = self.values["dagster_webserver_read_only_port"]
+        return self.plan.storage.password_problems("read") if read_only else []
 
     def deployment_problems(self) -> list[str]:
         return prefix_problems(self.values)

@@ -1,4 +1,5 @@
--- The statements that are missing inside the database for the group roles owner and app.
+-- The statements that are missing inside the database for the group roles owner and app. app connects and reads; which login
+-- writes what is said by the owner of the tables (rights.sql of role daemon), once there are any.
 WITH groups AS (
   SELECT %s::text AS owner, %s::text AS app
 ), acl AS (
@@ -9,7 +10,7 @@ SELECT statement FROM (
   SELECT 1 AS step, format('REVOKE ALL ON DATABASE %%I FROM PUBLIC', current_database()) AS statement
    WHERE EXISTS (SELECT FROM acl WHERE grantee = 0)
   UNION ALL
-  SELECT 2, format('GRANT CONNECT, TEMPORARY ON DATABASE %%I TO %%I', current_database(), app)
+  SELECT 2, format('GRANT CONNECT ON DATABASE %%I TO %%I', current_database(), app)
     FROM groups
    WHERE NOT EXISTS (SELECT FROM acl JOIN pg_roles r ON r.oid = acl.grantee WHERE r.rolname = app AND privilege_type = 'CONNECT')
   UNION ALL
@@ -22,21 +23,20 @@ SELECT statement FROM (
    WHERE NOT EXISTS (SELECT FROM pg_namespace n, aclexplode(n.nspacl) a JOIN pg_roles r ON r.oid = a.grantee
                       WHERE n.nspname = 'public' AND r.rolname = app AND a.privilege_type = 'USAGE')
   UNION ALL
-  SELECT 5, format('ALTER DEFAULT PRIVILEGES FOR ROLE %%I IN SCHEMA public GRANT %%s TO %%I', owner, wanted.privileges, app)
-    FROM groups, (VALUES ('r', 'SELECT, INSERT, UPDATE, DELETE ON TABLES', 4), ('S', 'USAGE, SELECT ON SEQUENCES', 2)) AS wanted(kind, privileges, number)
-   WHERE (SELECT count(*) FROM pg_default_acl d JOIN pg_roles o ON o.oid = d.defaclrole, aclexplode(d.defaclacl) a JOIN pg_roles g ON g.oid = a.grantee
-           WHERE d.defaclobjtype::text = wanted.kind AND o.rolname = owner AND g.rolname = app) < wanted.number
+  SELECT 5, format('ALTER DEFAULT PRIVILEGES FOR ROLE %%I IN SCHEMA public GRANT SELECT ON TABLES TO %%I', owner, app)
+    FROM groups
+   WHERE NOT EXISTS (SELECT FROM pg_default_acl d JOIN pg_roles o ON o.oid = d.defaclrole, aclexplode(d.defaclacl) a
+                       JOIN pg_roles g ON g.oid = a.grantee
+                      WHERE d.defaclobjtype = 'r' AND o.rolname = owner AND g.rolname = app AND a.privilege_type = 'SELECT')
   UNION ALL
-  SELECT 6, format('GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %%I TO %%I', c.relname, app)
+  SELECT 6, format('GRANT SELECT ON TABLE %%I TO %%I', c.relname, app)
     FROM groups, pg_class c
    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
-     AND EXISTS (SELECT FROM pg_roles WHERE rolname = app)
-     AND NOT (has_table_privilege(app, c.oid, 'SELECT') AND has_table_privilege(app, c.oid, 'INSERT')
-              AND has_table_privilege(app, c.oid, 'UPDATE') AND has_table_privilege(app, c.oid, 'DELETE'))
+     AND EXISTS (SELECT FROM pg_roles WHERE rolname = app) AND NOT has_table_privilege(app, c.oid, 'SELECT')
   UNION ALL
-  SELECT 7, format('GRANT USAGE, SELECT ON SEQUENCE %%I TO %%I', c.relname, app)
-    FROM groups, pg_class c
-   WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'S'
-     AND EXISTS (SELECT FROM pg_roles WHERE rolname = app) AND NOT has_sequence_privilege(app, c.oid, 'USAGE')
+  -- Nobody of ours makes a temporary table.
+  SELECT 7, format('REVOKE TEMPORARY ON DATABASE %%I FROM %%I', current_database(), app)
+    FROM groups
+   WHERE EXISTS (SELECT FROM acl JOIN pg_roles r ON r.oid = acl.grantee WHERE r.rolname = app AND privilege_type = 'TEMPORARY')
 ) AS statements
 ORDER BY step

@@ -1,17 +1,22 @@
 -- The statements that are missing for roles (JSON: name, login, verifier, member_of, acts_as_group, createrole, fenced_by,
--- connections), database and owner. Whether a fenced login may log in is the business of guard.sql alone: it is made shut out.
+-- connections), database and owner, and for files (JSON: paths) that the server reads again without a restart. Whether a fenced login may log in is the business of guard.sql alone: it is made shut out.
 WITH wanted AS (
   SELECT * FROM json_to_recordset(%s::json)
     AS role(name text, login boolean, verifier text, member_of text[], acts_as_group boolean, createrole boolean,
             fenced_by text, connections int)
 ), database AS (
   SELECT %s::text AS name, %s::text AS owner
+), files AS (
+  SELECT max((pg_stat_file(path, true)).modification) AS written FROM json_array_elements_text(%s::json) AS known(path)
 )
 SELECT statement FROM (
-  SELECT 1 AS step,
+  -- A file knows whole seconds only.
+  SELECT 0 AS step, 'SELECT pg_reload_conf()' AS statement FROM files WHERE written >= date_trunc('second', pg_conf_load_time())
+  UNION ALL
+  SELECT 1,
          format('CREATE ROLE %%I %%s', name,
                 CASE WHEN fenced_by IS NOT NULL THEN format('NOLOGIN PASSWORD %%L', verifier)
-                     WHEN login THEN format('LOGIN PASSWORD %%L', verifier) ELSE 'NOLOGIN' END) AS statement
+                     WHEN login THEN format('LOGIN PASSWORD %%L', verifier) ELSE 'NOLOGIN' END)
     FROM wanted
    WHERE name NOT IN (SELECT rolname FROM pg_authid)
   UNION ALL

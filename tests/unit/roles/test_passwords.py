@@ -41,7 +41,7 @@ def test_all_other_statements_keep_their_order() -> None:
     """A role is made before what it owns."""
     statements = [f"CREATE ROLE login{number}" for number in range(20)]
     rows = {"query_result": [{"statement": statement} for statement in (*statements, "ALTER ROLE a PASSWORD 'b'")]}
-    tasks = yaml.safe_load((ROOT / "roles/postgres/tasks/database.yml").read_text(encoding="utf-8"))
+    tasks = yaml.safe_load((ROOT / "roles/postgres/tasks/database_change.yml").read_text(encoding="utf-8"))
     (making,) = (task for task in tasks if task["name"] == "Make the missing roles and the database")
     text = making["community.postgresql.postgresql_query"]["query"]
     new = ["ALTER ROLE a PASSWORD 'b'"]
@@ -63,22 +63,59 @@ def test_readers_that_are_left_out_are_named(played: list[str], left_out: list[s
 @pytest.mark.parametrize(
     ("database", "told"),
     [
-        ({"__dagster_database_passwords": {"changed": True}}, True),
-        ({"__dagster_database_passwords": {"changed": False}}, False),
-        ({}, False),
+        ({"__dagster_database_new_logins": ["dagster", "dagster_guard"]}, ["dagster", "dagster_guard"]),
+        ({}, []),
     ],
 )
-def test_readers_are_told_of_new_passwords_alone(database: dict[str, Any], told: bool) -> None:
+def test_readers_are_told_of_new_passwords_alone(database: dict[str, Any], told: list[str]) -> None:
     for play in PLAYS:
         text = play["vars"]["__dagster_new_passwords"]
-        assert value(text, groups={"dagster_database": ["db"]}, hostvars={"db": database}) is told
-        assert value(text, groups={}, hostvars={}) is False, "a database of the user's own"
-        assert all("__dagster_new_passwords" in task["when"] for task in play["tasks"])
+        assert value(text, groups={"dagster_database": ["db"]}, hostvars={"db": database}) == told
+        assert value(text, groups={}, hostvars={}) == [], "a database of the user's own"
+        told_of = ("__dagster_new_passwords", "_is_new", "__dagster_old_units")
+        assert all(any(name in str(task["when"]) for name in told_of) for task in play["tasks"])
+
+
+PLAY = PLAYS[0]["vars"]
+OPTIONS = {"database_user": "dagster", "database_read_user": "dagster_read", "database_guard_user": "dagster_guard"}
+
+
+@pytest.mark.parametrize(
+    ("new", "separate", "units"),
+    [
+        (["dagster"], True, ["web@*"]),
+        (["dagster"], False, ["web@*", "read@*"]),  # of an earlier release
+        (["dagster_read"], True, ["read@*"]),
+        (["dagster_guard", "dagster_daemon_a"], True, ["daemon"]),
+        (["dagster_daemon_b"], True, []),
+        (["dagster_run", "dagster_code"], True, []),
+    ],
+)
+def test_only_readers_of_a_new_password_are_restarted(new: list[str], separate: bool, units: list[str]) -> None:
+    """A restart of all webservers at a time is no way to change the password of a daemon."""
+    names = {"webserver": "web", "webserver_read_only": "read", "daemon": "daemon", "unit_drop_ins": "/drop"}
+    given = {
+        **{name: trust_as_template(text) for name, text in PLAY.items()},
+        "__dagster_new_passwords": new,
+        "dagster": {**OPTIONS, "home": "/home", "daemon_login": "dagster_daemon_a"},
+        "dagster_plan": {"names": names, "storage": {"credential": "pgpass"}},
+        "dagster_host": {"paths": ["/drop/10-instance.conf", *(["/home/read_only.pgpass"] if separate else [])]},
+        "groups": {"dagster_daemon": ["a"]},
+        "inventory_hostname": "a",
+    }
+    found = value(PLAY["__dagster_old_units"], **given)
+    assert found == [f"{unit}.service" for unit in units]
+
+
+def test_logins_of_new_passwords() -> None:
+    """They are known by the statements, which quote a name that needs it."""
+    new = ["ALTER ROLE dagster LOGIN PASSWORD 'a'", "ALTER ROLE \"a-b@c\" PASSWORD 'b\nc'"]
+    assert value(ROLE["__dagster_postgres_new_logins"], __dagster_postgres_new_passwords=new) == ["dagster", "a-b@c"]
 
 
 def test_readers_come_right_after_the_database() -> None:
     """What may fail comes after them: images, installation, migration, code servers."""
     names = [play["name"] for play in SITE]
     assert names[names.index("Database") + 1] == "Passwords"
-    tasks = yaml.safe_load((ROOT / "roles/postgres/tasks/database.yml").read_text(encoding="utf-8"))
+    tasks = yaml.safe_load((ROOT / "roles/postgres/tasks/database_change.yml").read_text(encoding="utf-8"))
     assert tasks[-1]["register"] == "__dagster_database_passwords", "the last thing that the role does"

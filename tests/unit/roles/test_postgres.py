@@ -7,12 +7,16 @@ from typing import Any
 
 import jinja2
 import pytest
-from deployments import Deployment
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from deployments import DEPLOYMENTS, Deployment
 from dry_play import Players
 from plans import fact
 
 QUERY = "community.postgresql.postgresql_query"
-TEMPLATE = Path(__file__).resolve().parents[3] / "roles/postgres/templates/etc/postgresql/conf.d/dagster.conf.j2"
+ROLE = Path(__file__).resolve().parents[3] / "roles/postgres"
+TEMPLATE = ROLE / "templates/etc/postgresql/conf.d/dagster.conf.j2"
 
 
 def settings(memory_mb: int = 1000, connections: int = 250, **options: Any) -> dict[str, str]:
@@ -60,3 +64,32 @@ def test_lease_is_compared_once_the_grants_are_made() -> None:
     assert len(queries) == 6, "three comparisons, and what each of them found missing"
     assert [index for index, query in enumerate(queries) if "grants.sql" in query] == [2]
     assert [index for index, query in enumerate(queries) if "guard_install.sql" in query] == [4]
+
+
+@pytest.mark.parametrize(
+    ("answer", "included"),
+    [
+        ({"rowcount": 0, "query_result": []}, False),
+        ({"rowcount": 1, "query_result": [{"differs": "grants"}]}, True),
+        ({"skipped": True}, True),  # a new cluster
+        ({"failed_when_result": False, "msg": "no such database"}, True),
+    ],
+)
+def test_run_without_a_change_asks_once(answer: dict[str, Any], included: bool) -> None:
+    """What it does not need is one task. A query that could not ask is no answer."""
+    ask, change = yaml.safe_load((ROLE / "tasks/database.yml").read_text(encoding="utf-8"))
+    assert ask["register"] == "__dagster_postgres_difference"
+    assert change["ansible.builtin.include_tasks"] == "database_change.yml"
+    templar = Templar(loader=DataLoader(), variables={ask["register"]: answer})
+    assert templar.evaluate_conditional(trust_as_template(change["when"])) is included
+
+
+def test_one_query_asks_what_the_others_do() -> None:
+    """With their arguments, in their order. A bare host is not asked: its database is not made yet."""
+    host = Players(DEPLOYMENTS["second_run"]).hosts["dagster1"]
+    asked, *others = [task[QUERY] for task in host.given if QUERY in task]
+    compared = [query for query in others if "positional_args" in query]
+    assert len(compared) == 3
+    assert asked["positional_args"] == [given for query in compared for given in query["positional_args"]]
+    places = [asked["query"].index(str(query["query"])) for query in compared]
+    assert places == sorted(places)

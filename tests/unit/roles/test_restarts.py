@@ -56,8 +56,10 @@ def watched(role: str) -> dict[str, list[str]]:
     if role == "webserver":
         variables = load("webserver/vars/main.yml")
         names = set(re.findall(r"'files': (\w+)", variables["__dagster_webserver_units"]))
-        assert len(names) == 1, "both kinds of replicas watch the same"
-        known["dagster-webserver@.service"] = variables[names.pop()]
+        assert names == {"__dagster_webserver_files", "__dagster_webserver_read_only_files"}
+        known["dagster-webserver@.service"] = variables["__dagster_webserver_files"]
+        # The same, with the password of their own login.
+        assert "__dagster_webserver_files[1:]" in variables["__dagster_webserver_read_only_files"]
     return known
 
 
@@ -68,6 +70,7 @@ def reads(role: str, unit: str) -> set[str]:
     text = shared + own
     found = set(re.findall(r"^EnvironmentFile=-?(.+)$", text, re.MULTILINE))
     found |= set(re.findall(rf"^LoadCredential={re.escape(CREDENTIAL)}:(.+)$", text, re.MULTILINE))
+    found = {re.sub(r"{{ '[^']*' if read_only }}", "", path) for path in found}
     command = re.findall(r"^ExecStart=((?:.*\\\n)*.*)$", own, re.MULTILINE)
     assert len(command) == 1
     found |= set(re.findall(rf"{re.escape(PROGRAMS)}/\w+\.py|{{{{ dagster.home }}}}/[\w.]+", command[0]))
@@ -123,6 +126,12 @@ def written(role: str) -> list[str]:
     # names it no more.
     private = ["__dagster_vip_drop_in", "__dagster_vip_program", "dagster_plan.proxy.url_file"]
     private += ["dagster_plan.postgres.no_main"]
+    # Of the read-only webserver, whose files are those of the others but for this one: see watched.
+    private += ["__dagster_webserver_read_only_password.dest"]
+    # The server reads them again, which roles.sql sees to.
+    reread = [path for path in found if path in load("postgres/vars/main.yml")["__dagster_postgres_reloaded"]]
+    assert len(reread) in ((2, 3) if role == "postgres" else (0,))
+    found = [path for path in found if path not in reread]
     own = ("/etc/systemd/system/", f"{HOME}/docker", *(f"{{{{ {name} }}}}" for name in private))
     return [path for path in found if not path.startswith(own)]
 

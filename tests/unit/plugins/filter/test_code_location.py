@@ -39,6 +39,15 @@ def context(found: dict[str, Any]) -> dict[str, Any]:
     return docker
 
 
+def test_a_run_has_the_files_of_its_own_login() -> None:
+    """The context of a code server replaces the volumes of dagster.yaml, so it names those of runs."""
+    (found,) = FILTERS["code_containers"](
+        [LOCATION], IMAGES, {}, ["/c:/run/dagster:ro"], "/s", "127.0.0.1", run_volumes=["/r:/run/dagster:ro"]
+    )
+    assert found["volumes"] == ["/c:/run/dagster:ro"]
+    assert context(found)["container_kwargs"]["volumes"] == ["/r:/run/dagster:ro"]
+
+
 def test_sources_of_images() -> None:
     build: dict[str, Any] = {"context": "/src", "dockerfile": None, "args": {}, "base_archive": ""}
     locations = [

@@ -30,5 +30,5 @@ def test_fence_is_no_part_of_that_version() -> None:
 def test_database_without_a_lease() -> None:
     with pytest.raises(AnsibleLookupError, match=r"lease/oracle/guard\.sql cannot be read: No such file"):
         LookupModule().run(["oracle"], part="sql")
-    with pytest.raises(AnsibleLookupError, match="part is ''; it is sql, install or fence"):
+    with pytest.raises(AnsibleLookupError, match="part is ''; it is sql, install, fence or rights"):
         LookupModule().run(["postgres"])

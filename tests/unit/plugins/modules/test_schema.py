@@ -39,7 +39,14 @@ def test_head_is_what_alembic_says(dagster_python: str) -> None:
         port = server.getsockname()[1]
     logins = [{"user": "dagster", "password": "hunter2hunter2", "migration": True}]
     where = {"host": "127.0.0.1", "port": port, "database": "dagster", "logins": logins, "lease": None}
-    asked = {"dialect": source_of(postgres_probe), **where, "fence": None, "migrates": True, "apply": False}
+    asked = {
+        "dialect": source_of(postgres_probe),
+        **where,
+        "fence": None,
+        "rights": None,
+        "migrates": True,
+        "apply": False,
+    }
     argv = [dagster_python, "-I", "-c", source_of(schema_probe)]
     done = subprocess.run(argv, input=json.dumps(asked), capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
@@ -158,7 +165,7 @@ def test_tables_are_compared_at_the_newest_revision(
     monkeypatch.setattr(schema_probe, "head", lambda: "new")
     logins = [{"user": "owner", "password": "x", "migration": True}]
     asked = {"host": "db1", "port": 1, "database": "d", "logins": logins}
-    asked.update({"lease": None, "fence": None, "migrates": True, "apply": False})
+    asked.update({"lease": None, "fence": None, "rights": None, "migrates": True, "apply": False})
     answer = schema_probe.look(asked, Session(revision, {"runs": {"id"}}))
     assert (answer["missing"], answer["problems"]) == (missing, [])
 
@@ -175,7 +182,7 @@ class Venv:
         self.set()
 
     def set(self, **changes: Any) -> None:
-        state = {"problems": [], "revision": "old", "head": "new", "lease": 0, "fence": 0, "missing": []}
+        state = {"problems": [], "revision": "old", "head": "new", "lease": 0, "fence": 0, "rights": 0, "missing": []}
         state |= {"after": "new", "rc": 0, "calls": [], "repairs": True}
         self.state.write_text(json.dumps({**state, **changes}), encoding="utf-8")
 
@@ -192,7 +199,8 @@ if sys.argv[1] == "-c":
     state["missing"] = [] if state["repairs"] else state["missing"]
 else:
     state["calls"].append({"probe": json.load(sys.stdin), "argv": sys.argv[1:2]})
-    print(json.dumps({name: state[name] for name in ("problems", "revision", "head", "lease", "fence", "missing")}))
+    told = ("problems", "revision", "head", "lease", "fence", "rights", "missing")
+    print(json.dumps({name: state[name] for name in told}))
 path.write_text(json.dumps(state))
 """
     dagster = """
@@ -358,7 +366,7 @@ def test_migration_runs_without_a_fence(
     session = Session(revision)
     login = {"user": "dagster_migration", "password": "x", "migration": True}
     where = {"host": "db1", "port": 5432, "database": "dagster", "logins": [login]}
-    asked = {**where, "lease": None, "fence": FENCE, "migrates": migrates, "apply": True}
+    asked = {**where, "lease": None, "fence": FENCE, "rights": None, "migrates": migrates, "apply": True}
     assert schema_probe.look(asked, session)["fence"] == 3
     assert session.asked == [(logins, True)]
 
@@ -375,7 +383,9 @@ def test_nothing_is_made_before_every_login_has_agreed(monkeypatch: pytest.Monke
 
     logins = [{"user": user, "password": "x", "migration": user != "dagster"} for user in ("owner", "dagster")]
     asked = {"host": "db1", "port": 5432, "database": "dagster", "logins": logins}
-    answer = schema_probe.look({**asked, "lease": None, "fence": FENCE, "migrates": True, "apply": True}, connect)
+    answer = schema_probe.look(
+        {**asked, "lease": None, "fence": FENCE, "rights": None, "migrates": True, "apply": True}, connect
+    )
     assert (answer["problems"], session.asked) == (["user dagster cannot connect: too many connections"], [])
 
 

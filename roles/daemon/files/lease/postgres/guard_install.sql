@@ -1,9 +1,10 @@
 -- The statements that install guard.sql, none when this very text is installed with these roles: its text, owner of the
--- schema, the guard's login, and the group role of the daemons' logins (NULL: lease only).
+-- schema, the guard's login, and the group role of the daemons' logins (NULL: lease only; ansible-core 2.16 gives an empty
+-- text for it).
 WITH given AS (
-  SELECT %s::text AS sql, %s::text AS owner, %s::text AS caller, %s::text AS logins
+  SELECT %s::text AS sql, %s::text AS owner, %s::text AS caller, nullif(%s::text, '') AS logins
 ), wanted AS (
-  SELECT *, md5(concat_ws(E'\x1f', sql, owner, caller, coalesce(logins, ''))) AS version FROM given
+  SELECT *, md5(concat_ws(E'\x1f', sql, owner, caller, coalesce(logins, 'none'))) AS version FROM given
 )
 SELECT statement FROM (
   SELECT 1 AS step, format('CREATE SCHEMA IF NOT EXISTS dagster_guard AUTHORIZATION %%I', owner) AS statement FROM wanted

@@ -24,7 +24,7 @@ def test_code_on_a_second_host() -> None:
     assert stack["options"]["dagster_postgres_listen_addresses"] == ["10.0.0.1", "127.0.0.1", "172.30.0.1"]
     assert stack["options"]["dagster_postgres_clients"] == [
         {"address": "172.30.0.0/24", "users": ["dagster_run"]},
-        {"address": "10.0.0.2/32", "users": ["dagster_run"]},
+        {"address": "10.0.0.2/32", "users": ["dagster_code"], "tls": True},
     ]
 
 

@@ -25,7 +25,9 @@ def test_single_host_stays_on_loopback() -> None:
     assert options["dagster_database_host"] == "127.0.0.1"
     assert options["dagster_database_run_host"] == options["dagster_database_code_host"] == "172.30.0.1"
     assert options["dagster_postgres_listen_addresses"] == ["127.0.0.1", "172.30.0.1"]
-    assert options["dagster_postgres_clients"] == [{"address": "172.30.0.0/24", "users": ["dagster_run"]}]
+    assert options["dagster_postgres_clients"] == [
+        {"address": "172.30.0.0/24", "users": ["dagster_code", "dagster_run"]}
+    ]
     assert options["dagster_code_endpoints"] == [{"name": "etl", "host": "127.0.0.1", "port": 4000}]
     assert options["dagster_code_publish_address"] == options["dagster_webserver_bind"] == "127.0.0.1"
     assert options["dagster_haproxy_webservers"] == ["127.0.0.1"]
@@ -111,7 +113,8 @@ STAYED = groups(database=["b"], webserver=["a", "b"], daemon=["b"], code=["b"], 
             "/etc/dagster/containers",
             "dagster_code or dagster_run",
             "code_location",
-            "docker ps -aq --filter label=dataops.dagster.config | xargs -r docker rm -f; rm -r /etc/dagster/secrets; "
+            "docker ps -aq --filter label=dataops.dagster.config | xargs -r docker rm -f; rm -r /etc/dagster/secrets "
+            "/etc/dagster/code; "
             "rm -f /usr/local/lib/dagster/proven_images.json",
         ),
     ],

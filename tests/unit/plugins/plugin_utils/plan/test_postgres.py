@@ -18,8 +18,12 @@ def test_database_on_a_host_of_its_own() -> None:
     assert addresses == ["10.0.0.2", "10.0.0.2", "10.0.0.2"]
     assert database["options"]["dagster_postgres_listen_addresses"] == ["10.0.0.2", "127.0.0.1"]
     assert database["options"]["dagster_postgres_clients"] == [
-        {"address": "10.0.0.1/32", "users": ["dagster", "dagster_migration", "dagster_guard", "dagster_daemon_a"]},
-        {"address": "10.0.0.1/32", "users": ["dagster_run"]},
+        {
+            "address": "10.0.0.1/32",
+            "users": ["dagster", "dagster_migration", "dagster_guard", "dagster_daemon_a"],
+            "tls": True,
+        },
+        {"address": "10.0.0.1/32", "users": ["dagster_code", "dagster_run"], "tls": True},
     ]
     assert "code_location" not in database, "no code server is there"
     assert stack["options"]["dagster_code_endpoints"][0]["host"] == "127.0.0.1"
@@ -28,7 +32,36 @@ def test_database_on_a_host_of_its_own() -> None:
 def test_host_that_is_known_by_name_only() -> None:
     """pg_hba.conf takes a name as it is, and refuses one with a /32 behind it."""
     found = options("a", groups(code=["c"]))
-    assert {"address": "c.example.com", "users": ["dagster_run"]} in found["dagster_postgres_clients"]
+    assert {"address": "c.example.com", "users": ["dagster_code"], "tls": True} in found["dagster_postgres_clients"]
+
+
+HBA = "/etc/postgresql/15/dagster/dagster/pg_hba.conf"
+OF_RUNS = [{"address": "c.example.com", "users": ["dagster_run"], "tls": True}]
+
+
+@pytest.mark.parametrize(
+    ("paths", "lines", "before"),
+    [
+        ([], [], []),  # a bare host
+        ([HBA], ["Managed by dataops.dagster"], OF_RUNS),
+        ([HBA], ["Managed by dataops.dagster", "Closed"], []),
+    ],
+)
+def test_code_servers_of_an_earlier_release(paths: list[str], lines: list[str], before: list[Any]) -> None:
+    """They have the login of runs, which is let in from there until they are replaced. Where runs start, it stays."""
+    known = {**FACTS, "paths": paths, "lines": {HBA: lines} if paths else {}}
+    assert plan("a", groups(code=["a", "c"])).as_fact(known)["postgres"]["before"] == before
+
+
+@pytest.mark.parametrize(
+    ("tls", "paths", "offered"),
+    [(True, [], True), (False, [], False), (False, ["/etc/ssl/dagster-database/cert.pem"], True)],
+)
+def test_tls_that_is_turned_off_is_offered_still(tls: bool, paths: list[str], offered: bool) -> None:
+    """Clients verify the server until they are played. Nobody has to use it any more."""
+    found = plan("b", groups(database=["b"]), dagster_database_tls=tls).as_fact({**FACTS, "paths": paths})
+    assert found["postgres"]["offers_tls"] is offered
+    assert [client.get("tls", False) for client in found["options"]["dagster_postgres_clients"]] == [tls, tls]
 
 
 def test_share_of_each_login() -> None:
@@ -79,6 +112,11 @@ def test_cluster_of_a_bare_host_has_the_name_of_the_instance() -> None:
         "unit": "postgresql@15-dagster.service",
         "readers": ["a"],
         "max_connections": 200,
+        "local": ["dagster", "dagster_migration", "dagster_guard", "dagster_daemon_a"],
+        "before": [],
+        "tls": [],
+        "offers_tls": False,
+        "tls_folder": "/etc/ssl/dagster-database",
         "made": False,
         "no_main": "/etc/postgresql-common/createcluster.d/dagster.conf",
         "sysctl": MARK,

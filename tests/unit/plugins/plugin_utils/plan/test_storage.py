@@ -85,14 +85,75 @@ def test_limits_of_the_logins() -> None:
     limits = found.limits(["dagster_daemon_a"])
     assert limits == {
         "dagster": 126,
+        "dagster_read": 0,
         "dagster_guard": 2,
-        "dagster_run": 41,
+        "dagster_code": 7,
+        "dagster_run": 34,
         "dagster_migration": 5,
         "dagster_daemon_a": 16,
     }
     assert sum(limits.values()) + storage.RESERVE_CONNECTIONS == found.limit
     assert found.limits([])["dagster"] == 142, "a daemon without a login of its own"
-    assert limits["dagster_run"] >= found.parts["runs"] + found.parts["code servers"]
+    assert limits["dagster_run"] >= found.parts["runs"]
+    assert limits["dagster_code"] >= found.parts["code servers"]
+    shared = budget(dagster_webserver_read_only_port=3002)
+    of_each = shared.limits(["dagster_daemon_a"])
+    assert (of_each["dagster"], of_each["dagster_read"]) == (126, 63), "the read-only one takes nothing from the others"
+    assert sum(of_each.values()) + storage.RESERVE_CONNECTIONS == shared.limit
+
+
+def test_logins_of_each_host() -> None:
+    hosts = groups(database=["db"], webserver=["a", "b"], daemon=["b"], code=["c"], run=["d"])
+    found = {
+        (host, inside): users
+        for host, inside, users in plan("a", hosts, dagster_webserver_read_only_port=3002).storage.clients
+    }
+    assert found == {
+        ("a", False): ["dagster", "dagster_migration", "dagster_read"],
+        ("b", False): ["dagster", "dagster_migration", "dagster_read", "dagster_guard", "dagster_daemon_b"],
+        ("c", True): ["dagster_code"],
+        ("d", True): ["dagster_run"],
+    }
+
+
+EXTERNAL = {"dagster_database_host": "db.example.com", "dagster_daemon_fencing": "lease_only"}
+
+
+def test_logins_on_a_server_of_the_users_own() -> None:
+    """Its administrator makes them. Until one is named, two kinds stay with the login of others."""
+    before = plan("a", groups(database=[]), **EXTERNAL).storage
+    assert {kind: before.login(kind) for kind in storage.LOGINS} == {
+        "web": "dagster",
+        "read": "dagster",
+        "code": "dagster_run",
+        "run": "dagster_run",
+    }
+    assert before.app == "", "nothing is taken away there"
+    named = {**EXTERNAL, "dagster_database_code_user": "sensors"}
+    found = plan("a", groups(database=[]), **named).storage
+    assert found.login("code") == "sensors"
+    (problem,) = found.password_problems("code")
+    assert "dagster_database_code_user is sensors, and dagster_database_code_password is not set" in problem
+    given = plan("a", groups(database=[]), dagster_database_code_password="x", **named).storage
+    assert given.password_problems("code") == before.password_problems("code") == []
+
+
+def test_two_kinds_of_processes_with_one_login() -> None:
+    (problem,) = plan("a", dagster_database_code_user="dagster_run").storage.login_problems()
+    assert problem.startswith("dagster_database_code_user and dagster_database_run_user are both dagster_run")
+    assert plan("a").storage.login_problems() == []
+
+
+def test_who_verifies_the_server() -> None:
+    hosts = groups(database=["a"], webserver=["a", "b"], code=["a"], run=["c"])
+    found = plan("b", hosts).storage
+    assert found.tls_addresses == ["10.0.0.1"]
+    mode = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/x/database-ca.pem"}
+    assert (found.verified("b", "/x"), found.verified("c", "/x"), found.verified("a", "/x")) == (mode, mode, {})
+    assert plan("a").storage.tls_addresses == [], "nobody is on another host"
+    off = plan("b", hosts, dagster_database_tls=False).storage
+    assert (off.tls_addresses, off.verified("b", "/x")) == ([], {})
+    assert plan("a", groups(database=[]), **EXTERNAL).storage.tls_addresses == []
 
 
 def test_each_daemon_may_open_what_a_daemon_opens() -> None:

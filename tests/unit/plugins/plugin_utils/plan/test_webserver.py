@@ -19,7 +19,7 @@ def test_two_webserver_hosts() -> None:
     )
     assert said["dagster_code_endpoints"][0]["host"] == "10.0.0.1"
     users = ["dagster", "dagster_migration"]
-    assert {"address": "10.0.0.2/32", "users": users} in said["dagster_postgres_clients"]
+    assert {"address": "10.0.0.2/32", "users": users, "tls": True} in said["dagster_postgres_clients"]
     assert options("b", found)["dagster_webserver_bind"] == "10.0.0.2"
 
 

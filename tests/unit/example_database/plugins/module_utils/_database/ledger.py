@@ -8,6 +8,11 @@ CREDENTIAL = "ledger.conf"
 VARIABLES = {"host": "LEDGER_HOST", "user": "LEDGER_USER", "credential": "LEDGER_LOGIN"}
 
 
+def verified(authority: str) -> dict[str, str]:
+    """What a client needs to verify the server."""
+    return {"LEDGER_AUTHORITY": authority}
+
+
 def login(password: str, user: str) -> str:
     """One login."""
     return f"{user} = {password}\n"
