@@ -129,7 +129,7 @@ def written(role: str) -> list[str]:
     # Of the read-only webserver, whose files are those of the others but for this one: see watched.
     private += ["__dagster_webserver_read_only_password.dest"]
     # The server reads them again, which roles.sql sees to.
-    reread = [path for path in found if path in load("postgres/vars/main.yml")["__dagster_postgres_reloaded"]]
+    reread = {path for path in found if path in load("postgres/vars/main.yml")["__dagster_postgres_reloaded"]}
     assert len(reread) in ((2, 3) if role == "postgres" else (0,))
     found = [path for path in found if path not in reread]
     own = ("/etc/systemd/system/", f"{HOME}/docker", *(f"{{{{ {name} }}}}" for name in private))
