@@ -198,6 +198,7 @@ def work(site: Site, run: str) -> None:
 
 def test_runs(site: Site, ui: Dagster) -> None:
     """Under their login, from the launch of the real daemon on: assets, a check, a pool, partitions, tags."""
+    assert of(ui.query('mutation { setConcurrencyLimit(concurrencyKey: "narrow", limit: 2) }')) is True
     asked = [ui.launch("plain", "jobs"), ui.launch("everything", "jobs")]
     with site.daemon(DAEMON) as daemon:
         until(lambda: set(asked) <= set(daemon.launched()), 120, "the daemon launches them")
@@ -206,7 +207,8 @@ def test_runs(site: Site, ui: Dagster) -> None:
         work(site, run)
         assert ui.status(run) == "SUCCESS"
     assert site.number("asset_keys", "asset_key = '[\"counted\"]' AND last_materialization IS NOT NULL") == 1
-    assert site.number("concurrency_slots", "run_id IS NOT NULL") == 0, "the slots of the pool are free again"
+    assert site.number("concurrency_slots", "concurrency_key = 'narrow'") == 2, "the control: the pool has a limit"
+    assert site.number("concurrency_slots", "run_id IS NOT NULL") == 0, "its slots are free again"
     assert site.number("run_tags", "key = 'seen'") == 2
     assert site.number("dynamic_partitions", "partition = 'b'") == 1
 
@@ -279,7 +281,7 @@ def test_rights_of_an_earlier_release_are_taken_away(site: Site, ui: Dagster) ->
     assert site.probe()["rights"] > 50
     assert ui.launch("plain", "jobs")
     for login in (READ, CODE, RUN):
-        assert "permission denied" in attempt(site, login, attack)
+        assert "permission denied for table" in attempt(site, login, attack)
     assert site.probe()["rights"] == 0
     owned = "SET ROLE dagster_owner; CREATE TABLE later (id serial PRIMARY KEY); RESET ROLE"
     site.query(owned)
