@@ -5,6 +5,7 @@ patch that does not apply any more, a test that is red by itself, that hangs, or
 
     run                           every plant
     run --no-host --jobs 2        those that need no host
+    run --no-host --tests-passed  the same after their tests have passed in this checkout, as in the suite
     run --host default            those of a molecule scenario, which is converged if its hosts do not answer
     run --host default --rig dev  the same on hosts of the rig that are deployed already
     run edge sandbox/system       kinds and single plants
@@ -84,13 +85,16 @@ def controls(tests: list[str], copy: Copy, limit: float, report: Report, **more:
     return found
 
 
-def without_host(plants: list[Plant], jobs: int, report: Report) -> None:
-    """Several beside each other, each in a copy of its own."""
+def without_host(plants: list[Plant], jobs: int, report: Report, passed: bool) -> None:
+    """Several beside each other, each in a copy of its own.
+
+    passed: their tests have just passed without them, so this needs no proof.
+    """
     for name in PRELOADED:
         __import__(name)
     copies = [Copy(number) for number in range(1, min(jobs, len(plants)) + 1)]
     tests = sorted({plant.test for plant in plants})
-    bad = controls(tests, copies[0], LIMIT[False], report)
+    bad = dict.fromkeys(tests, "") if passed else controls(tests, copies[0], LIMIT[False], report)
     waiting = list(plants)
     busy: dict[int, tuple[Plant, Pytest, contextlib.ExitStack]] = {}
     while waiting or busy:
@@ -176,6 +180,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="kinds, or KIND/NAME")
     parser.add_argument("--no-host", action="store_true", help="only plants that need no host")
+    parser.add_argument(
+        "--tests-passed", action="store_true", help="of plants without host: do not run each test without its plant"
+    )
     parser.add_argument("--host", default="", help="only plants of this molecule scenario")
     parser.add_argument("--rig", default="", help="with --host: run on the deployed hosts of this rig instead")
     parser.add_argument("--jobs", type=int, default=1, help="plants without host beside each other (default 1)")
@@ -206,7 +213,7 @@ def main(arguments: list[str]) -> int:
         report = Report()
         alone = [plant for plant in plants if not plant.host]
         if alone:
-            without_host(alone, options.jobs, report)
+            without_host(alone, options.jobs, report, options.tests_passed)
         for host in sorted({plant.host for plant in plants} - {""}):
             scenario = Scenario(host, options.rig or host)
             with_hosts(scenario, [plant for plant in plants if plant.host == host], report)

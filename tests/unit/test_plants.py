@@ -51,6 +51,14 @@ def test_no_two_are_the_same() -> None:
     assert [diff for diff, number in diffs.items() if number > 1] == []
 
 
+@pytest.mark.parametrize("plant", [plant for plant in EVERY if not plant.host], ids=lambda plant: plant.name)
+def test_its_test_has_passed_before_in_the_suite(plant: Any) -> None:
+    """By the steps that step `plants` needs: it does not run a test without its plant."""
+    path = ROOT / plant.test.partition("::")[0]
+    assert path.is_relative_to(ROOT / "tests/unit") or path.parent == ROOT / "tests/integration/guard"
+    assert "pytest.mark.alone" not in path.read_text(encoding="utf-8")
+
+
 @each
 def test_it_says_what_it_breaks(plant: Any) -> None:
     assert re.fullmatch(r"\S.*\.", plant.promise), "one sentence"
