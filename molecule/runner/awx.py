@@ -264,7 +264,8 @@ def short_survey_variables() -> dict[str, Any]:
 def secrets(variables: Mapping[str, Any]) -> list[bytes]:
     """What must be seen nowhere: passwords, files for containers, and PostgreSQL's form of the passwords."""
     return [
-        *(value.encode() for name, value in variables.items() if name.endswith("_password")),
+        # A question without an answer sends "".
+        *(value.encode() for name, value in variables.items() if name.endswith("_password") and value),
         LOCATION_SECRET.encode(),
         b"SCRAM-SHA-256$",
     ]
