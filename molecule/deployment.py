@@ -52,8 +52,7 @@ def ended(argv: list[str], env: dict[str, str], seconds: float = PLAY_TIMEOUT, f
             with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(process.pid, signal.SIGTERM)  # ansible-playbook passes it on to its workers
                 process.wait(10)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            kill(process)
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
             out, err = process.communicate(timeout=10)
