@@ -49,7 +49,10 @@ POSTS = (Ask("POST", "/graphql", {"query": "{ version }"}),)
 
 @dataclass(frozen=True)
 class Failure:
-    """A request that had anything but a 200."""
+    """A request that had anything but a 200.
+
+    cut: the answer had begun. No proxy can ask another replica then.
+    """
 
     kind: str
     client: int
@@ -57,6 +60,7 @@ class Failure:
     began: float
     ended: float
     error: str
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,12 +193,14 @@ class Load:
 
     async def _ask(self, session: aiohttp.ClientSession, url: str, number: int, ask: Ask) -> bool:
         """Whether the answer was as it should be."""
-        phase, began, error = self.phase, time.monotonic(), ""
+        phase, began, error, answering = self.phase, time.monotonic(), "", False
         self.counts[phase, ask.kind] += 1
         try:
             method = "GET" if ask.body is None else "POST"
             async with session.request(method, url + ask.path, json=ask.body, allow_redirects=False) as response:
+                answering = True
                 text = await response.text()
+                answering = False
                 if response.status != 200:
                     error = f"{response.status} {text[:200]}"
                 elif ask.keep:
@@ -202,7 +208,7 @@ class Load:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as problem:
             error = repr(problem)
         if error:
-            self.failures.append(Failure(ask.kind, number, phase, began, time.monotonic(), error))
+            self.failures.append(Failure(ask.kind, number, phase, began, time.monotonic(), error, answering))
         return not error
 
     async def _page(self, number: int) -> None:

@@ -19,6 +19,7 @@ class Stub:
     def __init__(self) -> None:
         self.seen = 0
         self.drop_every = 0  # each so manieth request is read, and its connection closed
+        self.cut_every = 0  # each so manieth answer breaks off
         self.status = 200
         self.most_pings = 0  # messages that a websocket answers before it is closed
         self.tasks: list[str] = []
@@ -55,7 +56,18 @@ class Stub:
         if self.drop_every and self.seen % self.drop_every == 0:
             assert request.transport is not None
             request.transport.abort()
+        if self.cut_every and self.seen % self.cut_every == 0:
+            return await self._begin(request)
         return web.json_response({"data": {"version": "1"}}, status=self.status)
+
+    async def _begin(self, request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Length": "10"})
+        await answer.prepare(request)
+        await answer.write(b"begin")
+        await asyncio.sleep(0.05)
+        assert request.transport is not None
+        request.transport.abort()
+        return answer
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse(protocols=["graphql-ws"])
@@ -97,6 +109,14 @@ def test_dropped_connection_is_a_failure_and_is_not_tried_again(stub: Stub, asks
     assert stub.seen == load.requests == 200, "a request was sent twice"
     assert len(load.failures) == 20, load.summary()
     assert all("Disconnected" in failure.error or "OSError" in failure.error for failure in load.failures)
+
+
+def test_answer_that_breaks_off_is_told_from_none(stub: Stub) -> None:
+    stub.drop_every, stub.cut_every = 10, 15
+    with Load([stub.url], clients=[GETS] * 2, pause=0, limit=60) as load:
+        load.wait(60, 30)
+    assert [failure.cut for failure in load.failures].count(False) == 6, load.summary()
+    assert [failure.cut for failure in load.failures].count(True) == 2, load.summary()
 
 
 def test_other_status_is_a_failure_of_its_phase(stub: Stub) -> None:
