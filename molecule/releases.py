@@ -57,10 +57,17 @@ def written(play: Play) -> set[str]:
 
 
 def left_over(host: Any, theirs: set[str], mine: set[str]) -> list[str]:
-    """What the release has written on a host and this version neither writes nor has removed."""
+    """What the release has written on a host and this version neither writes, uses nor has removed."""
     # The locks of a version stay as long as its virtual environment: they are written with it.
     gone = sorted(path for path in theirs - mine if not path.startswith("/opt/dagster/locks/"))
-    return [path for path in gone if host.run("test -e %s", path).rc == 0]
+    return [path for path in gone if host.run("test -e %s", path).rc == 0 and not kept_certificate(host, path, mine)]
+
+
+def kept_certificate(host: Any, path: str, mine: set[str]) -> bool:
+    """Whether a file is a certificate that no play writes, because it is not due, in a folder that our files name."""
+    folder, _, name = path.rpartition("/")
+    grep = f"grep -qsF -e %s -- {' '.join(['%s'] * len(mine))}"
+    return name.endswith(".pem") and host.run(grep, folder, *sorted(mine)).rc == 0
 
 
 def unknown_units(host: Any, mine: set[str]) -> list[str]:
