@@ -76,7 +76,7 @@ def test_runs_in_progress_keep_their_secrets(name: str) -> None:
     host = upgraded(f"{FOLDER}/gone", "/var/lib/dagster")[name]
     assert removed(host) == [f"{FOLDER}/{location}" for location in LEFT[name][1:]]
     said = [str(task["ansible.builtin.debug"]["msg"]) for task in host.given if "ansible.builtin.debug" in task]
-    assert [words for words in said if words.startswith(f"{FOLDER}/gone not needed here any more")], said
+    assert [words for words in said if words.startswith(f"{FOLDER}/gone not needed any more, but still in use by runs in progress")], said
 
 
 def test_nothing_left_costs_no_call() -> None:
@@ -87,6 +87,52 @@ def test_nothing_left_costs_no_call() -> None:
         assert plays
         asked = [task["dataops.dagster.host_facts"] for task in host.given if "dataops.dagster.host_facts" in task]
         assert not [arguments for arguments in asked if arguments.keys() == {"engine"}]
+
+
+PLAYED = {"dagster_daemon_units": {}}
+
+
+@pytest.mark.parametrize(
+    ("left_out", "runs", "login", "gone"),
+    [
+        ([], True, True, True),
+        ([], False, False, True),
+        (["ctl1"], False, False, True),  # --limit to a host that has never started a run
+        (["ctl1"], True, True, False),  # --limit, and the daemon there may start what has gone from the inventory
+        (["ctl1", "ctl2"], True, True, False),  # --tags code_location
+        (["ctl1"], False, True, False),  # runs have started here until now
+    ],
+)
+def test_secrets_wait_for_a_daemon_that_may_start_runs(left_out: list[str], runs: bool, login: bool, gone: bool) -> None:
+    play = next(play for play in load("playbooks/part_close.yml") if play["name"] == "Secrets of other hosts")
+    hosts = {name: {"inventory_hostname": name, **({} if name in left_out else PLAYED)} for name in ("ctl1", "ctl2")}
+    role = load("roles/code_location/vars/main.yml")
+    names = ("__dagster_code_secrets", "__dagster_code_daemon", "__dagster_code_locations")
+    variables = {
+        **{name: text for name, text in role.items() if name.startswith(names)},
+        **play["vars"],
+        "dagster": {"home": "/etc/dagster"},
+        "dagster_code_locations": [{"name": "a", "secrets": {"x": "y"}}],
+        "dagster_plan": {"code_location": {"here": ["a"], "runs": runs}},
+        "dagster_host": {"paths": [f"{FOLDER}/a", f"{FOLDER}/gone", *(["/login"] if login else [])]},
+        "groups": {"dagster_daemon": list(hosts)},
+        "hostvars": hosts,
+        "__dagster_code_password_of_runs": {"dest": "/login"},
+        "__dagster_code_mounts": {"host": {"engine": {"run_mounts": []}}},
+    }
+
+    def value(name: str, **changes: Any) -> Any:
+        return Templar(loader=DataLoader(), variables={**variables, **changes}).template(variables[name])
+
+    assert value("__dagster_daemons_left_out") == left_out
+    expected = [{"dest": f"{FOLDER}/gone", "state": "absent"}]
+    assert value("__dagster_code_secrets_gone") == (expected if gone else [])
+    silent: dict[str, Any] = {"host": {"engine": {}}}
+    assert value("__dagster_code_secrets_gone", __dagster_code_mounts=silent) == [], "the engine has not answered"
+
+
+def load(path: str) -> Any:
+    return DataLoader().load_from_file(str(ROOT / path), **TRUSTED)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +147,7 @@ def test_nothing_left_costs_no_call() -> None:
 )
 def test_locations_that_start_on_a_host(runs: bool, chosen: list[Any] | None, expected: dict[str, str]) -> None:
     """What the user has chosen for a host (dagster_code_locations_here) is what its code servers are."""
-    role = DataLoader().load_from_file(str(ROOT / "roles/code_location/vars/main.yml"), **TRUSTED)
+    role = load("roles/code_location/vars/main.yml")
     variables = {
         **{name: text for name, text in role.items() if name.startswith("__dagster_code_locations")},
         "dagster_code_locations": [{"name": name, "secrets": f"of {name}"} for name in ("a", "b")],
