@@ -28,7 +28,8 @@ def upgraded(*run_mounts: str) -> dict[str, Host]:
 
 def removed(host: Host) -> list[str]:
     """The paths that a host loses below the folder of secrets, in the order of the plays."""
-    files = [entry for task in host.given for what in task.values() if isinstance(what, dict) for entry in files_of(what)]
+    calls = [arguments for task in host.given for arguments in task.values() if isinstance(arguments, dict)]
+    files = [entry for arguments in calls for entry in files_of(arguments)]
     return [path for path, state in files if state == "absent" and path.startswith(FOLDER)]
 
 
@@ -64,7 +65,8 @@ def test_secrets_are_there_before_their_code_server_and_go_after_it(name: str) -
     (gone,) = place(host, "dataops.dagster.files", f"{FOLDER}/gone")
     assert written < servers < gone
     # All that starts runs knows the new place of runs by then.
-    daemons = [number for number, task in enumerate(host.given) if task.get("play", {}).get("role", "").endswith("daemon")]
+    roles = [str(task.get("play", {}).get("role", "")) for task in host.given]
+    daemons = [number for number, role in enumerate(roles) if role.endswith(".daemon")]
     assert all(number < gone for number in daemons)
     assert bool(daemons) == name.startswith("ctl")
 
@@ -76,7 +78,8 @@ def test_runs_in_progress_keep_their_secrets(name: str) -> None:
     host = upgraded(f"{FOLDER}/gone", "/var/lib/dagster")[name]
     assert removed(host) == [f"{FOLDER}/{location}" for location in LEFT[name][1:]]
     said = [str(task["ansible.builtin.debug"]["msg"]) for task in host.given if "ansible.builtin.debug" in task]
-    assert [words for words in said if words.startswith(f"{FOLDER}/gone not needed any more, but still in use by runs in progress")], said
+    words = f"{FOLDER}/gone not needed any more, but still in use by runs in progress."
+    assert [message for message in said if message.startswith(words)], said
 
 
 def test_nothing_left_costs_no_call() -> None:
@@ -89,7 +92,7 @@ def test_nothing_left_costs_no_call() -> None:
         assert not [arguments for arguments in asked if arguments.keys() == {"engine"}]
 
 
-PLAYED = {"dagster_daemon_units": {}}
+PLAYED: dict[str, Any] = {"dagster_daemon_units": {}}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +106,9 @@ PLAYED = {"dagster_daemon_units": {}}
         (["ctl1"], False, True, False),  # runs have started here until now
     ],
 )
-def test_secrets_wait_for_a_daemon_that_may_start_runs(left_out: list[str], runs: bool, login: bool, gone: bool) -> None:
+def test_secrets_wait_for_a_daemon_that_may_start_runs(
+    left_out: list[str], runs: bool, login: bool, gone: bool
+) -> None:
     play = next(play for play in load("playbooks/part_close.yml") if play["name"] == "Secrets of other hosts")
     hosts = {name: {"inventory_hostname": name, **({} if name in left_out else PLAYED)} for name in ("ctl1", "ctl2")}
     role = load("roles/code_location/vars/main.yml")

@@ -93,7 +93,9 @@ def test_secrets_are_in_their_files_for_their_readers(host: Any, other: Any, pas
             passwords["dagster_database_migration_password"], ["dagster_guard", "dagster_daemon_dagster1"]
         ),
     }
-    folders = {f"/run/credentials/{unit}": "data:root 500" for unit in UNITS} | {f"{HOME}/secrets/built": "root:root 500"}
+    folders = {f"/run/credentials/{unit}": "data:root 500" for unit in UNITS} | {
+        f"{HOME}/secrets/built": "root:root 500"
+    }
     secrets.assert_only(secrets.look(host, words), {**MOUNTED, **BUILT, **OWN}, {**MOUNTED_FOLDERS, **folders})
     # No file in its folders of runs and of secrets holds a secret.
     empty = (f"{HOME}/containers", f"{HOME}/secrets")

@@ -96,7 +96,7 @@ def test_files_of_secrets() -> None:
 
 
 def test_secrets_of_other_locations_are_found() -> None:
-    """Of the paths of a host: those of locations that have none here. A name inside of a folder is none of a location."""
+    """Of the paths of a host: those of locations that have none here. A file inside of a folder is no location."""
     folder = "/etc/dagster/secrets"
     paths = [f"{folder}/{name}" for name in ("gone", "a", "env", "none", "a/token")]
     locations = [{"name": "a", "secrets": {"x": "y"}}, {"name": "env", "secret_env": {"X": "y"}}, {"name": "none"}]
