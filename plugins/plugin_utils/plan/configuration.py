@@ -119,6 +119,16 @@ class Configuration:
         found: dict[str, Any] = deep_merge(self.ours, self.given)
         return found
 
+    @property
+    def log_folder(self) -> str:
+        """Where a webserver keeps compute logs: a folder below the state, the whole of it where that is not known."""
+        state = str(self.values["dagster_state_dir"])
+        config = at(self.merged, ("compute_logs", "config")) or {}
+        found = config.get("base_dir") or config.get("local_dir") or state
+        if isinstance(found, Mapping):
+            found = self.values["dagster_environment"].get(str(found.get("env"))) or state
+        return str(found) if str(found).startswith(f"{state}/") else state
+
     def concurrent_runs(self) -> int:
         """How many runs the queue lets in at a time, -1 for any number."""
         return concurrent_runs(self.merged)
