@@ -132,14 +132,8 @@ host:
       description: User number that root of a container has on the host. It is not 0 where the engine remaps users.
       type: int
       sample: 100000
-    user_namespaces:
-      description: Whether a process of root can make a user namespace here, as a unit with C(PrivateUsers=) does.
-      type: bool
-      sample: true
-    own_proc:
-      description: Whether a unit may get a C(/proc) of its own. In a user namespace (an unprivileged container) it may be refused.
-      type: bool
-      sample: true
+    user_namespaces: {description: Whether root can make a user namespace as C(PrivateUsers=) does., type: bool}
+    own_proc: {description: Whether a unit can have a C(/proc) of its own (C(ProtectProc=))., type: bool}
     engine:
       description: What the Docker engine at O(engine) says of itself, its networks, and the containers of others. Empty
         if none answers. One that only a request to its socket would start is not asked.
@@ -174,8 +168,6 @@ host:
 """
 
 import calendar
-import contextlib
-import ctypes
 import glob
 import grp
 import json
@@ -191,13 +183,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
+from ansible_collections.dataops.dagster.plugins.module_utils._host import namespaces
 from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import NOBODY, listeners, read, socket_owners
 from ansible_collections.dataops.dagster.plugins.module_utils._host.stamps import stamps as stamps_of
-
-
-CLONE_NEWUSER = 0x10000000  # linux/sched.h
-WHOLE = ["0", "0", "4294967295"]  # the users of a process that is in no user namespace but the first
-MAP = "0 0 1\n65534 65534 1\n"  # root and another user, each as itself
 
 
 def os_release(text: str) -> dict[str, str]:
@@ -232,33 +220,6 @@ def container_root(daemon_json: str, subuid: str) -> int:
         if user and line.startswith(f"{user}:"):
             return int(line.split(":")[1])
     return 0
-
-
-def user_namespaces() -> bool:
-    """Whether root can make a user namespace with two users in it, as systemd does for a unit with PrivateUsers=."""
-    ready, mapped = os.pipe(), os.pipe()
-    child = os.fork()
-    if child == 0:
-        refused = ctypes.CDLL(None).unshare(CLONE_NEWUSER)
-        os.write(ready[1], b"n" if refused else b"y")
-        os.read(mapped[0], 1)  # the namespace ends with this process
-        os._exit(0)
-    try:
-        if os.read(ready[0], 1) != b"y":
-            return False
-        for name, text in (("setgroups", "allow"), ("uid_map", MAP), ("gid_map", MAP)):
-            with open(f"/proc/{child}/{name}", "w", encoding="ascii") as stream:
-                stream.write(text)
-    except OSError:
-        return False
-    else:
-        return True
-    finally:
-        with contextlib.suppress(OSError):
-            os.write(mapped[1], b"e")
-        os.waitpid(child, 0)
-        for number in (*ready, *mapped):
-            os.close(number)
 
 
 def local_addresses(fib_trie: str) -> list[str]:
@@ -435,8 +396,7 @@ def facts() -> dict[str, Any]:
         "memory_mb": mem.get("MemTotal", 0),
         "packages": installed_packages(read("/var/lib/dpkg/status")),
         "container_root": container_root(read("/etc/docker/daemon.json"), read("/etc/subuid")),
-        "user_namespaces": user_namespaces(),
-        "own_proc": read("/proc/self/uid_map").split() in ([], WHOLE),
+        **namespaces.facts(),
         "users": [entry.pw_name for entry in pwd.getpwall()],
         "groups": [entry.gr_name for entry in grp.getgrall()],
         "listeners": [

@@ -12,10 +12,12 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     environment,
     in_runs,
     location_forms,
+    read_only,
     registries,
     texts,
 )
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
     location_problems,
@@ -27,6 +29,8 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_container
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS, ENGINES
 
 ENGINE_UNIT = "docker.service"
+# What of dagster_home runs mount.
+NEEDED = ("containers/*", "code/*", "secrets/*/*", "users/*/*/*")
 
 
 class CodeLocation(Component):
@@ -68,7 +72,7 @@ class CodeLocation(Component):
         return [f"CONTAINER_NAME={self.plan.names['code']}-{found.name}" for found in self.here]
 
     def run_needs(self) -> list[str]:
-        return [f"{self.values['dagster_home']}/{files}" for files in ("containers/*", "code/*", "secrets/*/*")]
+        return [f"{self.values['dagster_home']}/{files}" for files in NEEDED]
 
     def mark(self) -> str:
         return f"{self.values['dagster_home']}/containers"
@@ -76,7 +80,7 @@ class CodeLocation(Component):
     def removal(self) -> list[str]:
         return [
             f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",
-            f"rm -r {self.values['dagster_home']}/secrets {self.values['dagster_home']}/code",
+            f"rm -rf {' '.join(self.values['dagster_home'] + folder for folder in ('/secrets', '/code', '/users'))}",
             f"rm -f {self.plan.names['proven_images']}",
             *super().removal(),
         ]
@@ -106,6 +110,7 @@ class CodeLocation(Component):
         return {
             "here": [found.name for found in self.here],
             "runs": self.runs_start_here,
+            "users_gone": self.users_gone(facts),
             "verified": self.plan.storage.verified(self.host.name, CONTAINERS),
             "port": code_port(self.values),
             # An image is made on one of the engines, the others get that very image.
@@ -134,7 +139,18 @@ class CodeLocation(Component):
         return f"{self.values['dagster_home']}/containers/{self.plan.storage.credential}"
 
     def paths(self) -> list[str]:
-        return [*self.devices, self.run_login]
+        return [*self.devices, self.run_login, f"{self.users}/*"]
+
+    @property
+    def users(self) -> str:
+        """The folder with the logins of containers whose user is not root."""
+        return f"{self.values['dagster_home']}/users"
+
+    def users_gone(self, facts: Facts) -> bool:
+        """Whether the host has such logins that no location needs any more."""
+        users = {str(entry.get("user") or "").partition(":")[0] for entry in self.values["dagster_code_locations"]}
+        there = (path for path in facts.get("paths") or [] if path.startswith(f"{self.users}/"))
+        return any(path.rpartition("/")[2] not in users for path in there)
 
     def host_problems(self, facts: Facts) -> list[str]:
         """Sentences about devices, and about members of a group that is somebody else's at first contact.
@@ -172,6 +188,7 @@ class CodeLocation(Component):
             ),
             *environment.loader_problems(values["dagster_code_locations"], values["dagster_config"]),
             *location_forms.problems(values),
+            *read_only.problems(values, Configuration(self.plan.services.host, self.plan).merged),
             *registries.problems(values),
             *RunContainers(self.plan).of_locations(),
         ]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import rights
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.forms import text
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import JOURNAL_LABELS, RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
@@ -74,6 +75,7 @@ class Configuration:
                         # its handlers.
                         "init": True,
                         "stop_timeout": 30,
+                        **rights.kwargs(),
                         # A list: the launcher writes each run's ID into a dictionary, and its threads would share that.
                         "labels": [RUN_LABEL],
                         **self.log_config,
