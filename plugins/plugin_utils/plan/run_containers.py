@@ -28,7 +28,7 @@ LAUNCHER: Path = ("run_launcher", "config")
 SECRETS = "/run/secrets"
 # Networks of Docker's own: a container in one of them cannot be in another one, or has no fixed subnet.
 NETWORK = "dagster_docker_network names the network of runs; more of them go into networks"
-USER = "leave it out and set user of the location: the files with its password belong to that user"
+USER = "leave it out: dagster_docker_userns_remap says who root of a container is, and user of a location names another"
 # Arguments of the container that only we can give.
 FORBIDDEN = {
     **dict.fromkeys(("network_mode", "networking_config", "network_disabled"), NETWORK),
