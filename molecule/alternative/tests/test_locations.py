@@ -129,7 +129,9 @@ def test_read_only_root_and_user_of_a_location(dagster: Dagster, host: Any) -> N
         assert found["Config"]["User"] == "4711:4711"
         assert found["HostConfig"]["ReadonlyRootfs"] is True
         assert found["HostConfig"]["Tmpfs"] == {"/tmp": "mode=1777"}
-    assert host.check_output("find /srv/dagster/state/pulled /srv/dagster/state/compute_logs -user 4711 -type f | head -1")
+    assert host.check_output(
+        "find /srv/dagster/state/pulled /srv/dagster/state/compute_logs -user 4711 -type f | head -1"
+    )
     can = {
         "code": "touch /opt/pipeline/of-the-test && rm /opt/pipeline/of-the-test",
         "its secret": "cat /run/secrets/*",

@@ -23,8 +23,8 @@ WRITTEN = (
 def problems(values: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     """Sentences about folders that a run writes and cannot; config is dagster.yaml."""
     return [
-        f"dagster_code_locations[{entry.get('name')}].read_only: its runs write to {folder} ({where}), which is read-only in "
-        f"their containers; name a folder below {values['dagster_state_dir']} or /tmp there, mount one with volumes, "
+        f"dagster_code_locations[{entry.get('name')}].read_only: its runs write to {folder} ({where}), which is read-only "
+        f"in their containers; name a folder below {values['dagster_state_dir']} or /tmp there, mount one with volumes, "
         "or remove read_only"
         for entry in values["dagster_code_locations"]
         if entry.get("read_only")
@@ -33,9 +33,7 @@ def problems(values: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def needed(
-    entry: Mapping[str, Any], values: Mapping[str, Any], config: Mapping[str, Any]
-) -> Iterator[tuple[str, str]]:
+def needed(entry: Mapping[str, Any], values: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What names a folder that runs of a location write, and the folder."""
     environment = {**values["dagster_environment"], **(entry.get("env") or {})}
     for path in WRITTEN:
@@ -46,7 +44,11 @@ def needed(
             yield f"dagster_config.{'.'.join(path)}", posixpath.normpath(found)
     folder = environment.get("TMPDIR")
     if isinstance(folder, str) and folder.startswith("/"):
-        named = f"dagster_code_locations[{entry.get('name')}].env" if "TMPDIR" in (entry.get("env") or {}) else "dagster_environment"
+        named = (
+            f"dagster_code_locations[{entry.get('name')}].env"
+            if "TMPDIR" in (entry.get("env") or {})
+            else "dagster_environment"
+        )
         yield f"{named}.TMPDIR", posixpath.normpath(folder)
 
 
@@ -55,10 +57,16 @@ def writable(entry: Mapping[str, Any], values: Mapping[str, Any], config: Mappin
     given, _others = context.parts(entry.get("container_context"))
     arguments = [at(config, LAUNCHER), given.get(context.KWARGS) if isinstance(given, Mapping) else None]
     kwargs = [found for found in arguments if isinstance(found, Mapping)]
-    mounts = [mount for found in (entry.get("volumes"), *(found.get("volumes") for found in kwargs)) for mount in containers.volumes(found)]
+    mounts = [
+        mount
+        for found in (entry.get("volumes"), *(found.get("volumes") for found in kwargs))
+        for mount in containers.volumes(found)
+    ]
     temporary = [str(text).partition(":")[0] for found in kwargs for text in found.get("tmpfs") or ()]
     folders = [target for _source, target, read_only in mounts if not read_only]
-    return [posixpath.normpath(folder) for folder in (str(values["dagster_state_dir"]), *TEMPORARY, *folders, *temporary)]
+    return [
+        posixpath.normpath(folder) for folder in (str(values["dagster_state_dir"]), *TEMPORARY, *folders, *temporary)
+    ]
 
 
 def at(config: Any, path: tuple[str, ...]) -> Any:
