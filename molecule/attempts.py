@@ -16,8 +16,8 @@ NAME = "of-the-attempts"
 SETUID, OUTSIDE = f"/usr/local/bin/id-{NAME}", f"/srv/{NAME}"
 PROGRAM, SHOWN = f"/run/{NAME}.py", f"/run/{NAME}.json"
 SECRET = "not-a-real-secret-of-a-victim"
-# The program's arguments: the state folder, the folder of compute logs, a process of the same user that has SECRET in its
-# environment, the credential of another unit. Each attempt that succeeds is undone.
+# The program's arguments: the state folder, the folder of compute logs, a process of the same user that has SECRET in
+# its environment, the credential of another unit. Each attempt that succeeds is undone.
 ATTEMPTS = r"""
 import ctypes, json, mmap, os, socket, subprocess, sys
 
@@ -163,13 +163,12 @@ class Attempts:
         check("mkdir -p %s/%s.d && cp %s %s/%s", folder, copy, fragment, folder, template)
         # haproxy-NAME has its sandbox in a folder of its own name.
         check("if [ -d %s.d ]; then cp %s.d/*.conf %s/%s.d/; fi", fragment, fragment, folder, copy)
-        check("printf '%%s\n' %s >%s/%s.d/zz.conf", "
-".join(lines), folder, copy)
+        check("printf '%%s\n' %s >%s/%s.d/zz.conf", "\n".join(lines), folder, copy)
         try:
             check("rm -f %s; systemctl daemon-reload; systemctl start %s", SHOWN, copy)
             found: set[str] = until(
                 # Only a whole line is an answer.
-                lambda: set(json.loads(check("grep -x '\[.*\]' %s", SHOWN))),
+                lambda: set(json.loads(check("grep -x '[[].*[]]' %s", SHOWN))),
                 60,
                 f"the copy of {unit} has answered",
             )

@@ -9,7 +9,8 @@ short_description: Drop-in with the sandbox of a unit
 version_added: 0.2.0
 author: dataops (@dataops)
 description:
-  - Reads the sandbox from role instance, where it stands once. Each role writes it beside its units, as C(20-sandbox.conf).
+  - Reads the sandbox from role instance, where it stands once. Each role writes it beside its units, as
+    C(20-sandbox.conf).
 options:
   _terms:
     description:
@@ -19,9 +20,10 @@ options:
     elements: str
   host:
     description:
-      - What M(dataops.dagster.host_facts) has found of the host, of which C(user_namespaces) and C(own_proc) count. A unit
-        does not start where the host refuses what they stand for, so without them it does without.
-      - With a user namespace of its own, no other unit of the same user can read its memory, environment or credentials.
+      - What M(dataops.dagster.host_facts) has found of the host, of which C(user_namespaces) and C(own_proc) count. A
+        unit does not start where the host refuses what they stand for, so without them it does without.
+      - With a user namespace of its own, no other unit of the same user can read its memory, environment or
+        credentials.
     type: dict
     default: {}
 """

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What of a unit's sandbox works on this host. In a container, or with a strict kernel, it may stop the unit instead."""
+"""What of a unit's sandbox works on this host. In a container, or with a strict kernel, it may stop the unit."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ WRITTEN = (
 def problems(values: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     """Sentences about folders that a run writes and cannot; config is dagster.yaml."""
     return [
-        f"dagster_code_locations[{entry.get('name')}].read_only: its runs write to {folder} ({where}), which is read-only "
-        f"in their containers; name a folder below {values['dagster_state_dir']} or /tmp there, mount one with volumes, "
-        "or remove read_only"
+        f"dagster_code_locations[{entry.get('name')}].read_only: its runs write to {folder} ({where}), which is "
+        f"read-only in their containers; name a folder below {values['dagster_state_dir']} or /tmp there, mount one "
+        "with volumes, or remove read_only"
         for entry in values["dagster_code_locations"]
         if entry.get("read_only")
         for where, folder in needed(entry, values, config)

@@ -72,7 +72,7 @@ def test_what_teams_write_works(changes: dict[str, Any]) -> None:
         ({"user": "0:0"}, ".user: '0:0' is root of the container, as which it runs without this option; remove it"),
         (
             {"read_only": True, "env": {"TMPDIR": "/scratch/tmp"}},
-            ".read_only: its runs write to /scratch/tmp (dagster_code_locations[etl].env.TMPDIR), which is read-only in",
+            ".read_only: its runs write to /scratch/tmp (dagster_code_locations[etl].env.TMPDIR), which is read-only",
         ),
         (
             {"read_only": True, "env": {"TMPDIR": "/data/tmp"}, "volumes": ["/data:/data:ro"]},
