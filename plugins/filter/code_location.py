@@ -236,7 +236,10 @@ def _contexts(
     named = {"volumes", "labels", *own[context.KWARGS], *(given.get(context.KWARGS) or {})}
     kwargs = {name: value for name, value in (every_run.get(context.KWARGS) or {}).items() if name in named}
     # Of what each run has, a location that names some of it has it all.
-    ours = {"volumes": volumes, **{name: value for name, value in rights.kwargs().items() if name in named}}
+    ours: dict[str, Any] = {
+        "volumes": volumes,
+        **{name: value for name, value in rights.kwargs().items() if name in named},
+    }
     if any("labels" in found for found in (kwargs, own[context.KWARGS], given.get(context.KWARGS) or {})):
         # Not so among those of all runs: the launcher writes each run's ID into a mapping.
         ours["labels"] = {RUN_LABEL: ""}

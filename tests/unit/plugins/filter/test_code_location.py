@@ -309,7 +309,7 @@ def test_location_that_adds_to_what_all_containers_may_not_do_takes_nothing_of_i
 
 
 def test_files_of_users() -> None:
-    files = [
+    files: list[dict[str, Any]] = [
         {"dest": "/h/code", "state": "directory", "owner": "100000", "group": "100000", "mode": "0500"},
         {"dest": "/h/code/pgpass", "content": "x", "secret": True, "owner": "100000", "group": "100000"},
         {"dest": "/h/code/ca.pem", "content": "y", "mode": "0644"},
