@@ -77,7 +77,7 @@ OF_THE_SERVER = [
     "CREATE DATABASE mine",
     "ALTER SYSTEM SET ssl = off",
     "SELECT pg_read_file('postgresql.conf')",
-    "COPY (SELECT 1) TO PROGRAM 'true'",
+    "COPY (SELECT 1) TO PROGRAM 'cat'",
     "SELECT pg_reload_conf()",
     "SELECT rolpassword FROM pg_authid",
     "SELECT * FROM dagster_guard.look()",
