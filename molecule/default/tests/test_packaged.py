@@ -75,8 +75,9 @@ def test_host_remembers_which_packages_are_ours(host: Any) -> None:
 
 
 def test_haproxy_has_no_settings_of_the_services(host: Any) -> None:
-    """Their drop-in is for each unit whose name begins as theirs do."""
-    assert host.check_output("systemctl show -p DropInPaths --value haproxy-dagster") == ""
+    """Their drop-in is for each unit whose name begins as theirs do. HAProxy has a sandbox of its own."""
+    own = "/etc/systemd/system/haproxy-dagster.service.d/20-sandbox.conf"
+    assert host.check_output("systemctl show -p DropInPaths --value haproxy-dagster") == own
     assert "10-instance.conf" in host.check_output("systemctl show -p DropInPaths --value dagster-webserver@3000")
     pid = host.check_output("systemctl show -p MainPID --value haproxy-dagster")
     assert set(host.check_output(f"ps -o user= --ppid {pid}").split()) == {"haproxy"}
