@@ -80,12 +80,13 @@ def image_ids(images: dict[str, dict[str, Any]], names: list[str] | None = None)
 
 
 def secret_files(locations: list[dict[str, Any]], folder: str, owner: int) -> list[dict[str, Any]]:
-    """Folder and files of each location's secrets, as module files takes them. Nothing else stays in the folder."""
+    """Folder and files of each location's secrets, as module files takes them; locations are those that start here.
+
+    A folder of another location stays until nothing can mount it any more (secrets_left).
+    """
     attributes = {"owner": str(owner), "group": str(owner)}
-    found: list[dict[str, Any]] = [{"dest": folder, "state": "directory", "mode": "0711", "purge": True}]
-    for location in locations:
-        if not (location.get("secrets") or location.get("secret_env")):
-            continue
+    found: list[dict[str, Any]] = [{"dest": folder, "state": "directory", "mode": "0711"}]
+    for location in filter(_has_secrets, locations):
         home = f"{folder}/{location['name']}"
         texts = {name: str(text) for name, text in (location.get("secrets") or {}).items()}
         if location.get("secret_env"):
@@ -96,6 +97,16 @@ def secret_files(locations: list[dict[str, Any]], folder: str, owner: int) -> li
             for name, text in texts.items()
         ]
     return found
+
+
+def secrets_left(paths: list[str], locations: list[dict[str, Any]], folder: str) -> list[str]:
+    """The folders of secrets, of all paths of a host, that none of the locations that start here has any more."""
+    wanted = {f"{folder}/{location['name']}" for location in filter(_has_secrets, locations)}
+    return sorted(path for path in paths if path.rpartition("/")[0] == folder and path not in wanted)
+
+
+def _has_secrets(location: dict[str, Any]) -> bool:
+    return bool(location.get("secrets") or location.get("secret_env"))
 
 
 def code_containers(
@@ -147,7 +158,7 @@ def _container(
     own_env = {name: text(value) for name, value in (location.get("env") or {}).items()}
     own_volumes = list(location.get("volumes") or [])
     folder, secret_env = f"{secrets}/{location['name']}", bool(location.get("secret_env"))
-    if location.get("secrets") or secret_env:
+    if _has_secrets(location):
         own_volumes.append(f"{folder}:{SECRETS}:ro")
     mounted = [*volumes[0], *own_volumes]
     shared = _shared(location)
@@ -250,5 +261,6 @@ class FilterModule:
             "image_sources": image_sources,
             "image_ids": image_ids,
             "secret_files": secret_files,
+            "secrets_left": secrets_left,
             "code_containers": code_containers,
         }

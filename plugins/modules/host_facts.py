@@ -133,8 +133,9 @@ host:
       type: int
       sample: 100000
     engine:
-      description: What the Docker engine at O(engine) says of itself, its networks, and the containers of others. Empty
-        if none answers. One that only a request to its socket would start is not asked.
+      description: What the Docker engine at O(engine) says of itself, its networks, the containers of others, and which
+        paths of the host the runs in progress mount. Empty if none answers. One that only a request to its socket would
+        start is not asked.
       type: dict
       sample: {product: Docker, version: 20.10.24, api: "1.41", live_restore: false, log_driver: json-file, root: 0}
     certificates:

@@ -70,7 +70,13 @@ SITE = (
     Step("Code", "wait until it loads", 15, 4, ("Code locations",)),
     Step("Webservers", "start two, wait until they answer", 12, 2, ("Webservers",)),
     Step("Proxy", "put HAProxy and nginx in front", 6, 3, ("Load balancer", "Stop replicas that are no longer listed")),
-    Step("Daemon", "start it: it launches the runs", 6, 2, ("Daemon", "Fence", "What an earlier release allowed")),
+    Step(
+        "Daemon",
+        "start it: it launches the runs",
+        6,
+        2,
+        ("Daemon", "Fence", "Secrets of other hosts", "What an earlier release allowed"),
+    ),
     Step(
         "Health",
         "wait for heartbeats, then for one run",

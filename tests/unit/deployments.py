@@ -24,6 +24,7 @@ class Deployment:
     playbooks: tuple[str, ...] = ("site.yml",)
     problems: tuple[str, ...] = ()  # what the health gate finds
     facts: Json = field(default_factory=dict)  # how its hosts differ from bare ones
+    run_mounts: tuple[str, ...] = ()  # what runs in progress mount, on each host
     check: bool = False  # whether Ansible only checks
     contents: bool = True  # whether the content of files is shown
 
@@ -78,6 +79,7 @@ DEPLOYMENTS = {
                 *("/opt/dagster/1.13.27/.complete", "/usr/local/lib/dagster/edge.sh"),
                 *("/etc/postgresql/15/dagster/postgresql.conf", "/etc/postgresql/15/dagster/conf.d/dagster.conf"),
                 "/usr/local/lib/dagster/installed/.complete",
+                "/etc/dagster/secrets/gone",
                 *(f"/usr/local/lib/dagster/installed/{name}" for name in PACKAGES),
             ],
             "texts": {"/usr/local/lib/dagster/edge.url": "http://127.0.0.1:8080\n"},

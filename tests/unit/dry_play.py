@@ -386,6 +386,7 @@ class Players:
                 "host": {
                     "container_root": self.container_root(variables),
                     "certificates": {},
+                    "engine": {"run_mounts": self.deployment.run_mounts},
                     "stamps": ["/some/file 1"],
                 }
             },

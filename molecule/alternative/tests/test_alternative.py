@@ -52,8 +52,9 @@ UNITS = [
     "dagster-webserver-read-only@3200.service",
 ]
 # Owner, group and mode, and who but root can open the file. Root of the containers is the host's: userns-remap is off.
-MOUNTED = {
-    f"{HOME}/code/pgpass": ("dagster_database_run_password", "root:root 400", ""),
+MOUNTED = {f"{HOME}/code/pgpass": ("dagster_database_run_password", "root:root 400", "")}
+# All runs start on the first host. The code server of the second one has no secrets.
+BUILT = {
     f"{HOME}/secrets/built/.env": ("warehouse_token", "root:root 400", ""),
     f"{HOME}/secrets/built/warehouse_login": ("warehouse_login", "root:root 400", ""),
 }
@@ -63,7 +64,6 @@ MOUNTED_FOLDERS = {
     f"{HOME}/containers": "root:root 500",
     f"{HOME}/code": "root:root 500",
     f"{HOME}/secrets": "root:root 711",
-    f"{HOME}/secrets/built": "root:root 500",
 }
 OWN = {
     f"{HOME}/pgpass": ("dagster_database_password", "root:root 600", ""),
@@ -93,11 +93,15 @@ def test_secrets_are_in_their_files_for_their_readers(host: Any, other: Any, pas
             passwords["dagster_database_migration_password"], ["dagster_guard", "dagster_daemon_dagster1"]
         ),
     }
-    folders = {f"/run/credentials/{unit}": "data:root 500" for unit in UNITS}
-    secrets.assert_only(secrets.look(host, words), {**MOUNTED, **OWN}, {**MOUNTED_FOLDERS, **folders})
-    # No file in its folder of runs holds a secret.
-    of_code = {folder: about for folder, about in MOUNTED_FOLDERS.items() if folder != f"{HOME}/containers"}
+    folders = {f"/run/credentials/{unit}": "data:root 500" for unit in UNITS} | {
+        f"{HOME}/secrets/built": "root:root 500"
+    }
+    secrets.assert_only(secrets.look(host, words), {**MOUNTED, **BUILT, **OWN}, {**MOUNTED_FOLDERS, **folders})
+    # No file in its folders of runs and of secrets holds a secret.
+    empty = (f"{HOME}/containers", f"{HOME}/secrets")
+    of_code = {folder: about for folder, about in MOUNTED_FOLDERS.items() if folder not in empty}
     secrets.assert_only(secrets.look(other, words), MOUNTED, of_code)
+    assert other.check_output("ls -A %s", f"{HOME}/secrets") == ""
 
 
 def test_a_wrong_password_is_not_in_place(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:

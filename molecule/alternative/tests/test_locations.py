@@ -227,6 +227,24 @@ def test_secret_environment_of_code_server_and_run(dagster: Dagster, host: Any) 
     assert everybody.rc != 0, "somebody else than root of the container reads the file"
 
 
+def test_location_that_moves_has_its_secrets_where_its_code_server_is(
+    play: Callable[..., Play], dagster: Dagster, host: Any, other: Any, inventory_locations: Callable[..., str]
+) -> None:
+    """There before the server starts, which reads them then, and gone after the old one. Runs start where they did."""
+    folder = f"{HOME}/secrets/built"
+    assert not other.file(folder).exists, "the control"
+    try:
+        play("site.yml", "-e", inventory_locations({"built": {"host": "dagster2", "port": 4103}}))
+        assert of_the_code_server(other) == digest(TOKEN)
+        assert host.run("docker inspect dagster-code-built").rc != 0
+        assert digest(TOKEN) in seen_by_a_run(dagster)[1]
+    finally:
+        play("site.yml")
+    assert not other.file(folder).exists
+    assert other.run("docker inspect dagster-code-built").rc != 0
+    assert of_the_code_server(host) == digest(TOKEN)
+
+
 def test_changed_tag_and_new_secret_replace_exactly_their_code_servers(
     play: Callable[..., Play], dagster: Dagster, host: Any, other: Any
 ) -> None:

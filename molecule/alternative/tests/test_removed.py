@@ -53,12 +53,17 @@ def test_removed_location_takes_its_container_and_secrets_along(
     image = "{{ external_address }}:5000/pipeline:1"
     location = {"name": "pulled", "port": 4101, "package": "pipeline.definitions", "image": image}
     only = json.dumps({"dagster_code_locations": [location]})
-    play("site.yml", "-e", only)
+    run_id = dagster.launch("sleep_job", "built", {"ops": {"sleep_seconds": {"config": {"seconds": 900.0}}}})
+    until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has begun")
+    run = host.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id)
+    removed = play("site.yml", "-e", only)
     assert (
         host.check_output("docker ps --filter label=dataops.dagster.location --format '{{.Names}}'")
         == "dagster-code-pulled"
     )
-    assert not host.file("/srv/dagster/home/secrets/built").exists
+    words = f"{HOME}/secrets/built not needed any more, but still in use by runs in progress."
+    assert words in " ".join(removed.output.split()), removed.output[-3000:]
+    assert host.check_output("docker exec %s cat /run/secrets/warehouse_login", run) == "not-a-real-login-a51f"
     names = "{ workspaceOrError { ... on Workspace { locationEntries { name } } } }"
     until(
         lambda: [entry["name"] for entry in dagster.query(names)["workspaceOrError"]["locationEntries"]] == ["pulled"],
@@ -66,3 +71,6 @@ def test_removed_location_takes_its_container_and_secrets_along(
         "the UI shows the one location that is left",
         every=3,
     )
+    host.check_output("docker rm -f %s", run)
+    assert play("site.yml", "-e", only).changed > 0
+    assert not host.file(f"{HOME}/secrets/built").exists

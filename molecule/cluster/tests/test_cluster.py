@@ -20,6 +20,9 @@ CLIENTS = ["ctl1", "ctl2", "edge1", "edge2"]
 KEY = "/etc/dagster/docker/key.pem"
 BUCKET = "dagster-compute-logs"
 LOGIN = ("not-a-real-key-id-71c2", "not-a-real-key-e90b")
+# Whose code server or runs start on a host, and what each has for itself.
+STARTED = {"ctl1": ["pipeline"], "ctl2": ["reporting"], "run": ["pipeline", "reporting"]}
+OWN_SECRETS = {"pipeline": "not-a-real-secret-of-pipeline-2f", "reporting": "not-a-real-secret-of-reporting-9c"}
 
 
 # Who listens on a host of each kind; $host is its address. keepalived speaks no TCP and no UDP.
@@ -49,22 +52,21 @@ INSTANCE = {
     KEY: ("", "dagster:dagster 400", "dagster"),
 }
 RUNS = {"/etc/dagster/containers/pgpass": ("dagster_database_run_password", f"{ROOT_OF_CONTAINERS} 400", "")}
-MOUNTED = {
-    "/etc/dagster/code/pgpass": ("dagster_code", f"{ROOT_OF_CONTAINERS} 400", ""),
-    **{
-        f"/etc/dagster/secrets/{location}/aws": ("key key_id", f"{ROOT_OF_CONTAINERS} 400", "")
-        for location in ("pipeline", "reporting")
-    },
-}
 OWN = {"/etc/dagster": "root:dagster 750"}
 TLS = "/etc/ssl/dagster-database"
 INSTANCE_FOLDERS = {**OWN, "/etc/dagster/docker": "root:dagster 750"}
-MOUNTED_FOLDERS = {
-    **OWN,
-    "/etc/dagster/code": f"{ROOT_OF_CONTAINERS} 500",
-    "/etc/dagster/secrets": "root:root 711",
-    **{f"/etc/dagster/secrets/{location}": f"{ROOT_OF_CONTAINERS} 500" for location in ("pipeline", "reporting")},
-}
+
+
+def mounted(name: str) -> tuple[dict[str, tuple[str, str, str]], dict[str, str]]:
+    """Files and folders for the containers of a host: of the locations that start there, and of no other."""
+    files = {"/etc/dagster/code/pgpass": ("dagster_code", f"{ROOT_OF_CONTAINERS} 400", "")}
+    folders = {**OWN, "/etc/dagster/code": f"{ROOT_OF_CONTAINERS} 500", "/etc/dagster/secrets": "root:root 711"}
+    for location in STARTED[name]:
+        folder = f"/etc/dagster/secrets/{location}"
+        folders[folder] = f"{ROOT_OF_CONTAINERS} 500"
+        files[f"{folder}/aws"] = ("key key_id", f"{ROOT_OF_CONTAINERS} 400", "")
+        files[f"{folder}/own"] = (location, f"{ROOT_OF_CONTAINERS} 400", "")
+    return files, folders
 
 
 def credential(unit: str, held: str) -> tuple[dict[str, tuple[str, str, str]], dict[str, str]]:
@@ -82,8 +84,9 @@ def secrets_of(name: str) -> tuple[dict[str, tuple[str, str, str]], dict[str, st
         }, {"/etc/ssl": "root:root 755", TLS: "root:postgres 755"}
     if name == "run":
         tls = {f"/etc/docker/tls/{key}": ("", "root:root 600", "") for key in ("ca-key.pem", "key.pem")}
-        return {**MOUNTED, **RUNS, **tls}, {
-            **MOUNTED_FOLDERS,
+        files, folders = mounted(name)
+        return {**files, **RUNS, **tls}, {
+            **folders,
             "/etc/dagster/containers": f"{ROOT_OF_CONTAINERS} 500",
             "/etc/docker": "root:root 755",
             "/etc/docker/tls": "root:root 700",
@@ -94,7 +97,8 @@ def secrets_of(name: str) -> tuple[dict[str, tuple[str, str, str]], dict[str, st
     held = f"dagster_daemon_{name} dagster_guard"
     file, folder = credential("dagster-daemon", held)
     own = {"/etc/dagster/daemon.pgpass": (held, "root:root 600", "")}
-    return {**INSTANCE, **MOUNTED, **own, **file}, {**INSTANCE_FOLDERS, **MOUNTED_FOLDERS, **folder}
+    files, folders = mounted(name)
+    return {**INSTANCE, **files, **own, **file}, {**INSTANCE_FOLDERS, **folders, **folder}
 
 
 @pytest.fixture(params=["edge1", "edge2"])
@@ -137,7 +141,7 @@ def test_secrets_are_in_their_files_for_their_readers(
 ) -> None:
     logins = ["dagster_guard", "dagster_daemon_ctl1", "dagster_daemon_ctl2", "dagster_code"]
     words = {**passwords, **secrets.derived(passwords["dagster_database_migration_password"], logins)}
-    words |= {"key_id": LOGIN[0], "key": LOGIN[1]}
+    words |= {"key_id": LOGIN[0], "key": LOGIN[1], **OWN_SECRETS}
     files, folders = secrets_of(name)
     secrets.assert_only(
         secrets.look(on(name), words, also=[path for path in files if path.endswith("key.pem")]), files, folders

@@ -13,6 +13,7 @@ from daemons import Controller
 from deployment import RIG, Play, identities, oldest_ansible, until
 
 ENGINES = ["ctl1", "ctl2", "run"]
+SECRETS = "/etc/dagster/secrets"
 
 
 def test_frozen_host_that_the_play_leaves_out_is_named(play: Callable[..., Play], on: Callable[[str], Any]) -> None:
@@ -62,3 +63,35 @@ def test_new_images_for_one_of_the_engines_are_refused(play: Callable[..., Play]
         "reporting), and all engines need the same; use --limit ctl1:ctl2:run, or none."
     ) in " ".join(refused.output.split()), refused.output[-3000:]
     assert {name: identities(on(name)) for name in ENGINES} == before
+
+
+def test_secrets_of_other_locations_go_from_the_hosts_that_are_played(
+    play: Callable[..., Play], on: Callable[[str], Any]
+) -> None:
+    """As an earlier release left them: on every host of code. Runs of one that is gone may start until daemons know."""
+    word = "not-a-real-secret-of-a-release-d7"
+    old = {"ctl1": f"{SECRETS}/reporting", "ctl2": f"{SECRETS}/pipeline", "run": f"{SECRETS}/gone"}
+    for name, folder in old.items():
+        owner = on(name).check_output(f"stat -c '-o %u -g %g' {SECRETS}/*/ | head -1")
+        on(name).check_output(f"install -d -m 500 {owner} {folder} && printf {word} >{folder}/aws")
+    before = {name: identities(on(name)) for name in ENGINES}
+
+    def there() -> list[str]:
+        return [name for name, folder in old.items() if on(name).file(folder).exists]
+
+    checked = play("site.yml", "--limit", "ctl2", "--check", "--diff")
+    assert old["ctl2"] in checked.output
+    assert there() == ENGINES, "a check removes nothing"
+    limited = play("site.yml", "--limit", "ctl2", "--diff")
+    assert limited.changed == 1
+    assert there() == ["ctl1", "run"]
+    waiting = play("site.yml", "--limit", "run")
+    assert waiting.changed == 0
+    words = f"{old['run']} not needed any more, but still in use by ctl1, ctl2."
+    assert words in " ".join(waiting.output.split()), waiting.output[-3000:]
+    assert there() == ["ctl1", "run"]
+    assert play("site.yml").changed == 2
+    assert there() == []
+    assert word not in checked.output + limited.output
+    assert {name: identities(on(name)) for name in ENGINES} == before, "nothing was restarted"
+    assert on("run").check_output(f"ls {SECRETS}").split() == ["pipeline", "reporting"]

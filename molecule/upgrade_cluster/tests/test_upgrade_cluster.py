@@ -18,6 +18,7 @@ from releases import AS_JSON, SHOWN, VERSION, checkout, deploy, failed_units, le
 
 HOSTS = ["ctl1", "ctl2", "db", "edge1", "edge2", "run"]
 LOCATIONS = ["pipeline", "reporting"]
+SECRETS = "/etc/dagster/secrets"
 INVENTORIES = ("inventories/cluster", "molecule/cluster/inventory")
 RELEASE_SECONDS = 1800  # six bare hosts on two cores
 SLEEP = {"ops": {"sleep_seconds": {"config": {"seconds": 300.0}}}}
@@ -196,6 +197,15 @@ def test_nothing_of_the_release_is_left_over(old: Play, upgrade: Upgrade, name: 
     assert left_over(machine(name), theirs, mine) == []
     assert unknown_units(machine(name), mine) == []
     assert failed_units(machine(name)) == ""
+
+
+@pytest.mark.parametrize(("name", "locations"), [("ctl1", LOCATIONS[:1]), ("ctl2", LOCATIONS[1:]), ("run", LOCATIONS)])
+@pytest.mark.usefixtures("upgrade")
+def test_hosts_keep_the_secrets_of_what_starts_there(old: Play, name: str, locations: list[str]) -> None:
+    """The control: the release has written those of all locations to each host."""
+    theirs = written_by_host(old)[name]
+    assert {f"{SECRETS}/{location}/aws" for location in LOCATIONS} <= theirs
+    assert machine(name).check_output(f"ls -A {SECRETS}").split() == locations
 
 
 @pytest.mark.usefixtures("upgrade")

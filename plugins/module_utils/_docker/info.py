@@ -106,7 +106,15 @@ def described(version: Json, info: Json, networks: list[Json], containers: list[
         "networks": [_network(network) for network in networks],
         "containers": [_container(item) for item in containers if not _is_ours(item)],
         "stamps": _stamps(networks, containers),
+        "run_mounts": _run_mounts(containers),
     }
+
+
+def _run_mounts(containers: list[Json]) -> list[str]:
+    """The paths of the host that runs mount that have not ended."""
+    runs = [item for item in containers if RUN_ID_LABEL in (item.get("Labels") or {})]
+    live = [item for item in runs if item.get("State") not in ("exited", "dead", "removing")]
+    return sorted({str(mount["Source"]) for item in live for mount in item.get("Mounts") or () if mount.get("Source")})
 
 
 def _stamps(networks: list[Json], containers: list[Json]) -> list[str]:

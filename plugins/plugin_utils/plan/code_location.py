@@ -134,7 +134,7 @@ class CodeLocation(Component):
         return f"{self.values['dagster_home']}/containers/{self.plan.storage.credential}"
 
     def paths(self) -> list[str]:
-        return [*self.devices, self.run_login]
+        return [*self.devices, self.run_login, f"{self.values['dagster_home']}/secrets/*"]
 
     def host_problems(self, facts: Facts) -> list[str]:
         """Sentences about devices, and about members of a group that is somebody else's at first contact.

@@ -87,11 +87,23 @@ def test_files_of_secrets() -> None:
     found = FILTERS["secret_files"](locations, "/etc/dagster/secrets", 165536)
     owned = {"owner": "165536", "group": "165536"}
     assert found == [
-        {"dest": "/etc/dagster/secrets", "state": "directory", "mode": "0711", "purge": True},
+        # A folder of another location may be in use: secrets_left finds it, when that can be asked.
+        {"dest": "/etc/dagster/secrets", "state": "directory", "mode": "0711"},
         {"dest": "/etc/dagster/secrets/a", "state": "directory", "mode": "0500", "purge": True, **owned},
         {"dest": "/etc/dagster/secrets/a/token", "content": "hunter2", "secret": True, "mode": "0400", **owned},
         {"dest": "/etc/dagster/secrets/a/number", "content": "5", "secret": True, "mode": "0400", **owned},
     ]
+
+
+def test_secrets_of_other_locations_are_found() -> None:
+    """Of the paths of a host: those of locations that have none here. A file inside of a folder is no location."""
+    folder = "/etc/dagster/secrets"
+    paths = [f"{folder}/{name}" for name in ("gone", "a", "env", "none", "a/token")]
+    locations = [{"name": "a", "secrets": {"x": "y"}}, {"name": "env", "secret_env": {"X": "y"}}, {"name": "none"}]
+    find = FILTERS["secrets_left"]
+    assert find([*paths, "/etc/dagster", "/srv/gone"], locations, folder) == [f"{folder}/gone", f"{folder}/none"]
+    assert find(paths, [], folder) == sorted(paths[:4])
+    assert find([], locations, folder) == []
 
 
 def test_file_of_a_secret_environment() -> None:

@@ -73,7 +73,19 @@ def test_engine_is_described_by_what_decides() -> None:
             {"name": "shop", "published": [{"address": "0.0.0.0", "port": 8080}, {"address": "::", "port": 8080}]}
         ],
         "stamps": ["location etl sha256:7 1", "network dagster n1"],
+        "run_mounts": [],
     }
+
+
+@pytest.mark.parametrize("state", ["created", "running", "paused", "restarting", "exited", "dead"])
+def test_what_runs_in_progress_mount(state: str) -> None:
+    """A run of which nobody knows the state may be in progress. Code servers and containers of others are no runs."""
+    mounts = [{"Type": "bind", "Source": "/etc/dagster/secrets/a"}, {"Type": "tmpfs", "Source": ""}, {"Type": "tmpfs"}]
+    run = {"Names": ["/run"], "Labels": {"dagster/run_id": "1"}, "State": state, "Mounts": mounts}
+    server = {**run, "Labels": {"dataops.dagster.config": "1"}, "Mounts": [{"Source": "/etc/dagster/secrets/b"}]}
+    found = info.described(VERSION, INFO, NETWORKS, [run, run, server, {**server, "Labels": None}])["run_mounts"]
+    assert found == ([] if state in ("exited", "dead") else ["/etc/dagster/secrets/a"])
+    assert info.described(VERSION, INFO, NETWORKS, [{**run, "State": None}])["run_mounts"] == ["/etc/dagster/secrets/a"]
 
 
 @pytest.mark.parametrize(
