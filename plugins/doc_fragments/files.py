@@ -65,6 +65,13 @@ options:
         description:
           - Mode as octal text, such as V("0644"). By default V("0644") for a new file and V("0755") for a new folder.
         type: str
+      writers:
+        description:
+          - Numbers of users who may write into this folder beside its owner and group, and into what is made in it from
+            then on (access list). Nobody is taken off the list.
+        type: list
+        elements: int
+        default: []
   secrets:
     description:
       - Text of each file with O(files[].secret=true), by path. The action plugin sets it.

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._docker import forms
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import forms, rights
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.forms import text
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.module_utils._proxies import exceptions
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import merge_contexts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.dotenv import dotenv
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 PORT = 4000  # inside the container; the port on the host is the location's
 TARGET_OPTIONS = {"module": "-m", "package": "--package-name", "file": "-f"}
@@ -84,9 +86,9 @@ def secret_files(locations: list[dict[str, Any]], folder: str, owner: int) -> li
 
     A folder of another location stays until nothing can mount it any more (secrets_left).
     """
-    attributes = {"owner": str(owner), "group": str(owner)}
     found: list[dict[str, Any]] = [{"dest": folder, "state": "directory", "mode": "0711"}]
     for location in filter(_has_secrets, locations):
+        attributes = dict.fromkeys(("owner", "group"), str(int(owner) + user_number(location)))
         home = f"{folder}/{location['name']}"
         texts = {name: str(text) for name, text in (location.get("secrets") or {}).items()}
         if location.get("secret_env"):
@@ -99,14 +101,52 @@ def secret_files(locations: list[dict[str, Any]], folder: str, owner: int) -> li
     return found
 
 
-def secrets_left(paths: list[str], locations: list[dict[str, Any]], folder: str) -> list[str]:
-    """The folders of secrets, of all paths of a host, that none of the locations that start here has any more."""
-    wanted = {f"{folder}/{location['name']}" for location in filter(_has_secrets, locations)}
-    return sorted(path for path in paths if path.rpartition("/")[0] == folder and path not in wanted)
+def secrets_left(paths: list[str], locations: list[dict[str, Any]], home: str) -> list[str]:
+    """The folders of secrets and of logins, of all paths of a host, that no location that starts here has any more."""
+    wanted = {f"{home}/secrets/{location['name']}" for location in filter(_has_secrets, locations)}
+    wanted |= {f"{home}/users/{number}" for number in user_numbers(locations)}
+    folders = (f"{home}/secrets", f"{home}/users")
+    return sorted(path for path in paths if path.rpartition("/")[0] in folders and path not in wanted)
 
 
 def _has_secrets(location: dict[str, Any]) -> bool:
     return bool(location.get("secrets") or location.get("secret_env"))
+
+
+def user_number(location: Mapping[str, Any]) -> int:
+    """The number in the container of the user of a location, 0 for root."""
+    return int(forms.user(location.get("user")).partition(":")[0] or 0)
+
+
+def user_numbers(locations: list[dict[str, Any]]) -> list[int]:
+    """The numbers of all users of locations but root."""
+    return sorted({user_number(location) for location in locations} - {0})
+
+
+def state_writers(locations: list[dict[str, Any]], owner: int) -> list[int]:
+    """The numbers on the host of all who write the state; none where root of the containers does alone."""
+    numbers = user_numbers(locations)
+    return [int(owner) + number for number in ([0, *numbers] if numbers else [])]
+
+
+def user_files(
+    files: list[dict[str, Any]], locations: list[dict[str, Any]], home: str, owner: int
+) -> list[dict[str, Any]]:
+    """The files that containers mount from home, once more for each user of a location that is not root.
+
+    A client reads a password file only if it is the owner. owner is the number of the containers' root on the host.
+    """
+    users = f"{home}/users"
+    numbers = user_numbers(locations)
+    found: list[dict[str, Any]] = [{"dest": users, "state": "directory", "mode": "0711"}] if numbers else []
+    for number in numbers:
+        owned = dict.fromkeys(("owner", "group"), str(int(owner) + number))
+        found.append({"dest": f"{users}/{number}", "state": "directory", "mode": "0711"})
+        found += [
+            {**spec, "dest": f"{users}/{number}{spec['dest'].removeprefix(home)}", **(owned if "owner" in spec else {})}
+            for spec in files
+        ]
+    return found
 
 
 def code_containers(
@@ -157,18 +197,21 @@ def _container(
 ) -> dict[str, Any]:
     own_env = {name: text(value) for name, value in (location.get("env") or {}).items()}
     own_volumes = list(location.get("volumes") or [])
+    volumes = (_of_its_user(volumes[0], location), _of_its_user(volumes[1], location))
     folder, secret_env = f"{secrets}/{location['name']}", bool(location.get("secret_env"))
     if _has_secrets(location):
         own_volumes.append(f"{folder}:{SECRETS}:ro")
     mounted = [*volumes[0], *own_volumes]
     shared = _shared(location)
+    # root of the container: an unprivileged number on the host where the engine remaps users.
+    user = forms.user(location.get("user")) or "0:0"
     own = {
         "env_vars": [
             *(f"{name}={value}" for name, value in own_env.items()),
             *([f"DAGSTER_PROJECT_ENV_FILE_PATHS={json.dumps({location['name']: SECRETS})}"] if secret_env else []),
         ],
         "networks": shared["networks"],
-        "container_kwargs": {"volumes": own_volumes, "user": "0:0", **_run_kwargs(shared)},
+        "container_kwargs": {"volumes": own_volumes, "user": user, **_run_kwargs(shared)},
     }
     contexts = _contexts(location, own, volumes[1], every_run)
     ref = image["ref"]
@@ -191,8 +234,7 @@ def _container(
         "cpus": location.get("cpus"),
         **{key: location[key] for key in ("start_timeout", "stop_timeout") if location.get(key)},
         **({"health_command": ASKED_FOR_CODE} if _hides_broken_code(location) else {}),
-        # root of the container: an unprivileged number on the host where the engine remaps users.
-        "user": "0:0",
+        "user": user,
     }
 
 
@@ -206,7 +248,11 @@ def _contexts(
     given, others = context.parts(location.get("container_context"))
     named = {"volumes", "labels", *own[context.KWARGS], *(given.get(context.KWARGS) or {})}
     kwargs = {name: value for name, value in (every_run.get(context.KWARGS) or {}).items() if name in named}
-    ours: dict[str, Any] = {"volumes": volumes}
+    # Of what each run has, a location that names some of it has it all.
+    ours: dict[str, Any] = {
+        "volumes": volumes,
+        **{name: value for name, value in rights.kwargs().items() if name in named},
+    }
     if any("labels" in found for found in (kwargs, own[context.KWARGS], given.get(context.KWARGS) or {})):
         # Not so among those of all runs: the launcher writes each run's ID into a mapping.
         ours["labels"] = {RUN_LABEL: ""}
@@ -239,6 +285,7 @@ def _shared(location: dict[str, Any]) -> dict[str, Any]:
         "capabilities": [forms.capability(item) for item in location.get("capabilities") or []],
         "devices": [forms.device(item) for item in location.get("devices") or []],
         "shm_size": location.get("shm_size"),
+        "read_only": bool(location.get("read_only")),
     }
     networks = list(dict.fromkeys(location.get("networks") or []))
     return {"networks": networks, **{key: value for key, value in found.items() if value}}
@@ -249,7 +296,19 @@ def _run_kwargs(shared: dict[str, Any]) -> dict[str, Any]:
     found = {SDK_NAMES.get(key, key): value for key, value in shared.items() if key != "networks"}
     if "shm_size" in found:
         found["shm_size"] = forms.parse_size(found["shm_size"])
-    return found
+    return {**found, **rights.of_read_only(found.get("read_only"))}
+
+
+def _of_its_user(volumes: list[str], location: Mapping[str, Any]) -> list[str]:
+    """The volumes of all containers, with the login that the user of a location can read."""
+    number = user_number(location)
+    parts = (volume.split(":") for volume in volumes)
+    return [
+        ":".join([f"{posixpath.dirname(source)}/users/{number}/{posixpath.basename(source)}", target, *mode])
+        if number and target == CONTAINERS
+        else ":".join([source, target, *mode])
+        for source, target, *mode in parts
+    ]
 
 
 class FilterModule:
@@ -262,5 +321,7 @@ class FilterModule:
             "image_ids": image_ids,
             "secret_files": secret_files,
             "secrets_left": secrets_left,
+            "user_files": user_files,
+            "state_writers": state_writers,
             "code_containers": code_containers,
         }

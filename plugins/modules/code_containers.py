@@ -150,7 +150,7 @@ options:
         type: dict
         default: {}
       capabilities:
-        description: Capabilities of the kernel that the container gets in addition to those of the engine.
+        description: Capabilities of the kernel that the container gets. Without them it has none.
         type: list
         elements: str
         default: []
@@ -164,6 +164,11 @@ options:
       shm_size:
         description: The size of C(/dev/shm), such as V(256m). Without it, it is the engine's own.
         type: str
+        version_added: 0.2.0
+      read_only:
+        description: Whether the root of the container is read-only. Then C(/tmp) is in memory.
+        type: bool
+        default: false
         version_added: 0.2.0
       start_timeout:
         description: Seconds that this container has to become healthy, instead of O(health_timeout).
@@ -303,6 +308,7 @@ LOCATION = {
     "capabilities": {"type": "list", "elements": "str", "default": []},
     "devices": {"type": "list", "elements": "str", "default": []},
     "shm_size": {"type": "str"},
+    "read_only": {"type": "bool", "default": False},
     "start_timeout": {"type": "int"},
     "health_command": {"type": "list", "elements": "str"},
     "reads": {"type": "list", "elements": "path", "default": []},

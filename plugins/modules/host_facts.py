@@ -132,6 +132,8 @@ host:
       description: User number that root of a container has on the host. It is not 0 where the engine remaps users.
       type: int
       sample: 100000
+    user_namespaces: {description: Whether root can make a user namespace as C(PrivateUsers=) does., type: bool}
+    own_proc: {description: Whether a unit can have a C(/proc) of its own (C(ProtectProc=))., type: bool}
     engine:
       description: What the Docker engine at O(engine) says of itself, its networks, the containers of others, and which
         paths of the host the runs in progress mount. Empty if none answers. One that only a request to its socket would
@@ -182,6 +184,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
+from ansible_collections.dataops.dagster.plugins.module_utils._host import namespaces
 from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import NOBODY, listeners, read, socket_owners
 from ansible_collections.dataops.dagster.plugins.module_utils._host.stamps import stamps as stamps_of
 
@@ -394,6 +397,7 @@ def facts() -> dict[str, Any]:
         "memory_mb": mem.get("MemTotal", 0),
         "packages": installed_packages(read("/var/lib/dpkg/status")),
         "container_root": container_root(read("/etc/docker/daemon.json"), read("/etc/subuid")),
+        **namespaces.facts(),
         "users": [entry.pw_name for entry in pwd.getpwall()],
         "groups": [entry.gr_name for entry in grp.getgrall()],
         "listeners": [

@@ -90,7 +90,8 @@ DEPLOYMENTS = {
     # Every default changed.
     "alternative": Deployment(
         ("molecule/alternative/inventory",),
-        facts={"paths": ["/dev/null"]},
+        # In an unprivileged container, in which a unit gets no user namespace and no /proc of its own.
+        facts={"paths": ["/dev/null"], "user_namespaces": False, "own_proc": False},
         extra={
             "dagster_ca_certificates": [str(ROOT / "tests/unit/rendered/site-ca.crt")],
             "external_address": "10.0.0.2",

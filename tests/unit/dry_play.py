@@ -437,6 +437,8 @@ def bare_host() -> Json:
         "connect_errors": [],
         "certificates": {},
         "container_root": 0,
+        "user_namespaces": True,
+        "own_proc": True,
         "users": ["root"],
         "groups": ["root"],
         "paths": [],

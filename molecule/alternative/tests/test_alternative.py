@@ -8,8 +8,10 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+import attempts
 import listeners
 import pytest
+import sandbox
 import secrets_on_host as secrets
 from deployment import Dagster, Play, page, until
 
@@ -57,6 +59,17 @@ MOUNTED = {f"{HOME}/code/pgpass": ("dagster_database_run_password", "root:root 4
 BUILT = {
     f"{HOME}/secrets/built/.env": ("warehouse_token", "root:root 400", ""),
     f"{HOME}/secrets/built/warehouse_login": ("warehouse_login", "root:root 400", ""),
+    # Location pulled has a user of its own, who is nobody on the host.
+    f"{HOME}/secrets/pulled/of_its_user": ("of_its_user", "4711:4711 400", ""),
+    f"{HOME}/users/4711/code/pgpass": ("dagster_database_run_password", "4711:4711 400", ""),
+}
+BUILT_FOLDERS = {
+    f"{HOME}/secrets/built": "root:root 500",
+    f"{HOME}/secrets/pulled": "4711:4711 500",
+    f"{HOME}/users": "root:root 711",
+    f"{HOME}/users/4711": "root:root 711",
+    f"{HOME}/users/4711/code": "4711:4711 500",
+    f"{HOME}/users/4711/containers": "4711:4711 500",
 }
 MOUNTED_FOLDERS = {
     "/srv/dagster": "root:root 755",
@@ -71,6 +84,7 @@ OWN = {
     f"{HOME}/read_only.pgpass": ("dagster_database_password", "root:root 600", ""),
     # Runs start here alone.
     f"{HOME}/containers/pgpass": ("dagster_database_run_password", "root:root 400", ""),
+    f"{HOME}/users/4711/containers/pgpass": ("dagster_database_run_password", "4711:4711 400", ""),
     f"{HOME}/environment.secret": ("store_password", "root:root 600", ""),
     **{f"/run/credentials/{unit}/pgpass": ("dagster_database_password", "data:root 400", "data") for unit in UNITS},
 }
@@ -87,15 +101,14 @@ def test_secrets_are_in_their_files_for_their_readers(host: Any, other: Any, pas
         **passwords,
         "store_password": 'not "a" real $password\\ b7',
         "warehouse_login": "not-a-real-login-a51f",
+        "of_its_user": "not-a-real-secret-of-a-user-7d",
         "registry_password": REGISTRY_PASSWORD,
         "warehouse_token": TOKEN_IN_FILE,
         **secrets.derived(
             passwords["dagster_database_migration_password"], ["dagster_guard", "dagster_daemon_dagster1"]
         ),
     }
-    folders = {f"/run/credentials/{unit}": "data:root 500" for unit in UNITS} | {
-        f"{HOME}/secrets/built": "root:root 500"
-    }
+    folders = {f"/run/credentials/{unit}": "data:root 500" for unit in UNITS} | BUILT_FOLDERS
     secrets.assert_only(secrets.look(host, words), {**MOUNTED, **BUILT, **OWN}, {**MOUNTED_FOLDERS, **folders})
     # No file in its folders of runs and of secrets holds a secret.
     empty = (f"{HOME}/containers", f"{HOME}/secrets")
@@ -157,6 +170,16 @@ def test_services_run_as_the_other_user(host: Any) -> None:
         assert host.check_output("systemctl show -p User --value %s", unit) == "data"
     groups = host.check_output("systemctl show -p SupplementaryGroups --value dagster-webserver-read-only@3200")
     assert groups == "", "a webserver that may launch nothing needs no engine"
+
+
+def test_sandbox_of_the_read_only_webserver(host: Any) -> None:
+    """Of the state it writes the logs alone. The other webservers are the control of that."""
+    unit = "dagster-webserver-read-only@3200.service"
+    assert sandbox.exposure(host, unit) <= 2.0
+    with attempts.Attempts(host, "data", "/srv/dagster/state") as tried:
+        assert tried.without_a_sandbox(UNITS[0]) == attempts.ALL, "the control: the services' user can do all of it"
+        assert tried.inside(unit, UNITS[0]) == {"write compute logs"}
+        assert tried.inside(UNITS[1], unit) == {"write its state", "write compute logs"}
 
 
 def test_environment_of_the_services(host: Any) -> None:

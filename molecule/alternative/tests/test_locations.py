@@ -118,6 +118,50 @@ def test_options_of_a_code_server_and_its_runs(dagster: Dagster, host: Any) -> N
     assert "--log-level" not in run["Config"]["Cmd"]
 
 
+def test_read_only_root_and_user_of_a_location(dagster: Dagster, host: Any) -> None:
+    """Its code server and its runs, which write logs and data all the same. Location built is the control."""
+    run_id = dagster.launch("orders_report", "pulled")
+    dagster.wait(run_id)
+    assert "orders" in dagster.output(run_id)
+    run = host.check_output("docker ps -aq --filter label=dagster/run_id=%s", run_id)
+    for container in ("dagster-code-pulled", run):
+        found = json.loads(host.check_output("docker inspect %s", container))[0]
+        assert found["Config"]["User"] == "4711:4711"
+        assert found["HostConfig"]["ReadonlyRootfs"] is True
+        assert found["HostConfig"]["Tmpfs"] == {"/tmp": "mode=1777"}
+    assert host.check_output(
+        "find /srv/dagster/state/pulled /srv/dagster/state/compute_logs -user 4711 -type f | head -1"
+    )
+    can = {
+        "code": "touch /opt/pipeline/of-the-test && rm /opt/pipeline/of-the-test",
+        "its secret": "cat /run/secrets/*",
+        "the login": "cat /run/dagster/pgpass",
+        "temporary": "touch /tmp/of-the-test && rm /tmp/of-the-test",
+        "state": "touch /srv/dagster/state/of-the-test && rm /srv/dagster/state/of-the-test",
+        "root": 'test "$(id -u)" = 0',
+    }
+
+    def able(container: str) -> set[str]:
+        return {name for name, words in can.items() if host.run(f"docker exec {container} sh -c %s", words).rc == 0}
+
+    assert able("dagster-code-built") == set(can), "the control: root, who may write"
+    assert able("dagster-code-pulled") == {"its secret", "the login", "temporary", "state"}
+
+
+def test_containers_have_no_capabilities_but_those_of_their_location(host: Any) -> None:
+    look = "grep -E '^(CapPrm|CapEff|CapBnd|NoNewPrivs)' /proc/1/status | xargs"
+    none = "0" * 16
+    for name, kept in (("built", none), ("pulled", none), ("slow", f"{1 << 19:016x}")):  # SYS_PTRACE
+        said = host.check_output(f"docker exec dagster-code-{name} sh -c %s", look)
+        assert said.endswith("NoNewPrivs: 1")
+        assert f"CapBnd: {kept}" in said
+        assert f"CapPrm: {kept}" in said
+    image = host.check_output("docker inspect -f '{{.Image}}' dagster-code-built")
+    plain = host.check_output(f"docker run --rm --network none --user 0:0 --entrypoint sh {image} -c %s", look)
+    assert "NoNewPrivs: 0" in plain, "the control"
+    assert f"CapBnd: {none}" not in plain
+
+
 def test_code_server_that_imports_again_at_a_reload(dagster: Dagster, host: Any) -> None:
     """The code is in a folder of the host; the container stays."""
     before = host.check_output("docker inspect -f '{{.Id}} {{.State.StartedAt}}' dagster-code-slow")

@@ -36,12 +36,14 @@ RESTART: dict[str, tuple[str, ...]] = {
     "/usr/local/lib/dagster/command_line.py": (),
     "/usr/local/bin/dagster-cli": (),
     "/etc/systemd/system/dagster-.service.d/10-instance.conf": SERVICES,
+    "/etc/systemd/system/dagster-.service.d/20-sandbox.conf": SERVICES,
     "/etc/systemd/system/dagster-daemon.service": DAEMON,
     "/etc/systemd/system/dagster-webserver@.service": REPLICAS,
     "/etc/systemd/system/haproxy-dagster.service": ("haproxy-dagster.service",),
     "/etc/tmpfiles.d/dagster.conf": (),
     "/etc/docker/daemon.json": ("docker.service",),
     "/etc/systemd/system/prune-dagster-runs.service": ("prune-dagster-runs.timer",),
+    "/etc/systemd/system/prune-dagster-runs.service.d/20-sandbox.conf": ("prune-dagster-runs.timer",),
     "/etc/systemd/system/prune-dagster-runs.timer": ("prune-dagster-runs.timer",),
     "/etc/postgresql/15/dagster/conf.d/dagster.conf": POSTGRES,
     "/etc/postgresql/15/dagster/dagster/pg_hba.conf": (),  # the server reads them again by itself: roles.sql
@@ -51,6 +53,8 @@ RESTART: dict[str, tuple[str, ...]] = {
 }
 RELOAD: dict[str, tuple[str, ...]] = {
     "/etc/haproxy-dagster.cfg": ("haproxy-dagster.service",),
+    # No request is cut for it: it is in effect from the next start of HAProxy on.
+    "/etc/systemd/system/haproxy-dagster.service.d/20-sandbox.conf": ("haproxy-dagster.service",),
     "/etc/nginx/conf.d/dagster.conf": ("nginx.service",),
     "/etc/nginx/dagster.d": ("nginx.service",),
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import attempts
 import pytest
 import sandbox
 
@@ -65,6 +67,41 @@ def test_even_root_cannot_write_where_a_service_is(host: Any, outside: list[str]
     assert set(found["can"]) <= FILTERED, f"outside: {outside}"
     assert set(found["devices"]) <= sandbox.DEVICES
     assert found["block"] == []
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_exposure(host: Any, unit: str) -> None:
+    assert sandbox.exposure(host, unit) <= 2.0
+    assert sandbox.exposure(host, "nginx.service") > 5, "the control: a service of Debian's"
+
+
+@pytest.fixture(scope="module")
+def tried(host: Any) -> Iterator[attempts.Attempts]:
+    with attempts.Attempts(host, "dagster", "/var/lib/dagster") as made:
+        assert made.without_a_sandbox(UNITS[0]) == attempts.ALL, "the control: the services' user can do all of it"
+        yield made
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_unit_reaches_nothing_of_the_host_and_of_other_units(tried: attempts.Attempts, unit: str) -> None:
+    other = next(name for name in UNITS if name != unit)
+    assert tried.inside(unit, other) == {"write its state", "write compute logs"}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_process_of_the_same_user_cannot_read_a_unit(host: Any, unit: str) -> None:
+    """One that somebody starts by hand. The control is a unit of that user without the sandbox."""
+
+    def readable(pid: str) -> list[bool]:
+        looks = ("head -c 1 /proc/%s/environ", "ls /proc/%s/root/")
+        return [host.run(f"sudo -u dagster {look}", pid).rc == 0 for look in looks]
+
+    assert readable(sandbox.main_pid(host, unit)) == [False, False]
+    host.check_output("systemd-run -q --collect --unit=of-the-test-victim -p User=dagster sleep 300")
+    try:
+        assert readable(sandbox.main_pid(host, "of-the-test-victim")) == [True, True]
+    finally:
+        host.check_output("systemctl stop of-the-test-victim")
 
 
 @pytest.mark.usefixtures("outside")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import typing as t
 
+from . import rights
 from .engine import Engine, explain, sdk_errors, status_of
 from .labels import CONFIG_LABEL, JOURNAL_LABELS
 from .location import Location, LocationError
@@ -52,6 +53,8 @@ class Containers:
                     restart_policy={"Name": "no"},
                     extra_hosts=location.extra_hosts or None,
                     **_log_config(location.log_driver),
+                    **rights.kwargs(),
+                    **rights.of_read_only(location.read_only),
                     **_given(cap_add=location.capabilities, devices=location.devices, shm_size=location.shm_size),
                 ),
                 networking_config=api.create_networking_config({location.network: api.create_endpoint_config()}),

@@ -23,6 +23,7 @@ PROPAGATION = {f"{prefix}{kind}" for prefix in ("", "r") for kind in ("shared", 
 ACCESS, RELABEL = {"ro", "rw"}, {"z", "Z"}
 MODES = {*ACCESS, *RELABEL, *PROPAGATION, "nocopy", "cached", "consistent", "delegated"}
 PERMISSIONS = "rwm"
+USERS = 65534  # that many numbers of users a container has where the engine remaps them, without nobody
 CAPABILITIES = frozenset(
     re.findall(
         r"\w+",
@@ -131,6 +132,22 @@ def device(value: t.Any) -> str:
 def capability(value: t.Any) -> str:
     """The name of a capability of the kernel, as the engine lists it or with CAP_ before it."""
     return str(value).upper().removeprefix("CAP_")
+
+
+def user(value: t.Any) -> str:
+    """`UID` or `UID:GID` of a user that is not root; nothing is root."""
+    written = text(value)
+    numbers = [int(part) for part in written.split(":") if part.isdigit()]
+    if not written:
+        return ""
+    if not re.fullmatch(r"\d+(:\d+)?", written) or max(numbers) >= USERS:
+        raise ValueError(
+            f'{written!r} is no user by its number; expected "UID" or "UID:GID" in quotes, each below {USERS}, for '
+            'example "1000:1000", because the files with its password belong to that number'
+        )
+    if numbers[0] == 0:
+        raise ValueError(f"{written!r} is root of the container, as which it runs without this option; remove it")
+    return written
 
 
 def pairs(value: t.Any, separator: str) -> dict[str, str]:

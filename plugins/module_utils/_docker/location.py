@@ -53,6 +53,7 @@ class Location:
     capabilities: tuple[str, ...] = ()  # added ones
     devices: tuple[str, ...] = ()
     shm_size: int = 0  # that of the engine
+    read_only: bool = False  # its root
     # What the new container is asked until it is healthy, and for how many seconds; without these what the call says.
     start_timeout: int = 0
     health_command: tuple[str, ...] = ()
@@ -132,6 +133,7 @@ def location_from_params(params: t.Mapping[str, t.Any], network: str, prefix: st
         capabilities=tuple(sorted({forms.capability(item) for item in params.get("capabilities") or ()})),
         devices=_read(params, "devices", where, _devices),
         shm_size=_read(params, "shm_size", where, forms.parse_size),
+        read_only=bool(params.get("read_only")),
         start_timeout=int(params.get("start_timeout") or 0),
         health_command=tuple(params.get("health_command") or ()),
         reads=dict(params.get("reads") or {}),

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from .._dagster.program import program
 from .._dagster.skew import library, skew
+from . import rights
 from .engine import Engine, explain, sdk_errors
 from .labels import PROOF_LABEL
 
@@ -142,7 +143,8 @@ class Proofs:
         api = self.engine.api
         for left in api.containers(all=True, filters={"label": [PROOF_LABEL]}):  # of a play that was killed
             self._remove(left["Id"])
-        settings = api.create_host_config(network_mode="none", log_config={"type": "json-file", "config": {}})
+        log = {"type": "json-file", "config": {}}
+        settings = api.create_host_config(network_mode="none", log_config=log, **rights.kwargs())
         container = api.create_container(
             image, ["sh", "-c", COMMAND], environment=env, user="0:0", labels={PROOF_LABEL: ""}, host_config=settings
         )["Id"]

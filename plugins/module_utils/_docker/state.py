@@ -13,6 +13,7 @@ import time
 import typing as t
 from dataclasses import dataclass
 
+from . import rights
 from .forms import capability
 from .labels import CONFIG_LABEL, JOURNAL_LABELS, LOCATION_LABEL
 from .location import Location
@@ -30,7 +31,7 @@ ANY_ADDRESS = "0.0.0.0"
 # What the engine never changes of a container.
 FIXED = (
     *("command", "volumes", "ports", "user", "stop_timeout", "extra_hosts", "capabilities", "devices"),
-    *("main_network", "cpu_quota"),
+    *("main_network", "cpu_quota", "dropped", "security", "read_only"),
 )
 
 Inspect = t.Mapping[str, t.Any]
@@ -75,6 +76,11 @@ def _device(item: t.Mapping[str, str]) -> str:
     return ":".join(str(item.get(key) or "") for key in ("PathOnHost", "PathInContainer", "CgroupPermissions"))
 
 
+def _read_only(root: bool, temporary: t.Mapping[str, str]) -> str:
+    """Whether the root is read-only, and what is in memory."""
+    return " with ".join([str(root).lower(), *(f"{path} {mode}" for path, mode in sorted(temporary.items()))])
+
+
 def _log(driver: str, labels: str) -> str:
     return f"{driver} with {labels or 'no labels'}"
 
@@ -99,6 +105,7 @@ def config_digest(location: Location, image_id: str) -> str:
     }
     # Only where they are set: the digest of a container from before these options stays what it was.
     later = {"capabilities": location.capabilities, "devices": location.devices, "shm_size": location.shm_size}
+    later["read_only"] = location.read_only
     fixed.update({name: value for name, value in later.items() if value})
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -127,6 +134,9 @@ def wanted_state(location: Location, image: Inspect) -> dict[str, t.Any]:
         "capabilities": list(location.capabilities),
         "devices": list(location.devices),
         "shm_size": location.shm_size,
+        "dropped": list(rights.DROPPED),
+        "security": list(rights.SECURITY),
+        "read_only": _read_only(location.read_only, rights.TEMPORARY if location.read_only else {}),
         "main_network": location.network,
         "networks": sorted(location.all_networks),
         "memory": location.memory,
@@ -165,6 +175,9 @@ def actual_state(container: Inspect) -> dict[str, t.Any]:
         "capabilities": sorted(capability(item) for item in host.get("CapAdd") or ()),
         "devices": sorted(_device(item) for item in host.get("Devices") or ()),
         "shm_size": host.get("ShmSize") or 0,
+        "dropped": sorted(capability(item) for item in host.get("CapDrop") or ()),
+        "security": list(host.get("SecurityOpt") or ()),
+        "read_only": _read_only(bool(host.get("ReadonlyRootfs")), host.get("Tmpfs") or {}),
         "main_network": host.get("NetworkMode") or "",
         "networks": sorted((container.get("NetworkSettings") or {}).get("Networks") or ()),
         "memory": host.get("Memory") or 0,

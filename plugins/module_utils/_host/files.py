@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -12,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._host import access
 from ansible_collections.dataops.dagster.plugins.module_utils._host.kept import Kept, is_version, next_of
 
 # The options of a module that writes files.
@@ -33,6 +35,7 @@ ARGUMENTS: dict[str, Any] = {
             "owner": {"type": "str"},
             "group": {"type": "str"},
             "mode": {"type": "str"},
+            "writers": {"type": "list", "elements": "int", "default": []},
         },
         "required_if": [["state", "link", ["src"]]],
     },
@@ -82,6 +85,7 @@ class Entry:
             self.mode = int(spec["mode"], 8) if spec["mode"] else None
         except ValueError as error:
             raise Refused(f"{self.dest}: mode is {spec['mode']!r}; octal text is expected, such as '0644'") from error
+        self.writers: list[int] = spec.get("writers") or []
         self.names = {"user": spec["owner"], "group": spec["group"]}
         try:
             self.current: os.stat_result | None = os.lstat(self.dest)
@@ -148,7 +152,27 @@ class Entry:
         before = self.attributes()
         if self.current is None and not self.check_mode:
             os.makedirs(self.dest, 0o755)
-        return self.own(self.dest, before, 0o755)
+        found = self.own(self.dest, before, 0o755)
+        return self.share() or found if self.writers else found
+
+    def share(self) -> dict[str, str] | None:
+        """Lets the writers write into a folder, and into what is made in it; the difference or None."""
+        if not os.path.isdir(self.dest):  # check mode
+            return None
+        lists = access.lacking(self.dest, self.writers)
+        if not lists:
+            return None
+        if not self.check_mode:
+            try:
+                access.write(self.dest, lists)
+            except OSError as error:
+                if error.errno != errno.EOPNOTSUPP:
+                    raise
+                raise Refused(
+                    f"{self.dest}: its file system has no access lists (ACL), by which the user of a code location "
+                    "writes there; mount it with them, or remove user from dagster_code_locations"
+                ) from error
+        return self.difference("", f"written by {', '.join(map(str, self.writers))}\n")
 
     def file(self) -> dict[str, str] | None:
         if self.current is not None and not stat.S_ISREG(self.current.st_mode):

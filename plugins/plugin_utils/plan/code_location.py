@@ -12,10 +12,12 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     environment,
     in_runs,
     location_forms,
+    read_only,
     registries,
     texts,
 )
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
     location_problems,
@@ -27,6 +29,8 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_container
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS, ENGINES
 
 ENGINE_UNIT = "docker.service"
+# What of dagster_home runs mount.
+NEEDED = ("containers/*", "code/*", "secrets/*/*", "users/*/*/*")
 
 
 class CodeLocation(Component):
@@ -68,7 +72,7 @@ class CodeLocation(Component):
         return [f"CONTAINER_NAME={self.plan.names['code']}-{found.name}" for found in self.here]
 
     def run_needs(self) -> list[str]:
-        return [f"{self.values['dagster_home']}/{files}" for files in ("containers/*", "code/*", "secrets/*/*")]
+        return [f"{self.values['dagster_home']}/{files}" for files in NEEDED]
 
     def mark(self) -> str:
         return f"{self.values['dagster_home']}/containers"
@@ -76,7 +80,7 @@ class CodeLocation(Component):
     def removal(self) -> list[str]:
         return [
             f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",
-            f"rm -r {self.values['dagster_home']}/secrets {self.values['dagster_home']}/code",
+            f"rm -rf {' '.join(self.values['dagster_home'] + folder for folder in ('/secrets', '/code', '/users'))}",
             f"rm -f {self.plan.names['proven_images']}",
             *super().removal(),
         ]
@@ -134,7 +138,8 @@ class CodeLocation(Component):
         return f"{self.values['dagster_home']}/containers/{self.plan.storage.credential}"
 
     def paths(self) -> list[str]:
-        return [*self.devices, self.run_login, f"{self.values['dagster_home']}/secrets/*"]
+        home = self.values["dagster_home"]
+        return [*self.devices, self.run_login, f"{home}/secrets/*", f"{home}/users/*"]
 
     def host_problems(self, facts: Facts) -> list[str]:
         """Sentences about devices, and about members of a group that is somebody else's at first contact.
@@ -172,6 +177,7 @@ class CodeLocation(Component):
             ),
             *environment.loader_problems(values["dagster_code_locations"], values["dagster_config"]),
             *location_forms.problems(values),
+            *read_only.problems(values, Configuration(self.plan.services.host, self.plan).merged),
             *registries.problems(values),
             *RunContainers(self.plan).of_locations(),
         ]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import rights
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.forms import text
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import JOURNAL_LABELS, RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
@@ -74,6 +75,7 @@ class Configuration:
                         # its handlers.
                         "init": True,
                         "stop_timeout": 30,
+                        **rights.kwargs(),
                         # A list: the launcher writes each run's ID into a dictionary, and its threads would share that.
                         "labels": [RUN_LABEL],
                         **self.log_config,
@@ -118,6 +120,16 @@ class Configuration:
         """The dagster.yaml of the services."""
         found: dict[str, Any] = deep_merge(self.ours, self.given)
         return found
+
+    @property
+    def log_folder(self) -> str:
+        """Where a webserver keeps compute logs: a folder below the state, the whole of it where that is not known."""
+        state = str(self.values["dagster_state_dir"])
+        config = at(self.merged, ("compute_logs", "config")) or {}
+        found = config.get("base_dir") or config.get("local_dir") or state
+        if isinstance(found, Mapping):
+            found = self.values["dagster_environment"].get(str(found.get("env"))) or state
+        return str(found) if str(found).startswith(f"{state}/") else state
 
     def concurrent_runs(self) -> int:
         """How many runs the queue lets in at a time, -1 for any number."""

@@ -56,7 +56,8 @@ class Instance(Component):
         return f"{self.plan.names['unit_drop_ins']}/10-instance.conf"
 
     def removal(self) -> list[str]:
-        return [f"rm -r {self.values['dagster_install_dir']}", *super().removal()]
+        sandbox = f"{self.plan.names['unit_drop_ins']}/20-sandbox.conf"
+        return [f"rm -r {self.values['dagster_install_dir']} {sandbox}", *super().removal()]
 
     def known_by(self) -> list[str]:
         asks = self.host.name in docker.clients(self.inventory)
@@ -126,6 +127,7 @@ class Instance(Component):
             "fence": self.fence,
             "verified": storage.verified(self.host.name, str(self.values["dagster_home"])),
             "rights": {"logins": storage.writers, "app": storage.app},
+            "log_folder": self.plan.configuration.log_folder,
             **libraries.installation(self.values, self.plan.configuration.merged),
         }
 
@@ -138,6 +140,8 @@ class Instance(Component):
             f"{self.values['dagster_install_dir']}/current",
             f"{names['programs']}/systemd_service.py",
             *(f"{home}/{name}" for name in files),
+            # Before the file that had the sandbox once: no service is without one, wherever a play ends.
+            f"{names['unit_drop_ins']}/20-sandbox.conf",
             f"{names['unit_drop_ins']}/10-instance.conf",
         ]
 

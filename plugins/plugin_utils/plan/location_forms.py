@@ -129,6 +129,7 @@ def _rights(entry: Mapping[str, Any]) -> Iterator[str]:
             yield f".capabilities has {item!r}, which is none of Linux{did_you_mean(name, forms.CAPABILITIES, '; ')}"
     for item in entry.get("devices") or []:
         yield from _read({"devices": item}, "devices", forms.device)
+    yield from _read(entry, "user", forms.user)
     yield from _read(entry, "extra_hosts", forms.extra_hosts)
     found = list(_read(entry, "labels", forms.labels))
     yield from found

@@ -99,7 +99,7 @@ class Proxy(Component):
             *super().removal(),
             "systemctl reload nginx.service",
             f"systemctl disable --now {haproxy}.service",
-            f"rm {names.unit_file('haproxy')} {names['haproxy_config']}",
+            f"rm -r {names.unit_file('haproxy')} {names.unit_file('haproxy')}.d {names['haproxy_config']}",
         ]
 
     def known_by(self) -> list[str]:

@@ -28,7 +28,7 @@ LAUNCHER: Path = ("run_launcher", "config")
 SECRETS = "/run/secrets"
 # Networks of Docker's own: a container in one of them cannot be in another one, or has no fixed subnet.
 NETWORK = "dagster_docker_network names the network of runs; more of them go into networks"
-USER = "leave it out: files of runs belong to root of the container; dagster_docker_userns_remap says who that is"
+USER = "leave it out: dagster_docker_userns_remap says who root of a container is, and user of a location names another"
 # Arguments of the container that only we can give.
 FORBIDDEN = {
     **dict.fromkeys(("network_mode", "networking_config", "network_disabled"), NETWORK),
@@ -43,7 +43,7 @@ DOUBTFUL = {
 }
 LABELS = ("dataops.dagster", RUN_ID_LABEL, "dagster/job_name")
 # What of dagster_home is for one reader, beside the files of passwords.
-SECRET_FILES = ("environment.secret", "guard.json", "secrets", "docker", "containers", "code")
+SECRET_FILES = ("environment.secret", "guard.json", "secrets", "docker", "containers", "code", "users")
 
 
 def said(report: Report, prefix: str = "") -> list[str]:

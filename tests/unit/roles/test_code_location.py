@@ -49,3 +49,12 @@ def test_nothing_to_do_costs_no_call() -> None:
 def test_images_stay_when_a_host_has_failed_or_is_left_out(batch: list[str]) -> None:
     """It may still serve code whose runs need their image on the host of the runs."""
     assert not images_go(True, batch)
+
+
+def test_new_password_for_users_too() -> None:
+    """Each login is in the file of root and in that of each user: both are written with a new password."""
+    (task,) = DataLoader().load_from_file(str(TASKS.with_name("password.yml")), **TRUSTED)
+    roots, _plus, users = task["dataops.dagster.files"]["files"].partition("+ ((")
+    assert "__dagster_code_passwords" in roots
+    assert "__dagster_code_passwords" in users
+    assert "| dataops.dagster.user_files(__dagster_code_locations_started, dagster.home, __dagster_container_root)" in users

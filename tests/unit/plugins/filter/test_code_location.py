@@ -18,6 +18,7 @@ NOTHING = dict.fromkeys(
 )
 NOTHING |= dict.fromkeys(["secret_env", "mem_limit", "cpus", "networks", "host", "container_context"])
 NOTHING |= dict.fromkeys(["pull", "server", "arguments", "start_timeout", "stop_timeout"])
+NOTHING |= dict.fromkeys(["read_only", "user"])
 NOTHING |= dict.fromkeys(["labels", "extra_hosts", "capabilities", "devices", "shm_size"])
 
 
@@ -97,13 +98,15 @@ def test_files_of_secrets() -> None:
 
 def test_secrets_of_other_locations_are_found() -> None:
     """Of the paths of a host: those of locations that have none here. A file inside of a folder is no location."""
-    folder = "/etc/dagster/secrets"
+    home, folder = "/etc/dagster", "/etc/dagster/secrets"
     paths = [f"{folder}/{name}" for name in ("gone", "a", "env", "none", "a/token")]
     locations = [{"name": "a", "secrets": {"x": "y"}}, {"name": "env", "secret_env": {"X": "y"}}, {"name": "none"}]
     find = FILTERS["secrets_left"]
-    assert find([*paths, "/etc/dagster", "/srv/gone"], locations, folder) == [f"{folder}/gone", f"{folder}/none"]
-    assert find(paths, [], folder) == sorted(paths[:4])
-    assert find([], locations, folder) == []
+    assert find([*paths, "/etc/dagster", "/srv/gone"], locations, home) == [f"{folder}/gone", f"{folder}/none"]
+    assert find(paths, [], home) == sorted(paths[:4])
+    assert find([], locations, home) == []
+    logins = [f"{home}/users/{number}" for number in ("4711", "4712")]
+    assert find(logins, [{"name": "a", "user": "4711:5"}], home) == logins[1:]
 
 
 def test_file_of_a_secret_environment() -> None:
@@ -283,6 +286,62 @@ def test_options_of_code_server_and_runs() -> None:
     assert found["devices"] == kwargs["devices"] == ["/dev/fuse:/dev/fuse:rwm"]
     assert (found["shm_size"], kwargs["shm_size"]) == ("2Gi", 2 * 1024**3), "the SDK does not know Gi"
     assert found["networks"] == context(found)["networks"] == ["extra"]
+
+
+def test_read_only_root_and_user_of_code_server_and_runs() -> None:
+    (found,) = FILTERS["code_containers"](
+        [{**LOCATION, "read_only": True, "user": "1000:100"}],
+        IMAGES,
+        {},
+        ["/var/lib/dagster:/var/lib/dagster", "/etc/dagster/code:/run/dagster:ro"],
+        "/etc/dagster/secrets",
+        "127.0.0.1",
+        run_volumes=["/etc/dagster/containers:/run/dagster:ro"],
+    )
+    kwargs = context(found)["container_kwargs"]
+    assert found["read_only"] is kwargs["read_only"] is True
+    assert kwargs["tmpfs"] == {"/tmp": "mode=1777"}
+    assert found["user"] == kwargs["user"] == "1000:100"
+    # Each has the login that its user can read.
+    assert found["volumes"] == [
+        "/var/lib/dagster:/var/lib/dagster",
+        "/etc/dagster/users/1000/code:/run/dagster:ro",
+    ]
+    assert kwargs["volumes"] == ["/etc/dagster/users/1000/containers:/run/dagster:ro"]
+    plain = container()
+    assert plain["user"] == context(plain)["container_kwargs"]["user"] == "0:0"
+    assert {"read_only", "tmpfs"}.isdisjoint({*plain, *context(plain)["container_kwargs"]})
+
+
+def test_location_that_adds_to_what_all_containers_may_not_do_takes_nothing_of_it_away() -> None:
+    """The launcher replaces a list of all runs by that of the location."""
+    added = {"container_kwargs": {"security_opt": ["apparmor=ours"], "cap_drop": ["MKNOD"]}}
+    kwargs = context(container(container_context=added))["container_kwargs"]
+    assert kwargs["security_opt"] == ["no-new-privileges:true", "apparmor=ours"]
+    assert kwargs["cap_drop"] == ["ALL", "MKNOD"]
+    assert "security_opt" not in context(container())["container_kwargs"], "dagster.yaml says it"
+
+
+def test_files_of_users() -> None:
+    files: list[dict[str, Any]] = [
+        {"dest": "/h/code", "state": "directory", "owner": "100000", "group": "100000", "mode": "0500"},
+        {"dest": "/h/code/pgpass", "content": "x", "secret": True, "owner": "100000", "group": "100000"},
+        {"dest": "/h/code/ca.pem", "content": "y", "mode": "0644"},
+    ]
+    locations = [{"name": "a"}, *({"name": name, "user": user} for name, user in (("b", "1000"), ("c", "1000:5")))]
+    # Before ansible-core 2.19 the number is text.
+    for owner in (100000, "100000"):
+        assert FILTERS["user_files"](files, locations, "/h", owner) == [
+            {"dest": "/h/users", "state": "directory", "mode": "0711"},
+            {"dest": "/h/users/1000", "state": "directory", "mode": "0711"},
+            {**files[0], "dest": "/h/users/1000/code", "owner": "101000", "group": "101000"},
+            {**files[1], "dest": "/h/users/1000/code/pgpass", "owner": "101000", "group": "101000"},
+            {**files[2], "dest": "/h/users/1000/code/ca.pem"},
+        ]
+        assert FILTERS["state_writers"](locations, owner) == [100000, 101000]
+    assert FILTERS["user_files"](files, locations[:1], "/h", 0) == FILTERS["state_writers"](locations[:1], 0) == []
+    (_all, folder, secret) = FILTERS["secret_files"]([{**locations[1], "secrets": {"t": "x"}}], "/s", 100000)
+    assert folder["owner"] == secret["owner"] == "101000"
 
 
 def test_options_of_the_code_server_alone() -> None:

@@ -15,6 +15,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
+from ansible_collections.dataops.dagster.plugins.module_utils._host import namespaces
 from ansible_collections.dataops.dagster.plugins.modules import host_facts
 
 DEBIAN = """PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
@@ -299,3 +300,21 @@ def test_module_returns_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert "ansible_facts" not in said, "they would stay in a fact cache"
     assert said["host"]["memory_mb"] > 0
     assert {key: said["host"][key] for key in said["host"].keys() & ANSWERS} == {"paths": [str(tmp_path)]}
+
+
+def test_user_namespaces_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel refuses one, and where it does not let root say who is in it."""
+    assert namespaces.facts().keys() == {"user_namespaces", "own_proc"}
+    assert host_facts.facts().items() >= {"user_namespaces": namespaces.user_namespaces()}.items()
+    monkeypatch.setattr(namespaces, "MAP", "0 0 1\n0 0 1\n")  # the kernel refuses it: twice the same number
+    assert not namespaces.user_namespaces()
+    monkeypatch.setattr(namespaces, "CLONE_NEWUSER", -1)
+    assert not namespaces.user_namespaces()
+
+
+@pytest.mark.parametrize(
+    ("users", "own"),
+    [("         0          0 4294967295\n", True), ("", True), ("         0     100000      65536\n", False)],
+)
+def test_host_that_is_itself_in_a_user_namespace(users: str, own: bool) -> None:
+    assert namespaces.own_proc(users) is own

@@ -58,6 +58,12 @@ def test_a_process_that_has_read_an_older_file_is_replaced(started: str, fields:
         (("HostConfig", "ExtraHosts"), None, "extra_hosts", "recreated"),
         (("HostConfig", "CapAdd"), None, "capabilities", "recreated"),
         (("HostConfig", "CapAdd"), ["CAP_SYS_PTRACE", "CAP_SYS_ADMIN"], "capabilities", "recreated"),
+        (("HostConfig", "CapDrop"), None, "dropped", "recreated"),  # a container of an earlier release
+        (("HostConfig", "CapDrop"), ["NET_RAW"], "dropped", "recreated"),
+        (("HostConfig", "SecurityOpt"), None, "security", "recreated"),
+        (("HostConfig", "SecurityOpt"), ["no-new-privileges:true", "seccomp=unconfined"], "security", "recreated"),
+        (("HostConfig", "ReadonlyRootfs"), True, "read_only", "recreated"),
+        (("HostConfig", "Tmpfs"), {"/tmp": ""}, "read_only", "recreated"),
         (("HostConfig", "Devices"), None, "devices", "recreated"),
         (("HostConfig", "ShmSize"), 1, "shm_size", "recreated"),
         (("HostConfig", "NetworkMode"), "bridge", "main_network", "recreated"),
@@ -89,6 +95,14 @@ def test_options_that_came_later_leave_the_digest_of_a_container_as_it_was() -> 
     assert state.config_digest(wish(**plain), "i") == "469874aef58bbdf9669e8f2f0142ee4e"
     later: dict[str, Any] = {"capabilities": ["SYS_PTRACE"], "devices": ["/dev/fuse"], "shm_size": "256m"}
     assert len({state.config_digest(wish(**{**plain, name: value}), "i") for name, value in later.items()}) == 3
+
+
+def test_read_only_root_is_compared() -> None:
+    location = wish(read_only=True)
+    assert state.compare(location, IMAGE, real(location)) == []
+    (found, *_digest) = state.compare(location, IMAGE, real(wish()))
+    assert str(found) == "read_only: false -> true with /tmp mode=1777"
+    assert state.config_digest(location, "i") != state.config_digest(wish(), "i")
 
 
 def test_shared_memory_of_the_engine_is_not_compared() -> None:

@@ -101,20 +101,21 @@ STAYED = groups(database=["b"], webserver=["a", "b"], daemon=["b"], code=["b"], 
             "/etc/systemd/system/dagster-.service.d/10-instance.conf",
             "dagster_webserver or dagster_daemon",
             "instance",
-            "rm -r /opt/dagster; rm -r /etc/systemd/system/dagster-.service.d/10-instance.conf",
+            "rm -r /opt/dagster /etc/systemd/system/dagster-.service.d/20-sandbox.conf; rm -r "
+            "/etc/systemd/system/dagster-.service.d/10-instance.conf",
         ),
         (
             "/etc/systemd/system/prune-dagster-runs.timer",
             "dagster_code or dagster_run",
             "docker",
-            "systemctl disable --now prune-dagster-runs.timer; rm /etc/systemd/system/prune-dagster-runs.*",
+            "systemctl disable --now prune-dagster-runs.timer; rm -r /etc/systemd/system/prune-dagster-runs.*",
         ),
         (
             "/etc/dagster/containers",
             "dagster_code or dagster_run",
             "code_location",
-            "docker ps -aq --filter label=dataops.dagster.config | xargs -r docker rm -f; rm -r /etc/dagster/secrets "
-            "/etc/dagster/code; "
+            "docker ps -aq --filter label=dataops.dagster.config | xargs -r docker rm -f; rm -rf /etc/dagster/secrets "
+            "/etc/dagster/code /etc/dagster/users; "
             "rm -f /usr/local/lib/dagster/proven_images.json",
         ),
     ],
@@ -134,7 +135,7 @@ def test_proxy_that_is_none_any_more() -> None:
     paths = ["/etc/nginx/conf.d/dagster.conf", "/usr/local/lib/dagster/edge.sh"]
     site, address = plan("a", STAYED).warnings({**FACTS, "paths": paths})
     assert "To remove it: rm -r /etc/nginx/conf.d/dagster.conf; systemctl reload nginx.service; systemctl" in site
-    assert "disable --now haproxy-dagster.service; rm /etc/systemd/system/haproxy-dagster.service" in site
+    assert "disable --now haproxy-dagster.service; rm -r /etc/systemd/system/haproxy-dagster.service" in site
     assert "systemctl disable --now keepalived.service; rm -r /usr/local/lib/dagster/edge.sh" in address
 
 

@@ -27,6 +27,16 @@ def told(**changes: Any) -> list[str]:
         {"module": None, "file": "/opt/etl/definitions.py", "attribute": "defs", "working_directory": "/opt/etl"},
         {"env": {"DBT_DEBUG": "true", "WORKERS": 4, "VERSION": "1.10"}},
         {"arguments": ["--lazy-load-user-code", "--log-level=debug", "-n8"]},
+        {"user": "1000"},
+        {"user": "1000:0", "read_only": True},
+        {"read_only": True, "env": {"TMPDIR": "/tmp/of-us"}},
+        {"read_only": True, "env": {"TMPDIR": "/data/tmp"}, "volumes": ["/data:/data"]},
+        {"env": {"TMPDIR": "/scratch/tmp"}},
+        {
+            "read_only": True,
+            "env": {"TMPDIR": "/scratch"},
+            "container_context": {"container_kwargs": {"tmpfs": {"/scratch": ""}}},
+        },
     ],
     ids=str,
 )
@@ -56,6 +66,18 @@ def test_what_teams_write_works(changes: dict[str, Any]) -> None:
         ({"volumes": ["/a:/c", "/b:/c/"]}, "has '/a:/c' and '/b:/c/' at one path in the container; keep one"),
         ({"networks": ["dagster"]}, "remove it"),
         ({"capabilities": ["NET_ADMINS"]}, "did you mean NET_ADMIN?"),
+        ({"user": "app"}, '.user: \'app\' is no user by its number; expected "UID" or "UID:GID" in quotes'),
+        ({"user": "70000"}, "each below 65534"),
+        ({"user": "1000:app"}, ".user: '1000:app' is no user by its number"),
+        ({"user": "0:0"}, ".user: '0:0' is root of the container, as which it runs without this option; remove it"),
+        (
+            {"read_only": True, "env": {"TMPDIR": "/scratch/tmp"}},
+            ".read_only: its runs write to /scratch/tmp (dagster_code_locations[etl].env.TMPDIR), which is read-only",
+        ),
+        (
+            {"read_only": True, "env": {"TMPDIR": "/data/tmp"}, "volumes": ["/data:/data:ro"]},
+            "name a folder below /var/lib/dagster or /tmp there, mount one with volumes, or remove read_only",
+        ),
         ({"devices": ["fuse"]}, ".devices: found 'fuse', expected /dev/NAME"),
         ({"extra_hosts": {"10.0.0.5": "db"}}, "did you mean db: 10.0.0.5?"),
         ({"labels": {"dagster/run_id": "x"}}, ".labels: dagster/run_id is set by the collection"),
@@ -186,3 +208,22 @@ def test_login_of_a_registry_that_everybody_could_read(variables: dict[str, Any]
     found = [problem for problem in plan(**variables).problems() if "dagster_registries: [{address" in problem]
     assert len(found) == 1
     assert "hunter2" not in found[0]
+
+
+@pytest.mark.parametrize("folder", ["/cache/logs", {"env": "LOG_DIR"}])
+def test_logs_that_runs_with_a_read_only_root_could_not_write(folder: Any) -> None:
+    given = {
+        "dagster_config": {"compute_logs": {"config": {"base_dir": folder}}},
+        "dagster_environment": {"LOG_DIR": "/cache/logs"},
+        "dagster_config_allow": ["compute_logs_lost"],
+    }
+    words = "read_only: its runs write to /cache/logs (dagster_config.compute_logs.config.base_dir)"
+    told_of = {
+        read_only: [
+            problem
+            for problem in plan(dagster_code_locations=[{**LOCATION, "read_only": read_only}], **given).problems()
+            if words in problem
+        ]
+        for read_only in (True, False)
+    }
+    assert [len(told_of[key]) for key in (True, False)] == [1, 0]
