@@ -122,8 +122,12 @@ def is_enabled(now: dict[str, str]) -> bool:
 
 
 def unit_files(now: dict[str, str]) -> list[str]:
-    """The file of a unit and its drop-ins. Sandbox and command are those with which its main process was started."""
-    return list(filter(None, [now.get("FragmentPath", ""), *now.get("DropInPaths", "").split()]))
+    """The file of a unit and its drop-ins. Sandbox and command are those with which its main process was started.
+
+    The folder beside its file stands for a drop-in that systemd has not read yet.
+    """
+    file = now.get("FragmentPath", "")
+    return [*filter(None, [file, *now.get("DropInPaths", "").split()]), *([f"{file}.d"] if file else [])]
 
 
 def read_by(spec: dict[str, Any], now: dict[str, str]) -> list[str]:

@@ -82,6 +82,21 @@ def test_restart_when_a_file_is_newer_than_the_process(where: str, old: str, new
         assert units.wanted_action(spec, now) == (action, reason)
 
 
+def test_drop_in_that_systemd_has_not_read_counts(tmp_path: Path, old: str) -> None:
+    """Else the next run would find it, and change something again."""
+    now = {**UP, "FragmentPath": str(tmp_path / "own.service")}
+    (tmp_path / "own.service").symlink_to(old)
+    os.utime(tmp_path / "own.service", (1, 1), follow_symlinks=False)
+    assert units.wanted_action(SPEC, now) == ("", "")
+    folder = tmp_path / "own.service.d"
+    reason = f"{folder} is newer than the process"
+    assert units.wanted_action(SPEC, now, [f"{folder}/20-sandbox.conf"]) == ("restart", reason)
+    folder.mkdir()
+    (folder / "20-sandbox.conf").write_text("x")
+    assert units.wanted_action(SPEC, now) == ("restart", reason)
+    assert units.wanted_action({**SPEC, "reload": True}, now) == ("reload", reason)
+
+
 def test_link_that_was_moved_counts_itself(tmp_path: Path, old: str) -> None:
     """/opt/dagster/current is a link to a venv that may be older than the process."""
     link = tmp_path / "current"
