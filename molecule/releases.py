@@ -65,9 +65,9 @@ def left_over(host: Any, theirs: set[str], mine: set[str]) -> list[str]:
 
 def kept_certificate(host: Any, path: str, mine: set[str]) -> bool:
     """Whether a file is a certificate that no play writes, because it is not due, in a folder that our files name."""
-    folder, _, name = path.rpartition("/")
+    folder = path.rpartition("/")[0]
     grep = f"grep -qsF -e %s -- {' '.join(['%s'] * len(mine))}"
-    return name.endswith(".pem") and host.run(grep, folder, *sorted(mine)).rc == 0
+    return path.endswith(".pem") and host.run(grep, folder, *sorted(mine)).rc == 0
 
 
 def unknown_units(host: Any, mine: set[str]) -> list[str]:

@@ -127,7 +127,6 @@ class Instance(Component):
             "fence": self.fence,
             "verified": storage.verified(self.host.name, str(self.values["dagster_home"])),
             "rights": {"logins": storage.writers, "app": storage.app},
-            "log_folder": self.plan.configuration.log_folder,
             **libraries.installation(self.values, self.plan.configuration.merged),
         }
 

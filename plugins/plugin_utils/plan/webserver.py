@@ -108,7 +108,11 @@ class Webserver(Component):
         return sorted(unit for unit in there - listed if unit.startswith(ours))
 
     def handed(self, facts: Facts) -> dict[str, Any]:
-        return {"gone": self.gone(facts)}
+        return {
+            "gone": self.gone(facts),
+            "state": self.values["dagster_state_dir"],
+            "log_folder": self.plan.configuration.log_folder,
+        }
 
     def options(self, facts: Facts) -> dict[str, Any]:
         return {

@@ -57,4 +57,7 @@ def test_new_password_for_users_too() -> None:
     roots, _plus, users = task["dataops.dagster.files"]["files"].partition("+ ((")
     assert "__dagster_code_passwords" in roots
     assert "__dagster_code_passwords" in users
-    assert "| dataops.dagster.user_files(__dagster_code_locations_started, dagster.home, __dagster_container_root)" in users
+    assert (
+        "| dataops.dagster.user_files(__dagster_code_locations_started, dagster.home, __dagster_container_root)"
+        in users
+    )
