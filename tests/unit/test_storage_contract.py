@@ -76,7 +76,7 @@ def test_control_finds_the_role_elsewhere(tmp_path: Path) -> None:
 # Another database
 
 REPLACED = {
-    "playbooks/preflight.yml": [("dagster_database: [postgres]", "dagster_database: [ledger]", 1)],
+    "playbooks/preflight.yml": [("dagster_database: [postgres,", "dagster_database: [ledger,", 1)],
     "playbooks/site.yml": [("dataops.dagster.postgres", "dataops.dagster.ledger", 1), ("[postgres]", "[ledger]", 1)],
     "playbooks/part_close.yml": [("dataops.dagster.postgres", "dataops.dagster.ledger", 1)],
     "plugins/module_utils/_database/dialects.py": [
