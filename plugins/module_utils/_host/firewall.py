@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import tempfile
@@ -59,10 +60,27 @@ def needed(*argv: str, text: str | None = None) -> str:
     return done.stdout
 
 
-def loaded(table: str) -> str:
+def loaded(table: str, *options: str) -> str:
     """The table that the kernel has, empty without one."""
-    done = run(NFT, "-s", *LIST.split(), table)
+    done = run(NFT, "-s", *options, *LIST.split(), table)
     return done.stdout if done.returncode == 0 else ""
+
+
+def comparable(listed: str) -> str:
+    """A listing as JSON, without what differs each time: numbers of the kernel, and the order in its sets."""
+
+    def plain(value: Any, *, ordered: bool = True) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: plain(item, ordered=key not in ("set", "elem")) for key, item in value.items() if key != "handle"
+            }
+        if isinstance(value, list):
+            items = [plain(item) for item in value]
+            return items if ordered else sorted(items, key=json.dumps)
+        return value
+
+    objects = json.loads(listed)["nftables"] if listed else []
+    return json.dumps([plain(entry) for entry in objects if "metainfo" not in entry], sort_keys=True)
 
 
 def as_listed(rules: Rules) -> str:
@@ -70,7 +88,7 @@ def as_listed(rules: Rules) -> str:
 
     Raises Failed when nft or the kernel refuses them.
     """
-    script = f'{NFT} -f - && exec {NFT} -s {LIST} "$0"'
+    script = f'{NFT} -f - && exec {NFT} -s -j {LIST} "$0"'
     done = run("unshare", "--net", "sh", "-c", script, rules.table, text=rules.text)
     if done.returncode:
         said = next(iter((done.stderr or done.stdout).strip().splitlines()), f"exit code {done.returncode}")
@@ -127,9 +145,10 @@ def tried(rules: Rules, *, check_mode: bool) -> dict[str, Any]:
     """Loads the rules until they are confirmed or taken back. Nothing is done where kernel and file have them."""
     if check_mode and not os.path.exists(NFT):
         return answer(rules, "", changed=True)
-    wanted, found = as_listed(rules), loaded(rules.table)
+    same = comparable(as_listed(rules)) == comparable(loaded(rules.table, "-j"))
     there = os.path.exists(rules.path) and read(rules.path) == rules.text
-    result = answer(rules, found, changed=not there or found != wanted)
+    found = loaded(rules.table)
+    result = answer(rules, found, changed=not there or not same)
     if not result["changed"] or check_mode:
         return result
     arm(rules, found)
@@ -146,12 +165,11 @@ def confirmed(rules: Rules, *, check_mode: bool) -> dict[str, Any]:
     if check_mode:
         return answer(rules, loaded(rules.table), changed=True)
     disarm(rules)
-    wanted, found = as_listed(rules), loaded(rules.table)
-    if found != wanted:
+    if comparable(as_listed(rules)) != comparable(loaded(rules.table, "-j")):
         raise Failed(
             f"The rules of the firewall were not confirmed within {rules.seconds} s, so the host has taken them back. "
             "Play it again; if the connection to this host is that slow, play fewer hosts at a time (--limit)"
         )
-    result = answer(rules, found, changed=True)
+    result = answer(rules, loaded(rules.table), changed=True)
     write(rules.path, rules.text)
     return result

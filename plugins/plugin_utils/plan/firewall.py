@@ -125,7 +125,7 @@ class Firewall(Component):
     def handed(self, facts: Facts) -> dict[str, Any]:
         runs = self.host.name in self.inventory.group("dagster_run")
         ports = [port_of(value) for value in self.values[RUN_PORTS] or []]
-        database = [self.plan.storage.port] if self.plan.storage.server in ("", self.host.name) else []
+        database = [self.plan.storage.port] if self.has_database(facts) else []
         return {
             "groups": self.groups(facts) if self.wanted else [],
             "containers": self.container_subnets,
@@ -134,6 +134,15 @@ class Firewall(Component):
             "elsewhere": self.elsewhere(facts) if self.wanted else [],
             "there": self.mark() in (facts.get("paths") or []),
         }
+
+    def has_database(self, facts: Facts) -> bool:
+        """Whether runs find the database on this host. A server of the user's own may be there as well."""
+        storage = self.plan.storage
+        if storage.server:
+            return bool(storage.server == self.host.name)
+        resolved = (facts.get("resolved") or {}).get(storage.run_address, [])
+        there = facts.get("addresses")
+        return there is None or not {storage.run_address, *resolved}.isdisjoint(there)
 
     # What can be wrong
 
