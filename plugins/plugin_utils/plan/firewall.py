@@ -129,6 +129,7 @@ class Firewall(Component):
         return {
             "groups": self.groups(facts) if self.wanted else [],
             "containers": self.container_subnets,
+            "from_containers": family(self.container_subnets, 4),
             "runs": subnets.of_runs(self.host) if runs else "",
             "run_ports": sorted({*database, *ports}),
             "elsewhere": self.elsewhere(facts) if self.wanted else [],
