@@ -150,7 +150,7 @@ def test_name_that_does_not_exist() -> None:
 
 
 # What is in the result only when it was asked for.
-ANSWERS = {"paths", "texts", "lines", "certificates", "unresolved", "connect_errors"}
+ANSWERS = {"paths", "texts", "lines", "certificates", "unresolved", "resolved", "connect_errors"}
 
 
 def asked(**options: Any) -> dict[str, Any]:
@@ -185,12 +185,16 @@ def test_only_what_was_asked_for_is_answered() -> None:
         "lines": {},
         "certificates": {},
         "unresolved": [],
+        "resolved": {},
     }
     assert nothing.keys() == ANSWERS
 
 
 def test_names_without_an_address() -> None:
-    assert asked(resolve=["localhost", "no.such.host.invalid"]) == {"unresolved": ["no.such.host.invalid"]}
+    found = asked(resolve=["localhost", "no.such.host.invalid"])
+    assert found["unresolved"] == ["no.such.host.invalid"]
+    assert found["resolved"].keys() == {"localhost"}
+    assert "127.0.0.1" in found["resolved"]["localhost"]
 
 
 def test_local_addresses_are_the_hosts_own() -> None:
