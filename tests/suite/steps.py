@@ -110,7 +110,8 @@ def suite(*, full: bool) -> list[Step]:
         Step("containers", (*pytest, "tests/integration/containers"), 1500, ["images"], filler=True),
         Step("libraries", (*pytest, "tests/integration/libraries"), 600, ["venvs"], filler=True),
         Step("database", (*pytest, "-m", "not alone", guard), 1800, ["packages", "venvs"], filler=True),
-        Step("plants", ("tests/plants/run", "--no-host", "--tests-passed"), 2700, ["unit", "database"], filler=True),
+        Step("firewall", (*pytest, "tests/integration/firewall"), 600, ["packages"], filler=True),
+        Step("plants", ("tests/plants/run", "--no-host", "--tests-passed"), 2700, ["unit", "database", "firewall"], filler=True),
         Step("guard", (*pytest, "-m", "alone", guard), 1200, ["packages", "venvs"], alone=True),
     ]
     if not full:
