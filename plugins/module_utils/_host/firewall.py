@@ -93,8 +93,8 @@ def as_listed(rules: Rules) -> str:
     if done.returncode:
         said = next(iter((done.stderr or done.stdout).strip().splitlines()), f"exit code {done.returncode}")
         raise Failed(
-            f"Nothing was changed. The kernel of this host refuses the rules of its firewall: {said}. It needs nf_tables "
-            "with sets, fib and ct. Set dagster_firewall to false for this host, or give it such a kernel"
+            f"Nothing was changed. The kernel of this host refuses the rules of its firewall: {said}. It needs "
+            "nf_tables with sets, fib and ct. Set dagster_firewall to false for this host, or give it such a kernel"
         )
     return done.stdout
 

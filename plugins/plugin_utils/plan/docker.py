@@ -12,7 +12,13 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import engine
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.checks import taken_port_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, Reach, first_address, is_ipv4, port_of
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import (
+    Port,
+    Reach,
+    first_address,
+    is_ipv4,
+    port_of,
+)
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.subnets import CODE, RUNS
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
 
@@ -279,7 +285,10 @@ class Docker(Component):
         refused = engine.refusals(facts, self.socket, services=services) if foreign else engine.package_problems(facts)
         deployed = self.deployed(facts)
         return [
-            *(refused or engine.network_problems(self.values, self.networks, facts, own=not foreign, deployed=deployed)),
+            *(
+                refused
+                or engine.network_problems(self.values, self.networks, facts, own=not foreign, deployed=deployed)
+            ),
             *self.taken_problems(facts),
             *self.remote_problems(facts),
         ]

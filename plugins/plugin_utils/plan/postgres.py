@@ -37,7 +37,7 @@ ETC, DATA = "/etc/postgresql", "/var/lib/postgresql"
 RECORDS = ("conf.d/dagster.conf", "dagster/pg_hba.conf")
 PAIRS = {"ca": "ca-key", "cert": "key"}  # each certificate with its key
 PORT = r"(?i)^[ \t]*port[ \t='\"]*([0-9]+)"  # in a line that sets it
-# The words in pg_hba.conf that say what code servers of an earlier release have left: the login of runs, their network too.
+# The words in pg_hba.conf that say what code servers of an earlier release have left: login of runs, also network.
 CLOSED, SEPARATE = "Closed", "Separate"
 HEADER_OR_CLOSED = rf"({record.HEADER[1:-1]}|{CLOSED}|{SEPARATE})"
 PORT_OR_HEADER = rf"(?i)(?:^[ \t]*port[ \t='\"]*(?=[0-9])|(?=Managed))([0-9]+|{record.HEADER[1:-1]})"

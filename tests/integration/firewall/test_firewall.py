@@ -98,9 +98,9 @@ def wanted() -> dict[str, dict[Pair, bool]]:
 
 def assert_only_what_is_listed(found: World) -> None:
     seen, listed = matrix(found), wanted()
-    assert {place: {pair: may for pair, may in seen[place].items() if may != listed[place][pair]} for place in listed} == {
-        place: {} for place in listed
-    }
+    assert {
+        place: {pair: may for pair, may in seen[place].items() if may != listed[place][pair]} for place in listed
+    } == {place: {} for place in listed}
     assert all(seen["own"].values()), "the host itself"
 
 
@@ -268,6 +268,8 @@ def test_without_rules_before_the_table_goes(bare: World, module: Module) -> Non
 def test_rules_that_the_kernel_refuses_change_nothing(bare: World, module: Module) -> None:
     before = bare.host.listing()
     found = module("tried", text().replace("fib saddr type local accept", "fib saddr type nowhere accept"))
-    assert found["failed"].startswith("Nothing was changed. The kernel of this host refuses the rules of its firewall: ")
+    assert found["failed"].startswith(
+        "Nothing was changed. The kernel of this host refuses the rules of its firewall: "
+    )
     assert bare.host.listing() == before
     assert list(module.folder.glob("*.timer")) == []

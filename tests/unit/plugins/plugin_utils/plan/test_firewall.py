@@ -101,7 +101,7 @@ def test_without_it_nothing_is_asked_and_nothing_is_wrong() -> None:
         ({"dagster_firewall_run_ports": [70000]}, "dagster_firewall_run_ports has 70000; a port is a number from 1 to"),
         (
             {"dagster_firewall_run_ports": [4000]},
-            "dagster_firewall_run_ports has 4000, the port of dagster_code_locations[etl].port, which runs must not reach",
+            "has 4000, the port of dagster_code_locations[etl].port, which runs must not reach",
         ),
     ],
 )
@@ -113,8 +113,14 @@ def test_what_is_wrong_with_it(variables: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"nftables": "Operation not permitted"}, "the kernel takes no rules of nftables here (Operation not permitted)"),
-        ({"resolved": {"c.example.com": ["127.0.1.1"]}}, "resolves c.example.com, another host of the inventory, to 127.0.1.1"),
+        (
+            {"nftables": "Operation not permitted"},
+            "the kernel takes no rules of nftables here (Operation not permitted)",
+        ),
+        (
+            {"resolved": {"c.example.com": ["127.0.1.1"]}},
+            "resolves c.example.com, another host of the inventory, to 127.0.1.1",
+        ),
         ({"nftables": "", "resolved": {"c.example.com": ["127.0.0.1", "10.0.0.3"]}}, ""),
     ],
 )
@@ -135,8 +141,14 @@ def test_network_of_code_servers() -> None:
     assert subnet(dagster_docker_code_network_subnet="10.9.0.0/24") == "10.9.0.0/24"
     for variables, words in (
         ({"dagster_docker_code_network": "dagster"}, "dagster_docker_code_network and dagster_docker_network are both"),
-        ({"dagster_docker_code_network": "host"}, "dagster_docker_code_network is 'host', which is one of Docker's own"),
-        ({"dagster_docker_code_network_subnet": "172.30.0.0/25"}, "overlaps dagster_docker_network_subnet 172.30.0.0/24"),
+        (
+            {"dagster_docker_code_network": "host"},
+            "dagster_docker_code_network is 'host', which is one of Docker's own",
+        ),
+        (
+            {"dagster_docker_code_network_subnet": "172.30.0.0/25"},
+            "overlaps dagster_docker_network_subnet 172.30.0.0/24",
+        ),
         ({"dagster_docker_code_network_subnet": "10.0.0.0/24"}, "holds the address 10.0.0.1 of a; choose"),
         ({"dagster_docker_code_network_subnet": "fd00::/64"}, "set it to a network of IPv4 that is free"),
         ({"dagster_docker_code_network_subnet": "10.9.0.0/30"}, "has no room for containers"),
@@ -146,7 +158,10 @@ def test_network_of_code_servers() -> None:
 
 
 def test_networks_of_an_engine() -> None:
-    names = {host: [network["name"] for network in component("docker", host, APART).handed(FACTS)["networks"]] for host in "ac"}
+    names = {
+        host: [network["name"] for network in component("docker", host, APART).handed(FACTS)["networks"]]
+        for host in "ac"
+    }
     assert names == {"a": ["dagster", "dagster_code"], "c": ["dagster"]}
     # A deployment of an earlier release gets the second one: hosts of others are looked for in it.
     deployed = {**FACTS, "paths": ["/etc/systemd/system/prune-dagster-runs.timer"], "addresses": ["172.30.0.1"]}
@@ -154,7 +169,9 @@ def test_networks_of_an_engine() -> None:
     assert component("docker").new_subnets({**deployed, "addresses": ["172.30.0.1", "172.30.1.1"]}) == {}
     taken = {"engine": {**ENGINE, "networks": [{"name": "shop", "subnets": ["172.30.1.0/24"], "ours": False}]}}
     (problem,) = component("docker").host_problems({**FACTS, **taken, "packages": {"docker.io": "1"}})
-    assert problem.startswith("dagster_docker_code_network_subnet: 172.30.1.0/24 overlaps 172.30.1.0/24, the network shop")
+    assert problem.startswith(
+        "dagster_docker_code_network_subnet: 172.30.1.0/24 overlaps 172.30.1.0/24, the network shop"
+    )
 
 
 def test_every_port_says_who_may_reach_it() -> None:
@@ -171,7 +188,6 @@ def test_sets_have_everybody_once() -> None:
 
 
 SECURITY = ROOT / "docs/security.md"
-PLACES = {"a": "code", "b": "web", "c": "run"}
 
 
 def test_the_matrix_of_the_documentation_is_that_of_the_plan() -> None:
@@ -179,7 +195,9 @@ def test_the_matrix_of_the_documentation_is_that_of_the_plan() -> None:
     names = {"d": "dagster_database", "w": "dagster_webserver", "m": "dagster_daemon", "c": "dagster_code"}
     names |= {"r": "dagster_run", "p": "dagster_proxy"}
     members = {group: [letter] for letter, group in names.items()}
-    found = plan("d", members, {letter: {"dagster_code_locations": VARIABLES["dagster_code_locations"]} for letter in names})
+    found = plan(
+        "d", members, {letter: {"dagster_code_locations": VARIABLES["dagster_code_locations"]} for letter in names}
+    )
     reach = {
         port.reach.group: sorted(names[host].removeprefix("dagster_") for host in port.reach.hosts)
         for part in found.everywhere()

@@ -50,7 +50,7 @@ IN_THE_NETWORK_OF_RUNS = [{"address": "172.30.0.0/24", "users": ["dagster_code"]
     ],
 )
 def test_code_servers_of_an_earlier_release(paths: list[str], lines: list[str], before: list[Any]) -> None:
-    """They have the login of runs, or their own in the network of runs, which is let in from there until they are replaced.
+    """They have the login of runs, or their own in the network of runs. Both are let in until they are replaced.
 
     Where runs start, their login stays.
     """
