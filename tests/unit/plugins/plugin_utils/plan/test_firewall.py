@@ -43,6 +43,8 @@ def test_hosts_that_are_apart() -> None:
     assert sources(b) == {"webserver": []}, "the proxy is on the same host"
     # The containers of a come from its address. Its own are those of runs alone, and c has no code servers.
     assert sources(c) == {"database": ["10.0.0.1", "10.0.0.2", "172.30.0.0/24"], "engine": ["10.0.0.1", "10.0.0.2"]}
+    engine = handed("c", groups(database=["c"], code=["b"], run=["b"]))
+    assert sources(engine)["database"] == ["10.0.0.1", "10.0.0.2"], "b has containers alone"
     assert (a["containers"], a["runs"]) == (["172.30.0.0/24", "172.30.1.0/24"], "")
     assert (b["containers"], c["containers"], c["runs"]) == ([], ["172.30.0.0/24"], "172.30.0.0/24")
     # Other hosts take containers for their host.
