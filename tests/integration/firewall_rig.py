@@ -164,9 +164,11 @@ class Namespace:
 
     def end(self) -> None:
         """Ends it with all its programs."""
-        for child in [*self.children, self.process]:
+        for child in self.children:
             child.kill()
             child.wait()
+        self.process.kill()
+        self.process.wait()
 
 
 class World:

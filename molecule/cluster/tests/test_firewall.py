@@ -1,4 +1,4 @@
-"""Who reaches which port between the six hosts: from every kind of host, from a run, from a code server, from outside."""
+"""Who reaches which port of the six hosts: from each kind of host, a run, a code server, and from outside."""
 
 from __future__ import annotations
 

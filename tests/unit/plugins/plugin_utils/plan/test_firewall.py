@@ -55,7 +55,7 @@ def test_hosts_that_are_apart() -> None:
 
 
 def test_database_that_is_not_ours() -> None:
-    variables = {"dagster_database_host": "10.9.9.9"}
+    variables: dict[str, Any] = {"dagster_database_host": "10.9.9.9"}
     assert handed("a", groups(database=[]), **variables)["run_ports"] == [5432], "it may be an address of this host"
     known = {"addresses": ["10.0.0.1"]}
     assert handed("a", groups(database=[]), facts=known, **variables)["run_ports"] == []
@@ -65,7 +65,7 @@ def test_database_that_is_not_ours() -> None:
 
 
 def test_what_the_inventory_adds() -> None:
-    variables = {
+    variables: dict[str, Any] = {
         "dagster_firewall_sources": {"code": ["10.7.0.0/16", "10.7.1.1", "fd00::7"]},
         "dagster_firewall_run_ports": [53],
         "dagster_postgres_clients": [{"address": "10.8.0.0/24", "users": ["report"]}, {"address": "x", "users": []}],
