@@ -37,7 +37,7 @@ ALLOWED = {
 }
 # The name of the role: where a playbook gives it to its group, and where a README says who else has a variable.
 ROLE = re.compile(
-    r"dagster_database: \[postgres\]|tags: \[postgres\]|name: dataops\.dagster\.postgres\b|Shared with [a-z_, ]+\."
+    r"dagster_database: \[postgres, |tags: \[postgres\]|name: dataops\.dagster\.postgres\b|Shared with [a-z_, ]+\."
 )
 
 

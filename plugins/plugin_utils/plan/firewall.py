@@ -72,7 +72,8 @@ class Firewall(Component):
                 reach.group, {"name": reach.group, "ports": [], "published": reach.published, "sources": set()}
             )
             known["ports"].append(port.number)
-            known["sources"] |= {*self.addresses(reach.hosts, facts), *self.given(reach.group)}
+            more = [*reach.more, *(str(text) for text in (self.values[SOURCES] or {}).get(reach.group) or [])]
+            known["sources"] |= {*self.addresses(reach.hosts, facts), *(text for text in more if not problem_of(text))}
             known["sources"] |= {*self.container_subnets} if reach.containers else set()
         return [
             {
@@ -90,14 +91,6 @@ class Firewall(Component):
         resolved = facts.get("resolved") or {}
         texts = [self.inventory.address(name) for name in hosts if name != self.host.name]
         return [each for text in texts for each in ([text] if is_address(text) else resolved.get(text, []))]
-
-    def given(self, group: str) -> list[str]:
-        """What the inventory adds to those who may reach a group of ports."""
-        more = [str(text) for text in (self.values[SOURCES] or {}).get(group) or []]
-        if group == "database" and "dagster_postgres_clients" in self.host.given:
-            clients = self.values["dagster_postgres_clients"] or []
-            more += [str(client["address"]) for client in clients]
-        return [text for text in more if not network_problem(text)]
 
     @property
     def container_subnets(self) -> list[str]:
@@ -155,7 +148,7 @@ class Firewall(Component):
             where = f"{SOURCES}.{group}"
             if entries is not None and not entries:
                 found.append(f"{where} is empty; name an address or a network such as 10.0.0.0/24, or leave it out")
-            found += [f"{where}: {problem}" for entry in entries or [] if (problem := network_problem(str(entry)))]
+            found += [f"{where}: {problem}" for entry in entries or [] if (problem := problem_of(str(entry)))]
         ours = {port.number: port.variable for port in self.restricted(self.host.name) if is_refused_to_runs(port)}
         for value in self.values[RUN_PORTS] or []:
             if not port_of(value):
@@ -187,7 +180,7 @@ def is_refused_to_runs(port: Port) -> bool:
     return port.reach is not None and port.reach.group != "database"
 
 
-def network_problem(text: str) -> str:
+def problem_of(text: str) -> str:
     """What is wrong with an address or network of a set, empty for a good one. Rules are loaded before names are."""
     try:
         ipaddress.ip_network(text)

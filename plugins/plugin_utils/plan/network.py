@@ -23,6 +23,7 @@ class Reach:
     hosts: tuple[str, ...]  # of the inventory
     containers: tuple[str, ...] = ()  # kinds of containers of its own host: code, run
     published: bool = False  # whether an engine hands it on to a container
+    more: tuple[str, ...] = ()  # addresses and networks that the component's own variables name
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,10 @@ class Postgres(Component):
     def reach(self) -> Reach:
         """Who connects. The containers of another host come from its own address."""
         clients = dict.fromkeys(consumer for consumer, _in_container, _logins in self.plan.storage.clients)
-        return Reach("database", tuple(clients), tuple(self.plan.storage.containers(self.host.name)))
+        given = "dagster_postgres_clients" in self.host.given
+        more = [str(one["address"]) for one in self.values["dagster_postgres_clients"] or []] if given else []
+        containers = tuple(self.plan.storage.containers(self.host.name))
+        return Reach("database", tuple(clients), containers, more=tuple(more))
 
     def memory(self) -> dict[str, tuple[int, int]]:
         return {"postgres": (1, 200)}
