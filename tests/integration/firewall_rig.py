@@ -20,7 +20,7 @@ import jinja2
 ROOT = Path(__file__).resolve().parents[2]
 NFT = shutil.which("nft", path=f"{os.environ['PATH']}:/usr/sbin") or ""
 TEMPLATE = ROOT / "roles/firewall/templates/etc/firewall-dagster.nft.j2"
-TIMEOUT = 1.5  # seconds until a connection counts as refused: nothing here is farther away than a memory
+TIMEOUT = 3  # seconds until a connection counts as refused: far more than a busy machine needs
 LAN = ("10.0.0.2", "10.0.0.3", "10.0.0.99", "fd00::2", "fd00::3", "fd00::99")
 RUN, CODE, METADATA = "172.30.0.2", "172.30.1.2", "169.254.169.254"
 # Every neighbour, container and the host listen on all of these.
