@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 Json = dict[str, Any]
 # What site.yml has installed on a single host.
 PACKAGES = (
-    *("ca-certificates", "containerd", "docker.io", "haproxy", "iptables", "nginx-light"),
+    *("ca-certificates", "containerd", "docker.io", "haproxy", "iptables", "nftables", "nginx-light"),
     *("postgresql-15", "python3-docker", "python3-pip-whl", "python3-psycopg2", "runc"),
 )
 

@@ -233,6 +233,9 @@ class Players:
             elif module in ("ansible.builtin.import_role", "ansible.builtin.include_role"):
                 inner = self.called(task[module], scope)
                 self.tasks(self.load(inner.folder / "tasks" / f"{task[module]['tasks_from']}.yml"), inner, every, own)
+            elif module == "ansible.builtin.meta":
+                for name in every:
+                    self.hosts[name].given.append({module: plain(task[module])})
             elif "block" in task:
                 shared = {key: task[key] for key in task.keys() & {"environment"}}
                 block = [{**shared, **entry} for entry in [*task["block"], *task.get("always", [])]]

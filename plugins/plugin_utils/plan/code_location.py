@@ -24,7 +24,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations imp
     locations,
 )
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import code_port
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, Reach
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import RunContainers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS, ENGINES
 
@@ -57,8 +57,9 @@ class CodeLocation(Component):
         return {"dagster_code_publish_address": [self.publish_address]} if self.here else {}
 
     def ports(self) -> list[Port]:
+        reach = Reach("code", tuple(self.inventory.services), published=True)
         return [
-            Port(found.port, f"dagster_code_locations[{found.name}].port", (self.publish_address,), ENGINE_UNIT)
+            Port(found.port, f"dagster_code_locations[{found.name}].port", (self.publish_address,), ENGINE_UNIT, reach)
             for found in self.here
         ]
 

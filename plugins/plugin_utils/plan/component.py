@@ -117,6 +117,10 @@ class Component:
         """The socket of the host's Docker engine, which is asked what it is; empty when there is none to ask."""
         return ""
 
+    def nftables(self) -> bool:
+        """Whether the kernel is asked if it takes rules of nftables."""
+        return False
+
     def lines(self) -> dict[str, str]:
         """Files of which some lines are wanted, each with a regular expression. Only its first group is read.
 

@@ -182,6 +182,7 @@ class Plan:
             "shells": [str(self.host.values["dagster_user"])],
             "members": [str(self.host.values["dagster_group"])],
             "certificates": self.certificates(),
+            "nftables": any(component.nftables() for component in components),
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
         }
 

@@ -12,13 +12,19 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import engine
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.checks import taken_port_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, is_ipv4, port_of
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import (
+    Port,
+    Reach,
+    first_address,
+    is_ipv4,
+    port_of,
+)
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.subnets import CODE, RUNS
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
 
 DEFAULT_SOCKET = "unix:///run/docker.sock"
 # Where role docker keeps the engine's certificates.
 TLS_FOLDER = "/etc/docker/tls"
-NETWORK = "dagster_docker_network"
 # Settings of an engine that is ours.
 SETTINGS = (
     "dagster_docker_address_pools",
@@ -107,7 +113,8 @@ class Docker(Component):
         if not self.tls_address:
             return []
         variable = "dagster_docker_tls_port"
-        return [Port(self.values[variable], variable, (self.tls_address,), "docker.service")]
+        reach = Reach("engine", tuple(clients(self.inventory)))
+        return [Port(self.values[variable], variable, (self.tls_address,), "docker.service", reach)]
 
     def memory(self) -> dict[str, tuple[int, int]]:
         return {"docker": (1, 125)}
@@ -147,18 +154,45 @@ class Docker(Component):
     def options(self, facts: Facts) -> dict[str, Any]:
         return {
             "dagster_docker_socket": self.socket,
+            "dagster_docker_code_network_subnet": subnets.of_code(self.host),
             "dagster_docker_tls_address": self.tls_address,
         }
 
     def handed(self, facts: Facts) -> dict[str, Any]:
-        return {"tls_folder": TLS_FOLDER, "foreign": bool(self.foreign(facts)), "subnets": self.new_subnets(facts)}
+        return {
+            "tls_folder": TLS_FOLDER,
+            "foreign": bool(self.foreign(facts)),
+            "subnets": self.new_subnets(facts),
+            # A host that has the address of its gateway has the network.
+            "networks": [
+                {"name": name, "subnet": subnet, "gateway": first_address(subnet)}
+                for name, subnet in self.networks.values()
+            ],
+        }
+
+    @property
+    def networks(self) -> dict[str, tuple[str, str]]:
+        """Name and subnet of our networks here, by the variable of the name. Code servers have one of their own.
+
+        A database on the host listens on the gateway of the runs' network, so that is on the host of code servers too.
+        """
+        found = {RUNS[0]: (str(self.values[RUNS[0]]), subnets.of_runs(self.host))}
+        if self.host.name in self.inventory.group("dagster_code"):
+            found[CODE[0]] = (str(self.values[CODE[0]]), subnets.of_code(self.host))
+        return found
 
     def new_subnets(self, facts: Facts) -> dict[str, list[str]]:
-        """The networks that an engine takes when our role comes to its host for the first time, by their variables."""
+        """The networks that an engine does not have yet, by their variables."""
+        addresses = facts.get("addresses") or []
+        found = {f"{variable}_subnet": [subnet] for variable, (_name, subnet) in self.networks.items()}
         if self.deployed(facts):
-            return {}
-        own = {} if self.foreign(facts) else subnets.own_engine(self.values)
-        return {"dagster_docker_network_subnet": [str(self.values["dagster_docker_network_subnet"])], **own}
+            # That of code servers came later than the role.
+            return {
+                variable: [subnet]
+                for variable, (subnet,) in found.items()
+                if variable == CODE[1] and first_address(subnet) not in addresses
+            }
+        return {**found, **({} if self.foreign(facts) else subnets.own_engine(self.values))}
 
     def deployed(self, facts: Facts) -> bool:
         """Whether our role has been there."""
@@ -177,8 +211,12 @@ class Docker(Component):
 
     def deployment_problems(self) -> list[str]:
         return [
-            *(subnets.name_problems(str(self.values[NETWORK])) if NETWORK in self.host.given else []),
-            *self.network_problems(),
+            *(
+                text
+                for name, _subnet in (RUNS, CODE)
+                for text in (subnets.name_problems(name, str(self.values[name])) if name in self.host.given else [])
+            ),
+            *(self.network_problems() or self.code_network_problems()),
             *engine_settings.problems(self.values["dagster_docker_config"] or {}),
             *supplied_problems(self.values, address=self.tls_address),
         ]
@@ -215,13 +253,42 @@ class Docker(Component):
         ]
         return [*problems, *subnets.pool_problems(values)]
 
+    def code_network_problems(self) -> list[str]:
+        """Sentences about the network of code servers."""
+        (name, subnet), (runs, of_runs) = (
+            (str(self.values[CODE[0]]), subnets.of_code(self.host)),
+            (str(self.values[RUNS[0]]), subnets.of_runs(self.host)),
+        )
+        if name == runs:
+            return [f"{CODE[0]} and {RUNS[0]} are both {name}; code servers and runs have two networks"]
+        try:
+            network = ipaddress.IPv4Network(subnet)
+        except ValueError as error:
+            return [f"{CODE[1]}: {error}; set it to a network of IPv4 that is free, for example 172.30.1.0/24"]
+        if network.num_addresses < 8:
+            return [f"{CODE[1]} {network} has no room for containers; 172.30.1.0/24 has"]
+        taken = {of_runs: f"{RUNS[1]}", str(self.values[subnets.BRIDGE_ADDRESS]): subnets.BRIDGE_ADDRESS}
+        found = [
+            f"{CODE[1]} {network} overlaps {whose} {other}; they are two networks"
+            for other, whose in taken.items()
+            if network.overlaps(ipaddress.ip_interface(other).network)
+        ]
+        return found + [
+            f"{CODE[1]} {network} holds the address {known.address} of {host}; choose a network that is free"
+            for host, known in sorted(self.inventory.hosts.items())
+            if is_ipv4(known.address) and ipaddress.ip_address(known.address) in network
+        ]
+
     def host_problems(self, facts: Facts) -> list[str]:
         foreign = self.foreign(facts)
         services = self.host.name in {*self.inventory.services} - {*clients(self.inventory)}
         refused = engine.refusals(facts, self.socket, services=services) if foreign else engine.package_problems(facts)
         deployed = self.deployed(facts)
         return [
-            *(refused or engine.network_problems(self.values, facts, own=not foreign, deployed=deployed)),
+            *(
+                refused
+                or engine.network_problems(self.values, self.networks, facts, own=not foreign, deployed=deployed)
+            ),
             *self.taken_problems(facts),
             *self.remote_problems(facts),
         ]

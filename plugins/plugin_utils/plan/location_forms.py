@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import forms, reference
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.entries import label
 
 DOTTED = re.compile(r"[^\W\d][\w-]*(\.[^\W\d][\w-]*)*")
@@ -116,8 +117,9 @@ def _mounts(entry: Mapping[str, Any]) -> Iterator[str]:
 
 def _networks(entry: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
     for network in entry.get("networks") or []:
-        if network == values["dagster_docker_network"]:
-            yield f".networks has {network}, which every code server and run is in (dagster_docker_network); remove it"
+        ours = [name for name, _subnet in (subnets.RUNS, subnets.CODE) if network == values[name]]
+        if ours:
+            yield f".networks has {network}, the network of every code server or run ({ours[0]}); remove it"
         elif not NETWORK.fullmatch(str(network)) and ":" not in str(network):
             yield f".networks has {network!r}; expected the name of a network on the engine (docker network ls)"
 

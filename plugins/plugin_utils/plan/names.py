@@ -28,6 +28,7 @@ OPTIONS = {
     "dagster_install_dir": "/opt/{name}",
     "dagster_state_dir": "/var/lib/{name}",
     "dagster_docker_network": "{name}",
+    "dagster_docker_code_network": "{name}_code",
     "dagster_database_name": "{name}",
     "dagster_database_user": "{name}",
     "dagster_database_read_user": "{name}_read",
@@ -76,6 +77,9 @@ FIXED = {
     "backend": "{name}_webserver",
     "backend_read_only": "{name}_read_only",
     "vrrp": "{name}",
+    "firewall": "firewall-{name}",
+    "firewall_rules": "/etc/firewall-{name}.nft",
+    "firewall_table": "{name}_firewall",
     "cluster": "{name}",
     # Of the server of the database: its certificate, and the authority by which clients on other hosts know it.
     "database_tls": "/etc/ssl/{name}-database",

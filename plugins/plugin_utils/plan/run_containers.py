@@ -17,7 +17,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config import cont
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import refused, sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import Report, check_context, containers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.report import shown
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import environment
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import environment, subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 if TYPE_CHECKING:
@@ -154,6 +154,9 @@ class RunContainers:
             if name in ("host", "none", "default") or str(name).startswith("container:"):
                 message = f"found {name}, in which no container can be that is in ours"
                 report.error((*at, index), message, "name a network that you have made with docker network create")
+            elif name == self.values[subnets.CODE[0]]:
+                message = f"found {name}, the network of code servers, which runs do not reach"
+                report.error((*at, index), message, "leave it out")
 
     def _arguments(self, report: Report, at: Path, kwargs: Mapping[str, Any]) -> None:
         for key, value in kwargs.items():

@@ -26,7 +26,8 @@ def test_single_host_stays_on_loopback() -> None:
     assert options["dagster_database_run_host"] == options["dagster_database_code_host"] == "172.30.0.1"
     assert options["dagster_postgres_listen_addresses"] == ["127.0.0.1", "172.30.0.1"]
     assert options["dagster_postgres_clients"] == [
-        {"address": "172.30.0.0/24", "users": ["dagster_code", "dagster_run"]}
+        {"address": "172.30.1.0/24", "users": ["dagster_code"]},
+        {"address": "172.30.0.0/24", "users": ["dagster_run"]},
     ]
     assert options["dagster_code_endpoints"] == [{"name": "etl", "host": "127.0.0.1", "port": 4000}]
     assert options["dagster_code_publish_address"] == options["dagster_webserver_bind"] == "127.0.0.1"
@@ -69,7 +70,7 @@ def test_plan_is_a_fact_and_holds_no_secret() -> None:
 def test_fact_has_what_the_roles_of_the_host_need_and_no_more() -> None:
     found = plan("b", groups(proxy=["b"]))
     said = found.as_fact(FACTS)
-    assert list(found.components) == list(said["packages"]) == ["proxy", "vip"]
+    assert list(found.components) == list(said["packages"]) == ["firewall", "proxy", "vip"]
     wanted = {**component("proxy", "b", groups(proxy=["b"])).options(FACTS), **found.known["vip"].options(FACTS)}
     assert said["options"] == {**names.defaults(), **wanted}
     assert said["names"]["daemon"] == "dagster-daemon"
