@@ -11,6 +11,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._docker import for
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.forms import text
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.module_utils._proxies import exceptions
+from ansible_collections.dataops.dagster.plugins.plugin_utils import run_rules
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import merge_contexts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.dotenv import dotenv
@@ -136,6 +137,48 @@ def beside_a_proxy(location: dict[str, Any], no_proxy: str) -> dict[str, Any]:
     return {**location, "env": {**env, **exceptions(env, filter(None, no_proxy.split(",")))}}
 
 
+def gate_runs(
+    locations: list[dict[str, Any]],
+    images: dict[str, dict[str, Any]],
+    before: str,
+    volumes: list[str],
+    secrets: str,
+    every_run: Mapping[str, Any],
+    launcher: Mapping[str, Any],
+) -> str:
+    """What the Docker gate knows of the runs of each location, as the text of its file.
+
+    before is the text that it has now; volumes and every_run are those of code_containers; launcher is what dagster.yaml
+    says of all runs.
+    """
+    found = []
+    for location in locations:
+        docker = _contexts(location, _own(location, secrets), volumes, every_run)["docker"]
+        found.append(run_rules.of_location(images[location["name"]]["ref"], launcher, docker))
+    return run_rules.written(found, before)
+
+
+def _own(location: dict[str, Any], secrets: str) -> dict[str, Any]:
+    """What a location itself says of its runs."""
+    own_env = {name: text(value) for name, value in (location.get("env") or {}).items()}
+    secret_env = bool(location.get("secret_env"))
+    shared = _shared(location)
+    return {
+        "env_vars": [
+            *(f"{name}={value}" for name, value in own_env.items()),
+            *([f"DAGSTER_PROJECT_ENV_FILE_PATHS={json.dumps({location['name']: SECRETS})}"] if secret_env else []),
+        ],
+        "networks": shared["networks"],
+        "container_kwargs": {"volumes": _own_volumes(location, secrets), "user": "0:0", **_run_kwargs(shared)},
+    }
+
+
+def _own_volumes(location: dict[str, Any], secrets: str) -> list[str]:
+    """The volumes that a location's code server and runs have by itself."""
+    hidden = location.get("secrets") or location.get("secret_env")
+    return [*(location.get("volumes") or []), *([f"{secrets}/{location['name']}:{SECRETS}:ro"] if hidden else [])]
+
+
 def _container(
     location: dict[str, Any],
     image: dict[str, Any],
@@ -145,21 +188,10 @@ def _container(
     every_run: Mapping[str, Any],
 ) -> dict[str, Any]:
     own_env = {name: text(value) for name, value in (location.get("env") or {}).items()}
-    own_volumes = list(location.get("volumes") or [])
     folder, secret_env = f"{secrets}/{location['name']}", bool(location.get("secret_env"))
-    if location.get("secrets") or secret_env:
-        own_volumes.append(f"{folder}:{SECRETS}:ro")
-    mounted = [*volumes[0], *own_volumes]
+    mounted = [*volumes[0], *_own_volumes(location, secrets)]
     shared = _shared(location)
-    own = {
-        "env_vars": [
-            *(f"{name}={value}" for name, value in own_env.items()),
-            *([f"DAGSTER_PROJECT_ENV_FILE_PATHS={json.dumps({location['name']: SECRETS})}"] if secret_env else []),
-        ],
-        "networks": shared["networks"],
-        "container_kwargs": {"volumes": own_volumes, "user": "0:0", **_run_kwargs(shared)},
-    }
-    contexts = _contexts(location, own, volumes[1], every_run)
+    contexts = _contexts(location, _own(location, secrets), volumes[1], every_run)
     ref = image["ref"]
     return {
         "name": location["name"],
@@ -251,4 +283,5 @@ class FilterModule:
             "image_ids": image_ids,
             "secret_files": secret_files,
             "code_containers": code_containers,
+            "gate_runs": gate_runs,
         }

@@ -119,6 +119,11 @@ class Configuration:
         found: dict[str, Any] = deep_merge(self.ours, self.given)
         return found
 
+    @property
+    def queued(self) -> bool:
+        """Whether runs go through the queue, and so through the daemon."""
+        return queues(self.merged)
+
     def concurrent_runs(self) -> int:
         """How many runs the queue lets in at a time, -1 for any number."""
         return concurrent_runs(self.merged)

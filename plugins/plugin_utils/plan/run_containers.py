@@ -8,11 +8,14 @@ variable that decides it.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import forms
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_ID_LABEL
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
+from ansible_collections.dataops.dagster.plugins.plugin_utils import run_rules
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import refused, sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import Report, check_context, containers
@@ -28,6 +31,10 @@ LAUNCHER: Path = ("run_launcher", "config")
 SECRETS = "/run/secrets"
 # Networks of Docker's own: a container in one of them cannot be in another one, or has no fixed subnet.
 NETWORK = "dagster_docker_network names the network of runs; more of them go into networks"
+ENGINE = (
+    "leave it out: the launcher starts runs through the Docker gate, and no job starts containers by itself, so "
+    "docker_executor is not supported"
+)
 USER = "leave it out: files of runs belong to root of the container; dagster_docker_userns_remap says who that is"
 # Arguments of the container that only we can give.
 FORBIDDEN = {
@@ -43,7 +50,7 @@ DOUBTFUL = {
 }
 LABELS = ("dataops.dagster", RUN_ID_LABEL, "dagster/job_name")
 # What of dagster_home is for one reader, beside the files of passwords.
-SECRET_FILES = ("environment.secret", "guard.json", "secrets", "docker", "containers", "code")
+SECRET_FILES = ("environment.secret", "guard.json", "secrets", "docker", "gate", "containers", "code")
 
 
 def said(report: Report, prefix: str = "") -> list[str]:
@@ -162,9 +169,13 @@ class RunContainers:
                 report.error(path, "found null, which would take away what runs need", "leave it out")
             elif key in FORBIDDEN and not (key == "user" and str(value) in ("0:0", "0", "root")):
                 report.error(path, "found an argument that runs have from us", FORBIDDEN[key])
+            elif key in run_rules.REFUSED and value:
+                message = f"found {shown(value)}: the Docker gate starts no run with it"
+                report.error(path, message, run_rules.REFUSED[key])
             elif key in DOUBTFUL and value:
                 found, instead = DOUBTFUL[key]
                 report.refuse(key, path, f"found {key}: {found}", instead)
+        self._rights(report, at, kwargs)
         for name in labels(kwargs.get("labels")):
             if name.startswith(LABELS):
                 message = f"found {name}, by which our containers are known"
@@ -196,10 +207,27 @@ class RunContainers:
             (("", str(text).partition(":")[0], False) for text in (tmpfs if isinstance(tmpfs, (list, dict)) else ())),
         )
 
+    def _rights(self, report: Report, at: Path, kwargs: Mapping[str, Any]) -> None:
+        """What would take away the limits that the Docker gate sets."""
+        for name in kwargs["cap_add"] if isinstance(kwargs.get("cap_add"), list) else ():
+            if forms.capability(name) == "ALL":
+                message = "found all capabilities: the Docker gate starts no run with them"
+                report.error((*at, "cap_add"), message, "name those that are needed")
+        for option in kwargs["security_opt"] if isinstance(kwargs.get("security_opt"), list) else ():
+            if re.search("unconfined|disable|false", str(option)):
+                message = f"found {option}: the Docker gate starts no run with it"
+                report.error((*at, "security_opt"), message, "leave it out, or name a profile of your own")
+        if str(kwargs.get("ipc_mode") or "private") not in ("private", "none"):
+            message = f"found {kwargs['ipc_mode']}: the Docker gate starts no run with it"
+            report.error((*at, "ipc_mode"), message, "leave it out")
+
     def _volumes(self, report: Report, at: Path, volumes: Iterable[tuple[str, str, bool]]) -> None:
         """Volumes that would stand before ours, or show runs what is not for them."""
         state, home = (posixpath.normpath(str(self.values[name])) for name in ("dagster_state_dir", "dagster_home"))
         for source, target, _read_only in volumes:
+            if source.rstrip("/").endswith((".sock", "/run", "/run/containerd")) and source.startswith("/"):
+                message = f"found {source}: with a socket of its engine a run is root on its host"
+                report.error(at, message, ENGINE)
             path, source = posixpath.normpath(target), posixpath.normpath(source) if source else ""
             if path in (state, f"{state}/storage", f"{state}/compute_logs") and source != path:
                 message = f"found {target}, where the state of the instance is"
