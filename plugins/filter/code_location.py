@@ -148,8 +148,8 @@ def gate_runs(
 ) -> str:
     """What the Docker gate knows of the runs of each location, as the text of its file.
 
-    before is the text that it has now; volumes and every_run are those of code_containers; launcher is what dagster.yaml
-    says of all runs.
+    before is the text that it has now; volumes and every_run are those of code_containers; launcher is what
+    dagster.yaml says of all runs.
     """
     found = []
     for location in locations:

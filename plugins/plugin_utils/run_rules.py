@@ -24,7 +24,6 @@ PLANNED = (
 ELSEWHERE = "leave it out; services that others reach belong in containers of your own"
 ROOT = "name what is needed with capabilities or devices of the location"
 REFUSED = {
-    "privileged": ROOT,
     **dict.fromkeys(("pid_mode", "uts_mode", "cgroup_parent", "cgroupns", "device_cgroup_rules", "init_path"), ROOT),
     **dict.fromkeys(("ports", "publish_all_ports", "links", "mac_address"), ELSEWHERE),
     **dict.fromkeys(("volumes_from", "volume_driver", "storage_opt"), "write volumes or mounts"),
@@ -61,7 +60,7 @@ def of_location(image: str, every: Mapping[str, Any], own: Mapping[str, Any]) ->
 
 
 def written(locations: list[dict[str, Any]], before: str) -> str:
-    """The file of the gate. What was planned before stays for runs that are queued with it, and for old code servers."""
+    """The file of the gate. What was planned before stays, for runs that are queued with it and old code servers."""
     try:
         found = json.loads(before) if before else {}
     except ValueError:

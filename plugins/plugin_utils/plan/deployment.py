@@ -214,8 +214,8 @@ class Plan:
         before = {host for part in self.components.values() for host in part.moves_with(facts)} - played
         if before:
             return [
-                f"the play leaves out {', '.join(sorted(before))}, which has to be brought to this release together with "
-                f"{self.host.name}; use --limit {':'.join(sorted(played | before))}, or none"
+                f"the play leaves out {', '.join(sorted(before))}, which has to be brought to this release together "
+                f"with {self.host.name}; use --limit {':'.join(sorted(played | before))}, or none"
             ]
         if not left_out:
             return []

@@ -11,7 +11,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import engine
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.checks import taken_port_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, is_ipv4, port_of
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import is_ipv4, port_of
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
 
 DEFAULT_SOCKET = "unix:///run/docker.sock"
@@ -239,7 +239,7 @@ def endpoint_problems(host: Host, inventory: Inventory) -> list[str]:
         return [f"dagster_docker_endpoint is {text}; an engine on another host is reached at tcp://ADDRESS:PORT"]
     if not host.values["dagster_docker_tls_client_cert"]:
         return [
-            f"dagster_docker_endpoint is {text}, an engine that this collection does not set up, without a gate; supply "
+            f"dagster_docker_endpoint is {text}, an engine that this collection does not set up; supply "
             "certificates for it (dagster_docker_tls_ca, dagster_docker_tls_client_cert and "
             "dagster_docker_tls_client_key), or leave dagster_docker_endpoint out"
         ]

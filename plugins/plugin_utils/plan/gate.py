@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The gate before the Docker engine of the runs, and how webservers and daemons reach it. Nobody else asks the engine."""
+"""The gate before the Docker engine of the runs, and how webservers and daemons reach it."""
 
 from __future__ import annotations
 

@@ -31,10 +31,9 @@ LAUNCHER: Path = ("run_launcher", "config")
 SECRETS = "/run/secrets"
 # Networks of Docker's own: a container in one of them cannot be in another one, or has no fixed subnet.
 NETWORK = "dagster_docker_network names the network of runs; more of them go into networks"
-ENGINE = (
-    "leave it out: the launcher starts runs through the Docker gate, and no job starts containers by itself, so "
-    "docker_executor is not supported"
-)
+# Paths of the host that hold a socket of its engine. The validator speaks of the socket itself.
+ENGINES = ("/run", "/var/run", "/run/containerd", "/run/containerd/containerd.sock", "/var/run/containerd")
+ENGINE = "mount the folder that runs need; with that socket a run would be root of its host"
 USER = "leave it out: files of runs belong to root of the container; dagster_docker_userns_remap says who that is"
 # Arguments of the container that only we can give.
 FORBIDDEN = {
@@ -105,6 +104,10 @@ class RunContainers:
                 if name in self.names:
                     report.error((*where, "env", name), environment.ours(name, self.names))
             self._networks(report, (*where, "networks"), entry.get("networks"))
+            for source, _target, _read_only in containers.volumes(entry.get("volumes")):
+                if source.endswith("docker.sock"):
+                    message = f"found {source}, with which its code and its runs would be root of the host"
+                    report.error((*where, "volumes"), message, containers.NO_SOCKET)
             self._volumes(report, (*where, "volumes"), containers.volumes(entry.get("volumes")))
             given, others = context.parts(entry.get("container_context"))
             at: Path = (*where, "container_context", *(["docker"] if others else []))
@@ -225,9 +228,8 @@ class RunContainers:
         """Volumes that would stand before ours, or show runs what is not for them."""
         state, home = (posixpath.normpath(str(self.values[name])) for name in ("dagster_state_dir", "dagster_home"))
         for source, target, _read_only in volumes:
-            if source.rstrip("/").endswith((".sock", "/run", "/run/containerd")) and source.startswith("/"):
-                message = f"found {source}: with a socket of its engine a run is root on its host"
-                report.error(at, message, ENGINE)
+            if source in ENGINES:
+                report.error(at, f"found {source}, where the engine of the host has its socket", ENGINE)
             path, source = posixpath.normpath(target), posixpath.normpath(source) if source else ""
             if path in (state, f"{state}/storage", f"{state}/compute_logs") and source != path:
                 message = f"found {target}, where the state of the instance is"

@@ -43,7 +43,7 @@ HERE = "dagster_code_locations[etl].container_context."
         context(registry={"url": "r", "username": {"env": "USER_OF_R"}, "password": {"env": "PASSWORD_OF_R"}})
         | {"dagster_environment": {"USER_OF_R": "x"}, "dagster_secret_environment": {"PASSWORD_OF_R": "x"}},
         location(env={"PATH": "/venv/bin", "DOCKER_HOST": "tcp://10.0.0.9:2375"}),
-        {**kwargs(privileged=True), "dagster_config_allow": ["privileged"]},
+        {**kwargs(auto_remove=True), "dagster_config_allow": ["auto_remove"]},
         {"dagster_config": {"run_launcher": {"module": "dagster.core.launcher", "class": "DefaultRunLauncher"}}},
     ],
 )
@@ -77,7 +77,23 @@ def test_what_works(variables: dict[str, Any]) -> None:
         (kwargs(labels={"dagster/run_id": "x"}), ["labels.dagster/run_id: found dagster/run_id, by which"]),
         (kwargs(labels=["dataops.dagster.location=x"]), ["found dataops.dagster.location, by which"]),
         (kwargs(auto_remove=True), ["auto_remove: found true", "dagster_docker_run_retention_hours"]),
-        (kwargs(privileged=True), ["privileged: found true", "(dagster_config_allow: privileged)"]),
+        (kwargs(privileged=True), ["privileged: found true, which makes each run root on the host"]),
+        ({**kwargs(privileged=True), "dagster_config_allow": ["privileged"]}, ["privileged: found true"]),
+        (context(container_kwargs={"privileged": True}), [f"{HERE}container_kwargs.privileged: found true"]),
+        (
+            context(container_kwargs={"pid_mode": "host"}),
+            ["found the text 'host': the Docker gate starts no"],
+        ),
+        (context(container_kwargs={"ipc_mode": "host"}), ["ipc_mode: found host: the Docker gate"]),
+        (kwargs(cap_add=["ALL"]), ["cap_add: found all capabilities"]),
+        (kwargs(security_opt=["seccomp=unconfined"]), ["security_opt: found seccomp=unconfined"]),
+        (kwargs(ports={"80/tcp": 80}), ["the Docker gate starts no run with it"]),
+        (location(volumes=["/var/run/docker.sock:/x"]), ["would be root of the host; leave it out: the Docker gate"]),
+        (location(volumes=["/run:/host-run"]), ["found /run, where the engine of the host has its socket"]),
+        (
+            {**kwargs(volumes=["/run/docker.sock:/x"]), "dagster_config_allow": ["docker_socket"]},
+            ["found the Docker socket mounted into every run", "docker_executor"],
+        ),
         (kwargs(detach=False), ["detach: found detach, which the launcher passes itself"]),
         (kwargs(command=["x"]), ["command: found command, which the launcher passes itself"]),
         (kwargs(name="x"), ["name: found an argument that runs have from us; leave it out: a second run"]),
