@@ -22,9 +22,13 @@ def body(base: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 def creations(base: dict[str, Any]) -> dict[str, Any]:
     """Bodies of containers that no run has."""
+    return {**of_the_host(base), **of_others(base)}
+
+
+def of_the_host(base: dict[str, Any]) -> dict[str, Any]:
+    """Those that reach the host."""
     mount = {"Type": "bind", "Source": "/", "Target": "/host"}
     device = {"PathOnHost": "/dev/sda", "PathInContainer": "/dev/sda", "CgroupPermissions": "rwm"}
-    labels = base["Labels"]
     return {
         "privileged": body(base, host__Privileged=True),
         "the host's disk": body(base, host__Binds=["/:/host"]),
@@ -55,6 +59,13 @@ def creations(base: dict[str, Any]) -> dict[str, Any]:
         "users of the host": body(base, host__UsernsMode="host"),
         "cgroups of the host": body(base, host__CgroupnsMode="host"),
         "a cgroup of the host": body(base, host__CgroupParent="/system.slice"),
+    }
+
+
+def of_others(base: dict[str, Any]) -> dict[str, Any]:
+    """Those that reach networks, limits, images and names which runs do not have."""
+    labels = base["Labels"]
+    return {
         "the network of the host": body(base, host__NetworkMode="host"),
         "the network of a container": body(base, host__NetworkMode="container:" + "c" * 64),
         "a foreign network": body(base, host__NetworkMode="bridge"),
@@ -145,6 +156,13 @@ def requests(base: dict[str, Any], own: str, foreign: str) -> dict[str, tuple[st
         "events": ("GET", f"{API}/events", None),
         "session": ("POST", f"{API}/session", None),
         "disk usage": ("GET", f"{API}/system/df", None),
+        **on_containers(base, own, foreign),
+    }
+
+
+def on_containers(base: dict[str, Any], own: str, foreign: str) -> dict[str, tuple[str, str, Any]]:
+    """Those on containers of others, and on a run's in a way that no launcher asks for."""
+    return {
         "a foreign container's data": ("GET", f"{API}/containers/{foreign}/json", None),
         "stop of a foreign container": ("POST", f"{API}/containers/{foreign}/stop", None),
         "kill of a foreign container": ("POST", f"{API}/containers/{foreign}/kill", None),
@@ -205,6 +223,11 @@ def texts(base: dict[str, Any], own: str) -> dict[str, bytes]:
         "deep JSON": create.encode() + b"Content-Length: 100000\r\n\r\n" + b"[" * 50000 + b"]" * 50000,
         "a number that is none": create.encode() + b"Content-Length: 7\r\n\r\n[-NaN ]",
     }
+    return {**plain, **tricks(stop, own)}
+
+
+def tricks(stop: str, own: str) -> dict[str, bytes]:
+    """Paths that two readers could understand in two ways."""
     paths = {
         "dots": f"{API}/containers/{own}/../../build",
         "encoded dots": f"{API}/containers/{own}/%2e%2e/%2e%2e/build",
@@ -221,4 +244,4 @@ def texts(base: dict[str, Any], own: str) -> dict[str, bytes]:
         "a backslash": f"{API}/containers\\{own}/stop",
     }
     target = f"{API}/containers/{own}/stop"
-    return {**plain, **{name: (stop.replace(target, path) + "\r\n").encode() for name, path in paths.items()}}
+    return {name: (stop.replace(target, path) + "\r\n").encode() for name, path in paths.items()}
