@@ -176,7 +176,7 @@ def test_attacks_over_the_socket(host: Any, attacks: dict[str, bytes], run: dict
             host, f"{FOLDER}/launch.sock", [request("POST", "/v1.41/containers/create", body_of(run))]
         )
         assert status == 201, text
-        host.check_output("docker rm -f %s", json.loads(text)["Id"])
+        host.check_output("docker rm -f %s", json.loads(text[text.index("{") :])["Id"])
 
 
 @pytest.mark.parametrize("name", ["privileged", "the host's disk", "a capability", "the network of the host"])
@@ -226,7 +226,8 @@ def test_launch_through_the_gate_takes_at_most_50_ms_more(host: Any, run: dict[s
         "import json,sys,time,statistics as s,docker\n"
         "def once(path):\n"
         "    began=time.perf_counter(); c=docker.DockerClient(base_url='unix://'+path)\n"
-        "    made=c.api.create_container_from_config(json.load(open('/tmp/body'))); c.api.inspect_container(made['Id'])\n"
+        "    made=c.api.create_container_from_config(json.load(open('/tmp/body')))\n"
+        "    c.api.inspect_container(made['Id'])\n"
         "    took=time.perf_counter()-began; c.api.remove_container(made['Id']); c.close(); return took\n"
         "found={p:[] for p in sys.argv[1:]}\n"
         "for n in range(12):\n"
