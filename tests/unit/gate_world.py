@@ -175,7 +175,7 @@ class World:
         (folder / "gate.json").write_text(json.dumps(given), encoding="utf-8")
         self.gate = program.Gate(program.Settings(str(folder / "gate.json")))
         self.said: list[str] = []
-        self.gate.say = lambda _level, text: self.said.append(text)  # type: ignore[method-assign]
+        self.gate.say = lambda level, text: self.said.append(text)  # type: ignore[method-assign]  # noqa: ARG005
         self.gate.listen()
         self.thread = threading.Thread(target=self.gate.run, daemon=True)
         self.thread.start()
