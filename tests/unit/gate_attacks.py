@@ -189,11 +189,13 @@ def texts(base: dict[str, Any], own: str) -> dict[str, bytes]:
     create = f"POST {API}/containers/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     stop = f"POST {API}/containers/{own}/stop HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
     twice = good[:-1] + b',"HostConfig":{"Privileged":true,"Binds":["/:/host"]}}'
+    first = b'{"HostConfig":{"Privileged":true,"Binds":["/:/host"]},' + good[1:]
     inner = good.replace(b'"Init": true', b'"Privileged": true, "Privileged": false', 1)
     hidden = f"POST {API}/build HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode()
     length = f"Content-Length: {len(good)}\r\n"
     plain = {
         "a key twice": create.encode() + f"Content-Length: {len(twice)}\r\n\r\n".encode() + twice,
+        "a bad key before a good one": create.encode() + f"Content-Length: {len(first)}\r\n\r\n".encode() + first,
         "an inner key twice": create.encode() + f"Content-Length: {len(inner)}\r\n\r\n".encode() + inner,
         "chunks": create.encode() + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(good) + good + b"\r\n0\r\n\r\n",
         "chunks and a length": create.encode() + length.encode() + b"Transfer-Encoding: chunked\r\n\r\n" + good,
