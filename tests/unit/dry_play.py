@@ -26,7 +26,7 @@ from ansible.vars.manager import VariableManager
 from deployments import Deployment
 
 from ansible_collections.dataops.dagster.plugins.action import dagster_yaml, files, preflight, service
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, spec
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import gate, spec
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "dataops.dagster."
@@ -164,7 +164,7 @@ class Players:
             variables.update(SECRETS, ansible_host=f"10.0.0.{number}", **deployment.extra)
             self.hosts[name] = Host(name, variables)
         with (
-            patch.object(docker, "supplied_problems", return_value=[]),  # the certificates here are words
+            patch.object(gate, "supplied_problems", return_value=[]),  # the certificates here are words
             # Most of the time of a play without hosts went into these two.
             patch.object(spec, "specs", functools.cache(spec.specs)),
             patch.object(jinja2.Environment, "compile", compiled),

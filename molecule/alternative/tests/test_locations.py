@@ -27,7 +27,8 @@ def test_run_of_each_location(dagster: Dagster, host: Any, location: str) -> Non
     assert "orders" in dagster.output(run_id)
     container = host.check_output("docker ps -aq --filter label=dagster/run_id=%s", run_id)
     memory = int(host.check_output("docker inspect -f '{{.HostConfig.Memory}}' %s", container))
-    assert memory == (900 * 2**20 if location == "built" else 0)
+    pages = int(host.check_output("getconf _PHYS_PAGES")) * int(host.check_output("getconf PAGE_SIZE"))
+    assert memory == (900 * 2**20 if location == "built" else pages * 3 // 4), "what the gate gives who asks for none"
 
 
 # What dagster_config gives to each run, and what single locations add to that.
@@ -113,7 +114,7 @@ def test_options_of_a_code_server_and_its_runs(dagster: Dagster, host: Any) -> N
     run = json.loads(host.check_output("docker inspect %s", container))[0]
     for found in (described, run):
         assert found["Config"]["Labels"]["team"] == "data"
-        assert [name.removeprefix("CAP_") for name in found["HostConfig"]["CapAdd"]] == ["SYS_PTRACE"]
+        assert "SYS_PTRACE" in [name.removeprefix("CAP_") for name in found["HostConfig"]["CapAdd"]]
         assert found["HostConfig"]["ShmSize"] == 80 * 2**20
     assert "--log-level" not in run["Config"]["Cmd"]
 

@@ -19,7 +19,7 @@ LISTED = {
     ("db", 5432): {*SERVICES, "run"},
     ("ctl1", 4000): SERVICES,
     ("ctl2", 4000): SERVICES,
-    ("run", 2376): SERVICES,
+    ("run", 2378): SERVICES,
     ("edge1", 3000): {"edge1", "edge2"},
     ("edge1", 13000): {"edge1", "edge2"},
     ("edge2", 3000): {"edge1", "edge2"},

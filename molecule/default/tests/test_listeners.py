@@ -16,6 +16,8 @@ tcp 127.0.0.1:4000 docker-proxy docker.service
 tcp 127.0.0.1:5432 postgres postgresql@15-dagster.service
 tcp 172.30.0.1:5432 postgres postgresql@15-dagster.service
 tcp 127.0.0.1:8080 nginx nginx.service
+unix /run/docker-gate-dagster/inspect.sock dagster_gate:dagster_inspect 660 python3 docker-gate-dagster.service
+unix /run/docker-gate-dagster/launch.sock dagster_gate:dagster_launch 660 python3 docker-gate-dagster.service
 unix /run/haproxy-dagster/admin.sock root:root 600 haproxy haproxy-dagster.service
 unix /run/haproxy-dagster/dagster_webserver.sock www-data:root 600 haproxy haproxy-dagster.service
 unix /run/postgresql/.s.PGSQL.5432 postgres:postgres 777 postgres postgresql@15-dagster.service

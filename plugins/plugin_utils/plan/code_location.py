@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import CONFIG_LABEL
+from ansible_collections.dataops.dagster.plugins.plugin_utils import run_rules
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     checks,
     docker,
@@ -86,6 +87,9 @@ class CodeLocation(Component):
             *super().removal(),
         ]
 
+    def needs(self) -> list[str]:
+        return self.plan.gates(self.host.name)
+
     def known_by(self) -> list[str]:
         return [*self.inventory.group("dagster_database"), *(self.inventory.services if self.here else [])]
 
@@ -119,6 +123,7 @@ class CodeLocation(Component):
             "engines": list(dict.fromkeys(every)),
             "log_driver": docker.log_driver(self.host),
             "every_run": self.plan.configuration.every_run,
+            "launcher": run_rules.launcher(self.plan.configuration.merged),
             "instance": in_runs.handed(self.plan),
             "no_proxy": self.plan.exceptions("dagster_environment"),
         }

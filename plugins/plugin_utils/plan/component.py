@@ -80,6 +80,10 @@ class Component:
         """The hosts that have to be changed when this host is new, for it to work."""
         return []
 
+    def moves_with(self, facts: Facts) -> list[str]:
+        """The hosts that have to be in a play that brings this one to this version, as its first play does."""
+        return []
+
     def needs(self) -> list[str]:
         """The roles that have to be of this version on this host before its own role runs."""
         return []

@@ -26,14 +26,14 @@ class Daemon(Component):
         return {"daemon": LOOPS + workers(self.plan.configuration.merged), "guard": GUARD_CONNECTIONS}
 
     def run_needs(self) -> list[str]:
-        names = (f"daemon.{self.plan.storage.credential}", "guard.json", "docker/*")
+        names = (f"daemon.{self.plan.storage.credential}", "guard.json", "gate/*/*")
         return [*self.plan.instance.staged, self.mark(), *(f"{self.values['dagster_home']}/{name}" for name in names)]
 
     def mark(self) -> str:
         return self.plan.names.unit_file("daemon")
 
     def needs(self) -> list[str]:
-        return ["instance"]
+        return ["instance", *self.plan.gates(self.host.name)]
 
     def removal(self) -> list[str]:
         return [f"systemctl disable --now {self.plan.names['daemon']}.service", *super().removal()]

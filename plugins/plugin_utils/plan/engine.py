@@ -52,8 +52,8 @@ def package_problems(facts: Facts) -> list[str]:
     ]
 
 
-def refusals(facts: Facts, socket: str, *, services: bool) -> list[str]:
-    """A sentence when somebody else's engine makes us impossible; services says whether ours use its socket here."""
+def refusals(facts: Facts, socket: str, *, gated: bool) -> list[str]:
+    """A sentence when somebody else's engine makes us impossible; gated says whether our gate uses its socket."""
     engine, what = facts.get("engine"), found(facts)
     if engine is None:  # nobody has asked it, because its address is none of this host
         return []
@@ -71,9 +71,9 @@ def refusals(facts: Facts, socket: str, *, services: bool) -> list[str]:
         return [f"{where}: an engine from a snap cannot mount our files into containers. {instead}"]
     if tuple(int(part) for part in engine["api"].split(".")[:2]) < OLDEST_API:
         return [f"{where}: the engine is Docker {engine['version']}. {instead}"]
-    if services and engine["group"] != GROUP:
+    if gated and engine["group"] != GROUP:
         return [
-            f"{where}: the socket belongs to the group {engine['group']}, and our services get the group {GROUP}. Set "
+            f"{where}: the socket belongs to the group {engine['group']}, and our gate gets the group {GROUP}. Set "
             f"the engine's group to {GROUP}"
         ]
     return []

@@ -63,15 +63,16 @@ class Firewall(Component):
     def groups(self, facts: Facts) -> list[dict[str, Any]]:
         """The ports of this host by who may reach them, as its role writes them."""
         found: dict[str, dict[str, Any]] = {}
-        foreign = bool(self.plan.docker(self.host.name).foreign(facts))
-        for port in self.restricted(self.host.name):
+        closing = self.plan.docker(self.host.name).closing(facts)
+        for port in (*self.restricted(self.host.name), *closing):
             reach = port.reach
-            if reach is None or (reach.group == "engine" and foreign):  # a port of somebody else is not ours to close
+            if reach is None:
                 continue
             known = found.setdefault(
-                reach.group, {"name": reach.group, "ports": [], "published": reach.published, "sources": set()}
+                reach.group,
+                {"name": reach.group, "ports": [], "closing": [], "published": reach.published, "sources": set()},
             )
-            known["ports"].append(port.number)
+            known["closing" if port in closing else "ports"].append(port.number)
             more = [*reach.more, *(str(text) for text in (self.values[SOURCES] or {}).get(reach.group) or [])]
             known["sources"] |= {*self.addresses(reach.hosts, facts), *(text for text in more if not problem_of(text))}
             known["sources"] |= {*self.container_subnets} if reach.containers else set()
@@ -79,6 +80,7 @@ class Firewall(Component):
             {
                 "name": known["name"],
                 "ports": sorted(set(known["ports"])),
+                "closing": known["closing"],  # open until the end of the play that closes them
                 "published": known["published"],
                 "v4": family(known["sources"], 4),
                 "v6": family(known["sources"], 6),

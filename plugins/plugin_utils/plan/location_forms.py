@@ -129,6 +129,8 @@ def _rights(entry: Mapping[str, Any]) -> Iterator[str]:
         name = forms.capability(item)
         if name not in forms.CAPABILITIES:
             yield f".capabilities has {item!r}, which is none of Linux{did_you_mean(name, forms.CAPABILITIES, '; ')}"
+        elif name == "ALL":
+            yield f".capabilities has {item!r}, with which its code is nearly root of the host; name those that it needs"
     for item in entry.get("devices") or []:
         yield from _read({"devices": item}, "devices", forms.device)
     yield from _read(entry, "user", forms.user)
@@ -184,10 +186,6 @@ def warnings(values: Mapping[str, Any], names: Iterable[str]) -> list[str]:
         for written in entry.get("volumes") or [] if entry.get("name") in names else []:
             volume = forms.volume(written)
             where = f"dagster_code_locations[{entry['name']}].volumes: {written!r}"
-            if volume.source.endswith("docker.sock"):
-                found.append(
-                    f"{where} gives its code the engine, and so root of the host; only docker_executor needs it"
-                )
-            elif volume.is_bind and f"{home}/".startswith(f"{volume.source.rstrip('/')}/"):
+            if volume.is_bind and f"{home}/".startswith(f"{volume.source.rstrip('/')}/"):
                 found.append(f"{where} shows its code {home}, and so the passwords there; mount what it needs alone")
     return found

@@ -57,6 +57,14 @@ FIXED = {
     "unit_drop_ins": "/etc/systemd/system/{name}-.service.d",
     "installation": "install-{name}",
     "prune": "prune-{name}-runs",
+    # No name that begins as those of our services do, either.
+    "gate": "docker-gate-{name}",
+    "gate_config": "/etc/docker-gate-{name}",
+    "gate_sockets": "/run/docker-gate-{name}",
+    "gate_user": "{name}_gate",
+    # A unit that has one of these groups has that role at the gate. No user is a member.
+    "launch_group": "{name}_launch",
+    "inspect_group": "{name}_inspect",
     "command_line": "/usr/local/bin/{name}-cli",
     "code": "{name}-code",
     "programs": "/usr/local/lib/{name}",

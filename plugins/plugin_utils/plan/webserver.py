@@ -71,7 +71,7 @@ class Webserver(Component):
         return {"web": ENGINES * (len(self.replicas) - read), "read": ENGINES * read}
 
     def needs(self) -> list[str]:
-        return ["instance"]
+        return ["instance", *self.plan.gates(self.host.name)]
 
     def journal(self) -> list[str]:
         return [f"_SYSTEMD_UNIT={unit}{port}.service" for _variable, port, unit in self.replicas]

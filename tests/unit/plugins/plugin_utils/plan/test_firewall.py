@@ -49,7 +49,7 @@ def test_hosts_that_are_apart() -> None:
     assert (b["containers"], c["containers"], c["runs"]) == ([], ["172.30.0.0/24"], "172.30.0.0/24")
     # Other hosts take containers for their host.
     webservers = [f"10.0.0.2 . {port}" for port in (13000, 13001, 3000, 3001)]
-    assert a["elsewhere"] == [*webservers, "10.0.0.3 . 2376"]
+    assert a["elsewhere"] == [*webservers, "10.0.0.3 . 2378"]
     assert c["elsewhere"] == ["10.0.0.1 . 4000", *webservers]
     assert b["elsewhere"] == []
 
@@ -76,10 +76,18 @@ def test_what_the_inventory_adds() -> None:
     assert found["run_ports"] == [53, 5432]
 
 
-def test_port_of_somebody_elses_engine_is_not_ours_to_close() -> None:
-    theirs = {"engine": ENGINE, "packages": {"docker-ce": "1"}}
-    assert "engine" in sources(handed("c", APART))
-    assert "engine" not in sources(handed("c", APART, facts=theirs))
+def test_port_of_an_earlier_engine_has_a_rule_while_it_is_open() -> None:
+    """Somebody else's engine is not ours to close. The gate before it is ours."""
+
+    def ports(**facts: Any) -> list[tuple[str, list[int], list[int]]]:
+        found = handed("c", APART, facts=facts)["groups"]
+        return [(group["name"], group["ports"], group["closing"]) for group in found if group["name"] == "engine"]
+
+    listens = {"paths": ["/etc/systemd/system/docker.service.d/10-dagster-tls.conf", *FACTS.get("paths", [])]}
+    assert ports() == [("engine", [2378], [])]
+    assert ports(**listens) == [("engine", [2378], [2376])]
+    assert ports(engine=ENGINE, packages={"docker-ce": "1"}, **listens) == [("engine", [2378], [])]
+    assert sources(handed("c", APART, facts=listens))["engine"] == ["10.0.0.1", "10.0.0.2"]
 
 
 def test_without_it_nothing_is_asked_and_nothing_is_wrong() -> None:
