@@ -67,7 +67,7 @@ def written(locations: list[dict[str, Any]], before: str) -> str:
         found = {}
     old = found.get("locations") or []
     kept = old if old != locations else found.get("before") or []
-    return json.dumps({"locations": locations, "before": kept}, indent=1, sort_keys=True) + "\n"
+    return json.dumps({"locations": locations, "before": kept}, indent=1, sort_keys=True)
 
 
 def device(given: Any) -> dict[str, str]:

@@ -24,7 +24,7 @@ TIMEOUT = 3  # seconds until a connection counts as refused: far more than a bus
 LAN = ("10.0.0.2", "10.0.0.3", "10.0.0.99", "fd00::2", "fd00::3", "fd00::99")
 RUN, CODE, METADATA = "172.30.0.2", "172.30.1.2", "169.254.169.254"
 # Every neighbour, container and the host listen on all of these.
-PORTS = (22, 53, 80, 2376, 3000, 4000, 5432, 9999, 13000)
+PORTS = (22, 53, 80, 2378, 3000, 4000, 5432, 9999, 13000)
 
 SERVER = r"""
 import json, selectors, socket, sys
@@ -107,7 +107,7 @@ def rules(plan: Any, facts: dict[str, Any], *, metadata: bool = False) -> str:
     environment.filters["bool"] = bool
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     handed = {"firewall": plan.known["firewall"].handed(facts), "names": plan.names.fixed}
-    return template.render(dagster_plan=handed, dagster={"firewall_run_metadata": metadata})
+    return template.render(dagster_plan=handed, dagster={"firewall_run_metadata": metadata}, __dagster_firewall_closed=False)
 
 
 class Namespace:

@@ -57,7 +57,7 @@ def words(listing: str) -> list[str]:
 
 def from_lan(source: str) -> dict[Pair, bool]:
     """What a neighbour may: each port of the host, and the containers at their own addresses."""
-    may = {B: {2376, 4000, 5432}, C: {3000, 13000}, STRANGER: set()}[source]
+    may = {B: {2378, 4000, 5432}, C: {3000, 13000}, STRANGER: set()}[source]
     found = {(source, OWN, port): port in OPEN | may for port in PORTS}
     return {**found, **{(source, address, port): False for address in (RUN, CODE) for port in (80, 4000)}}
 
@@ -119,7 +119,7 @@ def test_only_the_listed_pairs_are_open(bare: World) -> None:
 
 
 def test_ipv6(bare: World) -> None:
-    sources = {"fd00::2": {2376, 5432}, "fd00::3": {3000, 13000}, "fd00::99": set()}
+    sources = {"fd00::2": {2378, 5432}, "fd00::3": {3000, 13000}, "fd00::99": set()}
     # The engine publishes at an address of IPv4, so code servers have no port there.
     pairs = {(source, "fd00::1", port): port for source in sources for port in PORTS if port != 4000}
     assert all(bare.lan.reached(*pairs).values()), "the control"
