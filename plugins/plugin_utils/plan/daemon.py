@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import workers
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.gate import Way
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
 
@@ -55,6 +56,9 @@ class Daemon(Component):
 
     def options(self, facts: Facts) -> dict[str, Any]:
         return {"dagster_daemon_login": self.plan.storage.daemon_login(self.host.name)}
+
+    def handed(self, facts: Facts) -> dict[str, Any]:
+        return {"gate": Way(self.host, self.plan).of_service("daemon")}
 
     def deployment_problems(self) -> list[str]:
         return [

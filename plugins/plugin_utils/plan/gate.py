@@ -81,18 +81,21 @@ class Way:
             for path, key in ((f"{folder}/ca.pem", ""), (f"{folder}/cert.pem", f"{folder}/key.pem"))
         }
 
+    def of_service(self, service: str) -> dict[str, Any]:
+        """What the role of one service is given; nothing where the user has named another engine."""
+        role = self.roles.get(service)
+        if not role:
+            return {}
+        group = self.plan.names[f"{role}_group"]
+        return {"group": group, "environment": self.environment(role), "remote": self.remote}
+
     def handed(self) -> dict[str, Any]:
-        """What the roles of the services are given."""
+        """What role instance is given."""
         groups = {role: self.plan.names[f"{role}_group"] for role in sorted(set(self.roles.values()))}
         signs = self.remote and not self.host.values["dagster_docker_tls_client_cert"]
         return {
             "applies": applies(self.host),
-            "remote": self.remote,
             "groups": groups,
-            "services": {
-                service: {"group": groups[role], "environment": self.environment(role)}
-                for service, role in self.roles.items()
-            },
             "certificates": {
                 role: {"folder": self.folder(role), "name": name_of(role, self.plan), "group": group}
                 for role, group in groups.items()

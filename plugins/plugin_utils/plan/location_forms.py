@@ -130,7 +130,7 @@ def _rights(entry: Mapping[str, Any]) -> Iterator[str]:
         if name not in forms.CAPABILITIES:
             yield f".capabilities has {item!r}, which is none of Linux{did_you_mean(name, forms.CAPABILITIES, '; ')}"
         elif name == "ALL":
-            yield f".capabilities has {item!r}, with which its code is nearly root of the host; name those that it needs"
+            yield f".capabilities has {item!r}, with which it is nearly root of the host; name those that it needs"
     for item in entry.get("devices") or []:
         yield from _read({"devices": item}, "devices", forms.device)
     yield from _read(entry, "user", forms.user)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.gate import Way
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, Reach
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
 
@@ -111,6 +112,7 @@ class Webserver(Component):
 
     def handed(self, facts: Facts) -> dict[str, Any]:
         return {
+            "gate": Way(self.host, self.plan).of_service("webserver"),
             "gone": self.gone(facts),
             "state": self.values["dagster_state_dir"],
             "log_folder": self.plan.configuration.log_folder,

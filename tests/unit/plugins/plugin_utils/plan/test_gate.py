@@ -17,16 +17,12 @@ FOLDER = "/etc/docker-gate-dagster/tls"
 
 def test_gate_on_the_host_of_the_services() -> None:
     found = plan().instance.way.handed()
-    assert found["services"] == {
-        "daemon": {
-            "group": "dagster_launch",
-            "environment": {"DOCKER_HOST": "unix:///run/docker-gate-dagster/launch.sock"},
-        },
-        "webserver": {
-            "group": "dagster_inspect",
-            "environment": {"DOCKER_HOST": "unix:///run/docker-gate-dagster/inspect.sock"},
-        },
-    }
+    for service, role in (("daemon", "launch"), ("webserver", "inspect")):
+        assert component(service).handed(FACTS)["gate"] == {
+            "group": f"dagster_{role}",
+            "environment": {"DOCKER_HOST": f"unix:///run/docker-gate-dagster/{role}.sock"},
+            "remote": False,
+        }
     assert found["certificates"] == {}
     assert found["groups"] == {"inspect": "dagster_inspect", "launch": "dagster_launch"}
     own = component("gate")
@@ -36,7 +32,9 @@ def test_gate_on_the_host_of_the_services() -> None:
 
 def test_gate_on_a_host_of_its_own() -> None:
     found = plan("a", APART).instance.way.handed()
-    assert found["services"]["daemon"]["environment"] == {
+    daemon = component("daemon", "a", APART).handed(FACTS)["gate"]
+    assert daemon["remote"] is True
+    assert daemon["environment"] == {
         "DOCKER_HOST": "tcp://10.0.0.2:2378",
         "DOCKER_TLS_VERIFY": "1",
         "DOCKER_CERT_PATH": "/etc/dagster/gate/launch",
@@ -73,7 +71,7 @@ def test_webservers_launch_where_nothing_is_queued() -> None:
 def test_engine_that_the_user_names_has_no_gate() -> None:
     each = {host: {"dagster_docker_endpoint": "tcp://x:2376"} for host in "ac"}
     found = plan("a", APART, each, dagster_docker_tls_client_cert="PEM").instance
-    assert found.way.handed()["services"] == {}
+    assert [found.way.of_service(name) for name in ("daemon", "webserver")] == [{}, {}]
     assert found.way.handed()["applies"] is False
     assert found.environment["DOCKER_HOST"] == "tcp://x:2376"
     named = plan(dagster_docker_endpoint="unix:///run/other.sock")

@@ -66,7 +66,7 @@ def test_what_teams_write_works(changes: dict[str, Any]) -> None:
         ({"volumes": ["/a:/c", "/b:/c/"]}, "has '/a:/c' and '/b:/c/' at one path in the container; keep one"),
         ({"networks": ["dagster"]}, "remove it"),
         ({"capabilities": ["NET_ADMINS"]}, "did you mean NET_ADMIN?"),
-        ({"capabilities": ["all"]}, "capabilities has 'all', with which its code is nearly root of the host"),
+        ({"capabilities": ["all"]}, "capabilities has 'all', with which it is nearly root of the host"),
         ({"user": "app"}, '.user: \'app\' is no user by its number; expected "UID" or "UID:GID" in quotes'),
         ({"user": "70000"}, "each below 65534"),
         ({"user": "1000:app"}, ".user: '1000:app' is no user by its number"),
