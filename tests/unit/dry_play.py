@@ -401,8 +401,7 @@ class Players:
             "dataops.dagster.packages": {
                 "changed": missing != [],
                 "installed": dict.fromkeys(missing, ""),
-                "recorded": [],
-                "removed": [],
+                **dict.fromkeys(("recorded", "removed"), []),
             },
             "dataops.dagster.service": {**changed, **said, "changed_paths": ["/some/file"]},
             "dataops.dagster.units": {**changed, **said},
