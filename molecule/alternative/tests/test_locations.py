@@ -114,7 +114,7 @@ def test_options_of_a_code_server_and_its_runs(dagster: Dagster, host: Any) -> N
     run = json.loads(host.check_output("docker inspect %s", container))[0]
     for found in (described, run):
         assert found["Config"]["Labels"]["team"] == "data"
-        assert "SYS_PTRACE" in [name.removeprefix("CAP_") for name in found["HostConfig"]["CapAdd"]]
+        assert [name.removeprefix("CAP_") for name in found["HostConfig"]["CapAdd"]] == ["SYS_PTRACE"]
         assert found["HostConfig"]["ShmSize"] == 80 * 2**20
     assert "--log-level" not in run["Config"]["Cmd"]
 

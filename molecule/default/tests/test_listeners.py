@@ -6,7 +6,8 @@ from typing import Any
 
 import listeners
 
-# dagster-webserv is what the kernel keeps of the name. Each replica's watcher answers HAProxy on port + 10000.
+# dagster-webserv is what the kernel keeps of the name. Each replica's watcher answers HAProxy on port + 10000. The sockets
+# of the Docker gate are not among them: without clients on other hosts it has a network namespace of its own.
 MEANT = """
 tcp 127.0.0.1:3000 dagster-webserv dagster-webserver@3000.service
 tcp 127.0.0.1:3001 dagster-webserv dagster-webserver@3001.service
@@ -16,8 +17,6 @@ tcp 127.0.0.1:4000 docker-proxy docker.service
 tcp 127.0.0.1:5432 postgres postgresql@15-dagster.service
 tcp 172.30.0.1:5432 postgres postgresql@15-dagster.service
 tcp 127.0.0.1:8080 nginx nginx.service
-unix /run/docker-gate-dagster/inspect.sock dagster_gate:dagster_inspect 660 python3 docker-gate-dagster.service
-unix /run/docker-gate-dagster/launch.sock dagster_gate:dagster_launch 660 python3 docker-gate-dagster.service
 unix /run/haproxy-dagster/admin.sock root:root 600 haproxy haproxy-dagster.service
 unix /run/haproxy-dagster/dagster_webserver.sock www-data:root 600 haproxy haproxy-dagster.service
 unix /run/postgresql/.s.PGSQL.5432 postgres:postgres 777 postgres postgresql@15-dagster.service
