@@ -225,7 +225,11 @@ def _own(location: dict[str, Any], secrets: str) -> dict[str, Any]:
             *([f"DAGSTER_PROJECT_ENV_FILE_PATHS={json.dumps({location['name']: SECRETS})}"] if secret_env else []),
         ],
         "networks": shared["networks"],
-        "container_kwargs": {"volumes": _own_volumes(location, secrets), "user": _user(location), **_run_kwargs(shared)},
+        "container_kwargs": {
+            "volumes": _own_volumes(location, secrets),
+            "user": _user(location),
+            **_run_kwargs(shared),
+        },
     }
 
 

@@ -401,7 +401,7 @@ class Players:
             "dataops.dagster.packages": {
                 "changed": missing != [],
                 "installed": dict.fromkeys(missing, ""),
-                **dict.fromkeys(("recorded", "removed"), []),
+                **{key: [] for key in ("recorded", "removed")},
             },
             "dataops.dagster.service": {**changed, **said, "changed_paths": ["/some/file"]},
             "dataops.dagster.units": {**changed, **said},

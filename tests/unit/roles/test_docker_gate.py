@@ -161,7 +161,7 @@ RESTRICTED = {**LOCATION, "exactly": {**LOCATION["exactly"], "User": "1000:1000"
 @pytest.mark.parametrize(("user", "read_only"), [("0:0", True), ("", True), (None, True), ("1000:1000", None)])
 def test_run_is_as_restricted_as_its_location(user: str | None, read_only: bool | None) -> None:
     rules = dataclasses.replace(RULES, locations=(RESTRICTED,))
-    asked = {**run_body(ReadonlyRootfs=True, Tmpfs={"/tmp": "mode=1777"}), "User": "1000:1000"}  # noqa: S108
+    asked = {**run_body(ReadonlyRootfs=True, Tmpfs={"/tmp": "mode=1777"}), "User": "1000:1000"}
     assert gate_container.checked(asked, rules)["HostConfig"]["Tmpfs"] == rights.TEMPORARY, "the control"
     with pytest.raises(Refused, match="User" if read_only else "ReadonlyRootfs"):
         gate_container.checked({**run_body(ReadonlyRootfs=read_only), "User": user}, rules)
@@ -339,9 +339,7 @@ def dangerous(body: dict[str, Any]) -> list[str]:
     found += [name for name in host["CapAdd"] or () if name != "NET_RAW"]
     lower = [name.lower() for name in (*body, *host)]
     found += ["twice"] * (len(lower) != len(set(lower)) + len({*body} & {*host}))
-    right = (
-        host["CapDrop"] == ["ALL"] and host["SecurityOpt"] == [*rights.SECURITY] and 0 < host["Memory"] <= 2 << 30
-    )
+    right = host["CapDrop"] == ["ALL"] and host["SecurityOpt"] == [*rights.SECURITY] and 0 < host["Memory"] <= 2 << 30
     return [*found, *([] if right and body["Image"] in LOCATION["images"] + OTHER["images"] else ["limits"])]
 
 

@@ -142,4 +142,7 @@ def test_gate_that_a_host_has_kept_is_named_with_its_removal() -> None:
     hosts = groups(run=["b"], code=["a", "b"])
     mark = component("gate", "b", hosts).mark()
     (warning,) = [text for text in plan("a", hosts).warnings({**FACTS, "paths": [mark]}) if "gate" in text]
-    assert "systemctl disable --now docker-gate-dagster.service; userdel dagster_gate; rm -r /etc/docker-gate-dagster" in warning
+    assert (
+        "systemctl disable --now docker-gate-dagster.service; userdel dagster_gate; rm -r /etc/docker-gate-dagster"
+        in warning
+    )

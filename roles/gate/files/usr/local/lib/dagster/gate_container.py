@@ -2,8 +2,8 @@
 """The container of a run, as the Docker gate lets it be made. Pure: no I/O.
 
 A location's images, volumes, networks and devices come from the deployment's plan. What it does not name is refused.
-Limits that nobody has set are set here: memory and processes. No capability is left but those that the location has, and
-no program gains any.
+Limits that nobody has set are set here: memory and processes. No capability is left but those of the location, and no
+program gains any.
 """
 
 from __future__ import annotations
