@@ -306,9 +306,9 @@ def changed(rng: random.Random, value: Any) -> Any:
             found.pop(key)
         return found
     if isinstance(value, list) and value and rng.random() < 0.7:
-        found = list(value)
-        found[rng.randrange(len(found))] = changed(rng, rng.choice(found))
-        return found
+        items = list(value)
+        items[rng.randrange(len(items))] = changed(rng, rng.choice(items))
+        return items
     return rng.choice(things)
 
 

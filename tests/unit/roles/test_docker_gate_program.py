@@ -59,7 +59,7 @@ def test_too_many_connections_of_one_role_leave_the_other(world: World) -> None:
 def test_sockets_outlive_a_restart(tmp_path: Path) -> None:
     """systemd keeps them and hands them over: a client that connects in between waits for the next gate."""
     first = World(tmp_path)
-    kept = {key.data: key.fileobj.fileno() for key in first.gate.selector.get_map().values()}  # type: ignore[union-attr]
+    kept = {key.data: key.fileobj.fileno() for key in first.gate.selector.get_map().values()}
     spare = {role: os.dup(number) for role, number in kept.items()}
     first.gate.ending.set()
     first.thread.join(10)

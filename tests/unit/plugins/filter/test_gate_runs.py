@@ -8,7 +8,7 @@ from typing import Any
 import docker
 import gate_container
 import pytest
-from docker.models.containers import _create_container_args
+from docker.models.containers import _create_container_args  # type: ignore[attr-defined]
 from gate_container import Refused, Rules
 from gate_world import RUN
 from plans import LOCATION, component
