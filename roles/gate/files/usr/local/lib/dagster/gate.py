@@ -48,9 +48,15 @@ class Settings:
     def __init__(self, path: str) -> None:
         with open(path, encoding="utf-8") as stream:
             self.given: dict[str, Any] = json.load(stream)
-        self.users = {pwd.getpwnam(name).pw_uid: name for name in self.given["users"]}
         self._seen: dict[str, tuple[Any, Any]] = {}
         self._lock = threading.Lock()
+
+    def user(self, uid: int) -> str:
+        """The name of a user who may ask, made after the gate on a new host; nothing for anybody else."""
+        with contextlib.suppress(KeyError):
+            name = pwd.getpwuid(uid).pw_name
+            return name if name in self.given["users"] else ""
+        return ""
 
     def _current(self, key: str, paths: list[str], read: Any) -> Any:
         """What was read of files, read again once one of them is another."""
@@ -326,9 +332,10 @@ class Gate:
         sock.settimeout(READING)
         if role:
             pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            if uid not in self.settings.users:
+            user = self.settings.user(uid)
+            if not user:
                 raise Refused(f"user number {uid} (process {pid}) at the socket of {role}")
-            yield Client(self, sock, role, f"{self.settings.users[uid]}, process {pid}")
+            yield Client(self, sock, role, f"{user}, process {pid}")
             return
         who = address_of(sock)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
