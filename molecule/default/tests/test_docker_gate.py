@@ -74,7 +74,7 @@ def body_of(found: dict[str, Any]) -> dict[str, Any]:
     return {"Image": config["Image"], "Cmd": command, "User": "0:0", "Labels": labels, "HostConfig": kept}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def run(dagster: Dagster, host: Any) -> dict[str, Any]:
     """The container of a run that has ended."""
     run_id = dagster.launch("orders_report")
@@ -151,7 +151,7 @@ def test_lost_run_is_found_by_its_health(dagster: Dagster, host: Any) -> None:
     dagster.wait(run_id, "FAILURE", seconds=180)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def attacks(host: Any, run: dict[str, Any]) -> dict[str, bytes]:
     """Each attack as bytes; the foreign container is the code server."""
     base = body_of(run)
