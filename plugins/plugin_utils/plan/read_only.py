@@ -10,8 +10,9 @@ from typing import Any
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.rights import TEMPORARY
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import containers
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import at
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import LAUNCHER
 
-LAUNCHER = ("run_launcher", "config", context.KWARGS)
 # Folders of dagster.yaml into which each run writes.
 WRITTEN = (
     ("compute_logs", "config", "base_dir"),
@@ -55,7 +56,10 @@ def needed(entry: Mapping[str, Any], values: Mapping[str, Any], config: Mapping[
 def writable(entry: Mapping[str, Any], values: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     """The folders that its containers can write."""
     given, _others = context.parts(entry.get("container_context"))
-    arguments = [at(config, LAUNCHER), given.get(context.KWARGS) if isinstance(given, Mapping) else None]
+    arguments = [
+        at(config, (*LAUNCHER, context.KWARGS)),
+        given.get(context.KWARGS) if isinstance(given, Mapping) else None,
+    ]
     kwargs = [found for found in arguments if isinstance(found, Mapping)]
     mounts = [
         mount
@@ -67,10 +71,3 @@ def writable(entry: Mapping[str, Any], values: Mapping[str, Any], config: Mappin
     return [
         posixpath.normpath(folder) for folder in (str(values["dagster_state_dir"]), *TEMPORARY, *folders, *temporary)
     ]
-
-
-def at(config: Any, path: tuple[str, ...]) -> Any:
-    """What stands at a path, None where nothing does."""
-    for key in path:
-        config = config.get(key) if isinstance(config, Mapping) else None
-    return config
