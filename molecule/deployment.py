@@ -241,7 +241,7 @@ class Dagster:
 def identities(host: Any) -> dict[str, str]:
     """What a second run must leave alone: main processes, containers and the files that we write."""
     units = host.check_output(
-        "systemctl show -p Id,MainPID,ExecMainStartTimestampMonotonic 'dagster-*' nginx keepalived docker"
+        "systemctl show -p Id,MainPID,ExecMainStartTimestampMonotonic 'dagster-*' 'firewall-*' nginx keepalived docker"
         " 'postgresql@*' | paste -sd' '"
     )
     containers = host.check_output(

@@ -58,6 +58,9 @@ HAPROXY = {
     "UMask": "0022",
 }
 
+# The gate sees which user asks, and gives its sockets to groups.
+GATE = {**PROPERTIES, "PrivateUsers": "no", "SystemCallFilter": "chown connect read"}
+
 # Each line is one process of a unit: program, user and what /proc/PID/status says of its rights.
 PROCESSES = r"""
 import json, os, pwd, sys

@@ -12,6 +12,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._docker import for
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.forms import text
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.module_utils._proxies import exceptions
+from ansible_collections.dataops.dagster.plugins.plugin_utils import run_rules
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import merge_contexts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.dotenv import dotenv
@@ -113,6 +114,11 @@ def _has_secrets(location: dict[str, Any]) -> bool:
     return bool(location.get("secrets") or location.get("secret_env"))
 
 
+def _user(location: Mapping[str, Any]) -> str:
+    """Who a location's code server and runs are. Root is an unprivileged number on the host where the engine remaps."""
+    return forms.user(location.get("user")) or "0:0"
+
+
 def user_number(location: Mapping[str, Any]) -> int:
     """The number in the container of the user of a location, 0 for root."""
     return int(forms.user(location.get("user")).partition(":")[0] or 0)
@@ -187,6 +193,52 @@ def beside_a_proxy(location: dict[str, Any], no_proxy: str) -> dict[str, Any]:
     return {**location, "env": {**env, **exceptions(env, filter(None, no_proxy.split(",")))}}
 
 
+def gate_runs(
+    locations: list[dict[str, Any]],
+    images: dict[str, dict[str, Any]],
+    before: str,
+    volumes: list[str],
+    secrets: str,
+    every_run: Mapping[str, Any],
+    launcher: Mapping[str, Any],
+) -> str:
+    """What the Docker gate knows of the runs of each location, as the text of its file.
+
+    before is the text that it has now; volumes and every_run are those of code_containers; launcher is what
+    dagster.yaml says of all runs.
+    """
+    found = []
+    for location in locations:
+        docker = _contexts(location, _own(location, secrets), volumes, every_run)["docker"]
+        found.append(run_rules.of_location(images[location["name"]]["ref"], launcher, docker))
+    return run_rules.written(found, before)
+
+
+def _own(location: dict[str, Any], secrets: str) -> dict[str, Any]:
+    """What a location itself says of its runs."""
+    own_env = {name: text(value) for name, value in (location.get("env") or {}).items()}
+    secret_env = bool(location.get("secret_env"))
+    shared = _shared(location)
+    return {
+        "env_vars": [
+            *(f"{name}={value}" for name, value in own_env.items()),
+            *([f"DAGSTER_PROJECT_ENV_FILE_PATHS={json.dumps({location['name']: SECRETS})}"] if secret_env else []),
+        ],
+        "networks": shared["networks"],
+        "container_kwargs": {
+            "volumes": _own_volumes(location, secrets),
+            "user": _user(location),
+            **_run_kwargs(shared),
+        },
+    }
+
+
+def _own_volumes(location: dict[str, Any], secrets: str) -> list[str]:
+    """The volumes that a location's code server and runs have by itself."""
+    hidden = [f"{secrets}/{location['name']}:{SECRETS}:ro"] if _has_secrets(location) else []
+    return [*(location.get("volumes") or []), *hidden]
+
+
 def _container(
     location: dict[str, Any],
     image: dict[str, Any],
@@ -196,24 +248,10 @@ def _container(
     every_run: Mapping[str, Any],
 ) -> dict[str, Any]:
     own_env = {name: text(value) for name, value in (location.get("env") or {}).items()}
-    own_volumes = list(location.get("volumes") or [])
-    volumes = (_of_its_user(volumes[0], location), _of_its_user(volumes[1], location))
     folder, secret_env = f"{secrets}/{location['name']}", bool(location.get("secret_env"))
-    if _has_secrets(location):
-        own_volumes.append(f"{folder}:{SECRETS}:ro")
-    mounted = [*volumes[0], *own_volumes]
+    mounted = [*_of_its_user(volumes[0], location), *_own_volumes(location, secrets)]
     shared = _shared(location)
-    # root of the container: an unprivileged number on the host where the engine remaps users.
-    user = forms.user(location.get("user")) or "0:0"
-    own = {
-        "env_vars": [
-            *(f"{name}={value}" for name, value in own_env.items()),
-            *([f"DAGSTER_PROJECT_ENV_FILE_PATHS={json.dumps({location['name']: SECRETS})}"] if secret_env else []),
-        ],
-        "networks": shared["networks"],
-        "container_kwargs": {"volumes": own_volumes, "user": user, **_run_kwargs(shared)},
-    }
-    contexts = _contexts(location, own, volumes[1], every_run)
+    contexts = _contexts(location, _own(location, secrets), volumes[1], every_run)
     ref = image["ref"]
     return {
         "name": location["name"],
@@ -234,7 +272,7 @@ def _container(
         "cpus": location.get("cpus"),
         **{key: location[key] for key in ("start_timeout", "stop_timeout") if location.get(key)},
         **({"health_command": ASKED_FOR_CODE} if _hides_broken_code(location) else {}),
-        "user": user,
+        "user": _user(location),
     }
 
 
@@ -250,7 +288,7 @@ def _contexts(
     kwargs = {name: value for name, value in (every_run.get(context.KWARGS) or {}).items() if name in named}
     # Of what each run has, a location that names some of it has it all.
     ours: dict[str, Any] = {
-        "volumes": volumes,
+        "volumes": _of_its_user(volumes, location),
         **{name: value for name, value in rights.kwargs().items() if name in named},
     }
     if any("labels" in found for found in (kwargs, own[context.KWARGS], given.get(context.KWARGS) or {})):
@@ -324,4 +362,5 @@ class FilterModule:
             "user_files": user_files,
             "state_writers": state_writers,
             "code_containers": code_containers,
+            "gate_runs": gate_runs,
         }

@@ -55,6 +55,11 @@ options:
     description: Names of other hosts that this host must resolve.
     type: list
     elements: str
+  nftables:
+    description: Whether to ask the kernel if it takes rules of nftables. No package is needed for it.
+    type: bool
+    default: false
+    version_added: 0.2.0
   engine:
     description:
       - Socket of a Docker engine to ask what it is, such as V(unix:///run/docker.sock). No package is needed for it.
@@ -99,6 +104,14 @@ host:
       elements: str
       sample: []
     unresolved: {description: Names of O(resolve) without an address here., type: list, elements: str, sample: []}
+    resolved:
+      description: The addresses of each name of O(resolve) that has some here.
+      type: dict
+      sample: {db.example.com: [10.0.0.2]}
+    nftables:
+      description: With O(nftables), why the kernel takes no rules of nftables. Empty when it does.
+      type: str
+      sample: ""
     texts:
       description: The text of each file of O(texts) that exists, by path.
       type: dict
@@ -176,7 +189,6 @@ import os
 import pwd
 import re
 import socket
-import struct
 import time
 from typing import Any
 
@@ -184,7 +196,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
-from ansible_collections.dataops.dagster.plugins.module_utils._host import namespaces
+from ansible_collections.dataops.dagster.plugins.module_utils._host import namespaces, netfilter
+from ansible_collections.dataops.dagster.plugins.module_utils._host.networks import (
+    local_addresses,
+    local_addresses6,
+    networks,
+    resolved,
+    routed,
+)
 from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import NOBODY, listeners, read, socket_owners
 from ansible_collections.dataops.dagster.plugins.module_utils._host.stamps import stamps as stamps_of
 
@@ -221,44 +240,6 @@ def container_root(daemon_json: str, subuid: str) -> int:
         if user and line.startswith(f"{user}:"):
             return int(line.split(":")[1])
     return 0
-
-
-def local_addresses(fib_trie: str) -> list[str]:
-    """The IPv4 addresses of this host, of the text of /proc/net/fib_trie."""
-    found, last = set(), ""
-    for line in fib_trie.splitlines():
-        if line.strip().startswith("|--"):
-            last = line.split()[1]
-        elif line.split()[:3] == ["/32", "host", "LOCAL"]:
-            found.add(last)
-    return sorted(found)
-
-
-def local_addresses6(if_inet6: str) -> list[str]:
-    """The IPv6 addresses of this host, of the text of /proc/net/if_inet6, which is empty without IPv6."""
-    numbers = (bytes.fromhex(line.split()[0]) for line in if_inet6.splitlines())
-    return sorted(socket.inet_ntop(socket.AF_INET6, number) for number in numbers)
-
-
-def networks(routes: str) -> dict[str, str]:
-    """The interface of each IPv4 network that is reached without a gateway, of the text of /proc/net/route."""
-    found = {}
-    for line in routes.splitlines()[1:]:
-        interface, *fields = line.split()
-        network, gateway, mask = (int(fields[number], 16) for number in (0, 1, 6))
-        if mask and not gateway:
-            found[f"{socket.inet_ntoa(struct.pack('=I', network))}/{mask.bit_count()}"] = interface
-    return found
-
-
-def routed(routes: str) -> list[str]:
-    """The IPv4 networks that are reached through a gateway, without the default route."""
-    found = set()
-    for line in routes.splitlines()[1:]:
-        network, gateway, mask = (int(line.split()[number], 16) for number in (1, 2, 7))
-        if mask and gateway:
-            found.add(f"{socket.inet_ntoa(struct.pack('=I', network))}/{mask.bit_count()}")
-    return sorted(found)
 
 
 def connect_error(host: str, port: int, dialect: str) -> str:
@@ -312,14 +293,6 @@ def certificate(path: str, key_path: str) -> dict[str, Any]:
     }
 
 
-def resolves(name: str) -> bool:
-    """Whether a name has an address here."""
-    try:
-        return bool(socket.getaddrinfo(name, None))
-    except (OSError, UnicodeError):
-        return False
-
-
 def there(path: str) -> list[str]:
     """The paths that fit a pattern, or the path itself if it exists."""
     return sorted(glob.glob(path)) if "*" in path else [path] * os.path.exists(path)
@@ -357,6 +330,7 @@ def asked(
     lines: dict[str, str] | None = None,
     stamps: list[str] | None = None,
     run_id: str | None = None,
+    nftables: bool = False,
 ) -> dict[str, Any]:
     """The answers to what the options ask, without those to options that were not given."""
     found: dict[str, Any] = {}
@@ -366,7 +340,11 @@ def asked(
         read_certificates = {path: certificate(path, key) for path, key in certificates.items()}
         found["certificates"] = {path: said for path, said in read_certificates.items() if said}
     if resolve is not None:
-        found["unresolved"] = [name for name in resolve if not resolves(name)]
+        names = {name: resolved(name) for name in resolve}
+        found["unresolved"] = [name for name, addresses in names.items() if not addresses]
+        found["resolved"] = {name: addresses for name, addresses in names.items() if addresses}
+    if nftables:
+        found["nftables"] = netfilter.refusal()
     if texts is not None:
         found["texts"] = {path: read(path) for path in texts if os.path.isfile(path)}
     if engine is not None:
@@ -429,6 +407,7 @@ def main() -> None:
             "shells": {"type": "list", "elements": "str"},
             "members": {"type": "list", "elements": "str"},
             "resolve": {"type": "list", "elements": "str"},
+            "nftables": {"type": "bool", "default": False},
             "engine": {"type": "str"},
             "run_id": {"type": "str"},
             "stamps": {"type": "list", "elements": "path"},
@@ -436,11 +415,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    questions = ("connect", "paths", "texts", "lines", "certificates", "resolve", "engine", "stamps", "run_id")
+    others = ("shells", "members")
     found = {
         **facts(),
-        **accounts(module.params["shells"], module.params["members"]),
-        **asked(**{name: module.params[name] for name in questions}),
+        **accounts(*(module.params[name] for name in others)),
+        **asked(**{name: value for name, value in module.params.items() if name not in others}),
     }
     module.exit_json(changed=False, host=found)
 

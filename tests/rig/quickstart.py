@@ -56,7 +56,13 @@ SITE = (
             "Check that the images are those of the engines that the play leaves out",
         ),
     ),
-    Step("Packages", "PostgreSQL, Docker, nginx from Debian", 40, 1, ("Packages", "Start of the installation")),
+    Step(
+        "Packages",
+        "PostgreSQL, Docker, nginx from Debian",
+        40,
+        1,
+        ("Packages", "Start of the installation", "Firewall"),
+    ),
     Step("Docker", "start the engine, begin the image", 8, 2, ("Docker engine", "Images of a new deployment")),
     Step(
         "Database",

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 Json = dict[str, Any]
 # What site.yml has installed on a single host.
 PACKAGES = (
-    *("ca-certificates", "containerd", "docker.io", "haproxy", "iptables", "nginx-light"),
+    *("ca-certificates", "containerd", "docker.io", "haproxy", "iptables", "nftables", "nginx-light"),
     *("postgresql-15", "python3-docker", "python3-pip-whl", "python3-psycopg2", "runc"),
 )
 
@@ -72,8 +72,8 @@ DEPLOYMENTS = {
                 )
             ],
             "container_root": 100000,
-            "users": ["root", "dagster"],
-            "groups": ["root", "dagster"],
+            "users": ["root", "dagster", "dagster_gate"],
+            "groups": ["root", "dagster", "dagster_gate", "dagster_inspect", "dagster_launch"],
             # The proxies shared an address before.
             "paths": [
                 *("/opt/dagster/1.13.27/.complete", "/usr/local/lib/dagster/edge.sh"),
@@ -84,6 +84,17 @@ DEPLOYMENTS = {
             ],
             "texts": {"/usr/local/lib/dagster/edge.url": "http://127.0.0.1:8080\n"},
             "addresses": ["10.0.0.1", "172.30.0.1"],
+        },
+        contents=False,
+    ),
+    # An engine that an earlier release let listen for other hosts.
+    "engine_closes": Deployment(
+        ("inventories/cluster",),
+        facts={
+            "paths": [
+                *("/etc/systemd/system/docker.service.d/10-dagster-tls.conf", "/etc/dagster/docker/key.pem"),
+                *("/usr/local/lib/dagster/installed/.complete", "/usr/local/lib/dagster/installed/docker.io"),
+            ]
         },
         contents=False,
     ),
@@ -108,5 +119,6 @@ SHOWN = {
     "check": ["db", "edge1", "ctl1", "run"],
     "second_run": ["dagster1"],
     "shared_address": ["edge1", "edge2"],
+    "engine_closes": ["edge1", "run"],
     "alternative": ["dagster1", "dagster2"],
 }

@@ -26,7 +26,7 @@ from ansible.vars.manager import VariableManager
 from deployments import Deployment
 
 from ansible_collections.dataops.dagster.plugins.action import dagster_yaml, files, preflight, service
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, spec
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import gate, spec
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "dataops.dagster."
@@ -164,7 +164,7 @@ class Players:
             variables.update(SECRETS, ansible_host=f"10.0.0.{number}", **deployment.extra)
             self.hosts[name] = Host(name, variables)
         with (
-            patch.object(docker, "supplied_problems", return_value=[]),  # the certificates here are words
+            patch.object(gate, "supplied_problems", return_value=[]),  # the certificates here are words
             # Most of the time of a play without hosts went into these two.
             patch.object(spec, "specs", functools.cache(spec.specs)),
             patch.object(jinja2.Environment, "compile", compiled),
@@ -233,6 +233,9 @@ class Players:
             elif module in ("ansible.builtin.import_role", "ansible.builtin.include_role"):
                 inner = self.called(task[module], scope)
                 self.tasks(self.load(inner.folder / "tasks" / f"{task[module]['tasks_from']}.yml"), inner, every, own)
+            elif module == "ansible.builtin.meta":
+                for name in every:
+                    self.hosts[name].given.append({module: plain(task[module])})
             elif "block" in task:
                 shared = {key: task[key] for key in task.keys() & {"environment"}}
                 block = [{**shared, **entry} for entry in [*task["block"], *task.get("always", [])]]
@@ -398,8 +401,7 @@ class Players:
             "dataops.dagster.packages": {
                 "changed": missing != [],
                 "installed": dict.fromkeys(missing, ""),
-                "recorded": [],
-                "removed": [],
+                **{key: [] for key in ("recorded", "removed")},
             },
             "dataops.dagster.service": {**changed, **said, "changed_paths": ["/some/file"]},
             "dataops.dagster.units": {**changed, **said},

@@ -146,7 +146,7 @@ def test_a_call_of_a_role_gives_what_its_entry_point_takes() -> None:
             required = {name for name, option in options.items() if option.get("required")}
             assert required <= task["vars"].keys() <= options.keys(), path
             calls += 1
-    assert calls == 5
+    assert calls == 8
 
 
 @pytest.mark.parametrize("path", TASK_FILES, ids=str)
@@ -182,6 +182,9 @@ def test_no_task_hides_a_failure_or_needs_a_shell(path: Path) -> None:
     for task in tasks(content):
         if task.keys() >= {"ignore_errors", "ignore_unreachable", "register", "delegate_to"}:
             continue  # a host that does not answer is an answer, and is judged
+        if "ignore_unreachable" in task and f"{task['register']} is unreachable" in str(content):
+            task = {**task}
+            del task["ignore_unreachable"]  # that is told in our words
         refused = {
             "ignore_errors",
             "ignore_unreachable",

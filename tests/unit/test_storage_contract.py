@@ -37,7 +37,7 @@ ALLOWED = {
 }
 # The name of the role: where a playbook gives it to its group, and where a README says who else has a variable.
 ROLE = re.compile(
-    r"dagster_database: \[postgres\]|tags: \[postgres\]|name: dataops\.dagster\.postgres\b|Shared with [a-z_, ]+\."
+    r"dagster_database: \[postgres, |tags: \[postgres\]|name: dataops\.dagster\.postgres\b|Shared with [a-z_, ]+\."
 )
 
 
@@ -76,7 +76,7 @@ def test_control_finds_the_role_elsewhere(tmp_path: Path) -> None:
 # Another database
 
 REPLACED = {
-    "playbooks/preflight.yml": [("dagster_database: [postgres]", "dagster_database: [ledger]", 1)],
+    "playbooks/preflight.yml": [("dagster_database: [postgres,", "dagster_database: [ledger,", 1)],
     "playbooks/site.yml": [("dataops.dagster.postgres", "dataops.dagster.ledger", 1), ("[postgres]", "[ledger]", 1)],
     "playbooks/part_close.yml": [("dataops.dagster.postgres", "dataops.dagster.ledger", 1)],
     "plugins/module_utils/_database/dialects.py": [

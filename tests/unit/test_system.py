@@ -28,7 +28,7 @@ SITE_PLAY = """
   roles:
     - role: dataops.dagster.metrics
 """
-LAST_GROUP = "      dagster_proxy: [proxy, vip]\n"
+LAST_GROUP = "      dagster_proxy: [proxy, vip, firewall]\n"
 # Plays site.yml on one host with the group of the system, and writes what its plan and its tasks are.
 PROGRAM = """
 import json, sys

@@ -17,7 +17,9 @@ from deployment import Dagster, Play, identities, until
 
 HOSTS = ["ctl1", "ctl2", "db", "edge1", "edge2", "run"]
 CLIENTS = ["ctl1", "ctl2", "edge1", "edge2"]
-KEY = "/etc/dagster/docker/key.pem"
+# The role of each host's services at the gate, and their key to it.
+ROLES = {"ctl1": "launch", "ctl2": "launch", "edge1": "inspect", "edge2": "inspect"}
+KEYS = {name: f"/etc/dagster/gate/{role}/key.pem" for name, role in ROLES.items()}
 BUCKET = "dagster-compute-logs"
 LOGIN = ("not-a-real-key-id-71c2", "not-a-real-key-e90b")
 # Whose code server or runs start on a host, and what each has for itself.
@@ -34,7 +36,14 @@ unix /run/haproxy-dagster/admin.sock root:root 600 haproxy haproxy-dagster.servi
 unix /run/haproxy-dagster/dagster_webserver.sock www-data:root 600 haproxy haproxy-dagster.service
 """
 CONTROLLER = listeners.ENGINE + "tcp $host:4000 docker-proxy docker.service"
-RUN = listeners.ENGINE + "tcp $host:2376 dockerd docker.service"
+RUN = (
+    listeners.ENGINE
+    + """
+tcp $host:2378 python3 docker-gate-dagster.service
+unix /run/docker-gate-dagster/inspect.sock dagster_gate:dagster_inspect 660 python3 docker-gate-dagster.service
+unix /run/docker-gate-dagster/launch.sock dagster_gate:dagster_launch 660 python3 docker-gate-dagster.service
+"""
+)
 # The object store is the site's own.
 DATABASE = """
 tcp 127.0.0.1:5432 postgres postgresql@15-dagster.service
@@ -49,12 +58,11 @@ ROOT_OF_CONTAINERS = "165536:165536"
 INSTANCE = {
     "/etc/dagster/pgpass": ("dagster_database_password", "root:root 600", ""),
     "/etc/dagster/environment.secret": ("key key_id", "root:root 600", ""),
-    KEY: ("", "dagster:dagster 400", "dagster"),
 }
 RUNS = {"/etc/dagster/containers/pgpass": ("dagster_database_run_password", f"{ROOT_OF_CONTAINERS} 400", "")}
 OWN = {"/etc/dagster": "root:dagster 750"}
 TLS = "/etc/ssl/dagster-database"
-INSTANCE_FOLDERS = {**OWN, "/etc/dagster/docker": "root:dagster 750"}
+GATE = "/etc/docker-gate-dagster/tls"
 
 
 def mounted(name: str) -> tuple[dict[str, tuple[str, str, str]], dict[str, str]]:
@@ -83,34 +91,34 @@ def secrets_of(name: str) -> tuple[dict[str, tuple[str, str, str]], dict[str, st
             f"{TLS}/key.pem": ("", "postgres:postgres 400", "postgres"),
         }, {"/etc/ssl": "root:root 755", TLS: "root:postgres 755"}
     if name == "run":
-        tls = {f"/etc/docker/tls/{key}": ("", "root:root 600", "") for key in ("ca-key.pem", "key.pem")}
+        tls = {
+            f"{GATE}/ca-key.pem": ("", "root:dagster_gate 600", ""),
+            f"{GATE}/key.pem": ("", "root:dagster_gate 440", "dagster_gate"),
+        }
         files, folders = mounted(name)
         return {**files, **RUNS, **tls}, {
             **folders,
             "/etc/dagster/containers": f"{ROOT_OF_CONTAINERS} 500",
-            "/etc/docker": "root:root 755",
-            "/etc/docker/tls": "root:root 700",
+            "/etc/docker-gate-dagster": "root:dagster_gate 750",
+            GATE: "root:dagster_gate 750",
         }
+    role = ROLES[name]
+    key = {KEYS[name]: ("", f"root:dagster_{role} 440", "")}
+    keys = {"/etc/dagster/gate": "root:root 755", f"/etc/dagster/gate/{role}": f"root:dagster_{role} 750"}
     if name.startswith("edge"):
         file, folder = credential("dagster-webserver@3000", "dagster_database_password")
-        return {**INSTANCE, **file}, {**INSTANCE_FOLDERS, **folder}
+        return {**INSTANCE, **key, **file}, {**OWN, **keys, **folder}
     held = f"dagster_daemon_{name} dagster_guard"
     file, folder = credential("dagster-daemon", held)
     own = {"/etc/dagster/daemon.pgpass": (held, "root:root 600", "")}
     files, folders = mounted(name)
-    return {**INSTANCE, **files, **own, **file}, {**INSTANCE_FOLDERS, **folders, **folder}
+    return {**INSTANCE, **files, **own, **key, **file}, {**OWN, **folders, **keys, **folder}
 
 
 @pytest.fixture(params=["edge1", "edge2"])
 def edge(request: pytest.FixtureRequest, connections: dict[str, dict[str, str]]) -> Dagster:
     """The deployment through each proxy."""
     return Dagster(f"http://{connections[request.param]['ansible_host']}:8080")
-
-
-@pytest.fixture(scope="session")
-def engine(connections: dict[str, dict[str, str]]) -> str:
-    """Where the engine listens."""
-    return f"{connections['run']['ansible_host']}:2376"
 
 
 def containers(host: Any, run_id: str) -> list[str]:
@@ -213,83 +221,6 @@ def test_webserver_terminates_a_run_on_the_engine(dagster: Dagster, on: Callable
     assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
     dagster.wait(run_id, "CANCELED")
     assert on("run").check_output("docker ps -q --filter label=dagster/run_id=%s", run_id) == ""
-
-
-# Who may ask the engine
-
-
-def test_engine_refuses_whoever_has_no_certificate(on: Callable[[str], Any], engine: str) -> None:
-    edge1 = on("edge1")
-    program = (
-        "import ssl, sys, urllib.request as u\n"
-        "c = ssl.create_default_context(cafile='/etc/dagster/docker/ca.pem')\n"
-        "if len(sys.argv) > 2: c.load_cert_chain('/etc/dagster/docker/cert.pem', '/etc/dagster/docker/key.pem')\n"
-        "print(u.urlopen(sys.argv[1], context=c if sys.argv[1].startswith('https') else None, timeout=10).status)"
-    )
-    with_key = edge1.run("python3 -c %s %s key", program, f"https://{engine}/_ping")
-    assert with_key.stdout.strip() == "200", with_key.stderr  # the control
-    assert edge1.run("python3 -c %s %s", program, f"https://{engine}/_ping").rc != 0
-    assert edge1.run("python3 -c %s %s", program, f"http://{engine}/_ping").rc != 0
-    other = edge1.run("openssl req -x509 -newkey ed25519 -nodes -subj /CN=x -keyout /tmp/x.key -out /tmp/x.pem")
-    assert other.rc == 0, other.stderr
-    assert (
-        edge1.run(
-            "python3 -c %s %s key",
-            program.replace("/etc/dagster/docker/cert", "/tmp/x").replace("/etc/dagster/docker/key.pem", "/tmp/x.key"),
-            f"https://{engine}/_ping",
-        ).rc
-        != 0
-    )
-
-
-def test_engine_listens_on_one_address(on: Callable[[str], Any], engine: str) -> None:
-    listening = on("run").check_output("ss -Hltn 'sport = 2376'").split()
-    assert listening[3] == engine
-    assert len(listening) == 5
-    for name in ("ctl1", "ctl2"):
-        assert on(name).check_output("ss -Hltn 'sport = 2376'") == ""
-
-
-def test_keys_stay_where_they_were_made(on: Callable[[str], Any]) -> None:
-    digests = {on(name).check_output("sha256sum %s", KEY).split()[0] for name in CLIENTS}
-    assert len(digests) == len(CLIENTS)
-    for name in CLIENTS:
-        assert on(name).check_output("stat -c '%%U %%a' %s", KEY) == "dagster 400"
-        assert not on(name).file("/etc/docker/tls").exists
-    run = on("run")
-    assert run.check_output("stat -c '%U %a' /etc/docker/tls") == "root 700"
-    assert sorted(run.check_output("ls /etc/docker/tls").split()) == ["ca-key.pem", "ca.pem", "cert.pem", "key.pem"]
-
-
-def test_services_without_an_engine_have_no_docker_group(on: Callable[[str], Any]) -> None:
-    for name, unit in (("edge1", "dagster-webserver@3000"), ("ctl1", "dagster-daemon")):
-        assert on(name).check_output("systemctl show -p SupplementaryGroups --value %s", unit) == ""
-
-
-# Certificates
-
-
-def test_renewal_restarts_the_engine_and_nothing_else(
-    play: Callable[..., Play], dagster: Dagster, on: Callable[[str], Any]
-) -> None:
-    before = {name: on(name).check_output("systemctl show -p MainPID 'dagster-*'") for name in CLIENTS}
-    ends = "openssl x509 -noout -serial -in /etc/docker/tls/cert.pem"
-    serial, running = on("run").check_output(ends), on("run").check_output("systemctl show -p MainPID docker")
-    run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 40.0}}}})
-    until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has started")
-    assert play("site.yml", "-e", "dagster_docker_tls_renew_days=366").changed > 0
-    assert on("run").check_output(ends) != serial
-    assert on("run").check_output("systemctl show -p MainPID docker") != running
-    dagster.wait(run_id)
-    assert {name: on(name).check_output("systemctl show -p MainPID 'dagster-*'") for name in CLIENTS} == before
-    dagster.wait(dagster.launch("orders_report"))
-
-
-def test_lost_authority_is_made_anew(play: Callable[..., Play], dagster: Dagster, on: Callable[[str], Any]) -> None:
-    on("run").check_output("rm /etc/docker/tls/ca-key.pem /etc/docker/tls/ca.pem")
-    assert play("site.yml").changed > 0
-    dagster.wait(dagster.launch("orders_report"))
-    # That the next run changes nothing is seen by test_live_deployment_is_changed_host_by_host.
 
 
 # The database's connections

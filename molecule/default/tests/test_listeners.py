@@ -6,7 +6,8 @@ from typing import Any
 
 import listeners
 
-# dagster-webserv is what the kernel keeps of the name. Each replica's watcher answers HAProxy on port + 10000.
+# dagster-webserv is what the kernel keeps of the name. Each replica's watcher answers HAProxy on port + 10000. The
+# sockets of the Docker gate are not among them: without clients on other hosts it has a network namespace of its own.
 MEANT = """
 tcp 127.0.0.1:3000 dagster-webserv dagster-webserver@3000.service
 tcp 127.0.0.1:3001 dagster-webserv dagster-webserver@3001.service

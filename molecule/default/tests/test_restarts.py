@@ -15,6 +15,7 @@ REPLICAS = ("dagster-webserver@3000.service", "dagster-webserver@3001.service")
 DAEMON = ("dagster-daemon.service",)
 SERVICES = REPLICAS + DAEMON
 POSTGRES = ("postgresql@15-dagster.service",)
+GATE = ("docker-gate-dagster.service",)
 
 # What a play does to whom when only this file has changed. Nobody is restarted for what is read each time it is needed.
 RESTART: dict[str, tuple[str, ...]] = {
@@ -45,6 +46,12 @@ RESTART: dict[str, tuple[str, ...]] = {
     "/etc/systemd/system/prune-dagster-runs.service": ("prune-dagster-runs.timer",),
     "/etc/systemd/system/prune-dagster-runs.service.d/20-sandbox.conf": ("prune-dagster-runs.timer",),
     "/etc/systemd/system/prune-dagster-runs.timer": ("prune-dagster-runs.timer",),
+    **{f"/usr/local/lib/dagster/gate{part}.py": GATE for part in ("", "_container", "_policy", "_requests")},
+    "/etc/docker-gate-dagster/gate.json": GATE,
+    "/etc/docker-gate-dagster/runs.json": (),  # the gate reads it again by itself
+    "/etc/systemd/system/docker-gate-dagster.service": GATE,
+    "/etc/systemd/system/docker-gate-dagster.service.d/20-sandbox.conf": GATE,
+    "/etc/systemd/system/firewall-dagster.service": ("firewall-dagster.service",),
     "/etc/postgresql/15/dagster/conf.d/dagster.conf": POSTGRES,
     "/etc/postgresql/15/dagster/dagster/pg_hba.conf": (),  # the server reads them again by itself: roles.sql
     "/etc/postgresql/15/dagster/dagster/pg_ident.conf": (),

@@ -17,12 +17,12 @@ HOST_CONFIG = {
     },
     "RestartPolicy": {"Name": "", "MaximumRetryCount": 0},
     "AutoRemove": False,  # the launcher asks for its exit state afterwards
-    "Memory": 0,
     "NanoCpus": 0,
     "Privileged": False,
     "CapAdd": None,
     "CapDrop": ["ALL"],
     "SecurityOpt": ["no-new-privileges:true"],
+    "PidsLimit": 4096,
     "ReadonlyRootfs": False,
     "Devices": None,
     "GroupAdd": None,

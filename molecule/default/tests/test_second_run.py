@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import ways
 from deployment import Dagster, Play, at_task, identities, kill, oldest_ansible, reboot, until
 from restarts import Checked
 
@@ -15,11 +16,20 @@ from restarts import Checked
 @pytest.mark.usefixtures("dagster")
 def test_everything_comes_back_after_a_reboot(tunnel: Callable[[int], int], host: Any) -> None:
     containers = "docker ps --no-trunc --filter label=dataops.dagster.location --format '{{.ID}}'"
-    before = host.check_output(containers)
+    before, rules = host.check_output(containers), ways.table(host)
+    assert rules
     up = reboot(host, "dagster1")  # it closes the tunnel, which is opened again below
     until(lambda: Dagster(f"http://127.0.0.1:{tunnel(8080)}").healthy(up), 180, "the deployment is healthy", every=1)
     assert host.check_output(containers) == before
     assert host.check_output("systemctl --failed --no-legend") == ""
+    assert ways.table(host) == rules
+    loaded, engine = (
+        int(host.check_output("systemctl show -p ActiveEnterTimestampMonotonic --value %s", unit))
+        for unit in (ways.UNIT, "docker")
+    )
+    assert 0 < loaded < engine
+    database, ssh = ("172.30.0.1", 5432), ("172.30.0.1", 22)
+    assert ways.reached(host, [database, ssh], ways.in_run_network(host)) == {database: True, ssh: False}
     again = Dagster(f"http://127.0.0.1:{tunnel(8080)}")
     again.wait(again.launch("orders_report"))
 

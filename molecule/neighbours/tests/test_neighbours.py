@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import ways
 from deployment import Dagster, Play, identities, reboot, until
 from refusals import refused_in_one_sentence
 from snapshot import Snapshot, differences
@@ -127,6 +128,17 @@ def test_second_run_changes_nothing_whatever_they_have_added(
     assert differences(theirs, look()) == []
     assert identities(neighbour) == ours
     neighbour.check_output("nft delete table inet more")  # nobody has written it down for the next boot
+
+
+def test_our_table_is_beside_theirs(look: Callable[[], Snapshot], neighbour: Any) -> None:
+    """It comes back when their service, whose file might flush all rules, is started anew."""
+    theirs, ours = look(), ways.table(neighbour)
+    assert "elements" in ours
+    for verb in ("reload", "restart"):
+        ways.without(neighbour)
+        neighbour.check_output(f"systemctl {verb} nftables")
+        assert ways.table(neighbour) == ours
+    assert [line for line in differences(theirs, look()) if "table" in line] == []
 
 
 def test_everything_comes_back_after_a_reboot(

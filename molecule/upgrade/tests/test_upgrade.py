@@ -70,6 +70,19 @@ def test_runs_are_kept(new: Play, before: dict[str, str], dagster: Dagster) -> N
     dagster.wait(before["running"])
 
 
+def test_code_servers_and_runs_are_in_two_networks(new: Play, host: Any, before: dict[str, str]) -> None:
+    """A run that was in progress has kept its own, which is that of all runs still."""
+    assert new.rc == 0
+    network = "docker inspect -f '{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}' "
+    assert host.check_output(f"{network} dagster-code-pipeline") == "dagster_code"
+    run = host.check_output("docker ps -aq --filter label=dagster/run_id=%s", before["running"])
+    assert host.check_output(network + run) == "dagster"
+    hba = host.check_output("cat /etc/postgresql/15/main/dagster/pg_hba.conf")
+    assert "# Separate: " in hba
+    (line,) = (line.split() for line in hba.splitlines() if "172.30.0.0/24" in line)
+    assert line[2] == "dagster_run"
+
+
 def test_new_runs_work(new: Play, dagster: Dagster) -> None:
     assert new.rc == 0
     run_id = dagster.launch("orders_report")
@@ -97,6 +110,7 @@ def test_units_are_those_of_this_version(new: Play, host: Any) -> None:
     assert units(host) == {
         "dagster-daemon.service",
         "dagster-webserver@.service",
+        "firewall-dagster.service",
         "haproxy-dagster.service",
         "prune-dagster-runs.service",
         "prune-dagster-runs.timer",

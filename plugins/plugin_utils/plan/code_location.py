@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import CONFIG_LABEL
+from ansible_collections.dataops.dagster.plugins.plugin_utils import run_rules
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     checks,
     docker,
@@ -24,7 +25,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations imp
     locations,
 )
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import code_port
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, Reach
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import RunContainers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS, ENGINES
 
@@ -57,8 +58,9 @@ class CodeLocation(Component):
         return {"dagster_code_publish_address": [self.publish_address]} if self.here else {}
 
     def ports(self) -> list[Port]:
+        reach = Reach("code", tuple(self.inventory.services), published=True)
         return [
-            Port(found.port, f"dagster_code_locations[{found.name}].port", (self.publish_address,), ENGINE_UNIT)
+            Port(found.port, f"dagster_code_locations[{found.name}].port", (self.publish_address,), ENGINE_UNIT, reach)
             for found in self.here
         ]
 
@@ -84,6 +86,9 @@ class CodeLocation(Component):
             f"rm -f {self.plan.names['proven_images']}",
             *super().removal(),
         ]
+
+    def needs(self) -> list[str]:
+        return self.plan.gates(self.host.name)
 
     def known_by(self) -> list[str]:
         return [*self.inventory.group("dagster_database"), *(self.inventory.services if self.here else [])]
@@ -118,6 +123,7 @@ class CodeLocation(Component):
             "engines": list(dict.fromkeys(every)),
             "log_driver": docker.log_driver(self.host),
             "every_run": self.plan.configuration.every_run,
+            "launcher": run_rules.launcher(self.plan.configuration.merged),
             "instance": in_runs.handed(self.plan),
             "no_proxy": self.plan.exceptions("dagster_environment"),
         }

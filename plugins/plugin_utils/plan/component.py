@@ -80,6 +80,10 @@ class Component:
         """The hosts that have to be changed when this host is new, for it to work."""
         return []
 
+    def moves_with(self, facts: Facts) -> list[str]:
+        """The hosts that have to be in a play that brings this one to this version, as its first play does."""
+        return []
+
     def needs(self) -> list[str]:
         """The roles that have to be of this version on this host before its own role runs."""
         return []
@@ -116,6 +120,10 @@ class Component:
     def engine(self) -> str:
         """The socket of the host's Docker engine, which is asked what it is; empty when there is none to ask."""
         return ""
+
+    def nftables(self) -> bool:
+        """Whether the kernel is asked if it takes rules of nftables."""
+        return False
 
     def lines(self) -> dict[str, str]:
         """Files of which some lines are wanted, each with a regular expression. Only its first group is read.

@@ -131,6 +131,11 @@ class Configuration:
             found = self.values["dagster_environment"].get(str(found.get("env"))) or state
         return str(found) if str(found).startswith(f"{state}/") else state
 
+    @property
+    def queued(self) -> bool:
+        """Whether runs go through the queue, and so through the daemon."""
+        return queues(self.merged)
+
     def concurrent_runs(self) -> int:
         """How many runs the queue lets in at a time, -1 for any number."""
         return concurrent_runs(self.merged)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import workers
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.gate import Way
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
 
@@ -26,14 +27,14 @@ class Daemon(Component):
         return {"daemon": LOOPS + workers(self.plan.configuration.merged), "guard": GUARD_CONNECTIONS}
 
     def run_needs(self) -> list[str]:
-        names = (f"daemon.{self.plan.storage.credential}", "guard.json", "docker/*")
+        names = (f"daemon.{self.plan.storage.credential}", "guard.json", "gate/*/*")
         return [*self.plan.instance.staged, self.mark(), *(f"{self.values['dagster_home']}/{name}" for name in names)]
 
     def mark(self) -> str:
         return self.plan.names.unit_file("daemon")
 
     def needs(self) -> list[str]:
-        return ["instance"]
+        return ["instance", *self.plan.gates(self.host.name)]
 
     def removal(self) -> list[str]:
         return [f"systemctl disable --now {self.plan.names['daemon']}.service", *super().removal()]
@@ -55,6 +56,9 @@ class Daemon(Component):
 
     def options(self, facts: Facts) -> dict[str, Any]:
         return {"dagster_daemon_login": self.plan.storage.daemon_login(self.host.name)}
+
+    def handed(self, facts: Facts) -> dict[str, Any]:
+        return {"gate": Way(self.host, self.plan).of_service("daemon")}
 
     def deployment_problems(self) -> list[str]:
         return [

@@ -94,6 +94,10 @@ class Plan:
         """The entry points of a host."""
         return Proxy(self.inventory.hosts[host], self)
 
+    def gates(self, host: str) -> list[str]:
+        """The role of the gate, where the gate of the runs is on this host."""
+        return ["gate"] if "gate" in self.inventory.roles_of(host) else []
+
     @property
     def services(self) -> Instance:
         """The instance as the first daemon host has it, for whoever is none of the services."""
@@ -182,6 +186,7 @@ class Plan:
             "shells": [str(self.host.values["dagster_user"])],
             "members": [str(self.host.values["dagster_group"])],
             "certificates": self.certificates(),
+            "nftables": any(component.nftables() for component in components),
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
         }
 
@@ -207,6 +212,12 @@ class Plan:
         played = {*played, self.host.name}
         new = [part for part in self.components.values() if part.mark() and part.mark() not in facts.get("paths", [])]
         left_out = {host for part in new for host in part.known_by()} - played
+        before = {host for part in self.components.values() for host in part.moves_with(facts)} - played
+        if before:
+            return [
+                f"the play leaves out {', '.join(sorted(before))}, which has to be brought to this release together "
+                f"with {self.host.name}; use --limit {':'.join(sorted(played | before))}, or none"
+            ]
         if not left_out:
             return []
         enough, in_turn = played | left_out, self.known_in_turn(played | left_out)

@@ -7,18 +7,25 @@ import ipaddress
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import host_port
-from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import supplied_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import engine, engine_settings, record, subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.checks import taken_port_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, is_ipv4, port_of
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import (
+    Port,
+    Reach,
+    first_address,
+    is_ipv4,
+    port_of,
+)
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.subnets import CODE, RUNS
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
 
 DEFAULT_SOCKET = "unix:///run/docker.sock"
 # Where role docker keeps the engine's certificates.
 TLS_FOLDER = "/etc/docker/tls"
-NETWORK = "dagster_docker_network"
+# With this an earlier release let the engine listen with TLS. It stays until all of its clients ask the gate.
+LISTENS = "/etc/systemd/system/docker.service.d/10-dagster-tls.conf"
 # Settings of an engine that is ours.
 SETTINGS = (
     "dagster_docker_address_pools",
@@ -35,7 +42,11 @@ def clients(inventory: Inventory) -> list[str]:
 
 
 def endpoint(host: Host, inventory: Inventory) -> str:
-    """The engine of the runs as the services of a host reach it."""
+    """The engine of the runs as the services of a host reached it before there was a gate.
+
+    Their common environment still says so: a unit of an earlier release may be started with it in the middle of an
+    upgrade. A unit of this release says itself how it reaches the gate.
+    """
     if host.name in clients(inventory):
         port = port_of(host.values["dagster_docker_tls_port"])
         engine = inventory.hosts[inventory.group("dagster_run")[0]]
@@ -43,19 +54,6 @@ def endpoint(host: Host, inventory: Inventory) -> str:
     else:
         derived = DEFAULT_SOCKET
     return str(host.chosen("dagster_docker_endpoint", derived))
-
-
-def authority(host: Host, inventory: Inventory) -> str:
-    """The host that signs this one's certificate for the engine; nobody does when certificates are supplied."""
-    signed = host.name in clients(inventory) and not host.values["dagster_docker_tls_client_cert"]
-    derived = next(iter(inventory.group("dagster_run")), "") if signed else ""
-    return str(host.chosen("dagster_docker_ca_host", derived))
-
-
-def client_certificates(host: Host, inventory: Inventory) -> dict[str, str]:
-    """The certificates with which a host asks the engine, each with its key."""
-    folder = f"{host.values['dagster_home']}/docker"
-    return {f"{folder}/ca.pem": "", f"{folder}/cert.pem": f"{folder}/key.pem"} if authority(host, inventory) else {}
 
 
 def log_driver(host: Host) -> str:
@@ -97,17 +95,15 @@ class Docker(Component):
     def packages(self, facts: Facts) -> list[str]:
         foreign = self.foreign(facts)
         needed = [] if foreign else [engine.OWN_PACKAGE, "containerd", "runc", "iptables"]
-        signs = self.tls_address and not foreign and not self.values["dagster_docker_tls_client_cert"]
-        return ["python3-docker", *needed, *(["python3-cryptography"] if signs else [])]
+        return ["python3-docker", *needed]
 
-    def listening(self) -> dict[str, list[str]]:
-        return {"dagster_docker_tls_address": [self.tls_address]} if self.tls_address else {}
-
-    def ports(self) -> list[Port]:
-        if not self.tls_address:
+    def closing(self, facts: Facts) -> list[Port]:
+        """Where an engine of an earlier release listens until all of its clients ask the gate. New ones never do."""
+        if not (self.tls_address and self.listens(facts)):
             return []
         variable = "dagster_docker_tls_port"
-        return [Port(self.values[variable], variable, (self.tls_address,), "docker.service")]
+        reach = Reach("engine", tuple(clients(self.inventory)))
+        return [Port(self.values[variable], variable, (self.tls_address,), "docker.service", reach)]
 
     def memory(self) -> dict[str, tuple[int, int]]:
         return {"docker": (1, 125)}
@@ -115,11 +111,8 @@ class Docker(Component):
     def mark(self) -> str:
         return self.plan.names.unit_file("prune", ".timer")
 
-    def known_by(self) -> list[str]:
-        return clients(self.inventory) if self.tls_address else []
-
     def paths(self) -> list[str]:
-        return [*engine.TRACES, engine.STARTED_AT_BOOT]
+        return [*engine.TRACES, engine.STARTED_AT_BOOT, LISTENS]
 
     def run_needs(self) -> list[str]:
         drop_ins = "/etc/systemd/system/docker.service.d/*"  # where it listens, and through what it pulls
@@ -147,18 +140,50 @@ class Docker(Component):
     def options(self, facts: Facts) -> dict[str, Any]:
         return {
             "dagster_docker_socket": self.socket,
+            "dagster_docker_code_network_subnet": subnets.of_code(self.host),
             "dagster_docker_tls_address": self.tls_address,
         }
 
+    def listens(self, facts: Facts) -> bool:
+        """Whether an engine of ours listens with TLS still."""
+        return LISTENS in (facts.get("paths") or []) and not self.foreign(facts)
+
     def handed(self, facts: Facts) -> dict[str, Any]:
-        return {"tls_folder": TLS_FOLDER, "foreign": bool(self.foreign(facts)), "subnets": self.new_subnets(facts)}
+        return {
+            "tls_folder": TLS_FOLDER,
+            "listens": self.listens(facts),
+            "foreign": bool(self.foreign(facts)),
+            "subnets": self.new_subnets(facts),
+            # A host that has the address of its gateway has the network.
+            "networks": [
+                {"name": name, "subnet": subnet, "gateway": first_address(subnet)}
+                for name, subnet in self.networks.values()
+            ],
+        }
+
+    @property
+    def networks(self) -> dict[str, tuple[str, str]]:
+        """Name and subnet of our networks here, by the variable of the name. Code servers have one of their own.
+
+        A database on the host listens on the gateway of the runs' network, so that is on the host of code servers too.
+        """
+        found = {RUNS[0]: (str(self.values[RUNS[0]]), subnets.of_runs(self.host))}
+        if self.host.name in self.inventory.group("dagster_code"):
+            found[CODE[0]] = (str(self.values[CODE[0]]), subnets.of_code(self.host))
+        return found
 
     def new_subnets(self, facts: Facts) -> dict[str, list[str]]:
-        """The networks that an engine takes when our role comes to its host for the first time, by their variables."""
+        """The networks that an engine does not have yet, by their variables."""
+        addresses = facts.get("addresses") or []
+        found = {f"{variable}_subnet": [subnet] for variable, (_name, subnet) in self.networks.items()}
         if self.deployed(facts):
-            return {}
-        own = {} if self.foreign(facts) else subnets.own_engine(self.values)
-        return {"dagster_docker_network_subnet": [str(self.values["dagster_docker_network_subnet"])], **own}
+            # That of code servers came later than the role.
+            return {
+                variable: [subnet]
+                for variable, (subnet,) in found.items()
+                if variable == CODE[1] and first_address(subnet) not in addresses
+            }
+        return {**found, **({} if self.foreign(facts) else subnets.own_engine(self.values))}
 
     def deployed(self, facts: Facts) -> bool:
         """Whether our role has been there."""
@@ -177,10 +202,13 @@ class Docker(Component):
 
     def deployment_problems(self) -> list[str]:
         return [
-            *(subnets.name_problems(str(self.values[NETWORK])) if NETWORK in self.host.given else []),
-            *self.network_problems(),
+            *(
+                text
+                for name, _subnet in (RUNS, CODE)
+                for text in (subnets.name_problems(name, str(self.values[name])) if name in self.host.given else [])
+            ),
+            *(self.network_problems() or self.code_network_problems()),
             *engine_settings.problems(self.values["dagster_docker_config"] or {}),
-            *supplied_problems(self.values, address=self.tls_address),
         ]
 
     def network_problems(self) -> list[str]:
@@ -215,36 +243,44 @@ class Docker(Component):
         ]
         return [*problems, *subnets.pool_problems(values)]
 
-    def host_problems(self, facts: Facts) -> list[str]:
-        foreign = self.foreign(facts)
-        services = self.host.name in {*self.inventory.services} - {*clients(self.inventory)}
-        refused = engine.refusals(facts, self.socket, services=services) if foreign else engine.package_problems(facts)
-        deployed = self.deployed(facts)
-        return [
-            *(refused or engine.network_problems(self.values, facts, own=not foreign, deployed=deployed)),
-            *self.taken_problems(facts),
-            *self.remote_problems(facts),
+    def code_network_problems(self) -> list[str]:
+        """Sentences about the network of code servers."""
+        (name, subnet), (runs, of_runs) = (
+            (str(self.values[CODE[0]]), subnets.of_code(self.host)),
+            (str(self.values[RUNS[0]]), subnets.of_runs(self.host)),
+        )
+        if name == runs:
+            return [f"{CODE[0]} and {RUNS[0]} are both {name}; code servers and runs have two networks"]
+        try:
+            network = ipaddress.IPv4Network(subnet)
+        except ValueError as error:
+            return [f"{CODE[1]}: {error}; set it to a network of IPv4 that is free, for example 172.30.1.0/24"]
+        if network.num_addresses < 8:
+            return [f"{CODE[1]} {network} has no room for containers; 172.30.1.0/24 has"]
+        taken = {of_runs: f"{RUNS[1]}", str(self.values[subnets.BRIDGE_ADDRESS]): subnets.BRIDGE_ADDRESS}
+        found = [
+            f"{CODE[1]} {network} overlaps {whose} {other}; they are two networks"
+            for other, whose in taken.items()
+            if network.overlaps(ipaddress.ip_interface(other).network)
+        ]
+        return found + [
+            f"{CODE[1]} {network} holds the address {known.address} of {host}; choose a network that is free"
+            for host, known in sorted(self.inventory.hosts.items())
+            if is_ipv4(known.address) and ipaddress.ip_address(known.address) in network
         ]
 
-    def remote_problems(self, facts: Facts) -> list[str]:
-        """A sentence when other hosts need this engine, which is not ours to set up or has half of a certificate."""
-        asking = clients(self.inventory)
-        if self.host.name not in self.inventory.group("dagster_run") or not asking:
-            return []
+    def host_problems(self, facts: Facts) -> list[str]:
         foreign = self.foreign(facts)
-        supplied = bool(self.values["dagster_docker_tls_client_cert"])
-        if foreign and not supplied:
-            return [
-                f"{', '.join(asking)} cannot reach the engine of this host: it is not ours ({foreign}), "
-                "so its settings stay as they are. Let it listen with TLS, and set dagster_docker_endpoint, "
-                "dagster_docker_tls_ca, dagster_docker_tls_client_cert and dagster_docker_tls_client_key"
-            ]
-        if not foreign and supplied and not self.values["dagster_docker_tls_cert"]:
-            return [
-                "dagster_docker_tls_client_cert is set, but the engine of this host has no certificate; supply "
-                "dagster_docker_tls_cert and dagster_docker_tls_key too, or none of them"
-            ]
-        return []
+        gated = self.host.name in self.inventory.group("dagster_run")
+        refused = engine.refusals(facts, self.socket, gated=gated) if foreign else engine.package_problems(facts)
+        deployed = self.deployed(facts)
+        return [
+            *(
+                refused
+                or engine.network_problems(self.values, self.networks, facts, own=not foreign, deployed=deployed)
+            ),
+            *self.taken_problems(facts),
+        ]
 
 
 def endpoint_problems(host: Host, inventory: Inventory) -> list[str]:

@@ -52,8 +52,8 @@ def package_problems(facts: Facts) -> list[str]:
     ]
 
 
-def refusals(facts: Facts, socket: str, *, services: bool) -> list[str]:
-    """A sentence when somebody else's engine makes us impossible; services says whether ours use its socket here."""
+def refusals(facts: Facts, socket: str, *, gated: bool) -> list[str]:
+    """A sentence when somebody else's engine makes us impossible; gated says whether our gate uses its socket."""
     engine, what = facts.get("engine"), found(facts)
     if engine is None:  # nobody has asked it, because its address is none of this host
         return []
@@ -71,9 +71,9 @@ def refusals(facts: Facts, socket: str, *, services: bool) -> list[str]:
         return [f"{where}: an engine from a snap cannot mount our files into containers. {instead}"]
     if tuple(int(part) for part in engine["api"].split(".")[:2]) < OLDEST_API:
         return [f"{where}: the engine is Docker {engine['version']}. {instead}"]
-    if services and engine["group"] != GROUP:
+    if gated and engine["group"] != GROUP:
         return [
-            f"{where}: the socket belongs to the group {engine['group']}, and our services get the group {GROUP}. Set "
+            f"{where}: the socket belongs to the group {engine['group']}, and our gate gets the group {GROUP}. Set "
             f"the engine's group to {GROUP}"
         ]
     return []
@@ -103,9 +103,25 @@ def promises(facts: Facts, unused: Iterable[str]) -> str:
     )
 
 
-def network_problems(values: Mapping[str, Any], facts: Facts, *, own: bool, deployed: bool) -> list[str]:
-    """Sentences about subnets of containers that this host uses already; own says whose its engine is."""
-    name, subnet = str(values["dagster_docker_network"]), str(values["dagster_docker_network_subnet"])
+def network_problems(
+    values: Mapping[str, Any], wanted: Mapping[str, tuple[str, str]], facts: Facts, *, own: bool, deployed: bool
+) -> list[str]:
+    """Sentences about subnets of containers that this host uses already; own says whose its engine is.
+
+    wanted are name and subnet of each of our networks, by the variable of its name.
+    """
+    found: list[str] = []
+    for variable, (name, subnet) in wanted.items():
+        found = found or _taken(variable, name, subnet, facts, deployed=deployed)
+    if own and not deployed:
+        for variable, ranges in subnets.own_engine(values).items():
+            for each in ranges:
+                found += subnets.overlaps(variable, each, subnets.near(facts))
+    return found
+
+
+def _taken(variable: str, name: str, subnet: str, facts: Facts, *, deployed: bool) -> list[str]:
+    """The same about one network."""
     networks: list[dict[str, Any]] = (facts.get("engine") or {}).get("networks") or []
     none: dict[str, Any] = {"ours": True, "subnets": []}
     named = next((network for network in networks if network["name"] == name), none)
@@ -114,20 +130,13 @@ def network_problems(values: Mapping[str, Any], facts: Facts, *, own: bool, depl
     as_we_make_it = subnet in named["subnets"] and gateway(subnet) in (facts.get("addresses") or [])
     if not named["ours"] and not (deployed and as_we_make_it):
         return [
-            f"dagster_docker_network is {name}, and the engine has a network of that name which is not ours; choose "
-            "another name"
+            f"{variable} is {name}, and the engine has a network of that name which is not ours; choose another name"
         ]
-    taken = subnets.near(facts)
-    problems = []
-    if subnet not in named["subnets"]:  # or it is there as it should be
-        others = {each: f"the network {other['name']} of the engine" for other in networks for each in other["subnets"]}
-        every = {each: whose for each, whose in {**taken, **others}.items() if each not in named["subnets"]}
-        problems += subnets.overlaps("dagster_docker_network_subnet", subnet, every)
-    if own and not deployed:
-        for variable, wanted in subnets.own_engine(values).items():
-            for each in wanted:
-                problems += subnets.overlaps(variable, each, taken)
-    return problems
+    if subnet in named["subnets"]:  # it is there as it should be
+        return []
+    others = {each: f"the network {other['name']} of the engine" for other in networks for each in other["subnets"]}
+    every = {each: whose for each, whose in {**subnets.near(facts), **others}.items() if each not in named["subnets"]}
+    return subnets.overlaps(f"{variable}_subnet", subnet, every)
 
 
 def pool_warnings(values: Mapping[str, Any], facts: Facts) -> list[str]:

@@ -20,6 +20,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     texts,
 )
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.gate import Way
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import port_of, reached_at
@@ -49,8 +50,13 @@ class Instance(Component):
     """What webservers and daemon of a host share."""
 
     def packages(self, facts: Facts) -> list[str]:
-        signed = docker.authority(self.host, self.inventory)
+        signed = self.way.certificates() and not self.values["dagster_docker_tls_client_cert"]
         return ["python3-pip-whl", "ca-certificates", *(["python3-cryptography"] if signed else [])]
+
+    @property
+    def way(self) -> Way:
+        """How the services of the host reach the engine of the runs."""
+        return Way(self.host, self.plan)
 
     def mark(self) -> str:
         return f"{self.plan.names['unit_drop_ins']}/10-instance.conf"
@@ -72,7 +78,13 @@ class Instance(Component):
 
     def paths(self) -> list[str]:
         marks = libraries.installation(self.values, self.plan.configuration.merged)["marks"]
-        return [self.config_file, *self.by_hand, *self.plan.names.services(), *marks]
+        ways = self.way.certificates()
+        return [self.config_file, *self.by_hand, *self.plan.names.services(), *marks, *ways, self.old_key]
+
+    @property
+    def old_key(self) -> str:
+        """With this an earlier release asked the engine."""
+        return f"{self.values['dagster_home']}/docker/key.pem"
 
     @property
     def by_hand(self) -> dict[str, str]:
@@ -93,12 +105,17 @@ class Instance(Component):
     def texts(self) -> list[str]:
         return [self.program]
 
+    def moves_with(self, facts: Facts) -> list[str]:
+        there = facts.get("paths") or []
+        new = [path for path in self.way.certificates() if path not in there]
+        return self.inventory.group("dagster_run") if new and self.mark() in there else []
+
     def other_version(self, facts: Facts) -> str:
         there = str((facts.get("texts") or {}).get(self.program, ""))
         return "" if there.strip() == program_text().strip() else self.program
 
     def certificates(self) -> dict[str, str]:
-        return docker.client_certificates(self.host, self.inventory)
+        return self.way.certificates()
 
     def servers(self) -> list[dict[str, Any]]:
         return self.plan.storage.asked_for()
@@ -111,7 +128,7 @@ class Instance(Component):
             "dagster_database_port": storage.port,
             "dagster_database_external": not storage.server,
             "dagster_docker_endpoint": docker.endpoint(self.host, self.inventory),
-            "dagster_docker_ca_host": docker.authority(self.host, self.inventory),
+            "dagster_docker_ca_host": self.way.handed()["authority_host"],
             "dagster_code_endpoints": self.code_endpoints(),
         }
 
@@ -123,7 +140,7 @@ class Instance(Component):
             "config": self.plan.configuration.ours,
             # Preflight knows more of each place than the task that writes dagster.yaml.
             "judged": list(JUDGED_BY_PLAN),
-            "authority_folder": docker.TLS_FOLDER,
+            "gate": self.way.handed(),
             "fence": self.fence,
             "verified": storage.verified(self.host.name, str(self.values["dagster_home"])),
             "rights": {"logins": storage.writers, "app": storage.app},
@@ -200,7 +217,7 @@ class Instance(Component):
             *self.plan.configuration.problems(),
             *libraries.problems(self.values, self.plan.configuration.merged),
             *docker.endpoint_problems(self.host, self.inventory),
-            *(texts.common_name_problems(self.host.name) if docker.authority(self.host, self.inventory) else []),
+            *(texts.common_name_problems(self.host.name) if self.way.certificates() else []),
         ]
 
     def host_problems(self, facts: Facts) -> list[str]:

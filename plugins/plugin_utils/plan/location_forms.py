@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import forms, reference
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.entries import label
 
 DOTTED = re.compile(r"[^\W\d][\w-]*(\.[^\W\d][\w-]*)*")
@@ -116,8 +117,9 @@ def _mounts(entry: Mapping[str, Any]) -> Iterator[str]:
 
 def _networks(entry: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
     for network in entry.get("networks") or []:
-        if network == values["dagster_docker_network"]:
-            yield f".networks has {network}, which every code server and run is in (dagster_docker_network); remove it"
+        ours = [name for name, _subnet in (subnets.RUNS, subnets.CODE) if network == values[name]]
+        if ours:
+            yield f".networks has {network}, the network of every code server or run ({ours[0]}); remove it"
         elif not NETWORK.fullmatch(str(network)) and ":" not in str(network):
             yield f".networks has {network!r}; expected the name of a network on the engine (docker network ls)"
 
@@ -127,6 +129,8 @@ def _rights(entry: Mapping[str, Any]) -> Iterator[str]:
         name = forms.capability(item)
         if name not in forms.CAPABILITIES:
             yield f".capabilities has {item!r}, which is none of Linux{did_you_mean(name, forms.CAPABILITIES, '; ')}"
+        elif name == "ALL":
+            yield f".capabilities has {item!r}, with which it is nearly root of the host; name those that it needs"
     for item in entry.get("devices") or []:
         yield from _read({"devices": item}, "devices", forms.device)
     yield from _read(entry, "user", forms.user)
@@ -182,10 +186,6 @@ def warnings(values: Mapping[str, Any], names: Iterable[str]) -> list[str]:
         for written in entry.get("volumes") or [] if entry.get("name") in names else []:
             volume = forms.volume(written)
             where = f"dagster_code_locations[{entry['name']}].volumes: {written!r}"
-            if volume.source.endswith("docker.sock"):
-                found.append(
-                    f"{where} gives its code the engine, and so root of the host; only docker_executor needs it"
-                )
-            elif volume.is_bind and f"{home}/".startswith(f"{volume.source.rstrip('/')}/"):
+            if volume.is_bind and f"{home}/".startswith(f"{volume.source.rstrip('/')}/"):
                 found.append(f"{where} shows its code {home}, and so the passwords there; mount what it needs alone")
     return found

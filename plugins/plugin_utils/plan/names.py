@@ -28,6 +28,7 @@ OPTIONS = {
     "dagster_install_dir": "/opt/{name}",
     "dagster_state_dir": "/var/lib/{name}",
     "dagster_docker_network": "{name}",
+    "dagster_docker_code_network": "{name}_code",
     "dagster_database_name": "{name}",
     "dagster_database_user": "{name}",
     "dagster_database_read_user": "{name}_read",
@@ -56,6 +57,14 @@ FIXED = {
     "unit_drop_ins": "/etc/systemd/system/{name}-.service.d",
     "installation": "install-{name}",
     "prune": "prune-{name}-runs",
+    # No name that begins as those of our services do, either.
+    "gate": "docker-gate-{name}",
+    "gate_config": "/etc/docker-gate-{name}",
+    "gate_sockets": "/run/docker-gate-{name}",
+    "gate_user": "{name}_gate",
+    # A unit that has one of these groups has that role at the gate. No user is a member.
+    "launch_group": "{name}_launch",
+    "inspect_group": "{name}_inspect",
     "command_line": "/usr/local/bin/{name}-cli",
     "code": "{name}-code",
     "programs": "/usr/local/lib/{name}",
@@ -76,6 +85,9 @@ FIXED = {
     "backend": "{name}_webserver",
     "backend_read_only": "{name}_read_only",
     "vrrp": "{name}",
+    "firewall": "firewall-{name}",
+    "firewall_rules": "/etc/firewall-{name}.nft",
+    "firewall_table": "{name}_firewall",
     "cluster": "{name}",
     # Of the server of the database: its certificate, and the authority by which clients on other hosts know it.
     "database_tls": "/etc/ssl/{name}-database",

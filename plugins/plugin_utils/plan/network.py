@@ -16,6 +16,17 @@ NO_UNIT = "(none)"  # of a port that nobody may hold yet
 
 
 @dataclass(frozen=True)
+class Reach:
+    """Who may reach a port from outside of its host. Whatever runs on the host itself may."""
+
+    group: str  # as dagster_firewall_sources calls it
+    hosts: tuple[str, ...]  # of the inventory
+    containers: tuple[str, ...] = ()  # kinds of containers of its own host: code, run
+    published: bool = False  # whether an engine hands it on to a container
+    more: tuple[str, ...] = ()  # addresses and networks that the component's own variables name
+
+
+@dataclass(frozen=True)
 class Port:
     """A port on which a component listens."""
 
@@ -23,6 +34,7 @@ class Port:
     variable: str  # what sets it
     addresses: tuple[str, ...]
     unit: str  # how the names of the units begin that may hold it already
+    reach: Reach | None = None  # None for whoever reaches the host
 
     @property
     def number(self) -> int:

@@ -12,14 +12,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import SERVER, Supplied, supplied_problems
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, record
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, record, subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import external_postgres as external
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, first_address
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, Reach, first_address
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import LOGINS, Storage
 
 # The major version that each Debian release ships.
@@ -37,8 +37,9 @@ ETC, DATA = "/etc/postgresql", "/var/lib/postgresql"
 RECORDS = ("conf.d/dagster.conf", "dagster/pg_hba.conf")
 PAIRS = {"ca": "ca-key", "cert": "key"}  # each certificate with its key
 PORT = r"(?i)^[ \t]*port[ \t='\"]*([0-9]+)"  # in a line that sets it
-CLOSED = "Closed"  # the word in pg_hba.conf that says that no login of an earlier release is left in it
-HEADER_OR_CLOSED = rf"({record.HEADER[1:-1]}|{CLOSED})"
+# The words in pg_hba.conf that say what code servers of an earlier release have left: login of runs, also network.
+CLOSED, SEPARATE = "Closed", "Separate"
+HEADER_OR_CLOSED = rf"({record.HEADER[1:-1]}|{CLOSED}|{SEPARATE})"
 PORT_OR_HEADER = rf"(?i)(?:^[ \t]*port[ \t='\"]*(?=[0-9])|(?=Managed))([0-9]+|{record.HEADER[1:-1]})"
 
 
@@ -167,7 +168,16 @@ class Postgres(Component):
 
     def ports(self) -> list[Port]:
         # Another cluster may have it as well: host_problems knows which one is ours.
-        return [Port(self.plan.storage.port, "dagster_database_port", ("0.0.0.0",), "postgresql@")]
+        return [Port(self.plan.storage.port, "dagster_database_port", ("0.0.0.0",), "postgresql@", self.reach)]
+
+    @property
+    def reach(self) -> Reach:
+        """Who connects. The containers of another host come from its own address."""
+        clients = dict.fromkeys(consumer for consumer, _in_container, _logins in self.plan.storage.clients)
+        given = "dagster_postgres_clients" in self.host.given
+        more = [str(one["address"]) for one in self.values["dagster_postgres_clients"] or []] if given else []
+        containers = tuple(self.plan.storage.containers(self.host.name))
+        return Reach("database", tuple(clients), containers, more=tuple(more))
 
     def memory(self) -> dict[str, tuple[int, int]]:
         return {"postgres": (1, 200)}
@@ -252,21 +262,30 @@ class Postgres(Component):
         return [f"{self.tls_folder}/ca.pem"] if self.plan.storage.tls_addresses else []
 
     def before(self, facts: Facts) -> list[dict[str, Any]]:
-        """What code servers of an earlier release need until they are replaced: they have the login of runs."""
+        """What code servers of an earlier release need until they are replaced.
+
+        They were in the network of runs, and before that they had the login of runs.
+        """
         hba = f"{self.cluster(facts).etc}/{RECORDS[1]}"
-        if hba not in (facts.get("paths") or []) or CLOSED in (facts.get("lines") or {}).get(hba, []):
+        said = (facts.get("lines") or {}).get(hba, [])
+        if hba not in (facts.get("paths") or []) or SEPARATE in said:
             return []
-        run = self.plan.storage.login("run")
-        return [
-            self.client(consumer, in_container, [run])
+        run, here = self.plan.storage.login("run"), self.plan.storage.containers(self.host.name)
+        logins = [here["code"], *([] if CLOSED in said or "run" in here else [run])] if "code" in here else []
+        found = [{"address": subnets.of_runs(self.host), "users": logins}] if logins else []
+        return found + [
+            self.client(consumer, [run])
             for consumer, in_container, users in self.plan.storage.clients
-            if in_container and run not in users
+            if in_container and run not in users and consumer != self.host.name and CLOSED not in said
         ]
 
-    def client(self, consumer: str, in_container: bool, users: list[str]) -> dict[str, Any]:
-        """From where a host, or its containers, connect, and how."""
-        if in_container and consumer == self.host.name:
-            return {"address": str(self.values["dagster_docker_network_subnet"]), "users": users}
+    def containers_here(self, logins: Mapping[str, str]) -> list[dict[str, Any]]:
+        """From where the containers of this host connect, with these logins by the kind of the container."""
+        of_kind = {"run": subnets.of_runs(self.host), "code": subnets.of_code(self.host)}
+        return [{"address": of_kind[kind], "users": [login]} for kind, login in logins.items()]
+
+    def client(self, consumer: str, users: list[str]) -> dict[str, Any]:
+        """From where another host, or its containers, connect, and how."""
         tls = {"tls": True} if self.plan.storage.tls_addresses else {}
         return {"address": source(self.inventory.address(consumer)), "users": users, **tls}
 
@@ -353,7 +372,7 @@ class Postgres(Component):
         held = [listener for listener in facts["listeners"] if listener["unit"].startswith(port.unit)]
         if any(listener["unit"] == cluster.unit and listener["port"] == port.number for listener in held):
             return []  # what others add later changes nothing
-        own = Port(port.value, port.variable, port.addresses, cluster.unit)
+        own = replace(port, unit=cluster.unit)
         return checks.taken_port_problems([own], held) or [
             f"port {port.number} is in the configuration of the PostgreSQL cluster {other}, so it cannot start beside "
             f"ours; change {port.variable}"
@@ -376,15 +395,15 @@ class Postgres(Component):
         budget = self.plan.budget
         logins = [self.plan.storage.daemon_login(name) for name in self.inventory.group("dagster_daemon")]
         logins = self.host.chosen("dagster_postgres_daemon_logins", list(filter(None, logins)))
-        subnet = str(self.values["dagster_docker_network_subnet"])
         own = self.inventory.address(self.host.name)
         clients, listen = [], {LOOPBACK}
         for consumer, in_container, users in self.plan.storage.clients:
             inside = consumer == self.host.name
             if inside and not in_container:
                 continue  # over loopback: see handed
-            listen.add(first_address(subnet) if inside else own)
-            clients.append(self.client(consumer, in_container, users))
+            listen.add(first_address(subnets.of_runs(self.host)) if inside else own)
+            here = self.plan.storage.containers(consumer) if inside else {}
+            clients += self.containers_here(here) if inside else [self.client(consumer, users)]
         return {
             "dagster_database_port": self.plan.storage.port,
             "dagster_postgres_listen_addresses": sorted(listen),

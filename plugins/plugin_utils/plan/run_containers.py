@@ -8,16 +8,19 @@ variable that decides it.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import forms, rights
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_ID_LABEL
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
+from ansible_collections.dataops.dagster.plugins.plugin_utils import run_rules
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import refused, sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import Report, check_context, containers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.report import shown
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import environment
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import environment, subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 if TYPE_CHECKING:
@@ -29,6 +32,10 @@ SECRETS = "/run/secrets"
 # Networks of Docker's own: a container in one of them cannot be in another one, or has no fixed subnet.
 NETWORK = "dagster_docker_network names the network of runs; more of them go into networks"
 USER = "leave it out: dagster_docker_userns_remap says who root of a container is, and user of a location names another"
+# Paths of the host that hold a socket of its engine. The validator speaks of the socket itself.
+ENGINES = ("/run", "/var/run", "/run/containerd", "/run/containerd/containerd.sock", "/var/run/containerd")
+ENGINE = "mount the folder that runs need; with that socket a run would be root of its host"
+RIGHTS = "leave it out; capabilities of the location adds those that its code needs"
 # Arguments of the container that only we can give.
 FORBIDDEN = {
     **dict.fromkeys(("network_mode", "networking_config", "network_disabled"), NETWORK),
@@ -43,7 +50,7 @@ DOUBTFUL = {
 }
 LABELS = ("dataops.dagster", RUN_ID_LABEL, "dagster/job_name")
 # What of dagster_home is for one reader, beside the files of passwords.
-SECRET_FILES = ("environment.secret", "guard.json", "secrets", "docker", "containers", "code", "users")
+SECRET_FILES = ("environment.secret", "guard.json", "secrets", "docker", "gate", "containers", "code", "users")
 
 
 def said(report: Report, prefix: str = "") -> list[str]:
@@ -98,6 +105,10 @@ class RunContainers:
                 if name in self.names:
                     report.error((*where, "env", name), environment.ours(name, self.names))
             self._networks(report, (*where, "networks"), entry.get("networks"))
+            for source, _target, _read_only in containers.volumes(entry.get("volumes")):
+                if source.endswith("docker.sock"):
+                    message = f"found {source}, with which its code and its runs would be root of the host"
+                    report.error((*where, "volumes"), message, containers.NO_SOCKET)
             self._volumes(report, (*where, "volumes"), containers.volumes(entry.get("volumes")))
             given, others = context.parts(entry.get("container_context"))
             at: Path = (*where, "container_context", *(["docker"] if others else []))
@@ -154,17 +165,26 @@ class RunContainers:
             if name in ("host", "none", "default") or str(name).startswith("container:"):
                 message = f"found {name}, in which no container can be that is in ours"
                 report.error((*at, index), message, "name a network that you have made with docker network create")
+            elif name == self.values[subnets.CODE[0]]:
+                message = f"found {name}, the network of code servers, which runs do not reach"
+                report.error((*at, index), message, "leave it out")
 
     def _arguments(self, report: Report, at: Path, kwargs: Mapping[str, Any]) -> None:
         for key, value in kwargs.items():
             path = (*at, key)
             if value is None and key in ("volumes", "labels", "user", "init", "stop_timeout"):
                 report.error(path, "found null, which would take away what runs need", "leave it out")
+            elif value is None and key in rights.kwargs():
+                report.error(path, "found null, but the Docker gate takes these rights from each run", RIGHTS)
             elif key in FORBIDDEN and not (key == "user" and str(value) in ("0:0", "0", "root")):
                 report.error(path, "found an argument that runs have from us", FORBIDDEN[key])
+            elif key in run_rules.REFUSED and value:
+                message = f"found {shown(value)}: the Docker gate starts no run with it"
+                report.error(path, message, run_rules.REFUSED[key])
             elif key in DOUBTFUL and value:
                 found, instead = DOUBTFUL[key]
                 report.refuse(key, path, f"found {key}: {found}", instead)
+        self._rights(report, at, kwargs)
         for name in labels(kwargs.get("labels")):
             if name.startswith(LABELS):
                 message = f"found {name}, by which our containers are known"
@@ -196,10 +216,26 @@ class RunContainers:
             (("", str(text).partition(":")[0], False) for text in (tmpfs if isinstance(tmpfs, (list, dict)) else ())),
         )
 
+    def _rights(self, report: Report, at: Path, kwargs: Mapping[str, Any]) -> None:
+        """What would take away the limits that the Docker gate sets."""
+        for name in kwargs["cap_add"] if isinstance(kwargs.get("cap_add"), list) else ():
+            if forms.capability(name) == "ALL":
+                message = "found all capabilities: the Docker gate starts no run with them"
+                report.error((*at, "cap_add"), message, "name those that are needed")
+        for option in kwargs["security_opt"] if isinstance(kwargs.get("security_opt"), list) else ():
+            if re.search("unconfined|disable|false", str(option)):
+                message = f"found {option}: the Docker gate starts no run with it"
+                report.error((*at, "security_opt"), message, "leave it out, or name a profile of your own")
+        if str(kwargs.get("ipc_mode") or "private") not in ("private", "none"):
+            message = f"found {kwargs['ipc_mode']}: the Docker gate starts no run with it"
+            report.error((*at, "ipc_mode"), message, "leave it out")
+
     def _volumes(self, report: Report, at: Path, volumes: Iterable[tuple[str, str, bool]]) -> None:
         """Volumes that would stand before ours, or show runs what is not for them."""
         state, home = (posixpath.normpath(str(self.values[name])) for name in ("dagster_state_dir", "dagster_home"))
         for source, target, _read_only in volumes:
+            if source in ENGINES:
+                report.error(at, f"found {source}, where the engine of the host has its socket", ENGINE)
             path, source = posixpath.normpath(target), posixpath.normpath(source) if source else ""
             if path in (state, f"{state}/storage", f"{state}/compute_logs") and source != path:
                 message = f"found {target}, where the state of the instance is"

@@ -97,7 +97,7 @@ class Storage:
         for consumer in self.inventory.services if self.server else []:
             found.append((consumer, False, self.service_logins(consumer)))
         for consumer in self.inventory.engines if self.server else []:
-            found.append((consumer, True, self.container_logins(consumer)))
+            found.append((consumer, True, list(self.containers(consumer).values())))
         return found
 
     def service_logins(self, host: str) -> list[str]:
@@ -109,10 +109,10 @@ class Storage:
             found += filter(None, [str(self.values["dagster_database_guard_user"]), self.daemon_login(host)])
         return found
 
-    def container_logins(self, host: str) -> list[str]:
-        """The logins of the containers of a host."""
+    def containers(self, host: str) -> dict[str, str]:
+        """The login of each kind of containers (code, run) that a host has."""
         kinds = {"code": "dagster_code", "run": "dagster_run"}
-        return [self.login(kind) for kind, group in kinds.items() if host in self.inventory.group(group)]
+        return {kind: self.login(kind) for kind, group in kinds.items() if host in self.inventory.group(group)}
 
     def login(self, kind: str) -> str:
         """The login of webservers (web), read-only webservers (read), code servers (code) or runs (run).

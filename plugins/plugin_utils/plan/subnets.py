@@ -12,8 +12,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host
 
 Network = ipaddress.IPv4Network
+# The variables of the networks that we make: that of runs, and that of code servers.
+RUNS = ("dagster_docker_network", "dagster_docker_network_subnet")
+CODE = ("dagster_docker_code_network", "dagster_docker_code_network_subnet")
+TRIED = 64  # subnets behind that of the runs, of which one is for code servers
 # The interfaces of an engine's own networks.
 BRIDGE = re.compile(r"docker0|br-[0-9a-f]{12}")
 # A wider route sums up the networks of a site. Those of the host lie in it as a rule, and the narrower one wins.
@@ -24,15 +29,42 @@ NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 RESERVED = ("bridge", "container", "default", "host", "nat", "none")
 
 
-def name_problems(name: str) -> list[str]:
-    """A sentence about a name that the network of the runs cannot have."""
+def name_problems(variable: str, name: str) -> list[str]:
+    """A sentence about a name that a network of ours cannot have."""
     if NETWORK.fullmatch(name) and name not in RESERVED:
         return []
     why = "is one of Docker's own" if name in RESERVED else "is no name of a network"
+    who = "runs need" if variable == RUNS[0] else "code servers need"
     return [
-        f"dagster_docker_network is {name!r}, which {why}; runs need a network with a fixed subnet, which site.yml "
-        "makes. Choose a name such as dagster, or leave it out"
+        f"{variable} is {name!r}, which {why}; {who} a network with a fixed subnet, which site.yml makes. Choose a "
+        "name such as dagster, or leave it out"
     ]
+
+
+def of_runs(host: Host) -> str:
+    """The subnet of runs on the engine of a host."""
+    return str(host.values[RUNS[1]])
+
+
+def of_code(host: Host) -> str:
+    """The subnet of code servers there: as large as that of the runs, and the next one that is not the engine's own.
+
+    Empty where there is none, which another problem says.
+    """
+    return str(host.chosen(CODE[1], _behind(host.values)))
+
+
+def _behind(values: Mapping[str, Any]) -> str:
+    try:
+        runs = Network(str(values[RUNS[1]]))
+        own = [ipaddress.ip_interface(str(values[BRIDGE_ADDRESS])).network, *map(ipaddress.ip_network, pools(values))]
+        for number in range(1, TRIED + 1):
+            found = Network((int(runs.network_address) + number * runs.num_addresses, runs.prefixlen))
+            if not any(found.overlaps(other) for other in own if isinstance(other, Network)):
+                return str(found)
+    except ValueError:  # none of these is a network, or there is no address left
+        pass
+    return ""
 
 
 def pools(values: Mapping[str, Any]) -> list[str]:

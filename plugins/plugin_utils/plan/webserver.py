@@ -6,10 +6,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.gate import Way
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, Reach
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
 
 KINDS = ("webserver", "webserver_read_only")  # as names.py calls their units
@@ -51,10 +53,11 @@ class Webserver(Component):
 
     def ports(self) -> list[Port]:
         offset = self.values["dagster_webserver_agent_offset"]
-        served = [Port(port, variable, (self.bind,), unit) for variable, port, unit in self.replicas]
+        reach = Reach("webserver", tuple(self.inventory.group("dagster_proxy")))
+        served = [Port(port, variable, (self.bind,), unit, reach) for variable, port, unit in self.replicas]
         agents = {
-            port.number: Port(
-                port.number + offset, f"{port.variable} + dagster_webserver_agent_offset", port.addresses, port.unit
+            port.number: replace(
+                port, value=port.number + offset, variable=f"{port.variable} + dagster_webserver_agent_offset"
             )
             for port in served
             if port.number
@@ -69,7 +72,7 @@ class Webserver(Component):
         return {"web": ENGINES * (len(self.replicas) - read), "read": ENGINES * read}
 
     def needs(self) -> list[str]:
-        return ["instance"]
+        return ["instance", *self.plan.gates(self.host.name)]
 
     def journal(self) -> list[str]:
         return [f"_SYSTEMD_UNIT={unit}{port}.service" for _variable, port, unit in self.replicas]
@@ -109,6 +112,7 @@ class Webserver(Component):
 
     def handed(self, facts: Facts) -> dict[str, Any]:
         return {
+            "gate": Way(self.host, self.plan).of_service("webserver"),
             "gone": self.gone(facts),
             "state": self.values["dagster_state_dir"],
             "log_folder": self.plan.configuration.log_folder,

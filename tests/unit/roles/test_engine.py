@@ -1,4 +1,4 @@
-"""The way to the engine in what the roles write: a socket and its group on one host, TLS and no group on several."""
+"""The way to the engine in what the roles write: sockets of the gate on one host, its TLS on several."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ ROOT = Path(__file__).resolve().parents[3]
 SOCKET = "unix:///run/docker.sock"
 GOOD = {
     "not_after": 4_000_000_000,
-    "names": ["10.0.0.6"],
+    "names": ["10.0.0.6", "launch.docker-gate-dagster"],
     "key_id": "ca",
     "authority_key_id": "ca",
     "key_matches": True,
 }
-TLS = "/etc/docker/tls"
+TLS = "/etc/docker-gate-dagster/tls"
 RECORD = "/usr/local/lib/dagster/installed/docker.io"
 # Calls of role certificates: a role, its file of tasks, an entry point.
-AUTHORITY, ENGINE, CLIENT = ("docker", "tls", "authority"), ("docker", "tls", "issue"), ("instance", "engine", "issue")
+AUTHORITY, GATE, CLIENT = ("gate", "tls", "authority"), ("gate", "tls", "issue"), ("instance", "gate", "issue")
+FOLDER = "/etc/dagster/gate/launch"
+ROLE = {"folder": FOLDER, "group": "dagster_launch", "name": "launch.docker-gate-dagster"}
 
 
 def documented(given: dict[str, Any]) -> dict[str, Any]:
@@ -111,21 +113,35 @@ def test_engine_of_one_host_reads_what_it_did_before() -> None:
     assert reads == ["/etc/docker/daemon.json", "/etc/systemd/system/docker.service.d"]
 
 
-def test_engine_of_several_hosts() -> None:
+def test_gate_of_several_hosts() -> None:
     given = {"dagster_docker_tls_address": "10.0.0.6"}
-    assert value("docker", "__dagster_docker_tls", **given) is True
-    assert due(*AUTHORITY, **given) == due(*ENGINE, **given) == "there is none"
+    assert due(*AUTHORITY, **given) == due(*GATE, **given) == "there is none"
     both = {f"{TLS}/ca.pem": GOOD, f"{TLS}/cert.pem": GOOD}
-    assert due(*AUTHORITY, certificates=both, **given) == due(*ENGINE, certificates=both, **given) == ""
-    assert due(*ENGINE, certificates=both, dagster_docker_tls_address="10.0.0.7") == "it is not for 10.0.0.7"
+    assert due(*AUTHORITY, certificates=both, **given) == due(*GATE, certificates=both, **given) == ""
+    assert due(*GATE, certificates=both, dagster_docker_tls_address="10.0.0.7") == "it is not for 10.0.0.7"
     other = {**both, f"{TLS}/ca.pem": {**GOOD, "key_id": "cb"}}
-    assert due(*ENGINE, certificates=other, **given) == "another authority has signed it"
+    assert due(*GATE, certificates=other, **given) == "another authority has signed it"
     soon = {**both, f"{TLS}/ca.pem": {**GOOD, "not_after": 1}}
     assert due(*AUTHORITY, certificates=soon, **given) == "it has ended"
-    reads = value("docker", "__dagster_docker_reads", **given)
-    assert reads[2:] == [f"{TLS}/ca.pem", f"{TLS}/cert.pem", f"{TLS}/key.pem"]
-    assert "python3-cryptography" in planned(given)["packages"]["docker"]
-    text = rendered("docker", "etc/systemd/system/docker.service.d/10-dagster-tls.conf.j2", **given)
+    settings = value("gate", "__dagster_gate_settings", **given)
+    assert settings["listen"] == {
+        "address": "10.0.0.6",
+        "port": 2378,
+        "ca": f"{TLS}/ca.pem",
+        "cert": f"{TLS}/cert.pem",
+        "key": f"{TLS}/key.pem",
+    }
+    assert "python3-cryptography" in planned(given)["packages"]["gate"]
+
+
+def test_engine_of_an_earlier_release_listens_until_it_is_closed() -> None:
+    given = {"dagster_docker_tls_address": "10.0.0.6"}
+    assert value("docker", "__dagster_docker_tls", **given) is False, "a new engine never does"
+    there = {**planned(given), "docker": {**planned(given)["docker"], "listens": True}}
+    assert value("docker", "__dagster_docker_tls", dagster_plan=there, **given) is True
+    reads = value("docker", "__dagster_docker_reads", dagster_plan=there, **given)
+    assert reads[2:] == [f"/etc/docker/tls/{name}.pem" for name in ("ca", "cert", "key")]
+    text = rendered("docker", "etc/systemd/system/docker.service.d/10-dagster-tls.conf.j2", dagster_plan=there, **given)
     assert " -H fd:// -H tcp://10.0.0.6:2376 --tlsverify " in text
     assert text.count("ExecStart=") == 2
     assert (
@@ -136,48 +152,62 @@ def test_engine_of_several_hosts() -> None:
 def test_certificates_that_are_supplied_are_written_and_not_made() -> None:
     given = {"dagster_docker_tls_address": "10.0.0.6", "dagster_docker_tls_client_cert": "C\n"}
     pems = {"dagster_docker_tls_ca": "A\n\n", "dagster_docker_tls_cert": "B", "dagster_docker_tls_key": "K"}
-    assert value("docker", "__dagster_docker_tls_supplied", **given, **pems) is True
-    assert due(*ENGINE, **given, **pems) == ""
-    assert of_certificates("__dagster_certificates_is_supplied", *ENGINE, **given, **pems) is True
-    files = supplied(*ENGINE, **given, **pems)[1:]
+    assert value("gate", "__dagster_gate_tls_supplied", **given, **pems) is True
+    assert due(*GATE, **given, **pems) == ""
+    assert of_certificates("__dagster_certificates_is_supplied", *GATE, **given, **pems) is True
+    files = supplied(*GATE, **given, **pems)[1:]
     assert [(entry["dest"], entry.get("content")) for entry in files] == [
         (f"{TLS}/ca.pem", "A\n"),
         (f"{TLS}/cert.pem", "B\n"),
         (f"{TLS}/key.pem", "K\n"),
     ]
     assert [bool(entry.get("secret")) for entry in files] == [False, False, True]
-    assert due(*CLIENT, **given) == ""
-    key = supplied(*CLIENT, **given, dagster_docker_tls_client_key="K")[3]
-    assert (key["dest"], key["owner"], key["mode"], key["secret"]) == (
-        "/etc/dagster/docker/key.pem",
-        "dagster",
-        "0400",
+    assert due(*CLIENT, **given, __dagster_gate_role=ROLE) == ""
+    key = supplied(*CLIENT, **given, dagster_docker_tls_client_key="K", __dagster_gate_role=ROLE)[3]
+    assert (key["dest"], key["owner"], key["group"], key["mode"], key["secret"]) == (
+        f"{FOLDER}/key.pem",
+        "root",
+        "dagster_launch",
+        "0440",
         True,
     )
 
 
-@pytest.mark.parametrize("endpoint", [SOCKET, "tcp://10.0.0.6:2376"])
-def test_services(endpoint: str) -> None:
-    given: dict[str, Any] = {"dagster_docker_endpoint": endpoint}
-    unit = "etc/systemd/system/dagster-webserver.service.j2"
-    for text in (
-        rendered("daemon", "etc/systemd/system/dagster-daemon.service.j2", **given),
-        rendered("webserver", unit, read_only=False, **given),
-    ):
-        assert ("SupplementaryGroups=docker\n" in text) == (endpoint == SOCKET)
+WEBSERVER = "etc/systemd/system/dagster-webserver.service.j2"
+DAEMON = "etc/systemd/system/dagster-daemon.service.j2"
+
+
+def test_services() -> None:
+    daemon, webserver = rendered("daemon", DAEMON), rendered("webserver", WEBSERVER, read_only=False)
+    assert "SupplementaryGroups=dagster_launch\n" in daemon
+    assert (
+        "/usr/bin/env DOCKER_HOST=unix:///run/docker-gate-dagster/launch.sock /opt/dagster/current/bin/python" in daemon
+    )
+    assert "SupplementaryGroups=dagster_inspect\n" in webserver
+    assert "DOCKER_HOST=unix:///run/docker-gate-dagster/inspect.sock /usr/bin/python3" in webserver
+    for text in (daemon, webserver):
         assert "InaccessiblePaths" not in text
-    reader = rendered("webserver", unit, read_only=True, **given)
+        assert "After=docker-gate-dagster.service\n" in text
+    reader = rendered("webserver", WEBSERVER, read_only=True)
     assert "SupplementaryGroups" not in reader
-    assert "InaccessiblePaths=-/etc/dagster/docker\n" in reader
+    assert "DOCKER_HOST=" not in reader
+    assert "InaccessiblePaths=-/etc/dagster/docker -/etc/dagster/gate -/run/docker-gate-dagster\n" in reader
     assert "UnsetEnvironment=DOCKER_HOST DOCKER_TLS_VERIFY DOCKER_CERT_PATH\n" in reader
+
+
+def test_services_of_an_engine_without_a_gate() -> None:
+    given: dict[str, Any] = {"dagster_docker_endpoint": "tcp://10.0.0.6:2376", "dagster_docker_tls_client_cert": "x"}
+    for text in (rendered("daemon", DAEMON, **given), rendered("webserver", WEBSERVER, read_only=False, **given)):
+        assert "SupplementaryGroups" not in text
+        assert "DOCKER_HOST" not in text
     environment = value("instance", "__dagster_environment", **given)
-    assert environment["DOCKER_HOST"] == endpoint
-    tls = {name: text for name, text in environment.items() if name in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")}
-    wanted = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/etc/dagster/docker"}
-    assert tls == ({} if endpoint == SOCKET else wanted)
+    assert environment["DOCKER_HOST"] == "tcp://10.0.0.6:2376"
+    assert environment["DOCKER_CERT_PATH"] == "/etc/dagster/docker"
+    assert value("instance", "__dagster_engine_remote", **given) is True
+    assert value("instance", "__dagster_engine_remote") is False
 
 
-CA, CERT = "/etc/dagster/docker/ca.pem", "/etc/dagster/docker/cert.pem"
+CA, CERT = f"{FOLDER}/ca.pem", f"{FOLDER}/cert.pem"
 
 
 @pytest.mark.parametrize(
@@ -193,34 +223,27 @@ CA, CERT = "/etc/dagster/docker/ca.pem", "/etc/dagster/docker/cert.pem"
 def test_certificate_of_a_client(certificates: dict[str, Any], authority: dict[str, Any], reason: str) -> None:
     """A play that leaves the authority's host out knows nothing of it, and trusts what is on this host."""
     facts = {"dagster_host": {"certificates": {f"{TLS}/ca.pem": authority} if authority else {}}}
-    given = {"certificates": certificates, "dagster_docker_ca_host": "run"}
+    given = {"certificates": certificates, "dagster_docker_ca_host": "run", "__dagster_gate_role": ROLE}
     assert due(*CLIENT, hostvars={"run": facts}, **given) == reason
     if not authority:
         assert due(*CLIENT, hostvars={"run": {}}, **given) == reason, "a host that no play has looked at"
 
 
-@pytest.mark.parametrize("call", [AUTHORITY, ENGINE, CLIENT], ids=" ".join)
+@pytest.mark.parametrize("call", [AUTHORITY, GATE, CLIENT], ids=" ".join)
 def test_days_before_its_end_in_which_a_certificate_is_renewed(call: tuple[str, str, str]) -> None:
     ends = {**GOOD, "not_after": time.time() + 90.5 * 86400, "pem": "A"}
     read = dict.fromkeys([f"{TLS}/ca.pem", f"{TLS}/cert.pem", CA, CERT], ends)
-    given = {"certificates": read, "dagster_docker_tls_address": "10.0.0.6"}
+    given = {"certificates": read, "dagster_docker_tls_address": "10.0.0.6", "__dagster_gate_role": ROLE}
     assert due(*call, **given) == ""
     assert due(*call, dagster_docker_tls_renew_days="90", **given) == ""
     assert due(*call, dagster_docker_tls_renew_days="91", **given) == "it ends in 90 days"
 
 
-@pytest.mark.parametrize(
-    ("given", "asked"),
-    [
-        ({}, False),
-        ({"dagster_docker_ca_host": "run"}, True),
-        ({"dagster_docker_tls_client_cert": "C"}, True),
-    ],
-)
-def test_nobody_signs_for_one_host(given: dict[str, str], asked: bool) -> None:
-    (call,) = DataLoader().load_from_file(str(ROOT / "roles/instance/tasks/engine.yml"), trusted_as_template=True)
-    templar = Templar(loader=DataLoader(), variables=variables("instance", **given))
-    assert templar.evaluate_conditional(call["when"]) is asked
+def test_nobody_signs_for_one_host() -> None:
+    tasks = DataLoader().load_from_file(str(ROOT / "roles/instance/tasks/certificates.yml"), trusted_as_template=True)
+    for task in tasks:
+        templar = Templar(loader=DataLoader(), variables=variables("instance"))
+        assert templar.evaluate_conditional(task["when"]) is False, task["name"]
 
 
 def test_pool_of_a_webserver() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from .report import Path
+    from .report import Path, Report
     from .schema import Checker
 
 LAUNCHER: Path = ("run_launcher", "config")
@@ -190,7 +190,21 @@ def _root(checker: Checker, kwargs: dict[str, Any], at: Path) -> None:
             _source(checker, (*at, "mounts", index), source, source)
     if kwargs.get("privileged") is True:
         message = "found true, which makes each run root on the host"
-        report.harm("privileged", (*at, "privileged"), message, "name what is needed with cap_add or devices")
+        _harm_to_host(report, "privileged", (*at, "privileged"), message, "name what is needed with cap_add or devices")
+
+
+NO_SOCKET = (
+    "leave it out: the Docker gate starts no run with it, whatever dagster_config_allow says. Only the launcher starts "
+    "containers, so a job cannot have docker_executor"
+)
+
+
+def _harm_to_host(report: Report, name: str, path: Path, message: str, hint: str) -> None:
+    """In a deployment the Docker gate refuses each such run, so there nobody can allow it."""
+    if report.deployed:
+        report.error(path, message, hint)
+    else:
+        report.harm(name, path, message, hint)
 
 
 def _source(checker: Checker, path: Path, source: str, text: str) -> None:
@@ -200,7 +214,7 @@ def _source(checker: Checker, path: Path, source: str, text: str) -> None:
             "leave it out unless a job has docker_executor or starts containers itself: for starting runs only the "
             "services need it"
         )
-        checker.report.harm("docker_socket", path, message, hint)
+        _harm_to_host(checker.report, "docker_socket", path, message, NO_SOCKET if checker.report.deployed else hint)
     elif re.fullmatch(r"/[/.]*", source):
         message = "found the host's whole disk mounted into every run, which makes each run root on the host"
         checker.report.harm("host_root", path, message, "mount the folders that runs need")

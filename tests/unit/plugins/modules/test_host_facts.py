@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
-from ansible_collections.dataops.dagster.plugins.module_utils._host import namespaces
+from ansible_collections.dataops.dagster.plugins.module_utils._host import namespaces, netfilter, networks
 from ansible_collections.dataops.dagster.plugins.modules import host_facts
 
 DEBIAN = """PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
@@ -151,7 +152,7 @@ def test_name_that_does_not_exist() -> None:
 
 
 # What is in the result only when it was asked for.
-ANSWERS = {"paths", "texts", "lines", "certificates", "unresolved", "connect_errors"}
+ANSWERS = {"paths", "texts", "lines", "certificates", "unresolved", "resolved", "connect_errors"}
 
 
 def asked(**options: Any) -> dict[str, Any]:
@@ -186,12 +187,16 @@ def test_only_what_was_asked_for_is_answered() -> None:
         "lines": {},
         "certificates": {},
         "unresolved": [],
+        "resolved": {},
     }
     assert nothing.keys() == ANSWERS
 
 
 def test_names_without_an_address() -> None:
-    assert asked(resolve=["localhost", "no.such.host.invalid"]) == {"unresolved": ["no.such.host.invalid"]}
+    found = asked(resolve=["localhost", "no.such.host.invalid"])
+    assert found["unresolved"] == ["no.such.host.invalid"]
+    assert found["resolved"].keys() == {"localhost"}
+    assert "127.0.0.1" in found["resolved"]["localhost"]
 
 
 def test_local_addresses_are_the_hosts_own() -> None:
@@ -207,15 +212,15 @@ Local:
      |-- 172.30.0.255
         /32 link BROADCAST
 """
-    assert host_facts.local_addresses(text) == ["127.0.0.1", "172.30.0.1"]
+    assert networks.local_addresses(text) == ["127.0.0.1", "172.30.0.1"]
 
 
 def test_addresses_of_ipv6() -> None:
     text = (
         "fd00000000000000000000000000000a 02 40 00 80     eth0\n00000000000000000000000000000001 01 80 10 80       lo\n"
     )
-    assert host_facts.local_addresses6(text) == ["::1", "fd00::a"]
-    assert host_facts.local_addresses6("") == [], "a kernel without IPv6 has no such file"
+    assert networks.local_addresses6(text) == ["::1", "fd00::a"]
+    assert networks.local_addresses6("") == [], "a kernel without IPv6 has no such file"
 
 
 def test_interface_of_each_network() -> None:
@@ -227,10 +232,10 @@ def test_interface_of_each_network() -> None:
         "eth0\t0000010A\t0100D50A\t0003\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
     )
     if sys.byteorder == "little":  # the kernel writes them in its own order
-        assert host_facts.networks(text) == {"10.213.0.0/16": "eth0", "172.29.0.0/24": "docker0"}
-        assert host_facts.routed(text) == ["10.1.0.0/24"], "through a gateway, but not the default route"
-    assert host_facts.networks("") == {}
-    assert host_facts.routed("") == []
+        assert networks.networks(text) == {"10.213.0.0/16": "eth0", "172.29.0.0/24": "docker0"}
+        assert networks.routed(text) == ["10.1.0.0/24"], "through a gateway, but not the default route"
+    assert networks.networks("") == {}
+    assert networks.routed("") == []
 
 
 def test_paths_that_exist_are_named(tmp_path: Path) -> None:
@@ -318,3 +323,26 @@ def test_user_namespaces_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_host_that_is_itself_in_a_user_namespace(users: str, own: bool) -> None:
     assert namespaces.own_proc(users) is own
+
+
+def test_kernel_is_asked_for_nftables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only when it is to be asked. A refusal is told in the words of the system."""
+    monkeypatch.setattr(netfilter, "refusal", lambda: "Operation not permitted")
+    assert asked(nftables=True) == {"nftables": "Operation not permitted"}
+    assert asked(nftables=False) == {}
+
+
+def test_answers_of_a_kernel_about_nftables() -> None:
+    refused = netfilter.HEADER.pack(36, netfilter.NLMSG_ERROR, 0, 1, 0) + (-1).to_bytes(4, sys.byteorder, signed=True)
+    assert netfilter.answered(refused) == os.strerror(1)
+    assert netfilter.answered(netfilter.HEADER.pack(28, netfilter.NFTABLES << 8 | 15, 0, 1, 0) + bytes(8)) == ""
+
+
+def test_kernel_of_a_network_of_its_own_takes_rules_and_knows_no_other_subsystem() -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {os.path.dirname(netfilter.__file__)!r}); import netfilter; "
+        "print(netfilter.refusal()); netfilter.NFTABLES = 99; print(netfilter.refusal())"
+    )
+    argv = ["unshare", "--map-root-user", "--net", sys.executable, "-c", program]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.splitlines() == ["", os.strerror(22)]

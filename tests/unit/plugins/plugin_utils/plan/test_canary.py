@@ -44,7 +44,7 @@ def test_job_of_any_location_is_refused() -> None:
 def test_what_a_run_needs_is_stamped_on_each_host() -> None:
     hosts = groups(database=["db"], code=["run"], run=["run"], proxy=["edge"])
     found = {host: fact(host, hosts)["runs"] for host in ("a", "db", "run", "edge")}
-    for path in ("dagster.yaml", "environment", "environment.secret", "pgpass", "daemon.pgpass", "docker/*"):
+    for path in ("dagster.yaml", "environment", "environment.secret", "pgpass", "daemon.pgpass", "gate/*/*"):
         assert f"/etc/dagster/{path}" in found["a"]["stamps"]
     assert "/opt/dagster/current" in found["a"]["stamps"]
     assert "/etc/postgresql/*/*/dagster/pg_hba.conf" in found["db"]["stamps"]

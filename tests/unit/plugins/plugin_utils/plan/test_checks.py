@@ -171,6 +171,7 @@ PARTS = {
     "daemon": 140,
     "code_location": 120,
     "docker": 125,
+    "gate": 20,
     "postgres": 200,
     "run": 300,
     "system": 200,

@@ -26,7 +26,8 @@ def test_single_host_stays_on_loopback() -> None:
     assert options["dagster_database_run_host"] == options["dagster_database_code_host"] == "172.30.0.1"
     assert options["dagster_postgres_listen_addresses"] == ["127.0.0.1", "172.30.0.1"]
     assert options["dagster_postgres_clients"] == [
-        {"address": "172.30.0.0/24", "users": ["dagster_code", "dagster_run"]}
+        {"address": "172.30.1.0/24", "users": ["dagster_code"]},
+        {"address": "172.30.0.0/24", "users": ["dagster_run"]},
     ]
     assert options["dagster_code_endpoints"] == [{"name": "etl", "host": "127.0.0.1", "port": 4000}]
     assert options["dagster_code_publish_address"] == options["dagster_webserver_bind"] == "127.0.0.1"
@@ -69,7 +70,7 @@ def test_plan_is_a_fact_and_holds_no_secret() -> None:
 def test_fact_has_what_the_roles_of_the_host_need_and_no_more() -> None:
     found = plan("b", groups(proxy=["b"]))
     said = found.as_fact(FACTS)
-    assert list(found.components) == list(said["packages"]) == ["proxy", "vip"]
+    assert list(found.components) == list(said["packages"]) == ["firewall", "proxy", "vip"]
     wanted = {**component("proxy", "b", groups(proxy=["b"])).options(FACTS), **found.known["vip"].options(FACTS)}
     assert said["options"] == {**names.defaults(), **wanted}
     assert said["names"]["daemon"] == "dagster-daemon"
@@ -142,6 +143,7 @@ def test_proxy_that_is_none_any_more() -> None:
 def test_journal_of_a_host() -> None:
     services = [
         "_SYSTEMD_UNIT=dagster-daemon.service",
+        "_SYSTEMD_UNIT=docker-gate-dagster.service",
         "_SYSTEMD_UNIT=dagster-webserver@3000.service",
         "_SYSTEMD_UNIT=dagster-webserver@3001.service",
     ]
@@ -202,7 +204,12 @@ def test_limit_that_is_enough_when_the_others_are_new_too(monkeypatch: pytest.Mo
     """A chain: new needs one, which needs two, which needs three. Nobody is refused twice."""
     chain = {"new": ["one"], "one": ["two"], "two": ["three", "one"], "three": [], "apart": ["new"]}
     found = plan("new", groups(proxy=list(chain)))
-    parts = {host: SimpleNamespace(mark=lambda: "/mark", known_by=lambda host=host: chain[host]) for host in chain}
+    parts = {
+        host: SimpleNamespace(
+            mark=lambda: "/mark", known_by=lambda host=host: chain[host], moves_with=lambda _facts: []
+        )
+        for host in chain
+    }
     monkeypatch.setattr(found, "component", lambda _role, host: parts[host])
     monkeypatch.setattr(found, "components", {"proxy": parts["new"]})
     (problem,) = found.limit_problems({"paths": []}, ["new"])
@@ -225,7 +232,24 @@ def test_host_that_is_deployed_may_be_played_alone() -> None:
     for host in ("new", "edge", "db", "web"):
         found = plan(host, ALL)
         marks = [part.mark() for part in found.components.values()]
-        assert found.limit_problems({"paths": marks}, [host]) == []
+        assert found.limit_problems({"paths": [*marks, *found.instance.way.certificates()]}, [host]) == []
+
+
+def test_services_and_the_gate_on_another_host_move_together() -> None:
+    """In a deployment of an earlier release the host of the runs has no gate, and a play without it makes none."""
+    hosts = groups(run=["b"], code=["b"])
+    found = plan("a", hosts)
+    facts = {"paths": [part.mark() for part in found.components.values()]}
+    assert found.limit_problems(facts, ["a"]) == [
+        "the play leaves out b, which has to be brought to this release together with a; use --limit a:b, or none"
+    ]
+    assert found.limit_problems(facts, ["a", "b"]) == []
+    assert (
+        plan("b", hosts).limit_problems(
+            {"paths": [part.mark() for part in plan("b", hosts).components.values()]}, ["b"]
+        )
+        == []
+    )
 
 
 PROGRAM = "/usr/local/lib/dagster/systemd_service.py"
@@ -251,13 +275,21 @@ def test_role_without_the_one_that_it_needs(
     """Right after an upgrade; once that role has run, each may be applied alone."""
     found = plan()
     assert PROGRAM in found.questions()["texts"]
-    problems = found.tag_problems({**FACTS, "texts": {PROGRAM: deployed} if deployed else {}}, tags, skipped)
+    facts = {**FACTS, "texts": {PROGRAM: deployed} if deployed else {}}
+    problems = found.tag_problems({**facts, "paths": [found.known["gate"].mark()]}, tags, skipped)
     assert problems == [
         f"the play applies role {role} without role instance, and {PROGRAM} of that is missing here or of another "
         f"version; apply role instance too (--tags instance,{role})"
         for role in without
         if deployed != instance.program_text()
     ]
+
+
+def test_services_are_not_played_without_the_gate_that_they_ask() -> None:
+    facts = {**FACTS, "texts": {PROGRAM: instance.program_text()}}
+    (problem,) = plan().tag_problems(facts, ["webserver"], [])
+    assert problem.startswith("the play applies role webserver without role gate, and /etc/systemd/system/docker-gate-")
+    assert plan("a", groups(run=["b"], code=["b"])).tag_problems(facts, ["webserver"], []) == []
 
 
 def test_ports_of_a_host() -> None:

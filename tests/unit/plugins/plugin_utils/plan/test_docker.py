@@ -13,21 +13,16 @@ SOCKET = "unix:///run/docker.sock"
 
 
 def test_engine_on_a_host_of_its_own() -> None:
+    """What units of an earlier release read: until they are replaced they may be started with it."""
     hosts = groups(run=["b"])
-    stack, engine = plan("a", hosts), plan("b", hosts)
+    engine = plan("b", hosts)
     of_stack, of_engine = options("a", hosts), options("b", hosts)
     assert of_stack["dagster_docker_endpoint"] == "tcp://10.0.0.2:2376"
     assert (of_stack["dagster_docker_ca_host"], of_stack["dagster_docker_tls_address"]) == ("b", "")
     assert docker.endpoint(engine.host, engine.inventory) == SOCKET
-    assert docker.authority(engine.host, engine.inventory) == ""
     assert of_engine["dagster_docker_tls_address"] == "10.0.0.2"
     assert of_stack["dagster_docker_socket"] == of_engine["dagster_docker_socket"] == SOCKET
-    client = {"/etc/dagster/docker/ca.pem": "", "/etc/dagster/docker/cert.pem": "/etc/dagster/docker/key.pem"}
-    assert {path: key for path, key in stack.certificates().items() if "docker" in path} == client
     assert "/etc/docker/tls/ca.pem" in engine.certificates()
-    assert [(port.number, port.addresses, port.unit) for port in engine.ports()] == [
-        (2376, ("10.0.0.2",), "docker.service")
-    ]
 
 
 def test_engine_of_a_single_host_is_reached_at_its_socket() -> None:
@@ -107,42 +102,31 @@ def test_engine(endpoints: dict[str, str], supplied: str, words: str) -> None:
     assert docker.endpoint_problems(one.hosts["a"], one) == [], "it is on the engine's own host"
 
 
-@pytest.mark.parametrize(
-    ("packages", "changes", "words"),
-    [
-        (["docker.io", "record"], {}, ""),
-        (
-            ["docker.io"],
-            {},
-            "a, c cannot reach the engine of this host: it is not ours (docker.io), so its settings stay",
-        ),
-        ([], {"dagster_docker_tls_client_cert": "x", "dagster_docker_tls_cert": "x"}, ""),
-        ([], {"dagster_docker_tls_client_cert": "x"}, "the engine of this host has no certificate"),
-        (
-            ["docker-ce"],
-            {},
-            "a, c cannot reach the engine of this host: it is not ours (docker-ce), so its settings stay",
-        ),
-        (["docker-ce"], {"dagster_docker_tls_client_cert": "x"}, ""),
-    ],
-)
-def test_engine_of_another_source(packages: list[str], changes: dict[str, str], words: str) -> None:
-    folder = "/usr/local/lib/dagster/installed"
-    paths = [f"{folder}/.complete", f"{folder}/docker.io"] if "record" in packages else []
-    facts = {**FACTS, "packages": dict.fromkeys(packages, "1"), "paths": paths}
-    problems = component("docker", "b", TWO_HOSTS, **changes).host_problems(facts)
-    assert len(problems) == bool(words), problems
-    assert not words or words in problems[0]
-    assert component("docker").host_problems({**FACTS, "packages": {"docker-ce": "1"}}) == []
+@pytest.mark.parametrize("package", ["docker.io", "docker-ce"])
+def test_engine_of_another_source_is_used_behind_the_gate(package: str) -> None:
+    """Hosts that reach it over the network reach the gate, so its settings can stay as they are."""
+    facts = {**FACTS, "packages": {package: "1"}}
+    assert component("docker", "b", TWO_HOSTS).host_problems(facts) == []
+    assert component("gate", "b", TWO_HOSTS).host_problems(facts) == []
+    assert component("docker").host_problems(facts) == []
+
+
+def test_engine_listens_until_its_clients_ask_the_gate() -> None:
+    facts = {**FACTS, "paths": [docker.LISTENS, "/etc/systemd/system/prune-dagster-runs.timer"]}
+    found = component("docker", "b", TWO_HOSTS)
+    assert docker.LISTENS in found.paths()
+    assert found.handed(facts)["listens"] is True
+    assert found.handed(FACTS)["listens"] is False, "a new engine never does"
+    assert found.handed({**facts, "packages": {"docker-ce": "1"}})["listens"] is False
+    assert [port for port in plan("b", TWO_HOSTS).ports() if port.number == 2376] == []
 
 
 def test_packages_of_an_engine() -> None:
-    """Nothing is installed over one from another source, and only who signs needs the library for it."""
+    """Nothing is installed over one from another source."""
     engine = ["python3-docker", "docker.io", "containerd", "runc", "iptables"]
     hosts = groups(run=["b"])
     assert component("docker").packages(FACTS) == engine
-    assert component("docker", "b", hosts).packages(FACTS) == [*engine, "python3-cryptography"]
-    assert component("docker", "b", hosts, dagster_docker_tls_client_cert="x").packages(FACTS) == engine
+    assert component("docker", "b", hosts).packages(FACTS) == engine
     foreign = {**FACTS, "packages": {"moby-engine": "1"}}
     assert component("docker", "b", hosts).packages(foreign) == ["python3-docker"]
     assert component("docker").handed(foreign)["foreign"] is True

@@ -102,10 +102,11 @@ def test_engine_of_others_without_live_restore_is_used_and_said() -> None:
     assert found.handed(host)["foreign"] is True, "role docker neither changes nor restarts it"
 
 
-def test_group_of_the_socket_counts_where_services_use_it() -> None:
-    hosts = groups(run=["b"], code=["b"])
-    brought = {"dagster_docker_tls_client_cert": "x"}
-    assert component("docker", "b", hosts, **brought).host_problems(facts(group="root")) == []
+def test_group_of_the_socket_counts_where_the_gate_uses_it() -> None:
+    hosts = groups(run=["b"], code=["b", "c"])
+    assert component("docker", "c", hosts).host_problems(facts(group="root")) == []
+    (problem,) = component("docker", "b", hosts).host_problems(facts(group="root"))
+    assert "belongs to the group root, and our gate gets the group docker" in problem
 
 
 def test_engine_is_asked_at_its_socket() -> None:

@@ -7,9 +7,9 @@ from plans import groups, inventory
 
 def test_roles_of_a_host_are_those_of_its_groups() -> None:
     found = inventory(groups(database=["b"], proxy=["b", "c"]))
-    assert found.roles_of("a") == ["code_location", "daemon", "docker", "instance", "webserver"]
-    assert found.roles_of("b") == ["postgres", "proxy", "vip"]
-    assert found.roles_of("c") == ["proxy", "vip"]
+    assert found.roles_of("a") == ["code_location", "daemon", "docker", "firewall", "gate", "instance", "webserver"]
+    assert found.roles_of("b") == ["firewall", "postgres", "proxy", "vip"]
+    assert found.roles_of("c") == ["firewall", "proxy", "vip"]
 
 
 def test_hosts_of_services_and_of_engines() -> None:

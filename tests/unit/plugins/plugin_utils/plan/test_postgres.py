@@ -37,18 +37,23 @@ def test_host_that_is_known_by_name_only() -> None:
 
 HBA = "/etc/postgresql/15/dagster/dagster/pg_hba.conf"
 OF_RUNS = [{"address": "c.example.com", "users": ["dagster_run"], "tls": True}]
+IN_THE_NETWORK_OF_RUNS = [{"address": "172.30.0.0/24", "users": ["dagster_code"]}]
 
 
 @pytest.mark.parametrize(
     ("paths", "lines", "before"),
     [
         ([], [], []),  # a bare host
-        ([HBA], ["Managed by dataops.dagster"], OF_RUNS),
-        ([HBA], ["Managed by dataops.dagster", "Closed"], []),
+        ([HBA], ["Managed by dataops.dagster"], [*IN_THE_NETWORK_OF_RUNS, *OF_RUNS]),
+        ([HBA], ["Managed by dataops.dagster", "Closed"], IN_THE_NETWORK_OF_RUNS),
+        ([HBA], ["Managed by dataops.dagster", "Separate"], []),
     ],
 )
 def test_code_servers_of_an_earlier_release(paths: list[str], lines: list[str], before: list[Any]) -> None:
-    """They have the login of runs, which is let in from there until they are replaced. Where runs start, it stays."""
+    """They have the login of runs, or their own in the network of runs. Both are let in until they are replaced.
+
+    Where runs start, their login stays.
+    """
     known = {**FACTS, "paths": paths, "lines": {HBA: lines} if paths else {}}
     assert plan("a", groups(code=["a", "c"])).as_fact(known)["postgres"]["before"] == before
 

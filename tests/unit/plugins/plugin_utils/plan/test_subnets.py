@@ -55,9 +55,9 @@ def test_a_free_network() -> None:
 
 @pytest.mark.parametrize("name", ["host", "none", "bridge", "default", "container:x", "a b", ""])
 def test_names_that_are_no_network_of_ours(name: str) -> None:
-    (said,) = subject.name_problems(name)
+    (said,) = subject.name_problems("dagster_docker_network", name)
     assert said.startswith(f"dagster_docker_network is {name!r}, which is ")
-    assert subject.name_problems("dagster_runs.1") == []
+    assert subject.name_problems("dagster_docker_network", "dagster_runs.1") == []
 
 
 @pytest.mark.parametrize(

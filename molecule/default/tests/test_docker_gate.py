@@ -1,0 +1,248 @@
+"""The Docker gate on the engine's own host: a run passes, attacks do not, and the services have no other way."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import gate_attacks
+import pytest
+from deployment import Dagster, until
+
+ENGINE = "/run/docker.sock"
+FOLDER = "/run/docker-gate-dagster"
+UNIT = "docker-gate-dagster.service"
+ROLES = ("launch", "inspect")
+PING = r"""
+import socket, sys
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.settimeout(20)
+    sock.connect(sys.argv[1])
+    sock.sendall(b"GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    print(sock.recv(65536).split(b" ")[1].decode())
+"""
+# Sends whole requests (base64, a line each) to a socket, and shows the status of each answer, 0 for none.
+SEND = r"""
+import base64, json, socket, sys
+found = []
+for line in open(sys.argv[2]):
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(15)
+        sock.connect(sys.argv[1])
+        answer = b""
+        try:
+            sock.sendall(base64.b64decode(line))
+            sock.shutdown(socket.SHUT_WR)
+            while data := sock.recv(65536):
+                answer += data
+        except (ConnectionError, TimeoutError):
+            pass
+    status = answer.split(b" ")[1:2]
+    found.append([int(status[0]) if status else 0, answer[-300:].decode("utf-8", "replace")])
+print(json.dumps(found))
+"""
+
+
+def send(host: Any, socket: str, requests: list[bytes]) -> list[tuple[int, str]]:
+    """Status and end of the answer to each request, sent by root of the host."""
+    lines = "\n".join(base64.b64encode(each).decode() for each in requests)
+    host.check_output("rm -f /tmp/requests")
+    for start in range(0, len(lines), 60000):
+        host.check_output("printf %%s %s >>/tmp/requests", lines[start : start + 60000])
+    answer = json.loads(host.check_output("timeout 300 python3 -c %s %s /tmp/requests", SEND, socket))
+    return [(status, text) for status, text in answer]
+
+
+def request(method: str, target: str, body: Any = None) -> bytes:
+    data = b"" if body is None else json.dumps(body).encode()
+    lines = [f"{method} {target} HTTP/1.1", "Host: docker", "Connection: close", f"Content-Length: {len(data)}"]
+    lines += ["Content-Type: application/json"] if data else []
+    return "\r\n".join([*lines, "", ""]).encode() + data
+
+
+def body_of(found: dict[str, Any]) -> dict[str, Any]:
+    """What the launcher has asked for, from what the engine shows of a run's container."""
+    run_id = "0123abcd-0000-4000-8000-00000000cafe"
+    config, host = found["Config"], found["HostConfig"]
+    command = [*config["Cmd"][:3], json.dumps({"run_id": run_id})]
+    labels = {"dagster/run_id": run_id, "dagster/job_name": "attack", "dataops.dagster.run": ""}
+    log = {"Type": "journald", "Config": {"labels": host["LogConfig"]["Config"]["labels"]}}
+    kept = {"NetworkMode": host["NetworkMode"], "Binds": host["Binds"], "LogConfig": log, "Init": True}
+    return {"Image": config["Image"], "Cmd": command, "User": "0:0", "Labels": labels, "HostConfig": kept}
+
+
+@pytest.fixture
+def run(dagster: Dagster, host: Any) -> dict[str, Any]:
+    """The container of a run that has ended."""
+    run_id = dagster.launch("orders_report")
+    dagster.wait(run_id)
+    container = host.check_output("docker ps -aq --filter label=dagster/run_id=%s", run_id)
+    found: dict[str, Any] = json.loads(host.check_output("docker inspect %s", container))[0]
+    return found
+
+
+def test_services_do_not_reach_the_engine(host: Any) -> None:
+    assert "dagster" not in host.check_output("getent group docker").rpartition(":")[2].split(",")
+    for unit, group in (("dagster-daemon", "dagster_launch"), ("dagster-webserver@3000", "dagster_inspect")):
+        assert host.check_output("systemctl show -p SupplementaryGroups --value %s", unit) == group
+        pid = host.check_output("systemctl show -p MainPID --value %s", unit)
+        groups = {
+            host.check_output("getent group %s", number).partition(":")[0] for number in process_groups(host, pid)
+        }
+        assert groups == {"dagster", group}
+        assert f"DOCKER_HOST=unix://{FOLDER}/{group.partition('_')[2]}.sock" in host.check_output(
+            "tr '\\0' '\\n' </proc/%s/environ", pid
+        )
+    ask = "setpriv --reuid dagster --regid dagster --groups %s python3 -c %s %s"
+    assert host.run(ask, "dagster,docker", PING, ENGINE).stdout == "200\n", "the control: that group reaches it"
+    assert host.run(ask, "dagster,dagster_launch,dagster_inspect", PING, ENGINE).rc != 0
+    assert host.run(ask, "dagster,dagster_launch", PING, f"{FOLDER}/launch.sock").stdout == "200\n"
+    assert host.run(ask, "dagster,dagster_launch", PING, f"{FOLDER}/inspect.sock").rc != 0
+    assert host.run(ask, "dagster,dagster_inspect", PING, f"{FOLDER}/launch.sock").rc != 0
+    assert host.run(ask, "dagster", PING, f"{FOLDER}/inspect.sock").rc != 0
+
+
+def process_groups(host: Any, pid: str) -> list[str]:
+    found: str = host.check_output("awk '/^(Gid|Groups):/ {for (n = 2; n <= NF; n++) print $n}' /proc/%s/status", pid)
+    return sorted(set(found.split()))
+
+
+def test_gate_is_a_user_of_its_own(host: Any) -> None:
+    for role in ROLES:
+        assert (
+            host.check_output("stat -c '%%U:%%G %%a' %s", f"{FOLDER}/{role}.sock") == f"dagster_gate:dagster_{role} 660"
+        )
+    assert host.check_output("systemctl show -p User --value %s", UNIT) == "dagster_gate"
+    assert host.check_output("stat -c '%U:%G %a' /etc/docker-gate-dagster") == "root:dagster_gate 750"
+    score = host.check_output("systemd-analyze security --no-pager %s | tail -1", UNIT)
+    assert float(score.split(":")[1].split()[0]) <= 2.5, score
+    pid = host.check_output("systemctl show -p MainPID --value %s", UNIT)
+    rights = host.check_output("grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/%s/status", pid).split()
+    assert rights == ["CapEff:", "0" * 16, "CapBnd:", "0" * 16, "NoNewPrivs:", "1", "Seccomp:", "2"]
+
+
+def test_run_has_the_limits_of_the_gate(host: Any, run: dict[str, Any]) -> None:
+    made = run["HostConfig"]
+    assert (made["CapAdd"], made["CapDrop"], made["SecurityOpt"]) == (None, ["ALL"], ["no-new-privileges:true"])
+    pages = int(host.check_output("getconf _PHYS_PAGES")) * int(host.check_output("getconf PAGE_SIZE"))
+    assert made["Memory"] == pages * 3 // 4
+    assert made["PidsLimit"] == 4096
+
+
+def test_webserver_terminates_a_run_and_the_daemon_asks_for_its_health(dagster: Dagster, host: Any) -> None:
+    run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 300.0}}}})
+    until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has started")
+    answer = dagster.query(
+        "mutation($id: String!) { terminateRun(runId: $id) { __typename ... on PythonError { message } } }", id=run_id
+    )
+    assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
+    dagster.wait(run_id, "CANCELED")
+    assert host.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id) == ""
+
+
+def test_lost_run_is_found_by_its_health(dagster: Dagster, host: Any) -> None:
+    """The daemon asks the gate for each run in progress, each 60 s: a killed one is a failed one."""
+    run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 300.0}}}})
+    until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has started")
+    host.check_output("docker kill $(docker ps -q --filter label=dagster/run_id=%s)", run_id)
+    dagster.wait(run_id, "FAILURE", seconds=180)
+
+
+@pytest.fixture
+def attacks(host: Any, run: dict[str, Any]) -> dict[str, bytes]:
+    """Each attack as bytes; the foreign container is the code server."""
+    base = body_of(run)
+    foreign = host.check_output("docker inspect -f '{{.Id}}' dagster-code-pipeline")
+    found = {name: request(*each) for name, each in gate_attacks.requests(base, run["Id"], foreign).items()}
+    return {**found, **gate_attacks.texts(base, run["Id"])}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_attacks_over_the_socket(host: Any, attacks: dict[str, bytes], run: dict[str, Any], role: str) -> None:
+    assert len(attacks) >= 60
+    since = host.check_output("date +%s.%N")
+    before = host.check_output("docker ps -a --no-trunc; docker network ls; docker volume ls; docker images -a")
+    answers = dict(zip(attacks, send(host, f"{FOLDER}/{role}.sock", list(attacks.values())), strict=True))
+    assert {name: answer for name, answer in answers.items() if answer[0] != 403} == {}
+    assert host.check_output("docker ps -a --no-trunc; docker network ls; docker volume ls; docker images -a") == before
+    lines = host.check_output("journalctl -u %s --since @%s -o cat --no-pager | grep -c '^refused root'", UNIT, since)
+    assert int(lines) == len(attacks)
+    # The control: the same container without what is refused is made.
+    if role == "launch":
+        ((status, text),) = send(
+            host, f"{FOLDER}/launch.sock", [request("POST", "/v1.41/containers/create", body_of(run))]
+        )
+        assert status == 201, text
+        host.check_output("docker rm -f %s", json.loads(text[text.index("{") :])["Id"])
+
+
+@pytest.mark.parametrize("name", ["privileged", "the host's disk", "a capability", "the network of the host"])
+def test_engine_itself_takes_them(host: Any, attacks: dict[str, bytes], name: str) -> None:
+    """The control of all attacks: whoever reaches the engine may do it."""
+    ((status, text),) = send(host, ENGINE, [attacks[name]])
+    assert status == 201, text
+    host.check_output("docker rm -f %s", json.loads(text[text.index("{") :])["Id"])
+
+
+def test_fuzz_of_the_gate(host: Any, run: dict[str, Any]) -> None:
+    """Wrong bytes in a good request: nothing but a container of that image comes of it, and the gate goes on."""
+    rng = random.Random(7)  # noqa: S311 - the same each time
+    good = request("POST", "/v1.41/containers/create", body_of(run))
+    requests = []
+    for _number in range(200):
+        data = bytearray(good)
+        for _change in range(rng.randint(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        requests.append(bytes(data))
+    pid = host.check_output("systemctl show -p MainPID --value %s", UNIT)
+    answers = send(host, f"{FOLDER}/launch.sock", requests)
+    made = host.check_output("docker ps -aq --filter label=dagster/job_name --filter status=created").split()
+    for container in made:
+        found = json.loads(host.check_output("docker inspect %s", container))[0]["HostConfig"]
+        assert set(found["Binds"]) <= set(run["HostConfig"]["Binds"])
+        assert (found["Privileged"], found["CapDrop"], found["NetworkMode"]) == (False, ["ALL"], "dagster")
+        host.check_output("docker rm -f %s", container)
+    assert {status for status, _text in answers} <= {0, 201, 400, 403, 404, 500}
+    assert host.check_output("systemctl show -p MainPID --value %s", UNIT) == pid
+
+
+def test_gate_that_restarts_lets_clients_wait(dagster: Dagster, host: Any) -> None:
+    ask = "for n in $(seq 40); do python3 -c %s %s; done"
+    host.check_output(
+        "systemd-run -q sh -c 'sleep 0.5; systemctl restart %s; sleep 0.7; systemctl restart %s'", UNIT, UNIT
+    )
+    assert set(host.check_output(ask, PING, f"{FOLDER}/launch.sock").split()) == {"200"}
+    host.check_output("systemctl kill -s KILL %s", UNIT)
+    until(lambda: host.run("systemctl is-active %s", UNIT).rc == 0, 30, "systemd has started it again")
+    dagster.wait(dagster.launch("orders_report"))
+
+
+def test_launch_through_the_gate_takes_at_most_50_ms_more(host: Any, run: dict[str, Any]) -> None:
+    """What the launcher asks for a run but its start, on each socket in turn; the median counts."""
+    program = (
+        "import json,sys,time,statistics as s,docker\n"
+        "def once(path):\n"
+        "    began=time.perf_counter(); c=docker.DockerClient(base_url='unix://'+path)\n"
+        "    made=c.api.create_container_from_config(json.load(open('/tmp/body')))\n"
+        "    c.api.inspect_container(made['Id'])\n"
+        "    took=time.perf_counter()-began; c.api.remove_container(made['Id']); c.close(); return took\n"
+        "found={p:[] for p in sys.argv[1:]}\n"
+        "for n in range(12):\n"
+        "    for p in found: found[p].append(once(p))\n"
+        "print(json.dumps([s.median(v) for v in found.values()]))"
+    )
+    host.check_output("printf %%s %s >/tmp/body", json.dumps(body_of(run)))
+    raw, gated = json.loads(host.check_output("python3 -c %s %s %s", program, ENGINE, f"{FOLDER}/launch.sock"))
+    print(f"raw {raw * 1000:.1f} ms, through the gate {gated * 1000:.1f} ms")
+    assert gated - raw <= 0.05
+
+
+def test_memory_above_that_of_the_host_is_refused_by_preflight(play: Callable[..., Any], host: Any) -> None:
+    before = host.check_output("cat /etc/docker-gate-dagster/gate.json")
+    done = play("site.yml", "-e", "dagster_gate_memory_mb=99999999", ok=False)
+    assert done.rc != 0
+    assert "dagster_gate_memory_mb is 99999999 MiB, and the host of the runs has" in done.output
+    assert host.check_output("cat /etc/docker-gate-dagster/gate.json") == before

@@ -1,0 +1,191 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Who may reach the ports of a host: its own table of nftables, made of what the components say about their ports."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Any
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import subnets
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, is_address, port_of
+
+SOURCES, RUN_PORTS = "dagster_firewall_sources", "dagster_firewall_run_ports"
+
+
+def family(addresses: Iterable[str], version: int) -> list[str]:
+    """The addresses and networks of one family, in the shortest form: a set refuses what is in it twice."""
+    networks: Any = (ipaddress.ip_network(text) for text in addresses)
+    merged = ipaddress.collapse_addresses(sorted(network for network in networks if network.version == version))
+    return [str(each.network_address) if each.num_addresses == 1 else str(each) for each in merged]
+
+
+class Firewall(Component):
+    """The table of one host. Without dagster_firewall it needs nothing, and its role removes what it has left."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the host gets the table."""
+        return bool(self.values["dagster_firewall"])
+
+    @property
+    def rules(self) -> str:
+        """The file with the rules that a fresh connection has confirmed."""
+        return self.plan.names["firewall_rules"]
+
+    def packages(self, facts: Facts) -> list[str]:
+        return ["nftables"] if self.wanted else []
+
+    def mark(self) -> str:
+        return self.plan.names.unit_file("firewall")
+
+    def headed(self) -> list[str]:
+        return [self.mark(), self.rules]
+
+    def paths(self) -> list[str]:
+        return [self.rules]
+
+    def removal(self) -> list[str]:
+        unit = self.plan.names["firewall"]
+        return [f"systemctl disable --now {unit}.service", f"rm {self.rules}", *super().removal()]
+
+    def nftables(self) -> bool:
+        return self.wanted
+
+    # What the components of this and of other hosts say
+
+    def restricted(self, host: str) -> list[Port]:
+        """The ports of a host that not everybody may reach."""
+        parts = [self.plan.component(role, host) for role in self.inventory.roles_of(host)]
+        return [port for part in parts for port in part.ports() if port.reach and port.number]
+
+    def groups(self, facts: Facts) -> list[dict[str, Any]]:
+        """The ports of this host by who may reach them, as its role writes them."""
+        found: dict[str, dict[str, Any]] = {}
+        closing = self.plan.docker(self.host.name).closing(facts)
+        for port in (*self.restricted(self.host.name), *closing):
+            reach = port.reach
+            if reach is None:
+                continue
+            known = found.setdefault(
+                reach.group,
+                {"name": reach.group, "ports": [], "closing": [], "published": reach.published, "sources": set()},
+            )
+            known["closing" if port in closing else "ports"].append(port.number)
+            more = [*reach.more, *(str(text) for text in (self.values[SOURCES] or {}).get(reach.group) or [])]
+            known["sources"] |= {*self.addresses(reach.hosts, facts), *(text for text in more if not problem_of(text))}
+            known["sources"] |= {*self.container_subnets} if reach.containers else set()
+        return [
+            {
+                "name": known["name"],
+                "ports": sorted(set(known["ports"])),
+                "closing": known["closing"],  # open until the end of the play that closes them
+                "published": known["published"],
+                "v4": family(known["sources"], 4),
+                "v6": family(known["sources"], 6),
+            }
+            for _name, known in sorted(found.items())
+        ]
+
+    def addresses(self, hosts: Iterable[str], facts: Facts) -> list[str]:
+        """The addresses from which other hosts come. A name has those that this host knows, as preflight has seen."""
+        resolved = facts.get("resolved") or {}
+        texts = [self.inventory.address(name) for name in hosts if name != self.host.name]
+        return [each for text in texts for each in ([text] if is_address(text) else resolved.get(text, []))]
+
+    @property
+    def container_subnets(self) -> list[str]:
+        """The networks of our containers on this host. An engine of code servers alone has that of runs too.
+
+        Code servers of an earlier release are there until they are replaced.
+        """
+        if self.host.name not in self.inventory.engines:
+            return []
+        code = self.host.name in self.inventory.group("dagster_code")
+        return [subnets.of_runs(self.host), *([subnets.of_code(self.host)] if code else [])]
+
+    def elsewhere(self, facts: Facts) -> list[str]:
+        """Address and port of what containers here must not reach on other hosts, which take them for this host."""
+        found = set()
+        for host in self.inventory.hosts if self.container_subnets else ():
+            for port in self.restricted(host) if host != self.host.name else ():
+                if port.reach and port.reach.group != "database":
+                    listening = [each for each in port.addresses if is_address(each)]
+                    every = [*self.addresses([host], facts), *listening]
+                    usable = [each for each in every if ipaddress.ip_address(each).version == 4]
+                    found |= {f"{each} . {port.number}" for each in usable if each not in ("0.0.0.0", LOOPBACK)}
+        return sorted(found)
+
+    def handed(self, facts: Facts) -> dict[str, Any]:
+        runs = self.host.name in self.inventory.group("dagster_run")
+        ports = [port_of(value) for value in self.values[RUN_PORTS] or []]
+        database = [self.plan.storage.port] if self.has_database(facts) else []
+        return {
+            "groups": self.groups(facts) if self.wanted else [],
+            "containers": self.container_subnets,
+            "from_containers": family(self.container_subnets, 4),
+            "runs": subnets.of_runs(self.host) if runs else "",
+            "run_ports": sorted({*database, *ports}),
+            "elsewhere": self.elsewhere(facts) if self.wanted else [],
+            "there": self.mark() in (facts.get("paths") or []),
+        }
+
+    def has_database(self, facts: Facts) -> bool:
+        """Whether runs find the database on this host. A server of the user's own may be there as well."""
+        storage = self.plan.storage
+        if storage.server:
+            return bool(storage.server == self.host.name)
+        resolved = (facts.get("resolved") or {}).get(storage.run_address, [])
+        there = facts.get("addresses")
+        return there is None or not {storage.run_address, *resolved}.isdisjoint(there)
+
+    # What can be wrong
+
+    def problems(self) -> list[str]:
+        if not self.wanted:
+            return []
+        found = []
+        for group, entries in (self.values[SOURCES] or {}).items():
+            where = f"{SOURCES}.{group}"
+            if entries is not None and not entries:
+                found.append(f"{where} is empty; name an address or a network such as 10.0.0.0/24, or leave it out")
+            found += [f"{where}: {problem}" for entry in entries or [] if (problem := problem_of(str(entry)))]
+        ours = {port.number: port.variable for port in self.restricted(self.host.name) if is_refused_to_runs(port)}
+        for value in self.values[RUN_PORTS] or []:
+            if not port_of(value):
+                found.append(f"{RUN_PORTS} has {value!r}; a port is a number from 1 to 65535")
+            elif port_of(value) in ours:
+                found.append(f"{RUN_PORTS} has {value}, the port of {ours[port_of(value)]}, which runs must not reach")
+        return found
+
+    def host_problems(self, facts: Facts) -> list[str]:
+        if not self.wanted:
+            return []
+        found = [
+            f"the host resolves {name}, another host of the inventory, to {', '.join(addresses)}, from where that host "
+            "never comes; give it a dagster_address, or mend the names"
+            for name, addresses in (facts.get("resolved") or {}).items()
+            if all(ipaddress.ip_address(address).is_loopback for address in addresses)
+        ]
+        if reason := facts.get("nftables"):
+            found.append(
+                f"the kernel takes no rules of nftables here ({reason}), as in a container without that right; set "
+                "dagster_firewall to false for this host and let something before it refuse foreign connections, or "
+                "give it a kernel with nf_tables"
+            )
+        return found
+
+
+def is_refused_to_runs(port: Port) -> bool:
+    """Whether a run must not reach a port."""
+    return port.reach is not None and port.reach.group != "database"
+
+
+def problem_of(text: str) -> str:
+    """What is wrong with an address or network of a set, empty for a good one. Rules are loaded before names are."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        return f"{error}; an address or a network such as 10.0.0.0/24 is expected, because no name is known at boot"
+    return ""

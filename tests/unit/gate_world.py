@@ -1,0 +1,266 @@
+"""A Docker gate before an engine that only writes down what it is asked, for the tests of the gate."""
+
+from __future__ import annotations
+
+import grp
+import http.server
+import json
+import os
+import pwd
+import re
+import socket
+import socketserver
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import gate as program
+import gate_policy
+import gate_requests
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = "0123abcd-0000-4000-8000-00000000cafe"
+OWN, FOREIGN, CODE = "a" * 64, "b" * 64, "c" * 64  # containers: of a run, of somebody else, of a code server
+NETWORKS = {"dagster": "1" * 64, "lake": "2" * 64, "bridge": "3" * 64}
+LABELS = {"dagster/run_id": RUN, "dagster/job_name": "nightly", "dataops.dagster.run": ""}
+CONTAINERS = {
+    OWN: LABELS,
+    FOREIGN: {"dagster/run_id": RUN} | {"com.example": "x"},
+    CODE: {"dataops.dagster.location": "etl"},
+}
+LOG = {"Type": "journald", "Config": {"labels": "dagster/run_id"}}
+LOCATION: dict[str, Any] = {
+    "images": ["dagster-code/etl:0123456789abcdef"],
+    "networks": ["dagster", "lake"],
+    "binds": ["/var/lib/dagster:/var/lib/dagster", "/etc/dagster/containers:/run/dagster:ro"],
+    "mounts": [{"Type": "bind", "Source": "/srv/lake", "Target": "/lake", "ReadOnly": True}],
+    "devices": [{"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}],
+    "capabilities": ["NET_RAW"],
+    "security_opt": [],
+    "exactly": {"LogConfig": LOG, "User": "0:0"},
+}
+OTHER: dict[str, Any] = {
+    **LOCATION,
+    "images": ["registry.example.com:5000/team/reports@sha256:" + "0" * 64],
+    "networks": ["dagster"],
+    "binds": [*LOCATION["binds"], "/etc/dagster/secrets/reports:/run/secrets:ro"],
+    "mounts": [],
+    "devices": [],
+    "capabilities": [],
+}
+SETTINGS: dict[str, Any] = {
+    "label": "dataops.dagster.run",
+    "memory_mb": 1024,
+    "pids": 4096,
+    "names": {"launch": "launch.docker-gate-dagster", "inspect": "inspect.docker-gate-dagster"},
+    "certificates": {},
+    "listen": {},
+    "users": ["root"],
+}
+
+
+def run_body(**host: Any) -> dict[str, Any]:
+    """What DockerRunLauncher asks for (docker 7.1), with further settings of the host."""
+    return {
+        **dict.fromkeys(("Domainname", "ExposedPorts", "WorkingDir", "MacAddress", "Entrypoint", "StopSignal")),
+        **dict.fromkeys(("Healthcheck", "StopTimeout", "Runtime", "Hostname")),
+        **dict.fromkeys(("Tty", "OpenStdin", "StdinOnce", "AttachStdin", "AttachStdout", "AttachStderr"), False),
+        "NetworkDisabled": False,
+        "User": "0:0",
+        "Env": ["DAGSTER_POSTGRES_USER=dagster_run", "DAGSTER_RUN_JOB_NAME=nightly"],
+        "Cmd": ["dagster", "api", "execute_run", json.dumps({"run_id": RUN})],
+        "Image": LOCATION["images"][0],
+        "Volumes": {"/var/lib/dagster": {}, "/run/dagster": {}},
+        "HostConfig": {
+            "NetworkMode": "dagster",
+            "Binds": LOCATION["binds"],
+            "LogConfig": LOG,
+            "Init": True,
+            **host,
+        },
+        "NetworkingConfig": {"dagster": None},
+        "Labels": dict(LABELS),
+    }
+
+
+class Engine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """Answers like an engine and remembers each request, but for the gate's own looks at containers and networks."""
+
+    daemon_threads = True
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), Answers)
+        self.asked: list[tuple[str, str, bytes]] = []
+        self.images: set[str] = set()
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def changes(self) -> list[tuple[str, str, bytes]]:
+        """What it was asked but looks."""
+        return [each for each in self.asked if each[0] != "GET"]
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """What the engine says."""
+
+    protocol_version = "HTTP/1.1"
+    server: Engine
+
+    def address_string(self) -> str:
+        return "gate"
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Nothing."""
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.asked.append((self.command, self.path, body))
+        path = re.sub(r"^/v1\.\d+", "", self.path.partition("?")[0])
+        match = re.fullmatch(r"/(containers|networks)/([^/]+)(/json)?", path)
+        if path == "/_ping":
+            self.say(200, b"OK")
+        elif path == "/containers/json":
+            self.say(200, [])
+        elif match and self.command == "GET":
+            self.say(*self.found(match[1], match[2]))
+        elif path == "/containers/create":
+            self.say(201, {"Id": OWN, "Warnings": []})
+        elif self.command == "GET":
+            self.say(200, {"ApiVersion": "1.41", "Version": "20.10", "ServerVersion": "20.10", "Id": "x", "Secret": 1})
+        else:
+            self.say(204)
+
+    do_POST = do_DELETE = do_HEAD = do_PUT = do_post = do_GET
+
+    def found(self, kind: str, name: str) -> tuple[int, Any]:
+        """A container or network by ID or name."""
+        if kind == "networks":
+            full = {**NETWORKS, **{number: number for number in NETWORKS.values()}}.get(name)
+            named = next((key for key, number in NETWORKS.items() if number == full), "")
+            return (200, {"Id": full, "Name": named, "IPAM": {}}) if full else (404, {"message": "no such network"})
+        full = next((number for number in CONTAINERS if number.startswith(name)), "")
+        return (
+            (200, {"Id": full, "Config": {"Labels": CONTAINERS[full]}, "State": {}})
+            if full
+            else (404, {"message": "no"})
+        )
+
+    def say(self, status: int, body: Any = None) -> None:
+        """An answer."""
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        self.send_response(status)
+        if status != 204:
+            self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+class World:
+    """An engine and its gate."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder = folder
+        self.engine = Engine(folder / "engine.sock")
+        self.write_runs([LOCATION, OTHER])
+        group, user = grp.getgrgid(os.getgid()).gr_name, pwd.getpwuid(os.getuid()).pw_name
+        given = {
+            **SETTINGS,
+            "engine": str(folder / "engine.sock"),
+            "runs": str(folder / "runs.json"),
+            "sockets": {role: {"path": str(folder / f"{role}.sock"), "group": group} for role in gate_policy.ROLES},
+            "users": [user],
+            **settings,
+        }
+        (folder / "gate.json").write_text(json.dumps(given), encoding="utf-8")
+        self.gate = program.Gate(program.Settings(str(folder / "gate.json")))
+        self.said: list[str] = []
+        self.gate.say = lambda level, text: self.said.append(text)  # type: ignore[method-assign]  # noqa: ARG005
+        self.gate.listen()
+        self.thread = threading.Thread(target=self.gate.run, daemon=True)
+        self.thread.start()
+
+    def write_runs(self, locations: list[dict[str, Any]], before: list[dict[str, Any]] | None = None) -> None:
+        """What the plan says of runs."""
+        text = json.dumps({"locations": locations, "before": before or []})
+        path = self.folder / "runs.json"
+        new = path.with_suffix(".new")
+        new.write_text(text, encoding="utf-8")
+        new.rename(path)
+
+    def connect(self, role: str) -> socket.socket:
+        """A connection in a role."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(10)
+        sock.connect(str(self.folder / f"{role}.sock"))
+        return sock
+
+    def send(self, role: str, data: bytes) -> bytes:
+        """The answer to some bytes, all of it."""
+        with self.connect(role) as sock:
+            return exchanged(sock, data)
+
+    def send_without(self, data: bytes) -> bytes:
+        """The answer of the engine itself, when nobody refuses them."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(10)
+            sock.connect(str(self.folder / "engine.sock"))
+            return exchanged(sock, data)
+
+    def ask(self, role: str, method: str, target: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """Status and body of the answer to a request."""
+        answer = self.send(role, request(method, target, body, **headers))
+        head, _empty, found = answer.partition(b"\r\n\r\n")
+        try:
+            told = json.loads(found) if found else None
+        except ValueError:
+            told = found
+        return int(head.split()[1]) if head else 0, told
+
+    def wait_for_a_line(self) -> None:
+        """A connection that is not let in ends before the journal has its line."""
+        end = time.monotonic() + 10
+        while not self.said and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def end(self) -> None:
+        """Ends both."""
+        self.gate.ending.set()
+        self.thread.join(10)
+        self.engine.shutdown()
+        self.engine.server_close()
+
+
+def exchanged(sock: socket.socket, data: bytes) -> bytes:
+    """The answer to some bytes, all of it."""
+    try:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    return everything(sock)
+
+
+def everything(sock: socket.socket) -> bytes:
+    """What is read until the other side closes."""
+    found = b""
+    try:
+        while data := sock.recv(65536):
+            found += data
+    except ConnectionResetError:
+        pass
+    return found
+
+
+def request(method: str, target: str, body: Any = None, **headers: str) -> bytes:
+    """A request as docker-py writes it; a body may be ready bytes."""
+    data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    lines = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close"]
+    if data:
+        lines.append("Content-Type: application/json")
+    if data or method == "POST":
+        lines.append(f"Content-Length: {len(data)}")
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + data
+
+
+LARGEST = gate_requests.LARGEST_BODY
