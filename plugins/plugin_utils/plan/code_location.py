@@ -186,7 +186,9 @@ class CodeLocation(Component):
             *environment.loader_problems(values["dagster_code_locations"], values["dagster_config"]),
             *location_forms.problems(values),
             *read_only.problems(values, merged),
-            *step_containers.problems(values, at(merged, ("run_launcher", "class")), self.without_gate, self.plan.names["gate_steps"]),
+            *step_containers.problems(
+                values, at(merged, ("run_launcher", "class")), self.without_gate, self.plan.names["gate_steps"]
+            ),
             *registries.problems(values),
             *RunContainers(self.plan).of_locations(),
         ]

@@ -239,7 +239,9 @@ class RunContainers:
                 report.error(at, f"found {source}, where the engine of the host has its socket", ENGINE)
             if f"{source.rstrip('/')}/".startswith(f"{self.gate}/"):
                 message = f"found {source}, where the Docker gate has its sockets"
-                report.error(at, message, f"{step_containers.OPTION} of the location mounts the one that its runs may have")
+                report.error(
+                    at, message, f"{step_containers.OPTION} of the location mounts the one that its runs may have"
+                )
             path, source = posixpath.normpath(target), posixpath.normpath(source) if source else ""
             if path in (state, f"{state}/storage", f"{state}/compute_logs") and source != path:
                 message = f"found {target}, where the state of the instance is"

@@ -99,6 +99,15 @@ def test_launcher_that_makes_no_containers() -> None:
     assert "dagster_config.run_launcher is DefaultRunLauncher. Remove step_containers, or run_launcher" in problem
 
 
+def test_images_of_these_locations_are_asked_for_the_launcher() -> None:
+    """docker_executor reads from it what the container of a step has, inside of the run."""
+    handed = component("code_location", **location()).handed(FACTS)["instance"]
+    assert handed["steps"]["locations"] == ["etl"]
+    assert "DockerRunLauncher" in handed["steps"]["dagster_yaml"]
+    assert "DockerRunLauncher" not in handed["dagster_yaml"]
+    assert "steps" not in component("code_location").handed(FACTS)["instance"], "the control"
+
+
 @pytest.mark.parametrize(
     "variables",
     [
