@@ -15,6 +15,7 @@ import socketserver
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def delegating_body(**host: Any) -> dict[str, Any]:
     """What DockerRunLauncher asks for a run of the location whose runs start steps."""
     body = run_body(**{"Binds": DELEGATES["binds"], **host})
     env = [*body["Env"], "DOCKER_HOST=unix:///run/docker-gate/docker.sock"]
-    volumes = {each.split(":")[1]: {} for each in body["HostConfig"]["Binds"]}
+    volumes: dict[str, Any] = {each.split(":")[1]: {} for each in body["HostConfig"]["Binds"]}
     return {**body, "Image": DELEGATES["images"][0], "Env": env, "Volumes": volumes}
 
 
@@ -208,15 +209,16 @@ class Answers(http.server.BaseHTTPRequestHandler):
         if status != 204:
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)
+        if data:
+            self.wfile.write(data)
 
 
 class World:
     """An engine and its gate."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, engine: Callable[[Path], Any] | None = None, **settings: Any) -> None:
         self.folder = folder
-        self.engine = Engine(folder / "engine.sock")
+        self.engine = (engine or Engine)(folder / "engine.sock")
         self.engine.bind = self.bind = f"{folder}/s/mapped:/run/docker-gate:ro"
         self.write_runs([LOCATION, OTHER, DELEGATES])
         group, user = grp.getgrgid(os.getgid()).gr_name, pwd.getpwuid(os.getuid()).pw_name

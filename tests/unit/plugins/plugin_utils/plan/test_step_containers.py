@@ -139,7 +139,7 @@ def test_names_that_the_gate_has_too() -> None:
     assert gate_container.STEP == STEP_LABEL
     bind = step_containers.bind({"name": "etl"}, "/run/docker-gate-dagster/steps")
     inside = bind.split(":")[1]
-    assert step_containers.DOCKER_HOST == f"DOCKER_HOST=unix://{inside}/{gate_steps.SOCKET}"
+    assert f"DOCKER_HOST=unix://{inside}/{gate_steps.SOCKET}" == step_containers.DOCKER_HOST
     assert gate_container.OPTION.startswith(step_containers.OPTION)
 
 
