@@ -218,15 +218,14 @@ def gate_runs(
     found = []
     for location in locations:
         docker = _contexts(location, _own(location, secrets, steps), volumes, every_run)["docker"]
-        socket = step_containers.bind(location, steps) if step_containers.wanted(location) else ""
         image = images[location["name"]]["ref"]
-        found.append(run_rules.of_location(location["name"], image, launcher, docker, socket))
+        found.append(run_rules.of_location(location["name"], image, launcher, docker, *_sockets(location, steps)))
     return run_rules.written(found, before)
 
 
 def _own(location: dict[str, Any], secrets: str, steps: str) -> dict[str, Any]:
     """What a location itself says of its runs."""
-    starts_steps = step_containers.wanted(location)
+    sockets = _sockets(location, steps)
     own_env = {name: text(value) for name, value in (location.get("env") or {}).items()}
     secret_env = bool(location.get("secret_env"))
     shared = _shared(location)
@@ -234,18 +233,20 @@ def _own(location: dict[str, Any], secrets: str, steps: str) -> dict[str, Any]:
         "env_vars": [
             *(f"{name}={value}" for name, value in own_env.items()),
             *([f"DAGSTER_PROJECT_ENV_FILE_PATHS={json.dumps({location['name']: SECRETS})}"] if secret_env else []),
-            *([step_containers.DOCKER_HOST] if starts_steps else []),
+            *([step_containers.DOCKER_HOST] if sockets else []),
         ],
         "networks": shared["networks"],
         "container_kwargs": {
-            "volumes": [
-                *_own_volumes(location, secrets),
-                *([step_containers.bind(location, steps)] if starts_steps else []),
-            ],
+            "volumes": _own_volumes(location, secrets) + sockets,
             "user": _user(location),
             **_run_kwargs(shared),
         },
     }
+
+
+def _sockets(location: dict[str, Any], steps: str) -> list[str]:
+    """The volume with the socket of runs that start steps; steps is the folder of all of them."""
+    return [step_containers.bind(location, steps)] if step_containers.wanted(location) else []
 
 
 def _own_volumes(location: dict[str, Any], secrets: str) -> list[str]:

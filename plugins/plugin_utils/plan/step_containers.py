@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Code locations whose runs start a container for each step (docker_executor): what these runs have, and what cannot be.
+"""Code locations whose runs start a container for each step (docker_executor): what they have, and what cannot be.
 
 Their runs ask the Docker gate at a socket of the location, which only their containers mount. Pure: no I/O.
 """
@@ -57,8 +57,8 @@ def _deployment(launcher: Any, endpoint: str) -> Iterator[str]:
         )
     if launcher != "DockerRunLauncher":
         yield (
-            f".{OPTION}: docker_executor starts steps beside runs of DockerRunLauncher, and dagster_config.run_launcher "
-            f"is {launcher}. Remove {OPTION}, or run_launcher"
+            f".{OPTION}: docker_executor starts steps beside runs of DockerRunLauncher, and "
+            f"dagster_config.run_launcher is {launcher}. Remove {OPTION}, or run_launcher"
         )
 
 
@@ -74,5 +74,6 @@ def _variables(entry: Mapping[str, Any]) -> Iterator[str]:
 
 def _path(entry: Mapping[str, Any], folder: str) -> Iterator[str]:
     room = LONGEST_SOCKET - len(f"{folder}//{SOCKET}")
-    if len(str(entry.get("name"))) > room:
-        yield f".name has {len(str(entry.get('name')))} characters; with {OPTION} at most {room}, as in a path of a socket"
+    length = len(str(entry.get("name")))
+    if length > room:
+        yield f".name has {length} characters; with {OPTION} at most {room}, because its socket has that name"
