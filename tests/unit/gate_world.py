@@ -61,7 +61,8 @@ DELEGATES: dict[str, Any] = {
     "binds": [*LOCATION["binds"], BIND],
     "steps": BIND,
 }
-ALLOWED = {**DELEGATES, "binds": LOCATION["binds"]}
+# What the gate writes on its runs.
+ALLOWED = {**DELEGATES, "binds": LOCATION["binds"], "limits": {"Memory": 1 << 30, "PidsLimit": 4096}}
 CONTAINERS = {
     OWN: LABELS,
     FOREIGN: {"dagster/run_id": RUN} | {"com.example": "x"},

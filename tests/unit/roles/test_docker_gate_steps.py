@@ -145,16 +145,29 @@ def test_name_and_command_are_those_of_one_step(name: str, command: list[str], g
 def test_limits_of_a_step() -> None:
     host = made(step_body(Memory=1 << 20, CapAdd=["NET_RAW"]))["HostConfig"]
     assert (host["Memory"], host["PidsLimit"], host["CapAdd"], host["CapDrop"]) == (1 << 20, 4096, ["NET_RAW"], ["ALL"])
-    assert made()["HostConfig"]["Memory"] == 1 << 30, "what a run gets that asks for none"
+    assert made()["HostConfig"]["Memory"] == 1 << 30, "what the run has"
+    for more in ({"Memory": (1 << 30) + 1}, {"Memory": 1 << 40}, {"PidsLimit": 4097}):
+        with pytest.raises(Refused, match=next(iter(more))):
+            made(step_body(**more))
+
+
+def test_step_has_no_more_than_its_run_was_given() -> None:
+    """The limits of a location are those of each of its steps, whatever the code in the run asks for."""
+    asked = delegating_body(Memory=1 << 28, PidsLimit=100, NanoCpus=5 * 10**8, CpusetCpus="0")
+    run = gate_container.checked(asked, RULES)
+    asking = gate_steps.asking({"Config": run}, "mapped", RULES)
+    host = made(step_body(NanoCpus=64 * 10**9), run=asking)["HostConfig"]
+    kept = {"Memory": 1 << 28, "PidsLimit": 100, "NanoCpus": 5 * 10**8, "CpusetCpus": "0"}
+    assert {key: host[key] for key in kept} == kept
     with pytest.raises(Refused, match="Memory"):
-        made(step_body(Memory=1 << 40))
+        made(step_body(Memory=1 << 29), run=asking)
 
 
-RESTRICTED = {**DELEGATES, "exactly": {**DELEGATES["exactly"], "User": "1000:1000", "ReadonlyRootfs": True}}
+RESTRICTED = {**ALLOWED, "exactly": {**ALLOWED["exactly"], "User": "1000:1000", "ReadonlyRootfs": True}}
 
 
 def test_step_is_as_restricted_as_its_run() -> None:
-    asking = gate_steps.Run(RUN, "nightly", {**RESTRICTED, "binds": LOCATION["binds"]})
+    asking = gate_steps.Run(RUN, "nightly", RESTRICTED)
     assert asking.user == 1000
     body = {**step_body(ReadonlyRootfs=True), "User": "1000:1000"}
     assert made(body, run=asking)["HostConfig"]["ReadonlyRootfs"] is True
@@ -169,7 +182,7 @@ def test_step_is_as_restricted_as_its_run() -> None:
 def test_run_of_such_a_location_has_on_it_what_its_steps_may_have() -> None:
     body = gate_container.checked(delegating_body(), RULES)
     told = json.loads(body["Labels"][STEPS])
-    assert told == ALLOWED
+    assert told == ALLOWED, "without the socket, and with its own limits"
     assert STEPS not in gate_container.checked(run_body(), RULES)["Labels"], "the control: another location"
     bare = delegating_body(Binds=LOCATION["binds"])
     assert STEPS not in gate_container.checked(bare, RULES)["Labels"], "it has not asked for the socket"

@@ -102,7 +102,10 @@ def _with_steps(body: dict[str, Any], location: Mapping[str, Any]) -> dict[str, 
     if not socket or socket not in (body["HostConfig"].get("Binds") or ()):
         return body
     binds = [each for each in location["binds"] if each != socket]
-    told = json.dumps({**location, "images": [body["Image"]], "binds": binds}, sort_keys=True)
+    limits = {
+        key: body["HostConfig"][key] for key in ("Memory", "PidsLimit", *PROCESSORS) if body["HostConfig"].get(key)
+    }
+    told = json.dumps({**location, "images": [body["Image"]], "binds": binds, "limits": limits}, sort_keys=True)
     return {**body, "Labels": {**body["Labels"], STEPS: told}}
 
 
@@ -276,6 +279,7 @@ def tmpfs(value: Any, _location: Mapping[str, Any]) -> bool:
     return all(path.startswith("/") and re.fullmatch("[a-z0-9=,]*", options) for path, options in value.items())
 
 
+PROCESSORS = ("CpuPeriod", "CpuQuota", "CpuShares", "CpusetCpus", "CpusetMems", "NanoCpus")
 SIZE = number(0, 1 << 50)
 BODY: dict[str, Check] = {
     **dict.fromkeys(

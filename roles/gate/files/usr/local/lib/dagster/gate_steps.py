@@ -48,8 +48,9 @@ class Run:
         return int(str(self.may.get("exactly", {}).get("User") or ROOT).partition(":")[0])
 
     def rules(self, rules: Rules) -> Rules:
-        """What the gate lets through for it."""
-        return replace(rules, locations=(self.may,))
+        """What the gate lets through for it. The memory and processes of the run itself are the most of a step."""
+        memory, pids = (int(self.may["limits"][key]) for key in ("Memory", "PidsLimit"))
+        return replace(rules, locations=(self.may,), memory=memory, most_memory=memory, pids=pids)
 
 
 def folder(bind: str) -> str:
@@ -72,7 +73,7 @@ def asking(found: Mapping[str, Any], location: str, rules: Rules) -> Run:
         raise Refused("a container that is none of a run")
     try:
         may = json.loads(labels.get(STEPS) or "")
-        if may["name"] == location:
+        if may["name"] == location and may["limits"]:
             return Run(labels[RUN_ID], labels.get(JOB_NAME, ""), may)
     except (ValueError, KeyError, TypeError):
         pass
@@ -90,7 +91,9 @@ def checked(body: dict[str, Any], name: str, run: Run, rules: Rules) -> dict[str
         raise Refused(f"the image {str(body.get('Image'))[:100]}; a step has that of its run")
     # What the command says has been read above.
     made = gate_container.of_location(without_socket(body, run), run.may, rules, lambda _value, _location: True)
-    return {**made, "Labels": labels(body.get("Labels"), run, key)}
+    processors = {key: each for key, each in run.may["limits"].items() if key in gate_container.PROCESSORS}
+    host = {**made["HostConfig"], **processors}
+    return {**made, "HostConfig": host, "Labels": labels(body.get("Labels"), run, key)}
 
 
 def without_socket(body: dict[str, Any], run: Run) -> dict[str, Any]:
