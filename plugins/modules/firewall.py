@@ -14,7 +14,7 @@ description:
     is changed.
   - New rules are tried first. A timer of systemd loads the previous ones again after O(seconds), also when the
     connection of the play is cut. Only a call with O(state=confirmed) stops the timer and writes O(path). Use a fresh
-    connection for it (C(meta: reset_connection)), because one that is open goes on under any rules.
+    connection for it (task C(meta), action C(reset_connection)), because one that is open goes on under any rules.
   - After a reboot in between, the host has the rules of O(path), which are the last confirmed ones.
 author: [dataops (@dataops)]
 attributes:
