@@ -53,7 +53,7 @@ def send(host: Any, requests: list[bytes], **way: Any) -> list[tuple[int, str]]:
     for start in range(0, len(lines), 60000):
         host.check_output("printf %%s %s >>/tmp/requests", lines[start : start + 60000])
     answer = json.loads(host.check_output("timeout 400 python3 -c %s %s /tmp/requests", PROGRAM, json.dumps(way)))
-    return [(status, text) for status, text in answer]
+    return [(int(status), str(text)) for status, text in answer]
 
 
 def request(method: str, target: str, body: Any = None) -> bytes:

@@ -160,9 +160,14 @@ def flag(value: Any, _location: Mapping[str, Any]) -> bool:
     return isinstance(value, bool)
 
 
+def whole(value: Any) -> bool:
+    """A whole number. To Python, true is one as well."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def number(least: int, most: int) -> Check:
     """A whole number."""
-    return lambda value, _location: type(value) is int and least <= value <= most
+    return lambda value, _location: whole(value) and least <= value <= most
 
 
 def text(pattern: str) -> Check:
@@ -233,7 +238,7 @@ def anonymous(value: Any, _location: Mapping[str, Any]) -> bool:
 
 def swap(value: Any, _location: Mapping[str, Any]) -> bool:
     """Memory and swap together, in bytes."""
-    return type(value) is int and value >= 0
+    return whole(value) and value >= 0
 
 
 def ulimits(value: Any, _location: Mapping[str, Any]) -> bool:
@@ -241,7 +246,7 @@ def ulimits(value: Any, _location: Mapping[str, Any]) -> bool:
     return all(
         set(each) <= {"Name", "Soft", "Hard"}
         and re.fullmatch("[a-z]{2,12}", each["Name"])
-        and all(type(each[key]) is int for key in set(each) - {"Name"})
+        and all(whole(each[key]) for key in set(each) - {"Name"})
         for each in value
     )
 
