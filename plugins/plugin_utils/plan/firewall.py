@@ -183,13 +183,6 @@ class Firewall(Component):
             if entries is not None and not entries:
                 found.append(f"{where} is empty; name an address or a network such as 10.0.0.0/24, or leave it out")
             found += [f"{where}: {problem}" for entry in entries or [] if (problem := problem_of(str(entry)))]
-        given = {entry for port in self.restricted(self.host.name) if port.reach for entry in port.reach.unknown}
-        found += [
-            f"dagster_postgres_clients has {entry}, which the rules of the firewall cannot name; add the addresses or "
-            f"networks of these clients to {SOURCES}.database as well, or to dagster_postgres_clients in its place"
-            for entry in sorted(given)
-            if not (self.values[SOURCES] or {}).get("database")
-        ]
         ours = {port.number: port.variable for port in self.restricted(self.host.name) if is_refused_to_runs(port)}
         for value in self.values[RUN_PORTS] or []:
             if not port_of(value):

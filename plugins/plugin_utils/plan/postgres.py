@@ -320,9 +320,16 @@ class Postgres(Component):
 
     def problems(self) -> list[str]:
         (port,) = self.ports()
-        if not 0 < port.number < 1024:
-            return []
-        return [f"{port.variable} is {port.number}; PostgreSQL is not root, and takes a port from 1024 on"]
+        found = []
+        if 0 < port.number < 1024:
+            found.append(f"{port.variable} is {port.number}; PostgreSQL is not root, and takes a port from 1024 on")
+        unknown = self.reach.unknown if self.values["dagster_firewall"] else ()
+        return found + [
+            f"dagster_postgres_clients has {entry}, which the rules of the firewall cannot name; add the addresses or "
+            "networks of these clients to dagster_firewall_sources.database as well, or here in its place"
+            for entry in unknown
+            if not (self.values["dagster_firewall_sources"] or {}).get("database")
+        ]
 
     def host_problems(self, facts: Facts) -> list[str]:
         return self.record_problems(facts) or [*self.first_contact_problems(facts), *self.port_problems(facts)]

@@ -272,6 +272,20 @@ def test_user_who_is_none_of_the_services_is_refused(world: World) -> None:
     assert "at the socket of launch" in world.said[0]
 
 
+def test_refusal_is_one_line(world: World) -> None:
+    """Whoever asks writes no line of its own into the journal."""
+    world.ask("launch", "POST", f"{API}/containers/create", run_body(Image="x\n<6>accepted"))
+    assert "\n" not in world.said[0]
+
+
+def test_mount_in_other_letters_is_another_one() -> None:
+    """To the engine it is the same key, and the last one counts."""
+    planned = {"Type": "bind", "Source": "/srv/lake", "Target": "/lake", "ReadOnly": True}
+    assert gate_container.mount({**planned, "VolumeOptions": None}) == gate_container.mount(planned)
+    for more in ({"readonly": False}, {"volumeoptions": None}, {"\u017fource": ""}):
+        assert gate_container.mount({**planned, **more}) != gate_container.mount(planned)
+
+
 def test_refusal_says_who_and_what_and_why(world: World) -> None:
     body = run_body(Privileged=True)
     _status, told = world.ask("launch", "POST", f"{API}/containers/create", body)
