@@ -8,14 +8,14 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gate_attacks
 import gate_container
 import gate_policy
 import pytest
 from gate_container import Refused, Rules
-from gate_world import CODE, FOREIGN, LOCATION, OTHER, OWN, World, request, run_body
+from gate_world import CODE, FOREIGN, LOCATION, OTHER, OWN, World, program, request, run_body
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import rights
 
@@ -272,10 +272,10 @@ def test_user_who_is_none_of_the_services_is_refused(world: World) -> None:
     assert "at the socket of launch" in world.said[0]
 
 
-def test_refusal_is_one_line(world: World) -> None:
+def test_refusal_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever asks writes no line of its own into the journal."""
-    world.ask("launch", "POST", f"{API}/containers/create", run_body(Image="x\n<6>accepted"))
-    assert "\n" not in world.said[0]
+    program.Gate.say(cast(Any, None), 5, "refused the image x\n<6>accepted\x1b[0m")
+    assert capsys.readouterr().err.splitlines() == ["<5>refused the image x\\n<6>accepted\\x1b[0m"]
 
 
 def test_mount_in_other_letters_is_another_one() -> None:
