@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -99,7 +100,7 @@ def test_kept_socket_of_another_address_gives_its_own_up(tmp_path: Path, monkeyp
     kept = socket.create_server(("127.0.0.1", 0))
     port, of_systemd = kept.getsockname()[1], os.dup(kept.fileno())
     monkeypatch.setattr(program, "kept_sockets", lambda: {"tls": kept})
-    monkeypatch.setattr(program.Settings, "tls", lambda _settings: None)
+    monkeypatch.setattr(program.Settings, "tls", lambda _settings: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     found = World(tmp_path, listen={"address": "localhost", "port": port})
     try:
         socket.create_connection(("127.0.0.1", port), 5).close()
