@@ -43,11 +43,18 @@ def launcher(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def of_location(image: str, every: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """What the runs of a location may have: every is what all runs have, own the location's context for Docker."""
+def of_location(
+    name: str, image: str, every: Mapping[str, Any], own: Mapping[str, Any], steps: str = ""
+) -> dict[str, Any]:
+    """What the runs of a location may have: every is what all runs have, own the location's context for Docker.
+
+    steps is the volume with the socket of runs that start steps; it is among the volumes too.
+    """
     kwargs = {**(every.get(context.KWARGS) or {}), **(own.get(context.KWARGS) or {})}
     exactly = {key: form(kwargs[name]) for name, (key, form) in EXACTLY.items() if kwargs.get(name) not in (None, "")}
     return {
+        "name": name,
+        **({"steps": steps} if steps else {}),
         "images": [image],
         "networks": list(dict.fromkeys([*(every.get("networks") or []), *(own.get("networks") or [])])),
         "binds": list(context.binds(kwargs.get("volumes"))),

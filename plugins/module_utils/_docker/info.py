@@ -13,7 +13,7 @@ import urllib.parse
 
 from .._host.proc import holders, listening_at
 from .._socket import LocalConnection
-from .labels import CONFIG_LABEL, LOCATION_LABEL, NETWORK, NETWORK_LABEL, RUN_ID_LABEL
+from .labels import CONFIG_LABEL, LOCATION_LABEL, NETWORK, NETWORK_LABEL, RUN_ID_LABEL, STEP_LABEL
 
 Json = dict[str, t.Any]
 SCHEME = "unix://"
@@ -72,7 +72,8 @@ def run_container(endpoint: str, run_id: str) -> str:
     connection = LocalConnection(endpoint.removeprefix(SCHEME), TIMEOUT)
     wanted = urllib.parse.quote(json.dumps({"label": [f"{RUN_ID_LABEL}={run_id}"]}))
     try:
-        found = _get(connection, f"/containers/json?all=1&filters={wanted}")
+        every = _get(connection, f"/containers/json?all=1&filters={wanted}")
+        found = [item for item in every if not (item.get("Labels") or {}).get(STEP_LABEL)]
         return _end(_get(connection, f"/containers/{found[0]['Id']}/json")["State"]) if found else ""
     except (OSError, http.client.HTTPException, ValueError):
         return ""

@@ -71,7 +71,10 @@ def judge(images: str, answer: Json, instance: Json, verdict: Verdict) -> None:
     for problem in answer["problems"]:
         path, message = str(problem["path"]), str(problem["message"])
         place = re.sub(r"\.(module|config)$", "", path)
-        place = f"dagster_config.{place}" if place.split(".", 1)[0] in instance["written"] else f"our {place}"
+        section = place.split(".", 1)[0]
+        place = f"dagster_config.{place}" if section in instance["written"] else f"our {place}"
+        if section == "run_launcher" and "locations" in instance:
+            place = f"step_containers ({place})"
         missing = re.search(r"No module named '(dagster_\w+)'", message)
         if missing:
             package = missing[1].replace("_", "-") + (f"=={library(version)}" if library(version) else "")
@@ -89,6 +92,12 @@ def judge(images: str, answer: Json, instance: Json, verdict: Verdict) -> None:
             )
 
 
+def of_location(instance: Json, name: str) -> Json:
+    """What the runs of a location read; those that start their steps ask the launcher too."""
+    steps = instance.get("steps") or {}
+    return {**instance, **steps} if name in (steps.get("locations") or ()) else instance
+
+
 class Proofs:
     """The proofs of one engine's images, and the file that remembers them."""
 
@@ -100,18 +109,20 @@ class Proofs:
     def prove(self, images: t.Mapping[str, Json]) -> Verdict:
         """Ask each image that has not been asked yet; images are those of the locations, by name."""
         verdict = Verdict()
-        asked: dict[tuple[str, str], list[str]] = {}
+        asked: dict[tuple[str, str, str], list[str]] = {}
         for name, found in images.items():
             if found.get("id"):
-                key = (str(found["id"]), json.dumps(environment(self.instance, name), sort_keys=True))
-                asked.setdefault(key, []).append(name)
+                instance = of_location(self.instance, name)
+                env = json.dumps(environment(instance, name), sort_keys=True)
+                asked.setdefault((str(found["id"]), env, instance["dagster_yaml"]), []).append(name)
         passed: dict[str, Json] = {}
-        for (image, env), names in asked.items():
-            proof = digest(self.instance, json.loads(env))
+        for (image, env, _read), names in asked.items():
+            instance = of_location(self.instance, names[0])
+            proof = digest(instance, json.loads(env))
             version = (self.known.get(image) or {}).get(proof)
             if version is None:
                 before = len(verdict.errors)
-                version = self._ask(image, json.loads(env), names, verdict)
+                version = self._ask(image, json.loads(env), names, verdict, instance)
                 if len(verdict.errors) > before:
                     continue
             passed.setdefault(image, {})[proof] = version
@@ -120,11 +131,11 @@ class Proofs:
             self._write(passed)
         return verdict
 
-    def _ask(self, image: str, env: Json, names: list[str], verdict: Verdict) -> str:
+    def _ask(self, image: str, env: Json, names: list[str], verdict: Verdict, instance: Json) -> str:
         """Judge an image; the version of its Dagster."""
         images = f"image of location{'s' if len(names) > 1 else ''} {', '.join(names)}"
         pin = self.instance["dagster_version"]
-        code, output, words = self._run(image, env)
+        code, output, words = self._run(image, env, instance)
         try:
             answer = json.loads(output.strip().splitlines()[-1])
             answer["problems"]
@@ -135,10 +146,10 @@ class Proofs:
                 f"has to install dagster=={pin} and the library of the storage, with dagster on PATH, and a shell."
             )
             return ""
-        judge(images, answer, self.instance, verdict)
+        judge(images, answer, instance, verdict)
         return str(answer.get("dagster_version") or "")
 
-    def _run(self, image: str, env: Json) -> tuple[int, str, str]:
+    def _run(self, image: str, env: Json, instance: Json) -> tuple[int, str, str]:
         """Run the program in a container of an image: its status, its answer, and what else it said."""
         api = self.engine.api
         for left in api.containers(all=True, filters={"label": [PROOF_LABEL]}):  # of a play that was killed
@@ -149,7 +160,7 @@ class Proofs:
             image, ["sh", "-c", COMMAND], environment=env, user="0:0", labels={PROOF_LABEL: ""}, host_config=settings
         )["Id"]
         try:
-            request = {"env": None, "texts": {"dagster_yaml": self.instance["dagster_yaml"]}}
+            request = {"env": None, "texts": {"dagster_yaml": instance["dagster_yaml"]}}
             api.put_archive(container, "/", packed({PROGRAM: program(), REQUEST: json.dumps(request)}))
             api.start(container)
             code = int(api.wait(container, timeout=TIMEOUT)["StatusCode"])

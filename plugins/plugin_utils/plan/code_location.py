@@ -11,14 +11,16 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     checks,
     docker,
     environment,
+    gate,
     in_runs,
     location_forms,
     read_only,
     registries,
+    step_containers,
     texts,
 )
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration, at
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
     location_problems,
@@ -171,7 +173,7 @@ class CodeLocation(Component):
         return self.plan.storage.password_problems("code") if self.here else []
 
     def deployment_problems(self) -> list[str]:
-        values = self.values
+        values, merged = self.values, Configuration(self.plan.services.host, self.plan).merged
         given = {name: values[name] for name in ("dagster_docker_socket", "dagster_docker_endpoint")}
         return [
             *texts.socket_problems(given),
@@ -183,10 +185,19 @@ class CodeLocation(Component):
             ),
             *environment.loader_problems(values["dagster_code_locations"], values["dagster_config"]),
             *location_forms.problems(values),
-            *read_only.problems(values, Configuration(self.plan.services.host, self.plan).merged),
+            *read_only.problems(values, merged),
+            *step_containers.problems(
+                values, at(merged, ("run_launcher", "class")), self.without_gate, self.plan.names["gate_steps"]
+            ),
             *registries.problems(values),
             *RunContainers(self.plan).of_locations(),
         ]
+
+    @property
+    def without_gate(self) -> str:
+        """The engine that the services ask without a gate, empty where they ask that."""
+        hosts = [self.inventory.hosts[name] for name in self.inventory.services]
+        return next((str(host.values["dagster_docker_endpoint"]) for host in hosts if not gate.applies(host)), "")
 
     def host_warnings(self, facts: Facts) -> list[str]:
         return location_forms.warnings(self.values, self.names_here)

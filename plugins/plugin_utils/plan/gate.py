@@ -13,7 +13,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._docker import for
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_ID_LABEL, RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import supplied_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, step_containers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, Reach, port_of
@@ -169,7 +169,7 @@ class Gate(Component):
         return [
             f"systemctl disable --now {names['gate']}.service",
             f"userdel {names['gate_user']}",
-            f"rm -r {names['gate_config']} {self.mark()}.d",
+            f"rm -r {names['gate_config']} {names['gate_sockets']} {self.mark()}.d",
             *super().removal(),
         ]
 
@@ -192,6 +192,8 @@ class Gate(Component):
             "names": {role: name_of(role, self.plan) for role in (LAUNCH, INSPECT)},
             "supplied": supplied_roles(self.values),
             "engine": engine.socket.removeprefix("unix://"),
+            # Whether runs of a location start steps.
+            "steps": any(step_containers.wanted(entry) for entry in self.values["dagster_code_locations"]),
             # Runs from before our label, on an engine that is ours alone.
             "label": RUN_LABEL if engine.foreign(facts) else RUN_ID_LABEL,
         }

@@ -20,7 +20,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config import cont
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import refused, sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import Report, check_context, containers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.report import shown
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import environment, subnets
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import environment, step_containers, subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class RunContainers:
             f"read_only.{plan.storage.credential}",
             *SECRET_FILES,
         )
+        self.gate = plan.names["gate_sockets"]
         self.version = plan.configuration.catalogue_version
 
     def report(self) -> Report:
@@ -236,11 +237,20 @@ class RunContainers:
         for source, target, _read_only in volumes:
             if source in ENGINES:
                 report.error(at, f"found {source}, where the engine of the host has its socket", ENGINE)
+            if f"{source.rstrip('/')}/".startswith(f"{self.gate}/"):
+                message = f"found {source}, where the Docker gate has its sockets"
+                report.error(
+                    at, message, f"{step_containers.OPTION} of the location mounts the one that its runs may have"
+                )
             path, source = posixpath.normpath(target), posixpath.normpath(source) if source else ""
             if path in (state, f"{state}/storage", f"{state}/compute_logs") and source != path:
                 message = f"found {target}, where the state of the instance is"
                 report.error(at, message, "mount yours at another path, or set dagster_state_dir")
-            for ours, what in ((CONTAINERS, "the login of runs"), (SECRETS, "secrets of locations")):
+            for ours, what in (
+                (CONTAINERS, "the login of runs"),
+                (SECRETS, "secrets of locations"),
+                (step_containers.INSIDE, "the sockets for steps"),
+            ):
                 if path == ours or path.startswith(f"{ours}/"):
                     report.error(at, f"found {target}, where {what} are", "mount yours at another path")
             if source.startswith("/") and source != "/" and self.shows(source, home):

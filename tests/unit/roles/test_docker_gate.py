@@ -267,7 +267,7 @@ def test_runs_from_before_the_label_on_an_engine_of_ours(tmp_path: Path) -> None
 
 
 def test_user_who_is_none_of_the_services_is_refused(world: World) -> None:
-    world.gate.settings.users.clear()
+    world.gate.settings.given["users"].clear()
     assert world.send("launch", request("GET", "/_ping")) == b""
     assert "at the socket of launch" in world.said[0]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gate_world import OWN, ROOT, World, request
+from gate_world import OWN, ROOT, World, everything, request
 
 API = "/v1.41"
 ROLES = ("launch", "inspect")
@@ -63,8 +63,9 @@ def test_sockets_outlive_a_restart(tmp_path: Path) -> None:
     spare = {role: os.dup(number) for role, number in kept.items()}
     first.gate.ending.set()
     first.thread.join(10)
-    waiting = first.connect("launch")
-    waiting.sendall(request("GET", "/_ping"))
+    waiting, of_a_run = first.connect("launch"), first.connect("steps")
+    for sock in (waiting, of_a_run):
+        sock.sendall(request("GET", "/_ping"))
     starter = (
         "import os,sys; names=sys.argv[3].split(':')\n"
         "for at,number in enumerate(sys.argv[4].split(':')): os.dup2(int(number), 3+at, inheritable=True)\n"
@@ -80,10 +81,8 @@ def test_sockets_outlive_a_restart(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
     )
     try:
-        answer = b""
-        while data := waiting.recv(65536):
-            answer += data
-        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert everything(waiting).startswith(b"HTTP/1.1 200 ")
+        assert b"a process of no container" in everything(of_a_run), "it is answered, and this test is no run"
         began = time.monotonic()
         process.terminate()
         assert process.wait(20) == 0
@@ -119,6 +118,7 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         found.end()
         for number in descriptors:
             os.close(number)
-    assert len(descriptors) == 2
-    assert [text for text in told if text.startswith("FDSTORE=1")] == [f"FDSTORE=1\nFDNAME={role}" for role in ROLES]
+    names = [*ROLES, "steps-mapped"]
+    assert len(descriptors) == len(names)
+    assert [text for text in told if text.startswith("FDSTORE=1")] == [f"FDSTORE=1\nFDNAME={name}" for name in names]
     assert any(text.startswith("READY=1") for text in told)

@@ -7,18 +7,21 @@ from typing import Any
 
 import docker
 import gate_container
+import gate_steps
 import pytest
 from docker.models.containers import _create_container_args  # type: ignore[attr-defined]
 from gate_container import Refused, Rules
-from gate_world import RUN
+from gate_world import RUN, step_command, step_name
 from plans import LOCATION, component
 
 from ansible_collections.dataops.dagster.plugins.filter.code_location import code_containers, gate_runs
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import rights
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import step_containers
 
 IMAGES = {"etl": {"ref": "dagster-code/etl:0123456789abcdef", "id": "sha256:1"}}
 VOLUMES = ["/var/lib/dagster:/var/lib/dagster", "/etc/dagster/containers:/run/dagster:ro"]
 SECRETS = "/etc/dagster/secrets"
+STEPS = "/run/docker-gate-dagster/steps"
 
 
 def planned(before: str = "", **variables: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -26,20 +29,24 @@ def planned(before: str = "", **variables: Any) -> tuple[dict[str, Any], dict[st
     found = component("code_location", **variables)
     handed = found.handed({})
     locations = found.values["dagster_code_locations"]
-    text = gate_runs(locations, IMAGES, before, VOLUMES, SECRETS, handed["every_run"], handed["launcher"])
+    every = handed["every_run"]
+    text = gate_runs(locations, IMAGES, before, VOLUMES, SECRETS, every, handed["launcher"], STEPS)
     (server,) = code_containers(
-        locations, IMAGES, {}, VOLUMES, SECRETS, "127.0.0.1", every_run=handed["every_run"], run_volumes=VOLUMES
+        locations, IMAGES, {}, VOLUMES, SECRETS, "127.0.0.1", every_run=every, run_volumes=VOLUMES, steps=STEPS
     )
+    assert not any("docker-gate" in volume for volume in server["volumes"]), "the code server starts nothing"
     own = json.loads(server["env"]["DAGSTER_CONTAINER_CONTEXT"])["docker"]
     all_runs = found.plan.configuration.merged["run_launcher"]["config"]
     kwargs = {**all_runs["container_kwargs"], **own["container_kwargs"]}
-    return json.loads(text), {**kwargs, "networks": [*all_runs["networks"], *own["networks"]]}
+    networks, env = ([*all_runs[key], *own.get(key, [])] for key in ("networks", "env_vars"))
+    return json.loads(text), {**kwargs, "networks": networks, "env_vars": env}
 
 
 def asked(arguments: dict[str, Any]) -> dict[str, Any]:
     """What Docker's client sends for them, as DockerRunLauncher gives them to it."""
     given = {**arguments, "version": "1.41"}
     networks = given.pop("networks")
+    environment = dict(text.partition("=")[::2] for text in given.pop("env_vars"))
     labels = given.pop("labels", {})
     labels = dict.fromkeys(labels, "") if isinstance(labels, list) else dict(labels)
     given.pop("stop_timeout", None)
@@ -47,7 +54,7 @@ def asked(arguments: dict[str, Any]) -> dict[str, Any]:
         "image": IMAGES["etl"]["ref"],
         "command": ["dagster", "api", "execute_run", json.dumps({"run_id": RUN})],
         "detach": True,
-        "environment": {"A": "b"},
+        "environment": environment,
         "network": networks[0],
         "labels": {**labels, "dagster/run_id": RUN, "dagster/job_name": "nightly"},
     }
@@ -129,6 +136,50 @@ def test_rights_of_a_location_are_those_of_its_runs() -> None:
     plain, _arguments = planned(**location())
     with pytest.raises(Refused):
         gate_container.checked(asked(arguments), rules(plain))
+
+
+def of_a_step(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What docker_executor sends: it knows no label of a run, and all else as the run has it."""
+    body = asked(arguments)
+    labels = {name: value for name, value in body["Labels"].items() if not name.startswith("dagster/")}
+    return {**body, "Labels": labels, "Cmd": step_command()}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"secrets": {"token": "x"}, "secret_env": {"A": "b"}, "labels": {"team": "data"}},
+        {"user": "1000:1000", "read_only": True, "secrets": {"token": "x"}, "capabilities": ["NET_RAW"]},
+        {"volumes": ["/srv/data:/data:ro"], "devices": ["/dev/fuse"], "networks": ["lake"], "shm_size": "1g"},
+        {"container_context": {"docker": {"container_kwargs": {"runtime": "nvidia", "mem_limit": "2g"}}}},
+    ],
+)
+def test_steps_of_a_run_pass_where_the_location_says_so(changes: dict[str, Any]) -> None:
+    """From the inventory to the engine: the run has the socket, its steps have the rest."""
+    file, arguments = planned(**location(step_containers=True, **changes))
+    run = gate_container.checked(asked(arguments), rules(file))
+    assert f"{STEPS}/etl:/run/docker-gate:ro" in run["HostConfig"]["Binds"]
+    hosts = [text for text in run["Env"] if text.startswith("DOCKER_HOST=")]
+    assert hosts == ["DOCKER_HOST=unix:///run/docker-gate/docker.sock"]
+    asking = gate_steps.asking({"Config": {"Labels": run["Labels"]}}, "etl", rules(file))
+    step = gate_steps.checked(of_a_step(arguments), step_name(), asking, asking.rules(rules(file)))
+    binds = [each for each in run["HostConfig"]["Binds"] if "docker-gate" not in each]
+    assert step["HostConfig"] == {**run["HostConfig"], "Binds": binds}
+    assert "/run/dagster" in str(binds), "the login of runs"
+    assert not [text for text in step["Env"] if text.startswith("DOCKER_HOST=")]
+    assert asking.user == int(str(changes.get("user", "0")).partition(":")[0])
+
+
+def test_run_of_a_location_without_the_option_has_no_socket() -> None:
+    file, arguments = planned(**location())
+    assert "docker-gate" not in json.dumps([file, arguments["volumes"]])
+    body = asked(arguments)
+    hosts = [text for text in body["Env"] if text.startswith("DOCKER_HOST=")]
+    assert hosts == [step_containers.NO_ENGINE], "Docker's client says which option is not set"
+    _file, others = planned(**location(step_containers=True))
+    with pytest.raises(Refused, match="Binds"):
+        gate_container.checked(asked(others), rules(file))
 
 
 def test_file_that_somebody_has_damaged_is_written_anew() -> None:

@@ -6,6 +6,7 @@ import http.server
 import json
 import socketserver
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,6 +107,20 @@ def test_end_of_a_container_is_told(state: Json, said: str) -> None:
 
 def test_nobody_to_ask_of_a_container(tmp_path: Path) -> None:
     assert info.run_container(f"unix://{tmp_path}/none.sock", "r") == ""
+
+
+def test_container_of_a_run_is_none_of_its_steps(tmp_path: Path) -> None:
+    """An engine lists the newest first; the steps have the label of their run."""
+    wanted = urllib.parse.quote(json.dumps({"label": ["dagster/run_id=r"]}))
+    labels = {"dagster/run_id": "r"}
+    listed = [{"Id": "2", "Labels": {**labels, "dataops.dagster.step": "load"}}, {"Id": "1", "Labels": labels}]
+    answers = {
+        f"/containers/json?all=1&filters={wanted}": listed,
+        "/containers/1/json": {"State": {"Status": "exited", "ExitCode": 1}},
+        "/containers/2/json": {"State": {"Status": "running"}},
+    }
+    with engine(tmp_path / "docker.sock", answers):
+        assert info.run_container(f"unix://{tmp_path}/docker.sock", "r") == "Its container is exited with code 1."
 
 
 @pytest.mark.parametrize(

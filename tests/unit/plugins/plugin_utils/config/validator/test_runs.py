@@ -186,6 +186,9 @@ def test_harmful_arguments_of_the_container(kwargs: dict[str, Any], name: str, h
     (warning,) = subject.validate(yaml.safe_dump(data)).warnings
     assert warning.name == name
     assert hint in warning.hint
+    if name in ("docker_socket", "privileged"):  # the Docker gate refuses each such run
+        assert not subject.validate_data(data, allow=[name]).valid
+        return
     (refusal,) = subject.validate_data(data).refusals
     assert refusal.name == name
     assert subject.validate_data(data, allow=[name]).valid

@@ -2,8 +2,8 @@
 """gate CONFIG: stands before the socket of the Docker engine, under systemd's Type=notify and watchdog.
 
 Where a request comes from decides what it may ask: each role has a socket of its own on this host, and a name of its
-own in the certificate with which another host comes. gate_policy.py says what a role may do. Each refusal is a line in
-the journal.
+own in the certificate with which another host comes. Runs that start steps have a socket for each code location, which
+is mounted into their containers. gate_policy.py says what a role may do. Each refusal is a line in the journal.
 
 One request is read at a time, strictly: what is not HTTP/1.1 with a known length is refused, and so are requests that
 follow before the answer. SIGTERM ends the gate once it has answered what it has taken. Its listening sockets stay with
@@ -13,7 +13,6 @@ systemd meanwhile, so whoever asks during a restart waits, and is not refused.
 from __future__ import annotations
 
 import contextlib
-import grp
 import hashlib
 import http.client
 import json
@@ -23,23 +22,26 @@ import selectors
 import signal
 import socket
 import ssl
-import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import gate_policy
-from gate_container import MIB, Refused, Rules
+import gate_sockets
+import gate_steps
+from gate_container import MIB, RUN_ID, STEP, STEPS, Refused, Rules
+from gate_engine import Engine
+from gate_json import written
 from gate_requests import IDLE, READING, Request, read
+from gate_sockets import address_of, tell
 
-LARGEST_ANSWER = 16 * MIB
-ENGINE_WAIT = 20.0  # seconds in which an engine that restarts is waited for
-CLIENTS = 48  # connections of one role at a time, so that one role cannot shut out the other
-LISTENING = 128
+CLIENTS = 48  # connections of one role or location at a time, so that none can shut out another
 ENDING = 45.0  # seconds for what was asked before the end
-FIRST_DESCRIPTOR = 3  # of those that systemd hands over
+STEP_ENDING = 10  # seconds for a step whose run has ended
+OF_STEPS = "steps-"  # begins the name of a location's socket
 
 
 class Settings:
@@ -114,46 +116,20 @@ class Settings:
         return roles[0]
 
 
-class Engine(http.client.HTTPConnection):
-    """A connection to the engine's socket."""
-
-    def __init__(self, path: str, seconds: float) -> None:
-        super().__init__("docker", timeout=seconds)
-        self.path = path
-
-    def connect(self) -> None:
-        """An engine that restarts is waited for. Raises OSError."""
-        end = time.monotonic() + ENGINE_WAIT
-        while True:
-            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.sock.settimeout(self.timeout)
-            try:
-                self.sock.connect(self.path)
-                return
-            except (ConnectionRefusedError, FileNotFoundError, BlockingIOError):
-                self.sock.close()
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.2)
-
-    def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-        """Status and body of the answer. Raises OSError and http.client.HTTPException."""
-        headers = {"Connection": "close", **({"Content-Type": "application/json"} if body else {})}
-        with contextlib.closing(self):
-            self.request(method, path, body or (b"" if method == "POST" else None), headers)
-            answer = self.getresponse()
-            found = answer.read(LARGEST_ANSWER + 1)
-            if len(found) > LARGEST_ANSWER:
-                raise http.client.HTTPException("the engine's answer is too long")
-            return answer.status, found
-
-
 class Client:
     """One connection of a client."""
 
-    def __init__(self, gate: Gate, sock: socket.socket, role: str, who: str) -> None:
-        self.gate, self.sock, self.role, self.who = gate, sock, role, who
+    def __init__(
+        self,
+        gate: Gate,
+        sock: socket.socket,
+        role: str,
+        who: str,
+        asking: gate_steps.Run | Refused | None = None,  # in the role of steps: the run, or why it is none
+    ) -> None:
+        self.gate, self.sock, self.role, self.who, self.asking = gate, sock, role, who, asking
         self.idle = True  # waits for a request
+        self.ended = ""  # the run that was stopped last
 
     def serve(self) -> None:
         """Answers one request after the other until there is none."""
@@ -180,36 +156,57 @@ class Client:
                 self.answer(status, body, close, head=what.startswith("HEAD "))
             except OSError:
                 return
+            finally:
+                self.end_steps()
             if close:
                 return
 
     def done(self, request: Request) -> tuple[int, bytes]:
         """Status and body of the answer. Raises Refused, OSError and http.client.HTTPException."""
-        rules = self.gate.settings.rules()
-        step = gate_policy.decide(self.role, request.method, request.target, request.body, rules)
-        if step.answer is not None:
-            return 200, gate_policy.written(step.answer)
-        path, body = step.path, step.body
+        rules, run = self.gate.settings.rules(), self.asking
+        if isinstance(run, Refused):
+            raise run
+        with self.gate.reading if run else contextlib.nullcontext():
+            rules = run.rules(rules) if run else rules
+            order = gate_policy.decide(self.role, request.method, request.target, request.body, rules, run)
+        if order.answer is not None:
+            return 200, written(order.answer)
+        if order.steps:
+            self.gate.serve_steps(order.steps)
+        path, body, known = order.path, order.body, {}
         for name, where, judge in (
-            (step.container, "containers/{}/json", gate_policy.container_id),
-            (step.network, "networks/{}", gate_policy.network_id),
+            (order.container, "containers/{}/json", gate_policy.container_id),
+            (order.network, "networks/{}", gate_policy.network_id),
         ):
             if not name:
                 continue
-            status, found = self.engine().ask("GET", "/" + where.format(name))
+            status, found = self.gate.engine().ask("GET", "/" + where.format(name))
             if status != 200:
                 return status, found
-            whole = judge(json.loads(found), rules)
+            known = json.loads(found)
+            whole = judge(known, rules, run)
             kind = where.partition("s/")[0]
             path = path.replace(f"{{{kind}}}", whole)
             body = body.replace(f"{{{kind}}}".encode(), whole.encode())
-        target = f"{path}?{step.query}" if step.query else path
-        status, found = self.engine(step.seconds).ask(step.method, target, body)
-        return status, gate_policy.shown(found, step.shown) if status == 200 else found
+        target = f"{path}?{order.query}" if order.query else path
+        status, found = self.gate.engine(order.seconds).ask(order.method, target, body)
+        if order.ends and status in (204, 304) and known["Config"]["Labels"].get(STEPS):
+            self.ended = known["Config"]["Labels"][RUN_ID]
+        return status, gate_policy.shown(found, order.shown) if status == 200 else found
 
-    def engine(self, seconds: float = 60) -> Engine:
-        """A new connection to the engine."""
-        return Engine(self.gate.settings.given["engine"], seconds)
+    def end_steps(self) -> None:
+        """Ends what a run has left that was stopped: it had no time for its steps, or Dagster means to resume it."""
+        run, self.ended = self.ended, ""
+        if not run:
+            return
+        filters = written({"label": [f"{RUN_ID}={run}", STEP], "status": ["running", "paused"]}).decode()
+        try:
+            _status, found = self.gate.engine().ask("GET", f"/containers/json?{urlencode({'filters': filters})}")
+            for each in json.loads(found):
+                path = f"/containers/{each['Id']}/stop?t={STEP_ENDING}"
+                self.gate.engine(STEP_ENDING + 60).ask("POST", path)
+        except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
+            self.gate.say(3, f"the steps of run {run} may go on, because the engine does not answer: {error}")
 
     def answer(self, status: int, body: bytes, close: bool, head: bool) -> None:
         """Sends an answer. Raises OSError."""
@@ -226,7 +223,7 @@ class Client:
 
 def message(text: str) -> bytes:
     """An error in the form that Docker's clients show."""
-    return gate_policy.written({"message": text})
+    return written({"message": text})
 
 
 class Gate:
@@ -237,7 +234,11 @@ class Gate:
         self.ending = threading.Event()
         rooms = [*gate_policy.ROLES, *(f"{role} over TLS" for role in gate_policy.ROLES)]
         self.room = {name: threading.BoundedSemaphore(CLIENTS) for name in rooms}
-        self.room[""] = threading.BoundedSemaphore(3 * CLIENTS)  # over TLS, before their role is known
+        # Over TLS, before their role is known, and of the steps of all locations.
+        self.room |= {name: threading.BoundedSemaphore(3 * CLIENTS) for name in ("", gate_policy.STEPS)}
+        self.lock = threading.Lock()  # of the sockets of locations
+        self.reading = threading.Lock()  # one run at a time: many large requests would take the memory of all others
+        self.proc = "/proc"
         self.clients: dict[threading.Thread, Client | None] = {}
         self.selector = selectors.DefaultSelector()
 
@@ -245,43 +246,56 @@ class Gate:
         """A line for the journal; level is that of syslog."""
         print(f"<{level}>{text.encode('ascii', 'backslashreplace').decode()}", file=sys.stderr, flush=True)
 
+    def engine(self, seconds: float = 60) -> Engine:
+        """A new connection to the engine."""
+        return Engine(self.settings.given["engine"], seconds)
+
     def listen(self) -> None:
         """Takes the listening sockets that systemd has kept, and makes those that are missing."""
-        kept = kept_sockets()
+        kept = gate_sockets.kept_sockets()
         wanted: dict[str, Any] = {role: where["path"] for role, where in self.settings.given["sockets"].items()}
         if self.settings.given["listen"]:
             self.settings.tls()  # certificates that cannot be used are told at once
             wanted["tls"] = (self.settings.given["listen"]["address"], self.settings.given["listen"]["port"])
         for name, where in wanted.items():
-            sock = kept.pop(name, None)
-            if sock is None or not is_at(sock, where):
-                sock = self.bound(name, where)
-                tell(f"FDSTOREREMOVE=1\nFDNAME={name}")
-                tell(f"FDSTORE=1\nFDNAME={name}", sock.fileno())
-            sock.setblocking(False)
-            self.selector.register(sock, selectors.EVENT_READ, "" if name == "tls" else name)
+            group = self.settings.given["sockets"].get(name, {}).get("group", "")
+            self.open(name, where, kept.pop(name, None), 0o660, group)
+        for location in self.settings.rules().locations:
+            if location.get("steps"):
+                # Runs in progress have it mounted. Without it, those of this location are refused, and no others.
+                with contextlib.suppress(Refused):
+                    self.serve_steps(location, kept)
         for name in kept:
             tell(f"FDSTOREREMOVE=1\nFDNAME={name}")
 
-    def bound(self, name: str, where: Any) -> socket.socket:
-        """A new listening socket. Raises OSError."""
-        if isinstance(where, tuple):
-            family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(where)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(where)
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            before = os.umask(0o117)
+    def open(self, name: str, where: Any, kept: socket.socket | None, mode: int, group: str = "") -> None:
+        """Listens at a socket that systemd has kept, or at a new one. Raises OSError."""
+        sock = kept
+        if sock is None or not gate_sockets.is_at(sock, where):
+            sock = gate_sockets.bound(where, mode, group)
+            tell(f"FDSTOREREMOVE=1\nFDNAME={name}")
+            tell(f"FDSTORE=1\nFDNAME={name}", sock.fileno())
+        sock.setblocking(False)
+        self.selector.register(sock, selectors.EVENT_READ, "" if name == "tls" else name)
+
+    def serve_steps(self, location: Mapping[str, Any], kept: dict[str, socket.socket] | None = None) -> None:
+        """Listens at the socket of a location whose runs start steps, unless it does. Raises Refused.
+
+        Nobody of the host but root comes to its folder. It is mounted into runs, where anybody may connect.
+        """
+        name, folder = OF_STEPS + location["name"], gate_steps.folder(location["steps"])
+        with self.lock:
+            if name in self.room:
+                return
             try:
-                sock.bind(where)
-            finally:
-                os.umask(before)
-            os.chown(where, -1, grp.getgrnam(self.settings.given["sockets"][name]["group"]).gr_gid)
-        sock.listen(LISTENING)
-        return sock
+                gate_sockets.folder(os.path.dirname(folder), 0o700)
+                gate_sockets.folder(folder, 0o711)
+                self.room[name] = threading.BoundedSemaphore(CLIENTS)
+                self.open(name, f"{folder}/{gate_steps.SOCKET}", (kept or {}).pop(name, None), 0o666)
+            except OSError as error:
+                self.room.pop(name, None)
+                self.say(3, f"cannot listen for the steps of {location['name']}: {error}")
+                raise Refused(f"a run whose socket for steps cannot be made: {error}") from error
 
     def run(self) -> None:
         """Serves until it is told to end."""
@@ -300,21 +314,25 @@ class Gate:
                     client.sock.shutdown(socket.SHUT_RDWR)
             thread.join(max(0.0, end - time.monotonic()))
 
-    def take(self, sock: socket.socket, role: str) -> None:
+    def take(self, sock: socket.socket, door: str) -> None:
         """Serves a client in a thread of its own, unless there are too many of them."""
-        if not self.room[role].acquire(blocking=False):
-            self.say(4, f"refused a connection ({role or 'TLS'}): {CLIENTS} of them are open")
+        rooms = [self.room[name] for name in (door, *([gate_policy.STEPS] if door.startswith(OF_STEPS) else []))]
+        taken = [room for room in rooms if room.acquire(blocking=False)]
+        if len(taken) < len(rooms):
+            for room in taken:
+                room.release()
+            self.say(4, f"refused a connection ({door or 'TLS'}): {CLIENTS} of them are open")
             sock.close()
             return
-        thread = threading.Thread(target=self.serve, args=(sock, role), daemon=True)
+        thread = threading.Thread(target=self.serve, args=(sock, door, rooms), daemon=True)
         self.clients[thread] = None
         thread.start()
 
-    def serve(self, sock: socket.socket, role: str) -> None:
+    def serve(self, sock: socket.socket, door: str, rooms: list[threading.BoundedSemaphore]) -> None:
         """One client, from its first byte to its last."""
         who = address_of(sock)
         try:
-            with self.greeted(sock, role) as client:
+            with self.greeted(sock, door) as client:
                 self.clients[threading.current_thread()] = client
                 client.serve()
         except (Refused, ssl.SSLError) as error:
@@ -323,19 +341,23 @@ class Gate:
             self.say(5, f"lost {who}: {error}")
         finally:
             sock.close()
-            self.room[role].release()
+            for room in rooms:
+                room.release()
             self.clients.pop(threading.current_thread(), None)
 
     @contextlib.contextmanager
-    def greeted(self, sock: socket.socket, role: str) -> Iterator[Client]:
+    def greeted(self, sock: socket.socket, door: str) -> Iterator[Client]:
         """A client whose role is known. Raises Refused and OSError."""
         sock.settimeout(READING)
-        if role:
-            pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if door.startswith(OF_STEPS):
+            yield self.run_at(sock, door.removeprefix(OF_STEPS))
+            return
+        if door:
+            pid, uid = gate_sockets.peer(sock)
             user = self.settings.user(uid)
             if not user:
-                raise Refused(f"user number {uid} (process {pid}) at the socket of {role}")
-            yield Client(self, sock, role, f"{user}, process {pid}")
+                raise Refused(f"user number {uid} (process {pid}) at the socket of {door}")
+            yield Client(self, sock, door, f"{user}, process {pid}")
             return
         who = address_of(sock)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -349,39 +371,33 @@ class Gate:
             finally:
                 shared.release()
 
+    def run_at(self, sock: socket.socket, location: str) -> Client:
+        """A client at the socket of a location. Who is no run there is told so, because its own log is read first."""
+        pid, uid = gate_sockets.peer(sock)
+        try:
+            run = self.run_of(pid, uid, location)
+        except Refused as error:
+            return Client(self, sock, gate_policy.STEPS, f"process {pid} at the socket of {location}", error)
+        return Client(self, sock, gate_policy.STEPS, f"run {run.id} of {location}, process {pid}", run)
 
-def address_of(sock: socket.socket) -> str:
-    """Where a client asks from."""
-    try:
-        return str(sock.getpeername()[0]) if sock.family != socket.AF_UNIX else "a process of this host"
-    except OSError:
-        return "a client that has gone"
-
-
-def kept_sockets() -> dict[str, socket.socket]:
-    """The sockets that systemd has kept through a restart, by name."""
-    number = int(os.environ.get("LISTEN_FDS", "0")) if os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
-    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
-    return {name: socket.socket(fileno=FIRST_DESCRIPTOR + at) for at, name in zip(range(number), names, strict=False)}
-
-
-def is_at(sock: socket.socket, where: Any) -> bool:
-    """Whether a kept socket is still the one that clients reach."""
-    found = sock.getsockname()
-    return tuple(found[:2]) == where if isinstance(where, tuple) else found == where and os.path.exists(where)
-
-
-def tell(state: str, descriptor: int | None = None) -> None:
-    """Sends a state to systemd (sd_notify), with a descriptor to keep; nowhere when it did not start us."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.connect("\0" + address[1:] if address.startswith("@") else address)
-        if descriptor is None:
-            sock.send(state.encode())
-        else:
-            socket.send_fds(sock, [state.encode()], [descriptor])
+    def run_of(self, pid: int, uid: int, location: str) -> gate_steps.Run:
+        """The run in whose container a process is. Raises Refused."""
+        try:
+            with open(f"{self.proc}/{pid}/cgroup", encoding="utf-8") as stream:
+                whole = gate_steps.container(stream.read())
+        except OSError as error:
+            raise Refused(f"a process whose container is not to be seen ({error.strerror})") from error
+        try:
+            status, found = self.engine().ask("GET", f"/containers/{whole}/json")
+            if status != 200:
+                raise Refused("a process of a container that the engine does not know")
+            run = gate_steps.asking(json.loads(found), location, self.settings.rules())
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise Refused(f"a process of which the engine does not say whose it is: {error}") from error
+        wanted = self.settings.given["container_root"] + run.user
+        if uid != wanted:
+            raise Refused(f"user number {uid}; the user of the run is {wanted}")
+        return run
 
 
 def main(argv: list[str]) -> int:

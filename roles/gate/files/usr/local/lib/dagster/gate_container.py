@@ -8,6 +8,7 @@ program gains any.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,12 +17,18 @@ from typing import Any
 RUN_ID, JOB_NAME = "dagster/run_id", "dagster/job_name"
 # On each container of a run of this deployment; names that begin so say what else is ours.
 RUN, OURS = "dataops.dagster.run", "dataops.dagster"
+# Beside these on a run that may start steps: what they may have (gate_steps.py). And on a step: which one it is.
+STEPS, STEP = "dataops.dagster.steps", "dataops.dagster.step"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 COMMANDS = ("execute_run", "resume_run")
 # As the launcher asks for it, and as others write it.
 NO_NEW_PRIVILEGES = ("no-new-privileges:true", "no-new-privileges", "no-new-privileges=true")
 ROOT = "0:0"
+OPTION = "step_containers of its code location"
 MIB = 1024 * 1024
+
+
+Check = Callable[[Any, Mapping[str, Any]], bool]
 
 
 class Refused(Exception):
@@ -56,25 +63,27 @@ def checked(body: dict[str, Any], rules: Rules) -> dict[str, Any]:
     refusals = []
     for location in candidates:  # several locations may share an image
         try:
-            return _of_location(body, location, rules)
+            found = of_location(body, location, rules, command)
+            _labels(body)
+            return _with_steps(found, location)
         except Refused as error:
             refusals.append(error)
     raise refusals[0]
 
 
-def _of_location(body: dict[str, Any], location: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
+def of_location(body: dict[str, Any], location: Mapping[str, Any], rules: Rules, its_command: Check) -> dict[str, Any]:
+    """A body that has no more than a location, limits included. Raises Refused."""
     host = body.get("HostConfig")
     if not isinstance(host, dict):
         raise Refused("no HostConfig")
     for key, value in body.items():
         if key not in BODY:
             raise Refused(f"{key[:60]!r}, which no run needs")
-        _judge(key, value, BODY[key], location)
+        _judge(key, value, its_command if key == "Cmd" else BODY[key], location)
     for key, value in host.items():
         if key not in HOST:
             raise Refused(f"HostConfig.{key[:60]}, which no run needs")
         _judge(f"HostConfig.{key}", value, HOST[key], location)
-    _labels(body)
     _restricted(body, location)
     targets = {bind.split(":")[1] for bind in host.get("Binds") or ()}
     if set(body.get("Volumes") or {}) - targets:
@@ -84,7 +93,20 @@ def _of_location(body: dict[str, Any], location: Mapping[str, Any], rules: Rules
     return {**body, "HostConfig": {**host, **limits(host, location, rules)}}
 
 
-Check = Callable[[Any, Mapping[str, Any]], bool]
+def _with_steps(body: dict[str, Any], location: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a run that gets the socket for its steps: what they may have is kept on it, as long as it is there.
+
+    So a run goes on with what it was made with, also once the plan says something else.
+    """
+    socket = location.get("steps")
+    if not socket or socket not in (body["HostConfig"].get("Binds") or ()):
+        return body
+    binds = [each for each in location["binds"] if each != socket]
+    limits = {
+        key: body["HostConfig"][key] for key in ("Memory", "PidsLimit", *PROCESSORS) if body["HostConfig"].get(key)
+    }
+    told = json.dumps({**location, "images": [body["Image"]], "binds": binds, "limits": limits}, sort_keys=True)
+    return {**body, "Labels": {**body["Labels"], STEPS: told}}
 
 
 def _judge(key: str, value: Any, check: Check, location: Mapping[str, Any]) -> None:
@@ -92,6 +114,8 @@ def _judge(key: str, value: Any, check: Check, location: Mapping[str, Any]) -> N
         good = value is None or check(value, location)
     except (TypeError, ValueError, KeyError, AttributeError, IndexError):
         good = False
+    if not good and "docker.sock" in str(value):
+        raise Refused(f"{key}: the socket of the engine. For docker_executor, {OPTION} gives another one")
     if not good:
         raise Refused(f"{key}: {str(value)[:100]!r} is not what the plan says")
 
@@ -208,8 +232,12 @@ def command(value: Any, _location: Mapping[str, Any]) -> bool:
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value) or len(value) < 4:
         return False
     start, (api, what, _run) = value[:-3], value[-3:]
-    python = len(start) == 3 and start[0].startswith("/") and start[1:] == ["-m", "dagster"]
-    return (start == ["dagster"] or python) and api == "api" and what in COMMANDS
+    return is_dagster(start) and api == "api" and what in COMMANDS
+
+
+def is_dagster(start: list[str]) -> bool:
+    """Whether a command begins with Dagster's own program."""
+    return start == ["dagster"] or (len(start) == 3 and start[0].startswith("/") and start[1:] == ["-m", "dagster"])
 
 
 def security(value: Any, location: Mapping[str, Any]) -> bool:
@@ -251,6 +279,7 @@ def tmpfs(value: Any, _location: Mapping[str, Any]) -> bool:
     return all(path.startswith("/") and re.fullmatch("[a-z0-9=,]*", options) for path, options in value.items())
 
 
+PROCESSORS = ("CpuPeriod", "CpuQuota", "CpuShares", "CpusetCpus", "CpusetMems", "NanoCpus")
 SIZE = number(0, 1 << 50)
 BODY: dict[str, Check] = {
     **dict.fromkeys(
