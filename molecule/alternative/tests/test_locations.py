@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from deployment import Dagster, Play, identities, until
-from docker_api import PING
+from gate_clients import PING_OF_A_SOCKET
 
 PREFIX = "/data/dagster"
 REGISTRY_PASSWORD = "not-a-real-registry-login-c3"
@@ -158,7 +158,7 @@ def test_user_of_a_location_reaches_the_gate_for_its_steps(dagster: Dagster, hos
         run_id = dagster.launch("sleep_job", location, sleep)
         until(lambda run_id=run_id: dagster.status(run_id) == "STARTED", 60, "the run has begun")  # type: ignore[misc]
         run = host.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id)
-        answers[location] = host.run(f"docker exec {run} python -c %s /run/docker-gate/docker.sock", PING)
+        answers[location] = host.run(f"docker exec {run} python -c %s /run/docker-gate/docker.sock", PING_OF_A_SOCKET)
         host.check_output("docker stop -t 10 %s", run)
     assert answers["pulled"].stdout == "200\n", answers["pulled"].stderr
     assert "FileNotFoundError" in answers["built"].stderr

@@ -8,24 +8,20 @@ from collections.abc import Callable
 from typing import Any
 
 import gate_attacks
+import gate_clients
 import pytest
 from deployment import Dagster, until
-from docker_api import PING, body_of, request, send
+from gate_clients import PING_OF_A_SOCKET, UNIT, body_of, request, send
 
 ENGINE = "/run/docker.sock"
 FOLDER = "/run/docker-gate-dagster"
-UNIT = "docker-gate-dagster.service"
 ROLES = ("launch", "inspect")
 
 
 @pytest.fixture
 def run(dagster: Dagster, host: Any) -> dict[str, Any]:
     """The container of a run that has ended."""
-    run_id = dagster.launch("orders_report")
-    dagster.wait(run_id)
-    container = host.check_output("docker ps -aq --filter label=dagster/run_id=%s", run_id)
-    found: dict[str, Any] = json.loads(host.check_output("docker inspect %s", container))[0]
-    return found
+    return gate_clients.container_of_a_run(host, dagster)
 
 
 def test_services_do_not_reach_the_engine(host: Any) -> None:
@@ -41,12 +37,12 @@ def test_services_do_not_reach_the_engine(host: Any) -> None:
             "tr '\\0' '\\n' </proc/%s/environ", pid
         )
     ask = "setpriv --reuid dagster --regid dagster --groups %s python3 -c %s %s"
-    assert host.run(ask, "dagster,docker", PING, ENGINE).stdout == "200\n", "the control: that group reaches it"
-    assert host.run(ask, "dagster,dagster_launch,dagster_inspect", PING, ENGINE).rc != 0
-    assert host.run(ask, "dagster,dagster_launch", PING, f"{FOLDER}/launch.sock").stdout == "200\n"
-    assert host.run(ask, "dagster,dagster_launch", PING, f"{FOLDER}/inspect.sock").rc != 0
-    assert host.run(ask, "dagster,dagster_inspect", PING, f"{FOLDER}/launch.sock").rc != 0
-    assert host.run(ask, "dagster", PING, f"{FOLDER}/inspect.sock").rc != 0
+    assert host.run(ask, "dagster,docker", PING_OF_A_SOCKET, ENGINE).stdout == "200\n", "the control: that group reaches it"
+    assert host.run(ask, "dagster,dagster_launch,dagster_inspect", PING_OF_A_SOCKET, ENGINE).rc != 0
+    assert host.run(ask, "dagster,dagster_launch", PING_OF_A_SOCKET, f"{FOLDER}/launch.sock").stdout == "200\n"
+    assert host.run(ask, "dagster,dagster_launch", PING_OF_A_SOCKET, f"{FOLDER}/inspect.sock").rc != 0
+    assert host.run(ask, "dagster,dagster_inspect", PING_OF_A_SOCKET, f"{FOLDER}/launch.sock").rc != 0
+    assert host.run(ask, "dagster", PING_OF_A_SOCKET, f"{FOLDER}/inspect.sock").rc != 0
 
 
 def process_groups(host: Any, pid: str) -> list[str]:
@@ -95,46 +91,41 @@ def test_lost_run_is_found_by_its_health(dagster: Dagster, host: Any) -> None:
     dagster.wait(run_id, "FAILURE", seconds=180)
 
 
-@pytest.fixture
-def attacks(host: Any, run: dict[str, Any]) -> dict[str, bytes]:
-    """Each attack as bytes; the foreign container is the code server."""
-    base = body_of(run)
-    foreign = host.check_output("docker inspect -f '{{.Id}}' dagster-code-pipeline")
-    found = {name: request(*each) for name, each in gate_attacks.requests(base, run["Id"], foreign).items()}
-    return {**found, **gate_attacks.texts(base, run["Id"])}
-
-
 @pytest.mark.parametrize("role", ROLES)
-def test_attacks_over_the_socket(host: Any, attacks: dict[str, bytes], run: dict[str, Any], role: str) -> None:
+def test_attacks_over_the_socket(host: Any, run: dict[str, Any], role: str) -> None:
+    foreign = host.check_output("docker inspect -f '{{.Id}}' dagster-code-pipeline")
+    attacks = gate_clients.attacks(run, foreign)
     assert len(attacks) >= 60
-    since = host.check_output("date +%s.%N")
-    before = host.check_output("docker ps -a --no-trunc; docker network ls; docker volume ls; docker images -a")
-    answers = dict(zip(attacks, send(host, f"{FOLDER}/{role}.sock", list(attacks.values())), strict=True))
+    since, before = host.check_output("date +%s.%N"), gate_clients.holdings(host)
+    socket = f"{FOLDER}/{role}.sock"
+    answers = dict(zip(attacks, send(host, list(attacks.values()), socket=socket), strict=True))
     assert {name: answer for name, answer in answers.items() if answer[0] != 403} == {}
-    assert host.check_output("docker ps -a --no-trunc; docker network ls; docker volume ls; docker images -a") == before
+    assert gate_clients.holdings(host) == before
     lines = host.check_output("journalctl -u %s --since @%s -o cat --no-pager | grep -c '^refused root'", UNIT, since)
     assert int(lines) == len(attacks)
     # The control: the same container without what is refused is made.
     if role == "launch":
-        ((status, text),) = send(
-            host, f"{FOLDER}/launch.sock", [request("POST", "/v1.41/containers/create", body_of(run))]
-        )
-        assert status == 201, text
-        host.check_output("docker rm -f %s", json.loads(text[text.index("{") :])["Id"])
+        made(host, socket, body_of(run))
+
+
+def made(host: Any, socket: str, body: dict[str, Any]) -> None:
+    """A container is made of a body, and goes."""
+    ((status, text),) = send(host, [request("POST", gate_clients.CREATE, body)], socket=socket)
+    assert status == 201, text
+    host.check_output("docker rm -f %s", json.loads(text[text.index("{") :])["Id"])
 
 
 @pytest.mark.parametrize("name", ["privileged", "the host's disk", "a capability", "the network of the host"])
-def test_engine_itself_takes_them(host: Any, attacks: dict[str, bytes], name: str) -> None:
-    """The control of all attacks: whoever reaches the engine may do it."""
-    ((status, text),) = send(host, ENGINE, [attacks[name]])
-    assert status == 201, text
-    host.check_output("docker rm -f %s", json.loads(text[text.index("{") :])["Id"])
+def test_engine_itself_takes_them(host: Any, run: dict[str, Any], name: str) -> None:
+    """The control of all attacks: whoever reaches the engine may do it. It asks for this where it remaps users."""
+    attack = gate_attacks.creations(body_of(run))[name]
+    made(host, ENGINE, gate_attacks.body(attack, host__UsernsMode="host"))
 
 
 def test_fuzz_of_the_gate(host: Any, run: dict[str, Any]) -> None:
     """Wrong bytes in a good request: nothing but a container of that image comes of it, and the gate goes on."""
     rng = random.Random(7)  # noqa: S311 - the same each time
-    good = request("POST", "/v1.41/containers/create", body_of(run))
+    good = request("POST", gate_clients.CREATE, body_of(run))
     requests = []
     for _number in range(200):
         data = bytearray(good)
@@ -142,7 +133,7 @@ def test_fuzz_of_the_gate(host: Any, run: dict[str, Any]) -> None:
             data[rng.randrange(len(data))] = rng.randrange(256)
         requests.append(bytes(data))
     pid = host.check_output("systemctl show -p MainPID --value %s", UNIT)
-    answers = send(host, f"{FOLDER}/launch.sock", requests)
+    answers = send(host, requests, socket=f"{FOLDER}/launch.sock")
     made = host.check_output("docker ps -aq --filter label=dagster/job_name --filter status=created").split()
     for container in made:
         found = json.loads(host.check_output("docker inspect %s", container))[0]["HostConfig"]
@@ -158,7 +149,7 @@ def test_gate_that_restarts_lets_clients_wait(dagster: Dagster, host: Any) -> No
     host.check_output(
         "systemd-run -q sh -c 'sleep 0.5; systemctl restart %s; sleep 0.7; systemctl restart %s'", UNIT, UNIT
     )
-    assert set(host.check_output(ask, PING, f"{FOLDER}/launch.sock").split()) == {"200"}
+    assert set(host.check_output(ask, PING_OF_A_SOCKET, f"{FOLDER}/launch.sock").split()) == {"200"}
     host.check_output("systemctl kill -s KILL %s", UNIT)
     until(lambda: host.run("systemctl is-active %s", UNIT).rc == 0, 30, "systemd has started it again")
     dagster.wait(dagster.launch("orders_report"))

@@ -10,7 +10,7 @@ import gate_attacks
 import gate_step_attacks
 import pytest
 from deployment import ROOT, Dagster, Play, identities, until
-from docker_api import body_of, request, send
+from gate_clients import UNIT, body_of, request, send
 
 FOLDER = "/run/docker-gate-dagster/steps/in_steps"
 SOCKET = "/run/docker-gate/docker.sock"
@@ -97,9 +97,8 @@ def test_run_that_is_killed_while_it_is_terminated_leaves_no_steps(dagster: Dags
     run = of_run(host, run_id)[0]["Id"]
     host.check_output("docker kill %s", run)
     assert len(of_run(host, run_id, "--filter status=running")) == 2, "the control: they go on by themselves"
-    ((status, text),) = send(
-        host, "/run/docker-gate-dagster/inspect.sock", [request("POST", f"/v1.41/containers/{run}/stop?t=1")]
-    )
+    stop = [request("POST", f"/v1.41/containers/{run}/stop?t=1")]
+    ((status, text),) = send(host, stop, socket="/run/docker-gate-dagster/inspect.sock")
     assert status in (204, 304), text
     until(lambda: of_run(host, run_id, "--filter status=running") == [], 60, "the gate has ended them")
 
@@ -112,7 +111,7 @@ def test_only_runs_of_the_location_reach_its_socket(dagster: Dagster, host: Any)
         asked = host.run(f"setpriv --reuid {user} --clear-groups python3 -c %s %s", ask, f"{FOLDER}/docker.sock")
         assert "PermissionError" in asked.stderr
     # root of the host comes to it, and is no run.
-    ((status, text),) = send(host, f"{FOLDER}/docker.sock", [request("GET", "/version")])
+    ((status, text),) = send(host, [request("GET", "/version")], socket=f"{FOLDER}/docker.sock")
     assert (status, "The Docker gate refuses a process of" in text) == (403, True), text
     run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 60.0}}}})
     until(lambda: dagster.status(run_id) == "STARTED", 60, "a run of the other location has started")
@@ -144,18 +143,18 @@ def test_attacks_of_a_run(dagster: Dagster, host: Any) -> None:
     attacks = {name: request(*each) for name, each in gate_step_attacks.requests(base, target).items()}
     attacks |= gate_attacks.texts(base, step["Id"])
     assert len(attacks) >= 100
-    inside = {"python": f"docker exec {run['Id']} python", "file": "/var/lib/dagster/attacks"}
+    inside = {"python": f"docker exec {run['Id']} python", "file": "/var/lib/dagster/attacks", "socket": SOCKET}
     listed = "docker ps -a --no-trunc --format '{{.ID}} {{.State}}'; docker network ls; docker volume ls"
     before = host.check_output(listed)
     try:
-        answers = dict(zip(attacks, send(host, SOCKET, list(attacks.values()), **inside), strict=True))
+        answers = dict(zip(attacks, send(host, list(attacks.values()), **inside), strict=True))
         assert {name: answer for name, answer in answers.items() if answer[0] != 403} == {}
         assert host.check_output(listed) == before
         control = [
             request("GET", f"/v1.41/containers/{step['Id']}/json"),
             request("POST", f"/v1.41/containers/create?name={target.name}-7", base),
         ]
-        assert [status for status, _text in send(host, SOCKET, control, **inside)] == [200, 201]
+        assert [status for status, _text in send(host, control, **inside)] == [200, 201]
         host.check_output("docker rm -f %s-7", target.name)
     finally:
         host.check_output("rm -f /var/lib/dagster/attacks")
@@ -167,11 +166,10 @@ def test_restart_of_the_gate_leaves_runs_their_socket(played: Callable[..., Play
     del played
     for verb in ("systemctl restart %s", "systemctl stop %s && systemctl start %s"):
         run_id = asleep(dagster, host, 30.0)
-        unit = "docker-gate-dagster.service"
-        host.check_output(verb, *[unit] * verb.count("%s"))
+        host.check_output(verb, *[UNIT] * verb.count("%s"))
         run = of_run(host, run_id)[0]["Id"]
-        inside = {"python": f"docker exec {run} python", "file": "/var/lib/dagster/asks"}
-        assert [status for status, _text in send(host, SOCKET, [request("GET", "/version")], **inside)] == [200]
+        inside = {"python": f"docker exec {run} python", "file": "/var/lib/dagster/asks", "socket": SOCKET}
+        assert [status for status, _text in send(host, [request("GET", "/version")], **inside)] == [200]
         dagster.wait(run_id)
     host.check_output("rm -f /var/lib/dagster/asks")
 

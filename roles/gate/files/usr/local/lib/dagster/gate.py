@@ -106,9 +106,11 @@ class Settings:
 
     def role_of(self, certificate: dict[str, Any] | None, encoded: bytes | None) -> str:
         """The role of a client on another host. Raises Refused for a certificate of none."""
-        supplied = self.given["certificates"].get(hashlib.sha256(encoded or b"").hexdigest())
-        if supplied in gate_policy.ROLES:
-            return str(supplied)
+        if self.given["certificates"]:  # the site's authority may sign any name, so only these count
+            role = str(self.given["certificates"].get(hashlib.sha256(encoded or b"").hexdigest()))
+            if role not in gate_policy.ROLES:
+                raise Refused("a certificate that is not the one of the services")
+            return role
         names = [name for kind, name in (certificate or {}).get("subjectAltName", ()) if kind == "DNS"]
         roles = [role for role in gate_policy.ROLES if self.given["names"].get(role) in names]
         if len(roles) != 1:
@@ -244,7 +246,7 @@ class Gate:
 
     def say(self, level: int, text: str) -> None:
         """A line for the journal; level is that of syslog."""
-        print(f"<{level}>{text.encode('ascii', 'backslashreplace').decode()}", file=sys.stderr, flush=True)
+        print(f"<{level}>{text.encode('unicode_escape').decode()}", file=sys.stderr, flush=True)
 
     def engine(self, seconds: float = 60) -> Engine:
         """A new connection to the engine."""
@@ -270,8 +272,8 @@ class Gate:
 
     def open(self, name: str, where: Any, kept: socket.socket | None, mode: int, group: str = "") -> None:
         """Listens at a socket that systemd has kept, or at a new one. Raises OSError."""
-        sock = kept
-        if sock is None or not gate_sockets.is_at(sock, where):
+        sock = gate_sockets.still_at(kept, where)
+        if sock is None:
             sock = gate_sockets.bound(where, mode, group)
             tell(f"FDSTOREREMOVE=1\nFDNAME={name}")
             tell(f"FDSTORE=1\nFDNAME={name}", sock.fileno())

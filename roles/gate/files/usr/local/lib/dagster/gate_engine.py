@@ -43,6 +43,8 @@ class Engine(http.client.HTTPConnection):
             self.request(method, path, body or (b"" if method == "POST" else None), headers)
             answer = self.getresponse()
             found = answer.read(LARGEST_ANSWER + 1)
+            if answer.length:
+                raise http.client.IncompleteRead(found, answer.length)
             if len(found) > LARGEST_ANSWER:
                 raise http.client.HTTPException("the engine's answer is too long")
             return answer.status, found

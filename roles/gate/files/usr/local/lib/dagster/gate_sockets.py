@@ -63,6 +63,16 @@ def kept_sockets() -> dict[str, socket.socket]:
     return {name: socket.socket(fileno=FIRST_DESCRIPTOR + at) for at, name in zip(range(number), names, strict=False)}
 
 
+def still_at(kept: socket.socket | None, where: Any) -> socket.socket | None:
+    """A kept socket, if clients reach it there; the address of another one is free from now on."""
+    if kept is None or is_at(kept, where):
+        return kept
+    with contextlib.suppress(OSError):
+        kept.shutdown(socket.SHUT_RDWR)  # systemd has it too: closing ours does not free the address
+    kept.close()
+    return None
+
+
 def is_at(sock: socket.socket, where: Any) -> bool:
     """Whether a kept socket is still the one that clients reach."""
     found = sock.getsockname()
