@@ -150,6 +150,8 @@ class Host:
 class Players:
     """The hosts of a deployment, and the plays that they take part in."""
 
+    actions = ACTIONS
+
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self.loader = DataLoader()
@@ -293,9 +295,8 @@ class Players:
     def call(self, host: Host, task: Json, module: str, scope: Scope, variables: Json, templar: Templar) -> Json:
         arguments = templar.template(task[module] or {})
         name = module.removeprefix(OURS)
-        if name in ACTIONS:
-            result, arguments = self.action(name, arguments, scope, variables, templar)
-            result.update(self.answer(host, module, arguments, variables) if name == "service" else {})
+        if name in self.actions:
+            result, arguments = self.action(host, task, arguments, scope, variables, templar)
         else:
             asked = templar.template(task["delegate_to"]) if "delegate_to" in task else host.name
             result = self.answer(self.hosts.get(asked, host), module, arguments, variables)
@@ -328,29 +329,46 @@ class Players:
         host.written[path] = text
         return "below"
 
-    def action(self, name: str, arguments: Json, scope: Scope, variables: Json, templar: Templar) -> tuple[Json, Json]:
+    def action(
+        self, host: Host, task: Json, arguments: Json, scope: Scope, variables: Json, templar: Templar
+    ) -> tuple[Json, Json]:
         """Runs the controller's side; returns its result and what the host's side was given."""
         given: Json = {}
+        name = next(key for key in task if key not in KEYWORDS).removeprefix(OURS)
+        delegate_to = task.get("delegate_to")
 
-        def execute(module_name: str, module_args: Json, task_vars: Json) -> Json:
+        def execute(
+            module_name: str = "", module_args: Json | None = None, task_vars: Json | None = None, wrap_async: bool = False
+        ) -> Json:
             assert task_vars
-            if module_name == "dataops.dagster.host_facts":
-                given.update(arguments, host_facts=module_args)
-                own = {"addresses": ["127.0.0.1", variables["ansible_host"]]}
-                return {"host": {**bare_host(), **own, **self.deployment.facts}}
-            given.update(module_args)
-            return {"changed": True, "changed_paths": ["/some/file"]}
+            assert not wrap_async
+            asked = {**(arguments if module_args is None else module_args)}
+            answer = self.remote(host, module_name or OURS + name, asked, variables)
+            # Another one each time.
+            asked.pop("snapshot_key", None)
+            given.update({**arguments, "host_facts": asked} if name == "preflight" else asked)
+            return answer
 
-        task = SimpleNamespace(
+        known = SimpleNamespace(
             args=arguments, async_val=0, check_mode=False, diff=False, action=OURS + name, collections=[]
         )
-        task.get_search_path = lambda: [str(scope.folder)]
+        known.delegate_to = templar.template(delegate_to) if delegate_to else None
+        known.get_search_path = lambda: [str(scope.folder)]
         connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
-        action = ACTIONS[name](task, connection, SimpleNamespace(), self.loader, templar, None)
+        action = self.actions[name](known, connection, SimpleNamespace(), self.loader, templar, None)
         action._execute_module = execute
         result: Json = action.run(task_vars=variables)
         assert not result.get("failed"), result
         return result, given or arguments
+
+    def remote(self, host: Host, module: str, arguments: Json, variables: Json) -> Json:
+        """What a module says that an action of ours calls on a host. A snapshot says nothing, so everything is asked."""
+        if module != "dataops.dagster.host_facts":
+            return self.answer(host, module, arguments, variables)
+        own = {"addresses": ["127.0.0.1", variables["ansible_host"]]}
+        nothing: Json = {"places": [], "entries": {}, "owners": {"user": {}, "group": {}}, "units": {}, "in_force": False}
+        read = {**bare_host(), **own, **self.deployment.facts, "stamps": []}
+        return {"host": {**read, "texts": dict(read["texts"])}, "snapshot": nothing}
 
     def answer(self, host: Host, module: str, arguments: Json, variables: Json) -> Json:
         """What a module says on a bare host."""

@@ -267,9 +267,6 @@ class Postgres(Component):
             return {}
         return {f"{self.tls_folder}/{name}.pem": f"{self.tls_folder}/{key}.pem" for name, key in PAIRS.items()}
 
-    def texts(self) -> list[str]:
-        return [f"{self.tls_folder}/ca.pem"] if self.plan.storage.tls_addresses else []
-
     def before(self, facts: Facts) -> list[dict[str, Any]]:
         """What code servers of an earlier release need until they are replaced.
 

@@ -35,7 +35,7 @@ class Host:
             **changes,
         }
         args = {name: value for name, value in args.items() if value is not None}
-        task = SimpleNamespace(args=args, async_val=0, check_mode=False, diff=True, action="dagster_yaml")
+        task = SimpleNamespace(args=args, async_val=0, check_mode=False, diff=True, delegate_to=None, action="dagster_yaml")
         templar = Templar(loader=DataLoader(), variables={})
         shell = SimpleNamespace(tmpdir=None)
         action = dagster_yaml.ActionModule(task, SimpleNamespace(_shell=shell), SimpleNamespace(), None, templar, None)

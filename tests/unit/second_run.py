@@ -1,0 +1,226 @@
+"""Plays a deployment twice without hosts: the second play finds on its hosts what the first one has left there.
+
+A host is a dictionary of paths here. Modules that write files and run units change it; the others do nothing. What the
+second play sends to hosts is remembered.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+from zlib import crc32
+
+from deployments import Deployment
+from dry_play import ACTIONS, OURS, Host, Players, bare_host, plain
+
+from ansible_collections.dataops.dagster.plugins.action import code_containers, firewall, host_facts, units
+from ansible_collections.dataops.dagster.plugins.module_utils._host.snapshot import (
+    OWNERS,
+    expression,
+    mark,
+    with_versions,
+)
+
+Json = dict[str, Any]
+KINDS = {"file": stat.S_IFREG | 0o644, "directory": stat.S_IFDIR | 0o755, "link": stat.S_IFLNK | 0o777}
+ROOT_OF_CONTAINERS = 100000
+# What host_facts reads in every certificate: none is due.
+CERTIFICATE: Json = {"not_after": 4102444800, "key_matches": True, "pem": "same", "key_id": "id", "authority_key_id": "id"}
+
+
+def number(name: str | None) -> int:
+    """The number of a user or group: any will do, as long as each has its own."""
+    if name is None or name == "root":
+        return 0
+    return int(name) if str(name).isdigit() else crc32(name.encode()) % 1000
+
+
+@dataclass
+class World:
+    """What a host has."""
+
+    paths: dict[str, Json] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    names: set[str] = field(default_factory=lambda: {"root", "postgres"})
+    packages: set[str] = field(default_factory=set)
+    units: set[str] = field(default_factory=set)
+    certificates: dict[str, Json] = field(default_factory=dict)
+    status: str = ""  # what the daemon says of itself
+
+    def write(self, spec: Json, text: str | None = None) -> None:
+        """Makes one path as module files would."""
+        path, state = str(spec["dest"]), spec.get("state") or "file"
+        if state == "absent":
+            for each in [each for each in self.paths if each == path or each.startswith(f"{path}/")]:
+                del self.paths[each]
+            return
+        before = self.paths.get(path, {})
+        mode = stat.S_IFMT(KINDS[state]) | int(str(spec["mode"]), 8) if spec.get("mode") else KINDS[state]
+        owned = {key: number(spec.get(name)) for key, name in (("uid", "owner"), ("gid", "group")) if spec.get(name)}
+        found = {"mode": mode, "uid": 0, "gid": 0, "mtime": 1.0, **{key: before[key] for key in OWNERS if key in before}}
+        found.update({"mode": mode} if spec.get("mode") or not before else {}, **owned)
+        self.paths[path] = {**found, **({"target": spec["src"]} if state == "link" else {})}
+        if text is not None:
+            self.texts[path] = text
+
+    def service(self, arguments: Json) -> Json:
+        """What module service does."""
+        for spec in arguments.get("files") or []:
+            self.write(spec, (arguments.get("secrets") or {}).get(spec["dest"], spec.get("content")))
+        named = arguments.get("units") or []
+        for unit in named:
+            (self.units.discard if unit.get("state") == "stopped" else self.units.add)(unit["name"])
+        return {"changed": True, "changed_paths": [str(spec["dest"]) for spec in arguments.get("files") or []]}
+
+    def snapshot(self, asked: Json, key: str) -> Json:
+        """What module host_facts reads of it for a later comparison."""
+        places = with_versions(asked["places"])
+        wanted = expression(places)
+        entries = {path: dict(found) for path, found in self.paths.items() if wanted.fullmatch(path)}
+        for path, found in entries.items():
+            if path in self.texts:
+                found["mark"] = mark(key, path, self.texts[path].encode())
+        owners = {name: number(name) for name in sorted(self.names)}
+        up = {"ActiveState": "active", "UnitFileState": "enabled", "MainPID": "7", "StatusText": self.status}
+        times = dict.fromkeys(("started", "since", "newest"), 1000.0)
+        fit = expression(asked["units"])
+        known = {name: {**up, "Id": name, "times": times} for name in self.units if fit.fullmatch(name)}
+        there = {"in_force": asked["table"] is not None and asked["table"]["path"] in self.paths}
+        return {"places": places, "entries": entries, "owners": {"user": owners, "group": owners}, "units": known, **there}
+
+    def facts(self, asked: Json, address: str) -> Json:
+        """What module host_facts says of it."""
+        patterns = expression(asked["paths"])
+        lines = {
+            path: [found[1] for found in re.finditer(text, self.texts.get(path, ""), re.MULTILINE)]
+            for place, text in (asked.get("lines") or {}).items()
+            for path in self.paths
+            if expression([place]).fullmatch(path)
+        }
+        listening = [
+            {"port": int(port[0]), "address": "127.0.0.1", "process": "x", "unit": unit}
+            for unit in sorted(self.units)
+            if (port := re.findall(r"@(\d+)\.service$", unit))
+        ]
+        found = {
+            **bare_host(),
+            "addresses": ["127.0.0.1", address, "172.30.0.1", "172.30.1.1"],
+            "paths": [path for path in self.paths if patterns.fullmatch(path)],
+            "texts": {path: self.texts[path] for path in asked["texts"] if path in self.paths and path in self.texts},
+            "lines": lines,
+            "users": sorted(self.names),
+            "groups": sorted(self.names),
+            "packages": dict.fromkeys(self.packages, "1"),
+            "container_root": ROOT_OF_CONTAINERS if "docker.service" in self.units else 0,
+            "certificates": {path: self.certificates[path] for path in asked["certificates"] if path in self.paths},
+            "listeners": listening,
+            "stamps": ["/some/file 1"],
+        }
+        more = {"snapshot": self.snapshot(asked["snapshot"], asked["snapshot_key"])} if asked.get("snapshot") else {}
+        return {"changed": False, "host": found, **more}
+
+
+class Twice(Players):
+    """The first or the second play on these hosts."""
+
+    actions: Json = {
+        **ACTIONS,
+        "code_containers": code_containers.ActionModule,
+        "firewall": firewall.ActionModule,
+        "host_facts": host_facts.ActionModule,
+        "units": units.ActionModule,
+    }
+
+    def __init__(self, deployment: Deployment, worlds: dict[str, World], second: bool) -> None:
+        self.worlds, self.second = worlds, second
+        self.sent: list[tuple[str, str]] = []  # host and module
+        super().__init__(deployment)
+
+    def remote(self, host: Host, module: str, arguments: Json, variables: Json) -> Json:
+        world, arguments = self.worlds.setdefault(host.name, World()), plain(arguments)
+        if module == OURS + "host_facts" and "paths" in arguments:
+            self.sent.append((host.name, "host_facts"))
+            world.status = super().answer(host, OURS + "units", {"units": [{"name": "any"}]}, {})["status"]["any"]
+            return world.facts(arguments, variables["ansible_host"])
+        answer = self.answer(host, module, arguments, variables)
+        return {**answer, **world.service(arguments)} if module == OURS + "service" else answer
+
+    def answer(self, host: Host, module: str, arguments: Json, variables: Json) -> Json:
+        arguments = plain(arguments)
+        if self.is_remote(module, arguments):
+            self.sent.append((host.name, module.removeprefix(OURS)))
+        self.leaves(self.worlds.setdefault(host.name, World()), module, arguments, variables)
+        answer = super().answer(host, module, arguments, variables)
+        if module == OURS + "host_facts":  # again, after one was made
+            answer["host"]["certificates"] = {path: {**CERTIFICATE, "names": []} for path in arguments.get("certificates", {})}
+        return self.quiet(answer)
+
+    @staticmethod
+    def is_remote(module: str, arguments: Json) -> bool:
+        """Whether a task sends a module. Our own packages are missing in no second play."""
+        if module == OURS + "code_images" and arguments.get("verify_only"):
+            return any("image" in image for image in arguments["images"])
+        here = ("debug", "fail", "set_fact", "group_by", "include_role", "packages")
+        return module.rpartition(".")[2] not in here
+
+    def leaves(self, world: World, module: str, arguments: Json, variables: Json) -> None:
+        """What modules leave on a host, beside service."""
+        if module == OURS + "config_file":
+            world.write({**arguments, "dest": arguments["path"]}, arguments["content"])
+        if module == OURS + "firewall":
+            world.write({"dest": arguments["path"]}, arguments["content"].rstrip("\n") + "\n")
+        if module in ("ansible.builtin.user", "ansible.builtin.group"):
+            world.names.add(arguments["name"])
+        if module == OURS + "packages":
+            names = variables["dagster_plan"]["names"]
+            world.packages.update(arguments["name"])
+            for path in ("", "/.complete", *(f"/{name}" for name in arguments["name"])):
+                world.write({"dest": names["record"] + path, "state": "file" if path else "directory"})
+        if module == "ansible.builtin.command" and "creates" in arguments:
+            marks = variables["dagster_plan"].get("instance", {}).get("marks", [])
+            for path in {arguments["creates"], *marks}:
+                world.write({"dest": path}, "")
+
+    def quiet(self, answer: Json) -> Json:
+        """The answer of a module that finds nothing to do."""
+        if not self.second:
+            return answer
+        nothing: Json = {"rowcount": 0, "query_result": [], "old_images": False, "missing": []}
+        return {**answer, "changed": False, **{key: value for key, value in nothing.items() if key in answer}}
+
+
+def certified(players: Twice) -> None:
+    """Certificates that are valid, where the plan has some: what is in them is read by another module's tests."""
+    plans = {name: plain(host.facts["dagster_plan"]) for name, host in players.hosts.items()}
+    names = [text for plan in plans.values() for text in plan.get("postgres", {}).get("tls", [])]
+    gates = [plan["instance"]["gate"]["certificates"] for plan in plans.values() if "instance" in plan]
+    names += [each["name"] for gate in gates for each in gate.values()]
+    names += [plain(host.facts["dagster"]).get("docker_tls_address") for host in players.hosts.values()]
+    for name, world in players.worlds.items():
+        for path, key in plans[name]["certificates"].items():
+            world.paths.setdefault(path, {**world.paths.get(key, {}), "mode": KINDS["file"]})
+            world.certificates[path] = {**CERTIFICATE, "names": sorted(filter(None, names))}
+
+
+def second(deployment: Deployment, *changes: Any) -> Twice:
+    """The second play of a deployment, after changes to its worlds in between."""
+    worlds: dict[str, World] = {}
+    first = Twice(deployment, worlds, second=False)
+    certified(first)
+    for change in changes:
+        change(worlds)
+    return Twice(replace(deployment, facts={}), worlds, second=True)
+
+
+def sent(players: Twice, names: Iterable[str] = ()) -> list[str]:
+    """The modules that were sent to hosts, in their order."""
+    return [module for host, module in players.sent if not names or host in names]
+
+
+def shown(players: Twice) -> str:
+    """What hosts were given, as text."""
+    return json.dumps({name: plain(host.given) for name, host in players.hosts.items()})
