@@ -186,6 +186,7 @@ class Players:
             pattern = Templar(loader=self.loader, variables=own).template(play["hosts"])
             names = list(dict.fromkeys(name for group in pattern.split(":") for name in self.groups.get(group, [])))
             hosts = [self.hosts[name] for name in names]
+            self.ended: set[str] = set()  # those that a task of the play has left out
             header = plain({key: play[key] for key in play.keys() - {"name", "tasks", "roles", "vars"}})
             header["hosts"] = plain(pattern)
             for role in roles_of(play) or [""]:
@@ -220,7 +221,7 @@ class Players:
             own = {**variables, **(task.get("vars") or {})}
             when = task.get("when", [])
             added = when if isinstance(when, list) else [when]
-            every = {name: [*before, *added] for name, before in conditions.items()}
+            every = {name: [*before, *added] for name, before in conditions.items() if name not in self.ended}
             module, *more = sorted(key for key in task if key not in KEYWORDS) or [""]
             assert not more, f"{task.get('name')}: {module} and {more}: one of them is not known here"
             if module == "ansible.builtin.import_tasks":
@@ -235,6 +236,11 @@ class Players:
             elif module in ("ansible.builtin.import_role", "ansible.builtin.include_role"):
                 inner = self.called(task[module], scope)
                 self.tasks(self.load(inner.folder / "tasks" / f"{task[module]['tasks_from']}.yml"), inner, every, own)
+            elif module == "ansible.builtin.meta" and task[module] == "end_host":
+                # One after the other, and each leaves the hosts of the play.
+                for name in every:
+                    if self.included(self.hosts[name], every[name], scope, own):
+                        self.ended.add(name)
             elif module == "ansible.builtin.meta":
                 for name in every:
                     self.hosts[name].given.append({module: plain(task[module])})
@@ -262,7 +268,7 @@ class Players:
             "ansible_check_mode": self.deployment.check,
             "playbook_dir": str(ROOT / "playbooks"),
             "groups": self.groups,
-            "ansible_play_hosts": scope.names,
+            "ansible_play_hosts": [name for name in scope.names if name not in self.ended],
             "ansible_play_hosts_all": scope.names,
             "ansible_play_batch": scope.names,
             **paths,
