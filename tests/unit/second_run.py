@@ -69,12 +69,18 @@ class World:
 
     def service(self, arguments: Json) -> Json:
         """What module service does."""
-        for spec in arguments.get("files") or []:
+        files, before, units = arguments.get("files") or [], self.seen(), set(self.units)
+        for spec in files:
             self.write(spec, (arguments.get("secrets") or {}).get(spec["dest"], spec.get("content")))
-        named = arguments.get("units") or []
-        for unit in named:
+        for unit in arguments.get("units") or []:
             (self.units.discard if unit.get("state") == "stopped" else self.units.add)(unit["name"])
-        return {"changed": True, "changed_paths": [str(spec["dest"]) for spec in arguments.get("files") or []]}
+        after = self.seen()
+        paths = [str(spec["dest"]) for spec in files if before.get(spec["dest"]) != after.get(spec["dest"])]
+        return {"changed": bool(paths) or units != self.units, "changed_paths": paths}
+
+    def seen(self) -> dict[str, tuple[Json, str | None]]:
+        """What is at each path."""
+        return {path: (dict(found), self.texts.get(path)) for path, found in self.paths.items()}
 
     def snapshot(self, asked: Json, key: str) -> Json:
         """What module host_facts reads of it for a later comparison."""
@@ -88,7 +94,8 @@ class World:
         up = {"ActiveState": "active", "UnitFileState": "enabled", "MainPID": "7", "StatusText": self.status}
         times = dict.fromkeys(("started", "since", "newest"), 1000.0)
         fit = expression(asked["units"])
-        known = {name: {**up, "Id": name, "times": times} for name in self.units if fit.fullmatch(name)}
+        known = {name: {"Id": name, "ActiveState": "inactive"} for name in asked["units"] if "*" not in name}
+        known.update((name, {**up, "Id": name, "times": times}) for name in self.units if fit.fullmatch(name))
         there = {"in_force": asked["table"] is not None and asked["table"]["path"] in self.paths}
         return {"places": places, "entries": entries, "owners": {"user": owners, "group": owners}, "units": known, **there}
 
@@ -157,6 +164,8 @@ class Twice(Players):
         answer = super().answer(host, module, arguments, variables)
         if module == OURS + "host_facts":  # again, after one was made
             answer["host"]["certificates"] = {path: {**CERTIFICATE, "names": []} for path in arguments.get("certificates", {})}
+            texts = self.worlds[host.name].texts
+            answer["host"]["texts"] = {path: texts[path] for path in arguments.get("texts", ()) if path in texts}
         return self.quiet(answer)
 
     @staticmethod
