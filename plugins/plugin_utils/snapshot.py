@@ -5,8 +5,8 @@ The same code compares that compares on a host: only what it asks of the host is
 or not known here, is asked of the host as ever.
 
 A snapshot is believed by the plays of this collection alone, for a few minutes, and until the first difference: a play
-that has changed a host asks it from then on. It is a file in the folder of temporary files of this ansible-playbook, not
-a fact: facts are shown, and may be cached. What it says of the content of files is of no use without a key that only
+that has changed a host asks it from then on. It is a file among the temporary ones of this ansible-playbook and not a
+fact, because facts are shown and may be cached. What it says of the content of files is of no use without a key that only
 this process and its workers know.
 """
 
@@ -31,7 +31,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._host import files
 from ansible_collections.dataops.dagster.plugins.module_utils._host.access import Entries
 from ansible_collections.dataops.dagster.plugins.module_utils._host.here import Here
 from ansible_collections.dataops.dagster.plugins.module_utils._host.kept import is_version, next_of, previous_of
-from ansible_collections.dataops.dagster.plugins.module_utils._host.snapshot import OWNERS, expression, mark
+from ansible_collections.dataops.dagster.plugins.module_utils._host.snapshot import expression, mark
 from ansible_collections.dataops.dagster.plugins.modules.service import ARGUMENTS
 
 # Made when ansible-playbook loads the first action of ours, before it starts the worker that runs it.
@@ -70,13 +70,13 @@ class Snapshot(Here):
 
     def state(self, path: str) -> Any:
         found = self.entry(path)
-        return None if found is None else stated(found)
+        return None if found is None else SimpleNamespace(**found)
 
     def folder(self, path: str) -> Any:
         found = self.entry(path)
-        if found is not None and stat.S_ISDIR(found["mode"]):
-            return stated(found)
-        return stated(found["folder"]) if found and "folder" in found else None
+        if found is not None and stat.S_ISDIR(found["st_mode"]):
+            return SimpleNamespace(**found)
+        return SimpleNamespace(**found["folder"]) if found and "folder" in found else None
 
     def names(self, path: str) -> list[str]:
         if not self.listed.fullmatch(path):
@@ -96,7 +96,7 @@ class Snapshot(Here):
         return found is not None and found["mark"] == mark(KEY, path, text)
 
     def lacking(self, path: str, writers: Iterable[int]) -> dict[str, Entries]:
-        raise Unknown(path)
+        raise Unknown(f"{path}, {writers}")
 
     def number_of(self, name: str | None, kind: str) -> int:
         if name is None or name.isdigit():
@@ -156,11 +156,6 @@ class Snapshot(Here):
             raise Unknown("stamps")
         texts = {path: text for path, text in known["texts"].items() if text is not None}
         return {"changed": False, "host": {"stamps": known["found"], "texts": texts}}
-
-
-def stated(found: Mapping[str, Any]) -> Any:
-    """An entry as os.lstat would give it."""
-    return SimpleNamespace(**dict(zip(("st_mode", "st_uid", "st_gid", "st_mtime"), (found[key] for key in OWNERS))))
 
 
 def place(host: str) -> str:
@@ -232,7 +227,7 @@ def answered(
 class Asking(normal.ActionModule):  # type: ignore[misc]
     """An action that only calls its module, unless the snapshot knows the answer."""
 
-    def known(self, read: Snapshot) -> Json:
+    def known(self, read: Snapshot) -> Json:  # noqa: ARG002 - for subclasses
         """The answer. Raises Unknown or Differs."""
         raise Unknown(self._task.action)
 

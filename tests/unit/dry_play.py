@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import jinja2
@@ -150,7 +150,7 @@ class Host:
 class Players:
     """The hosts of a deployment, and the plays that they take part in."""
 
-    actions = ACTIONS
+    actions: ClassVar[dict[str, Any]] = ACTIONS
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
@@ -344,7 +344,10 @@ class Players:
         delegate_to = task.get("delegate_to")
 
         def execute(
-            module_name: str = "", module_args: Json | None = None, task_vars: Json | None = None, wrap_async: bool = False
+            module_name: str = "",
+            module_args: Json | None = None,
+            task_vars: Json | None = None,
+            wrap_async: bool = False,
         ) -> Json:
             assert task_vars
             assert not wrap_async
@@ -368,11 +371,17 @@ class Players:
         return result, given or arguments
 
     def remote(self, host: Host, module: str, arguments: Json, variables: Json) -> Json:
-        """What a module says that an action of ours calls on a host. A snapshot says nothing, so everything is asked."""
+        """What a module says that an action of ours calls on a host. A snapshot says nothing: all is asked."""
         if module != "dataops.dagster.host_facts":
             return self.answer(host, module, arguments, variables)
         own = {"addresses": ["127.0.0.1", variables["ansible_host"]]}
-        nothing: Json = {"places": [], "entries": {}, "owners": {"user": {}, "group": {}}, "units": {}, "in_force": False}
+        nothing: Json = {
+            "places": [],
+            "entries": {},
+            "owners": {"user": {}, "group": {}},
+            "units": {},
+            "in_force": False,
+        }
         read = {**bare_host(), **own, **self.deployment.facts, "stamps": []}
         return {"host": {**read, "texts": dict(read["texts"])}, "snapshot": nothing}
 

@@ -11,25 +11,24 @@ import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 from zlib import crc32
 
 from deployments import Deployment
 from dry_play import ACTIONS, OURS, Host, Players, bare_host, plain
 
 from ansible_collections.dataops.dagster.plugins.action import code_containers, firewall, host_facts, units
-from ansible_collections.dataops.dagster.plugins.module_utils._host.snapshot import (
-    OWNERS,
-    expression,
-    mark,
-    with_versions,
-)
+from ansible_collections.dataops.dagster.plugins.module_utils._host.snapshot import expression, mark, with_versions
 
 Json = dict[str, Any]
 KINDS = {"file": stat.S_IFREG | 0o644, "directory": stat.S_IFDIR | 0o755, "link": stat.S_IFLNK | 0o777}
 ROOT_OF_CONTAINERS = 100000
 # What host_facts reads in every certificate: none is due.
-CERTIFICATE: Json = {"not_after": 4102444800, "key_matches": True, "pem": "same", "key_id": "id", "authority_key_id": "id"}
+CERTIFICATE: Json = {
+    "not_after": 4102444800,
+    "key_matches": True,
+    **dict.fromkeys(("key_id", "authority_key_id", "pem"), "id"),
+}
 
 
 def number(name: str | None) -> int:
@@ -60,9 +59,11 @@ class World:
             return
         before = self.paths.get(path, {})
         mode = stat.S_IFMT(KINDS[state]) | int(str(spec["mode"]), 8) if spec.get("mode") else KINDS[state]
-        owned = {key: number(spec.get(name)) for key, name in (("uid", "owner"), ("gid", "group")) if spec.get(name)}
-        found = {"mode": mode, "uid": 0, "gid": 0, "mtime": 1.0, **{key: before[key] for key in OWNERS if key in before}}
-        found.update({"mode": mode} if spec.get("mode") or not before else {}, **owned)
+        owners = (("st_uid", "owner"), ("st_gid", "group"))
+        owned = {key: number(spec.get(name)) for key, name in owners if spec.get(name)}
+        found = {"st_mode": mode, "st_uid": 0, "st_gid": 0, "st_mtime": 1.0, **before}
+        found.pop("target", None)
+        found.update({"st_mode": mode} if spec.get("mode") or not before else {}, **owned)
         self.paths[path] = {**found, **({"target": spec["src"]} if state == "link" else {})}
         if text is not None:
             self.texts[path] = text
@@ -96,8 +97,9 @@ class World:
         fit = expression(asked["units"])
         known = {name: {"Id": name, "ActiveState": "inactive"} for name in asked["units"] if "*" not in name}
         known.update((name, {**up, "Id": name, "times": times}) for name in self.units if fit.fullmatch(name))
-        there = {"in_force": asked["table"] is not None and asked["table"]["path"] in self.paths}
-        return {"places": places, "entries": entries, "owners": {"user": owners, "group": owners}, "units": known, **there}
+        there = asked["table"] is not None and asked["table"]["path"] in self.paths
+        read = {"places": places, "entries": entries, "units": known, "in_force": there}
+        return {**read, "owners": {"user": owners, "group": owners}}
 
     def facts(self, asked: Json, address: str) -> Json:
         """What module host_facts says of it."""
@@ -134,7 +136,7 @@ class World:
 class Twice(Players):
     """The first or the second play on these hosts."""
 
-    actions: Json = {
+    actions: ClassVar[Json] = {
         **ACTIONS,
         "code_containers": code_containers.ActionModule,
         "firewall": firewall.ActionModule,
@@ -163,8 +165,8 @@ class Twice(Players):
         self.leaves(self.worlds.setdefault(host.name, World()), module, arguments, variables)
         answer = super().answer(host, module, arguments, variables)
         if module == OURS + "host_facts":  # again, after one was made
-            answer["host"]["certificates"] = {path: {**CERTIFICATE, "names": []} for path in arguments.get("certificates", {})}
-            texts = self.worlds[host.name].texts
+            texts, made = self.worlds[host.name].texts, {**CERTIFICATE, "names": []}
+            answer["host"]["certificates"] = dict.fromkeys(arguments.get("certificates", {}), made)
             answer["host"]["texts"] = {path: texts[path] for path in arguments.get("texts", ()) if path in texts}
         return self.quiet(answer)
 
@@ -211,7 +213,7 @@ def certified(players: Twice) -> None:
     names += [plain(host.facts["dagster"]).get("docker_tls_address") for host in players.hosts.values()]
     for name, world in players.worlds.items():
         for path, key in plans[name]["certificates"].items():
-            world.paths.setdefault(path, {**world.paths.get(key, {}), "mode": KINDS["file"]})
+            world.paths.setdefault(path, {**world.paths.get(key, {}), "st_mode": KINDS["file"]})
             world.certificates[path] = {**CERTIFICATE, "names": sorted(filter(None, names))}
 
 

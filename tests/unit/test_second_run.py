@@ -1,4 +1,4 @@
-"""A second run of site.yml with nothing to do: which modules it sends to hosts, and when it asks a host all the same."""
+"""A second run of site.yml with nothing to do: which modules it sends to hosts, and when it asks a host after all."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def stopped(unit: str) -> Callable[[dict[str, World]], None]:
 
 
 def owned(path: str) -> Callable[[dict[str, World]], None]:
-    return lambda worlds: worlds["dagster1"].paths[path].update(uid=4711)
+    return lambda worlds: worlds["dagster1"].paths[path].update(st_uid=4711)
 
 
 # What somebody has changed by hand, and what is sent from the role on that mends it.
@@ -74,7 +74,16 @@ DRIFT: dict[str, tuple[Callable[[dict[str, World]], None], list[str]]] = {
     ),
     "dagster.yaml": (
         edited("/etc/dagster/dagster.yaml"),
-        [*QUIET[:3], "config_file", "schema", "service", "code_containers", *(["service"] * 3), *QUIET[5:], "host_facts"],
+        [
+            *QUIET[:3],
+            "config_file",
+            *QUIET[3:4],
+            "service",
+            QUIET[4],
+            *(["service"] * 3),
+            "instance_info",
+            "host_facts",
+        ],
     ),
     "nginx that is down": (
         stopped("nginx.service"),
@@ -110,8 +119,8 @@ READING = {
 FOREIGN = {
     "ansible.builtin.group": "a new number is no owner in a snapshot, which is then asked for on the host",
     "ansible.builtin.user": "as a group",
-    "ansible.builtin.command": "installs a venv, makes a cluster, trusts certificates: after files that were written, or "
-    "beside what roles compare. Restarts after new passwords were written. Reads journals",
+    "ansible.builtin.command": "makes a cluster, installs, restarts: after files were written. Trusts certificates and "
+    "reads journals: beside what roles compare",
     "ansible.builtin.tempfile": "on the controller",
     "ansible.builtin.file": "on the controller",
     "community.crypto.openssl_csr_pipe": "writes nothing",

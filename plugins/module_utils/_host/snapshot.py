@@ -31,7 +31,7 @@ OPTIONS: dict[str, Any] = {
     "units": {"type": "list", "elements": "str", "default": []},
     "table": {"type": "dict"},
 }
-OWNERS = ("mode", "uid", "gid", "mtime")
+ATTRIBUTES = ("st_mode", "st_uid", "st_gid", "st_mtime")
 
 
 def mark(key: str, path: str, text: bytes) -> str:
@@ -56,7 +56,7 @@ def expression(places: Iterable[str]) -> re.Pattern[str]:
 
 def about(state: Any) -> dict[str, Any]:
     """What is compared of a path."""
-    return dict(zip(OWNERS, (state.st_mode, state.st_uid, state.st_gid, state.st_mtime), strict=True))
+    return {name: getattr(state, name) for name in ATTRIBUTES}
 
 
 def entry(path: str, key: str) -> dict[str, Any]:
@@ -87,10 +87,10 @@ def owners(found: Iterable[dict[str, Any]]) -> dict[str, dict[str, int]]:
     """The names of the users and groups to whom something belongs, with their numbers."""
     every = [each for one in found for each in (one, one.get("folder")) if each]
     names: dict[str, dict[str, int]] = {"user": {}, "group": {}}
-    for number in {each["uid"] for each in every}:
+    for number in {each["st_uid"] for each in every}:
         with contextlib.suppress(KeyError):  # root of a container has no name here
             names["user"][pwd.getpwuid(number).pw_name] = number
-    for number in {each["gid"] for each in every}:
+    for number in {each["st_gid"] for each in every}:
         with contextlib.suppress(KeyError):
             names["group"][grp.getgrgid(number).gr_name] = number
     return names

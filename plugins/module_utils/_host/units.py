@@ -142,9 +142,7 @@ def read_by(spec: dict[str, Any], now: Unit) -> list[str]:
     return [*filter(None, spec["files"]), *unit_files(now)]
 
 
-def wanted_action(
-    spec: dict[str, Any], now: Unit, young: Iterable[str] = (), host: Here = HERE
-) -> tuple[str, str]:
+def wanted_action(spec: dict[str, Any], now: Unit, young: Iterable[str] = (), host: Here = HERE) -> tuple[str, str]:
     """The action a unit needs (start, restart, reload, enable, stop or nothing) and why.
 
     young are the paths that check mode would have written: they count as newer than every process.
