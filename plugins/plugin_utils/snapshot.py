@@ -5,9 +5,9 @@ The same code compares that compares on a host: only what it asks of the host is
 or not known here, is asked of the host as ever.
 
 A snapshot is believed by the plays of this collection alone, for a few minutes, and until the first difference: a play
-that has changed a host asks it from then on. It is a file among the temporary ones of this ansible-playbook and not a
-fact, because facts are shown and may be cached. What it says of the content of files is of no use without a key that only
-this process and its workers know.
+that has changed a host asks it from then on. It is a file among the temporary ones of this ansible-playbook. It is no
+fact, because facts are shown and may be cached. What it says of the content of files is of no use without a key that
+only this process and its workers know.
 """
 
 from __future__ import annotations
