@@ -23,7 +23,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.conditional import Conditional
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
-from deployments import Deployment
+from copied import copied, shortened
+from deployments import Deployment, bare_host
 
 from ansible_collections.dataops.dagster.plugins.action import dagster_yaml, files, preflight, service
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import gate, spec
@@ -110,32 +111,6 @@ def compiled(environment: jinja2.Environment, source: Any, *arguments: Any, **mo
     return CODE[key]
 
 
-@functools.cache
-def copied() -> dict[str, str]:
-    """The files that roles copy as they are, by their text without the space around it."""
-    # Tests that import a program of a role leave its compiled form beside it.
-    paths = [path for path in ROOT.glob("roles/*/files/**/*") if path.is_file() and path.suffix != ".pyc"]
-    return {path.read_text(encoding="utf-8").strip(): f"as {path.relative_to(ROOT)}" for path in paths}
-
-
-def shortened(value: Any) -> Any:
-    """Arguments in which the name of a copied file stands for its text."""
-    if isinstance(value, dict):
-        return {key: item if key in ("content", "secrets") else shortened(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [shortened(item) for item in value]
-    return named(value) if isinstance(value, str) else value
-
-
-def named(value: str) -> str:
-    """A text, or parts of a query, by the names of their files."""
-    if value.strip() in copied():
-        return copied()[value.strip()]
-    for text, name in copied().items() if "SELECT" in value else ():
-        value = value.replace(text, name) if "SELECT" in text else value
-    return value
-
-
 @dataclass
 class Host:
     """What is known of a host during the plays, and what it was given."""
@@ -154,6 +129,7 @@ class Players:
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
+        self.ended: set[str] = set()  # the hosts that a task of the play has left out
         self.loader = DataLoader()
         self.loader.set_basedir(str(ROOT / "playbooks"))
         inventory = InventoryManager(self.loader, sources=[str(ROOT / path) for path in deployment.inventories])
@@ -186,7 +162,7 @@ class Players:
             pattern = Templar(loader=self.loader, variables=own).template(play["hosts"])
             names = list(dict.fromkeys(name for group in pattern.split(":") for name in self.groups.get(group, [])))
             hosts = [self.hosts[name] for name in names]
-            self.ended: set[str] = set()  # those that a task of the play has left out
+            self.ended = set()
             header = plain({key: play[key] for key in play.keys() - {"name", "tasks", "roles", "vars"}})
             header["hosts"] = plain(pattern)
             for role in roles_of(play) or [""]:
@@ -459,25 +435,3 @@ class Scope:
 
 def units(arguments: Json) -> list[str]:
     return [str(unit["name"]) for unit in arguments.get("units", [])]
-
-
-def bare_host() -> Json:
-    """What host_facts finds on a machine that was just installed."""
-    return {
-        "distribution": "debian",
-        "release": "bookworm",
-        "memory_mb": 8000,
-        "packages": {},
-        "listeners": [],
-        "connect_errors": [],
-        "certificates": {},
-        "container_root": 0,
-        "user_namespaces": True,
-        "own_proc": True,
-        "users": ["root"],
-        "groups": ["root"],
-        "paths": [],
-        "texts": {},
-        "addresses": [],
-        "networks": {"10.0.0.0/24": "eth0"},
-    }

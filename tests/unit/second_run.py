@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 from zlib import crc32
 
-from deployments import Deployment
-from dry_play import ACTIONS, OURS, Host, Players, bare_host, plain
+from deployments import Deployment, bare_host
+from dry_play import ACTIONS, OURS, Host, Players, plain
 
 from ansible_collections.dataops.dagster.plugins.action import code_containers, firewall, host_facts, units
 from ansible_collections.dataops.dagster.plugins.module_utils._host.snapshot import expression, mark, with_versions

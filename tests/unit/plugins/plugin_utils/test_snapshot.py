@@ -232,9 +232,6 @@ def test_a_host_without_systemd_has_no_units(deployed: Deployed) -> None:
     assert deployed.read()["units"] == {}
 
 
-# --- secrets ----------------------------------------------------------------------------------------------------------
-
-
 def test_what_travels_says_nothing_of_a_secret(deployed: Deployed) -> None:
     """Without the key, a short password cannot be tried out, and equal files do not look alike."""
     (deployed.folder / "copy").write_text(PASSWORD)
