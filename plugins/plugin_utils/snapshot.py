@@ -224,7 +224,7 @@ def answered(
     return result
 
 
-class Asking(normal.ActionModule):  # type: ignore[misc]
+class Asking(normal.ActionModule):
     """An action that only calls its module, unless the snapshot knows the answer."""
 
     def known(self, read: Snapshot) -> Json:  # noqa: ARG002 - for subclasses

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 from deployments import Deployment
-from second_run import Twice, World, second, sent
 from support import ROOT
+from two_runs import Twice, World, second, sent
 
 SINGLE = Deployment(("inventories/single_host",))
 # Each costs 0.3 CPU s. Only what no snapshot can say is asked: database, engine, the health of the whole.

@@ -170,6 +170,8 @@ def test_a_file_that_preflight_has_seen_costs_no_call(host: Host, monkeypatch: p
     result = host.run(**wanted)
     assert (result["changed"], result["problems"], result["checked_by"]) == (False, [], "Dagster 1.13.27")
     assert (result["harms"], "invocation" in result, host.sent) == ([], False, [])
-    for other in ({"mode": "0600"}, {"group": "other"}, {"seuser": "x"}, {"validate": "catalogue"}, {"config": {}}):
+    others: tuple[dict[str, Any], ...]
+    others = ({"mode": "0600"}, {"group": "other"}, {"seuser": "x"}, {"validate": "catalogue"}, {"config": {}})
+    for other in others:
         host.run(**{**wanted, **other})
         assert host.sent.pop()["path"] == path, other

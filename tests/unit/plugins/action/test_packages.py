@@ -12,6 +12,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 from ansible_collections.dataops.dagster.plugins.action import packages
+from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -322,7 +323,7 @@ def test_what_is_installed_ends_a_snapshot(
 ) -> None:
     """A package brings units and files."""
     ended: list[str] = []
-    monkeypatch.setattr(packages.snapshot, "forget", ended.append)
+    monkeypatch.setattr(snapshot, "forget", ended.append)
     made, variables = action(installed, ["nginx"])
     made.run(task_vars={**variables, "inventory_hostname": "edge1"})
     assert ended == ["edge1"] * ends

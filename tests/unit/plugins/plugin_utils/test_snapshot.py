@@ -206,8 +206,7 @@ def test_owners_and_access_lists_that_it_does_not_say(deployed: Deployed) -> Non
     for more in ({"owner": "nobody-here"}, {"group": "nobody-here"}, {"writers": [4711]}):
         with pytest.raises(snapshot.Unknown):
             deployed.answer(files=[{**entry, **more}])
-    for same in ({"owner": str(os.getuid())}, {"writers": []}):
-        assert deployed.answer(files=[{**entry, **same}])["changed"] is False
+    assert deployed.answer(files=[{**entry, "owner": str(os.getuid()), "writers": []}])["changed"] is False
 
 
 def test_a_file_too_large_for_a_mark(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,8 +373,13 @@ def test_stamps_of_preflight_are_recent_enough() -> None:
 def test_rules_that_the_kernel_has(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     path = deployed.path("a.conf")
     asked: list[rules.Rules] = []
+
+    def has(wanted: rules.Rules) -> bool:
+        asked.append(wanted)
+        return deployed.texts["kernel"] == "same"
+
     monkeypatch.setattr(rules, "NFT", path)
-    monkeypatch.setattr(rules, "has", lambda wanted: bool(asked.append(wanted)) or deployed.texts["kernel"] == "same")
+    monkeypatch.setattr(rules, "has", has)
     options = {"state": "tried", "path": path, "content": "a = 1", "table": "t", "timer": "x"}
 
     def calls(kernel: str, **more: Any) -> int:
@@ -429,15 +433,8 @@ def test_workers_share_it_in_a_real_play(tmp_path: Path) -> None:
 
     def run(place: Path) -> subprocess.CompletedProcess[str]:
         (place / "try.yml").write_text(json.dumps([play]))
-        argv = [
-            Path(sys.executable).with_name("ansible-playbook"),
-            "-i",
-            "localhost,",
-            "-c",
-            "local",
-            "-vvv",
-            "try.yml",
-        ]
+        program = str(Path(sys.executable).with_name("ansible-playbook"))
+        argv = [program, "-i", "localhost,", "-c", "local", "-vvv", "try.yml"]
         env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(tmp_path), "ANSIBLE_NOCOLOR": "1"}
         return subprocess.run(argv, cwd=place, env=env, capture_output=True, text=True, check=False)
 
