@@ -344,6 +344,7 @@ class Players:
         action._execute_module = execute
         result: Json = action.run(task_vars=variables)
         assert not result.get("failed"), result
+        result.pop("invocation", None)  # to Ansible it is no template, before ansible-core 2.19 either
         return result, given or arguments
 
     def remote(self, host: Host, module: str, arguments: Json, variables: Json) -> Json:
