@@ -104,7 +104,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 snapshot:
-  description: The state of files, units and rules, as the collection compares them. It shows no text of a file.
+  description: State of files, units, rules and images (of O(engine)) for later tasks. It shows no text of a file.
   returned: with O(snapshot)
   type: dict
 host:
@@ -441,7 +441,8 @@ def main() -> None:
     options.pop("recent")  # for the controller
     wanted, key = options.pop("snapshot"), options.pop("snapshot_key")
     found = {**facts(), **accounts(options.pop("shells"), options.pop("members")), **asked(**options)}
-    module.exit_json(changed=False, host=found, **({"snapshot": snapshot.take(**wanted, key=key)} if wanted else {}))
+    read = {**snapshot.take(**wanted, key=key), "images": info.images(options["engine"] or "")} if wanted else None
+    module.exit_json(changed=False, host=found, **({"snapshot": read} if read else {}))
 
 
 if __name__ == "__main__":

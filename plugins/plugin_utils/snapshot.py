@@ -151,11 +151,24 @@ class Snapshot(Here):
 
     def stamps(self, arguments: Mapping[str, Any]) -> Json:
         """The answer of module host_facts to a question for stamps."""
-        known = self.read["stamps"]
-        if list(arguments["stamps"]) != known["asked"] or not set(arguments.get("texts") or ()) <= {*known["texts"]}:
+        if list(arguments["stamps"]) != self.read["asked"]:
             raise Unknown("stamps")
-        texts = {path: text for path, text in known["texts"].items() if text is not None}
-        return {"changed": False, "host": {"stamps": known["found"], "texts": texts}}
+        texts = {path: self.text(path) for path in arguments.get("texts") or ()}
+        found = {path: text for path, text in texts.items() if text is not None}
+        return {"changed": False, "host": {"stamps": self.read["stamps"], "texts": found}}
+
+    def text(self, path: str) -> str | None:
+        """The text of a small file, None where there was none."""
+        if path not in self.read["texts"]:
+            raise Unknown(path)
+        found = self.read["texts"][path]
+        return None if found is None else str(found)
+
+    def image(self, name: str) -> str:
+        """The ID of the image that had a name on the engine. One that it lacked is for the engine itself."""
+        if name not in self.read["images"]:
+            raise Unknown(name)
+        return str(self.read["images"][name])
 
 
 def place(host: str) -> str:
@@ -175,7 +188,7 @@ def taken(answer: Json, watched: Json) -> Json:
     """The snapshot in an answer of host_facts. What was asked for it alone is taken out of the facts."""
     facts = answer["host"]
     texts = {path: facts["texts"].pop(path, None) for path in watched["texts"]}
-    return {**answer["snapshot"], "stamps": {"asked": watched["stamps"], "found": facts.pop("stamps"), "texts": texts}}
+    return {**answer["snapshot"], "asked": watched["stamps"], "stamps": facts.pop("stamps"), "texts": texts}
 
 
 def remember(host: str, read: Mapping[str, Any]) -> None:
@@ -192,13 +205,17 @@ def forget(host: str) -> None:
         os.unlink(place(host))
 
 
+def host_of(task: Any, variables: Mapping[str, Any]) -> str:
+    """The host that a task asks."""
+    return str(task.delegate_to or variables.get("inventory_hostname"))
+
+
 def of(task: Any, variables: Mapping[str, Any]) -> Snapshot | None:
-    """The snapshot that a task may believe."""
-    foreign = os.path.realpath(str(variables.get("playbook_dir") or os.sep)) != PLAYBOOKS
-    if foreign or task.delegate_to:
+    """The snapshot of its host that a task may believe."""
+    if os.path.realpath(str(variables.get("playbook_dir") or os.sep)) != PLAYBOOKS:
         return None
     try:
-        with open(place(str(variables["inventory_hostname"])), encoding="utf-8") as stream:
+        with open(place(host_of(task, variables)), encoding="utf-8") as stream:
             read = json.load(stream)
     except FileNotFoundError:
         return None
@@ -209,7 +226,7 @@ def answered(
     task: Any, variables: Mapping[str, Any], known: Callable[[Snapshot], Json], ask: Callable[[], Json]
 ) -> Json:
     """What the snapshot answers for the host, or else the host. A host that is not as wanted is asked from then on."""
-    host = str(task.delegate_to or variables.get("inventory_hostname"))
+    host = host_of(task, variables)
     read = of(task, variables)
     try:
         if read is not None:

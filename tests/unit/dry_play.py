@@ -328,7 +328,8 @@ class Players:
             assert task_vars
             assert not wrap_async
             asked = {**(arguments if module_args is None else module_args)}
-            answer = self.remote(host, module_name or OURS + name, asked, variables)
+            there = self.hosts.get(known.delegate_to, host)
+            answer = self.remote(there, module_name or OURS + name, asked, variables)
             # Another one each time.
             asked.pop("snapshot_key", None)
             given.update({**arguments, "host_facts": asked} if name == "preflight" else asked)
@@ -352,13 +353,8 @@ class Players:
         if module != "dataops.dagster.host_facts":
             return self.answer(host, module, arguments, variables)
         own = {"addresses": ["127.0.0.1", variables["ansible_host"]]}
-        nothing: Json = {
-            "places": [],
-            "entries": {},
-            "owners": {"user": {}, "group": {}},
-            "units": {},
-            "in_force": False,
-        }
+        nothing: Json = {key: {} for key in ("entries", "units", "images")}
+        nothing |= {"places": [], "owners": {"user": {}, "group": {}}, "in_force": False}
         read = {**bare_host(), **own, **self.deployment.facts, "stamps": []}
         return {"host": {**read, "texts": dict(read["texts"])}, "snapshot": nothing}
 

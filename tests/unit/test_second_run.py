@@ -13,11 +13,8 @@ from support import ROOT
 from two_runs import Twice, World, second, sent
 
 SINGLE = Deployment(("inventories/single_host",))
-# Each costs 0.3 CPU s. Only what no snapshot can say is asked: database, engine, the health of the whole.
-QUIET = [
-    *("host_facts", "community.postgresql.postgresql_query", "code_images", "schema", "code_containers"),
-    "instance_info",
-]
+# Each costs 0.3 CPU s. Only what no snapshot can say is asked: database, code servers, the health of the whole.
+QUIET = ["host_facts", "community.postgresql.postgresql_query", "schema", "code_containers", "instance_info"]
 
 
 @functools.cache
@@ -35,9 +32,7 @@ def test_calls_of_a_cluster() -> None:
         "db": ["host_facts", "community.postgresql.postgresql_query"],
         "edge1": ["host_facts", "schema", "instance_info"],
         "edge2": ["host_facts", "instance_info"],
-        "ctl1": ["host_facts", "code_images", "code_containers"],  # one host asks for all images
-        "ctl2": ["host_facts", "code_images", "code_containers"],
-        "run": ["host_facts", "code_images", "code_containers"],
+        **{host: ["host_facts", "code_containers"] for host in ("ctl1", "ctl2", "run")},
     }
 
 
@@ -57,44 +52,43 @@ def owned(path: str) -> Callable[[dict[str, World]], None]:
     return lambda worlds: worlds["dagster1"].paths[path].update(st_uid=4711)
 
 
-# What somebody has changed by hand, and what is sent from the role on that mends it.
+def without_image(worlds: dict[str, World]) -> None:
+    worlds["dagster1"].images.clear()
+
+
+def without(path: str) -> Callable[[dict[str, World]], None]:
+    return lambda worlds: worlds["dagster1"].write({"dest": path, "state": "absent"})
+
+
+# What somebody has changed by hand, and all that is sent then. From the role that mends it on, the host is asked.
+HEAD, ENDING = QUIET[:4], [*QUIET[4:], "host_facts"]
 DRIFT: dict[str, tuple[Callable[[dict[str, World]], None], list[str]]] = {
-    "site of nginx": (
-        edited("/etc/nginx/conf.d/dagster.conf"),
-        [*QUIET[:5], "service", "service", "instance_info", "host_facts"],
-    ),
+    "site of nginx": (edited("/etc/nginx/conf.d/dagster.conf"), [*HEAD, "service", "service", *ENDING]),
+    "nginx that is down": (stopped("nginx.service"), [*HEAD, "service", "service", *ENDING]),
+    # The daemon was mended, so the canary proves it.
     "secret of the daemon": (
         edited("/etc/dagster/daemon.pgpass"),
-        # The daemon was mended, so the canary proves it.
-        [*QUIET[:5], "service", "instance_info", "host_facts", "service", "dagster_run", "service"],
+        [*HEAD, "service", *ENDING, "service", "dagster_run", "service"],
     ),
     "owner of a password": (
         owned("/etc/dagster/code/pgpass"),
-        [*QUIET[:4], "service", "code_containers", *(["service"] * 3), "instance_info", "host_facts"],
+        [*QUIET[:3], "service", "code_containers", *(["service"] * 3), *ENDING],
     ),
     "dagster.yaml": (
         edited("/etc/dagster/dagster.yaml"),
-        [
-            *QUIET[:3],
-            "config_file",
-            *QUIET[3:4],
-            "service",
-            QUIET[4],
-            *(["service"] * 3),
-            "instance_info",
-            "host_facts",
-        ],
+        [*QUIET[:2], "config_file", "schema", "service", "code_containers", *(["service"] * 3), *ENDING],
     ),
-    "nginx that is down": (
-        stopped("nginx.service"),
-        [*QUIET[:5], "service", "service", "instance_info", "host_facts"],
+    # An image says nothing of files.
+    "no image": (without_image, [*QUIET[:2], "code_images", *QUIET[2:]]),
+    "nothing known of an image": (
+        without("/usr/local/lib/dagster/proven_images.json"),
+        [*QUIET[:2], "code_images", *QUIET[2:]],
     ),
 }
 
 
 @pytest.mark.parametrize("what", DRIFT)
 def test_drift_is_mended_as_without_a_snapshot(what: str) -> None:
-    """A snapshot ends with the first difference: the host itself is asked from then on."""
     change, wanted = DRIFT[what]
     assert sent(second(SINGLE, change)) == wanted
 

@@ -17,7 +17,8 @@ from zlib import crc32
 from deployments import Deployment, bare_host
 from dry_play import ACTIONS, OURS, Host, Players, plain
 
-from ansible_collections.dataops.dagster.plugins.action import code_containers, firewall, host_facts, units
+from ansible_collections.dataops.dagster.plugins.action import code_containers, code_images, firewall, host_facts, units
+from ansible_collections.dataops.dagster.plugins.module_utils._docker import proven
 from ansible_collections.dataops.dagster.plugins.module_utils._host.snapshot import expression, mark, with_versions
 
 Json = dict[str, Any]
@@ -48,6 +49,7 @@ class World:
     packages: set[str] = field(default_factory=set)
     units: set[str] = field(default_factory=set)
     certificates: dict[str, Json] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
     status: str = ""  # what the daemon says of itself
 
     def write(self, spec: Json, text: str | None = None) -> None:
@@ -99,7 +101,7 @@ class World:
         known.update((name, {**up, "Id": name, "times": times}) for name in self.units if fit.fullmatch(name))
         there = asked["table"] is not None and asked["table"]["path"] in self.paths
         read = {"places": places, "entries": entries, "units": known, "in_force": there}
-        return {**read, "owners": {"user": owners, "group": owners}}
+        return {**read, "owners": {"user": owners, "group": owners}, "images": self.images}
 
     def facts(self, asked: Json, address: str) -> Json:
         """What module host_facts says of it."""
@@ -139,6 +141,7 @@ class Twice(Players):
     actions: ClassVar[Json] = {
         **ACTIONS,
         "code_containers": code_containers.ActionModule,
+        "code_images": code_images.ActionModule,
         "firewall": firewall.ActionModule,
         "host_facts": host_facts.ActionModule,
         "units": units.ActionModule,
@@ -155,12 +158,14 @@ class Twice(Players):
             self.sent.append((host.name, "host_facts"))
             world.status = super().answer(host, OURS + "units", {"units": [{"name": "any"}]}, {})["status"]["any"]
             return world.facts(arguments, variables["ansible_host"])
+        if module == OURS + "code_images":
+            return self.engine(host, world, arguments)
         answer = self.answer(host, module, arguments, variables)
         return {**answer, **world.service(arguments)} if module == OURS + "service" else answer
 
     def answer(self, host: Host, module: str, arguments: Json, variables: Json) -> Json:
         arguments = plain(arguments)
-        if self.is_remote(module, arguments):
+        if self.is_remote(module):
             self.sent.append((host.name, module.removeprefix(OURS)))
         self.leaves(self.worlds.setdefault(host.name, World()), module, arguments, variables)
         answer = super().answer(host, module, arguments, variables)
@@ -170,11 +175,22 @@ class Twice(Players):
             answer["host"]["texts"] = {path: texts[path] for path in arguments.get("texts", ()) if path in texts}
         return self.quiet(answer)
 
+    def engine(self, host: Host, world: World, asked: Json) -> Json:
+        """What an engine says of images: it has them from then on, and they have been shown to open the instance."""
+        self.sent.append((host.name, "code_images"))
+        staged, instance = asked["staged"], asked.get("instance")
+        known = {item["name"]: f"sha256:{item['name']}" for item in staged.get("images", [])}
+        world.images.update((item["ref"], known[item["name"]]) for item in staged.get("images", []))
+        world.images.update((item["ref"], item["id"]) for item in staged.get("load", []))
+        if instance:
+            proofs = {name: proven.digest(instance, proven.environment(instance, name)) for name in known}
+            world.write({"dest": instance["record"]}, json.dumps({known[name]: {proofs[name]: "1"} for name in known}))
+        images = {item["name"]: {"ref": item["ref"], "id": known[item["name"]]} for item in staged.get("images", [])}
+        return {"changed": False, "images": images, "missing": [], "loaded": []}
+
     @staticmethod
-    def is_remote(module: str, arguments: Json) -> bool:
+    def is_remote(module: str) -> bool:
         """Whether a task sends a module. Our own packages are missing in no second play."""
-        if module == OURS + "code_images" and arguments.get("verify_only"):
-            return any("image" in image for image in arguments["images"])
         here = ("debug", "fail", "set_fact", "group_by", "include_role", "packages")
         return module.rpartition(".")[2] not in here
 

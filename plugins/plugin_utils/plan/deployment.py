@@ -202,7 +202,7 @@ class Plan:
                 "table": next(filter(None, (component.table() for component in components)), None),
             },
             "stamps": canary.proves(components)["stamps"],
-            "texts": [self.names["proven"]],
+            "texts": [self.names["proven"], self.names["proven_images"]],
         }
 
     def certificates(self) -> dict[str, str]:

@@ -244,7 +244,7 @@ def test_what_travels_says_nothing_of_a_secret(deployed: Deployed) -> None:
 
 
 def test_its_file_is_for_this_user_alone_and_has_no_key(deployed: Deployed) -> None:
-    snapshot.remember("somewhere", {**deployed.read(), "stamps": {}})
+    snapshot.remember("somewhere", deployed.read())
     path = Path(snapshot.place("somewhere"))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert snapshot.KEY not in path.read_text()
@@ -261,8 +261,8 @@ TASK = SimpleNamespace(delegate_to=None)
 
 @pytest.fixture
 def remembered(deployed: Deployed) -> Deployed:
-    stamps = {"asked": ["/etc/a"], "found": ["/etc/a 1"], "texts": {"/proven": "/etc/a 1\n", "/none": None}}
-    snapshot.remember("believed", {**deployed.read(), "stamps": stamps})
+    more = {"asked": ["/etc/a"], "stamps": ["/etc/a 1"], "images": {"etl:1": "sha256:1"}}
+    snapshot.remember("believed", {**deployed.read(), **more, "texts": {"/proven": "/etc/a 1\n", "/none": None}})
     return deployed
 
 
@@ -273,6 +273,9 @@ def test_it_is_believed_in_plays_of_this_collection_alone() -> None:
     assert snapshot.of(TASK, {"inventory_hostname": "believed"}) is None
     assert snapshot.of(TASK, {**VARIABLES, "inventory_hostname": "other"}) is None
     assert snapshot.of(SimpleNamespace(delegate_to="other"), VARIABLES) is None
+    assert (
+        snapshot.of(SimpleNamespace(delegate_to="believed"), {**VARIABLES, "inventory_hostname": "other"}) is not None
+    )
 
 
 @pytest.mark.usefixtures("remembered")
@@ -319,7 +322,8 @@ def test_a_change_or_a_failure_ends_it(remembered: Deployed, result: Json) -> No
 
 def test_a_change_on_another_host_ends_that_of_the_other(remembered: Deployed) -> None:
     elsewhere = {**VARIABLES, "inventory_hostname": "elsewhere"}
-    assert len(asked(remembered.wanted, {"changed": True}, elsewhere, "believed")) == 1
+    other = {"files": [{"dest": "/etc/other", "content": ""}]}
+    assert len(asked(other, {"changed": True}, elsewhere, "believed")) == 1
     assert len(asked(remembered.wanted, {})) == 1
 
 
@@ -386,7 +390,7 @@ def test_rules_that_the_kernel_has(deployed: Deployed, monkeypatch: pytest.Monke
         deployed.texts["kernel"] = kernel
         table = {"path": path, "table": "t"}
         found = host.take([path], [], table, snapshot.KEY)
-        snapshot.remember("believed", {**json.loads(json.dumps(found)), "stamps": {}})
+        snapshot.remember("believed", json.loads(json.dumps(found)))
         return len(action(firewall, {**options, **more}, {"changed": True})[1])
 
     assert calls("same") == 0
@@ -406,7 +410,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         read = host.take([self._task.args["folder"] + "/*"], [], None, snapshot.KEY)
-        snapshot.remember(task_vars["inventory_hostname"], {**read, "stamps": {}})
+        snapshot.remember(task_vars["inventory_hostname"], read)
         return {"changed": False}
 """
 
