@@ -140,6 +140,7 @@ class ActionModule(ActionBase):
         if first.get("failed") or not first.get("needs"):
             return first if first.get("failed") else nothing
         sent = self._transfer(builds, [], set(first["needs"]), set(first["needs_bases"]))
+        snapshot.end()  # an engine that builds in the background
         answer = self._ask(params, {**sent, "folder": self._remote_folder()}, task_vars, begin=True)
         if not answer.get("failed"):
             self._connection._shell.tmpdir = None  # what removes the folder of a task must not find it

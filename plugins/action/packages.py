@@ -69,7 +69,7 @@ class ActionModule(ActionBase):
             result["diff"] = {"before": "", "after": "".join(lines), "after_header": "packages"}
         if not result["changed"] or self._task.check_mode:  # a bare host's apt knows no names before its first update
             return result
-        snapshot.forget(str(variables.get("inventory_hostname")))
+        snapshot.end()
         # A file that somebody else has there is brought back by module apt, so it does not become ours.
         theirs = record.POLICY in (host.get("lines") or {}) and record.POLICY not in left
         marks = [] if theirs else [record.installing(folder)]

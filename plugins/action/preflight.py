@@ -47,19 +47,19 @@ class ActionModule(ActionBase):
         self._refuse(name, plan.problems())
         questions = plan.questions()
         watched = plan.watched() if boolean(self._task.args.get("snapshot") or False) else {}
-        began = time.time()
+        snapshot.forget(name)
+        asked, began = snapshot.now(), time.time()
         answer = self._execute_module(
             module_name="dataops.dagster.host_facts",
             module_args=snapshot.questions(questions, watched),
             task_vars=variables,
         )
         ended = time.time()
-        snapshot.forget(name)
         if answer.get("failed") or answer.get("unreachable"):
             return answer
         facts = answer["host"]
         if watched:
-            snapshot.remember(name, snapshot.taken(answer, watched))
+            snapshot.remember(name, snapshot.taken(answer, watched), asked)
         played = list(variables.get("ansible_play_hosts_all") or inventory.hosts)
         problems = plan.host_problems(facts, began, ended) + plan.limit_problems(facts, played)
         tags, skipped = (variables.get(f"ansible_{kind}_tags") or [] for kind in ("run", "skip"))

@@ -4,10 +4,10 @@
 The same code compares that compares on a host: only what it asks of the host is answered from here. What is different,
 or not known here, is asked of the host as ever.
 
-A snapshot is believed by the plays of this collection alone, for a few minutes, and until the first difference: a play
-that has changed a host asks it from then on. It is a file among the temporary ones of this ansible-playbook. It is no
-fact, because facts are shown and may be cached. What it says of the content of files is of no use without a key that
-only this process and its workers know.
+A snapshot is believed by the plays of this collection alone, for a few minutes, and until the first difference: a run
+that has changed one host asks all hosts from then on. It is a file among the temporary ones of this ansible-playbook.
+It is no fact, because facts are shown and may be cached. What it says of the content of files is of no use without a
+key that only this process and its workers know.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from ansible_collections.dataops.dagster.plugins.modules.service import ARGUMENT
 # Made when ansible-playbook loads the first action of ours, before it starts the worker that runs it.
 KEY = secrets.token_hex(32)
 SECONDS = 300
+ENDED = "dagster-changed"
 PLAYBOOKS = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", "..", "playbooks"))
 HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"  # as Ansible shows an option that it does not show
 Json = dict[str, Any]
@@ -62,6 +63,8 @@ class Snapshot(Here):
     def entry(self, path: str) -> Json | None:
         """What was at a path, None if nothing was."""
         if path in self.entries:
+            if "unread" in self.entries[path]:
+                raise Unknown(path)
             return self.entries[path]
         folder = os.path.dirname(path)
         if self.asked.fullmatch(path) or (folder != path and self.entry(folder) is None):
@@ -79,7 +82,7 @@ class Snapshot(Here):
         return SimpleNamespace(**found["folder"]) if found and "folder" in found else None
 
     def names(self, path: str) -> list[str]:
-        if not self.listed.fullmatch(path):
+        if not self.listed.fullmatch(path) or self.folder(path) is None:
             raise Unknown(path)
         return sorted(os.path.basename(each) for each in self.entries if os.path.dirname(each) == path)
 
@@ -191,18 +194,38 @@ def taken(answer: Json, watched: Json) -> Json:
     return {**answer["snapshot"], "asked": watched["stamps"], "stamps": facts.pop("stamps"), "texts": texts}
 
 
-def remember(host: str, read: Mapping[str, Any]) -> None:
-    """Keeps what was read of a host just now."""
+def now() -> float:
+    """Seconds of a clock that nobody sets, and that goes on while the controller sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def remember(host: str, read: Mapping[str, Any], began: float) -> None:
+    """Keeps what was read of a host; began is when that was begun."""
     forget(host)
     handle = os.open(place(host), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump({**read, "taken": time.monotonic()}, stream)
+        json.dump({**read, "began": began}, stream)
 
 
 def forget(host: str) -> None:
-    """From now on the host itself is asked."""
+    """Nothing is known of a host."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(place(host))
+
+
+def end() -> None:
+    """From now on all hosts are asked: a change of one host may reach others, as a restart of the database does."""
+    with open(os.path.join(C.DEFAULT_LOCAL_TMP, ENDED), "a", encoding="utf-8") as stream:
+        stream.write(f"{now()}\n")
+
+
+def ended() -> float:
+    """When something was changed last in this run."""
+    try:
+        with open(os.path.join(C.DEFAULT_LOCAL_TMP, ENDED), encoding="utf-8") as stream:
+            return max(float(line) for line in stream)
+    except FileNotFoundError:
+        return 0.0
 
 
 def host_of(task: Any, variables: Mapping[str, Any]) -> str:
@@ -219,25 +242,28 @@ def of(task: Any, variables: Mapping[str, Any]) -> Snapshot | None:
             read = json.load(stream)
     except FileNotFoundError:
         return None
-    return Snapshot(read) if time.monotonic() - read["taken"] < SECONDS else None
+    return Snapshot(read) if now() - SECONDS < read["began"] and ended() < read["began"] else None
 
 
 def answered(
     task: Any, variables: Mapping[str, Any], known: Callable[[Snapshot], Json], ask: Callable[[], Json]
 ) -> Json:
-    """What the snapshot answers for the host, or else the host. A host that is not as wanted is asked from then on."""
-    host = host_of(task, variables)
+    """What the snapshot answers for the host, or else the host. Once one is not as wanted, all are asked."""
     read = of(task, variables)
     try:
         if read is not None:
             return known(read)
     except Differs:
-        forget(host)
+        end()
     except Unknown:
         pass
-    result = ask()
-    if any(result.get(key) for key in ("changed", "failed", "unreachable")):
-        forget(host)
+    quiet = False
+    try:
+        result = ask()
+        quiet = not any(result.get(key) for key in ("changed", "failed", "unreachable"))
+    finally:  # also when it cannot be reached
+        if not quiet:
+            end()
     return result
 
 

@@ -54,6 +54,11 @@ def expression(places: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(place).replace(re.escape("*"), "[^/]*") for place in places) or "(?!)")
 
 
+def pattern(place: str) -> str:
+    """The same for glob, in which `*` alone is special here."""
+    return glob.escape(place).replace("[*]", "*")
+
+
 def about(state: Any) -> dict[str, Any]:
     """What is compared of a path."""
     return {name: getattr(state, name) for name in ATTRIBUTES}
@@ -76,16 +81,19 @@ def entries(places: Iterable[str], key: str) -> dict[str, dict[str, Any]]:
     """What is at the places."""
     found: dict[str, dict[str, Any]] = {}
     for place in places:
-        for path in glob.glob(place, include_hidden=True) if "*" in place else [place]:
-            # Not there, or not any more, or a part of the path is no folder.
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for path in glob.glob(pattern(place), include_hidden=True) if "*" in place else [place]:
+            try:
                 found[path] = entry(path, key)
+            except (FileNotFoundError, NotADirectoryError):  # or not any more, or a part of the path is no folder
+                continue
+            except OSError:  # as on a network's file system that has gone
+                found[path] = {"unread": True}
     return found
 
 
 def owners(found: Iterable[dict[str, Any]]) -> dict[str, dict[str, int]]:
     """The names of the users and groups to whom something belongs, with their numbers."""
-    every = [each for one in found for each in (one, one.get("folder")) if each]
+    every = [each for one in found for each in (one, one.get("folder")) if each and "st_uid" in each]
     names: dict[str, dict[str, int]] = {"user": {}, "group": {}}
     for number in {each["st_uid"] for each in every}:
         with contextlib.suppress(KeyError):  # root of a container has no name here
