@@ -86,6 +86,20 @@ options:
       - Certificates to read (PEM), each with the path of its key.
       - Without python3-cryptography on the host, no certificate is read.
     type: dict
+  snapshot:
+    description: What to read for RV(snapshot). In a path or the name of a unit, C(*) stands for any part of it.
+    type: dict
+    version_added: 0.2.0
+    suboptions:
+      places: {description: Paths., type: list, elements: path, default: []}
+      units: {description: Units of systemd., type: list, elements: str, default: []}
+      table: {description: A file with rules of nftables (C(path)) and the table that they make (C(table))., type: dict}
+  snapshot_key: {description: 'The key by which RV(snapshot) marks what is in files.', type: str, version_added: 0.2.0}
+  recent:
+    description: Whether stamps may be those that preflight has read, unless this run has changed the host since.
+    type: bool
+    default: false
+    version_added: 0.2.0
 """
 
 EXAMPLES = r"""
@@ -94,6 +108,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+snapshot:
+  description: State of files, units, rules and images (of O(engine)) for later tasks. It shows no text of a file.
+  returned: with O(snapshot)
+  type: dict
 host:
   description: What was read, for the fact C(dagster_host). Options that were not given have no result here, so a later
     read can be merged into an earlier one.
@@ -205,7 +223,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
-from ansible_collections.dataops.dagster.plugins.module_utils._host import namespaces, netfilter
+from ansible_collections.dataops.dagster.plugins.module_utils._host import namespaces, netfilter, snapshot
 from ansible_collections.dataops.dagster.plugins.module_utils._host.networks import (
     local_addresses,
     local_addresses6,
@@ -426,16 +444,19 @@ def main() -> None:
             "run_id": {"type": "str"},
             "stamps": {"type": "list", "elements": "path"},
             "certificates": {"type": "dict"},
+            "snapshot": {"type": "dict", "options": snapshot.OPTIONS},
+            "snapshot_key": {"type": "str", "no_log": True},
+            "recent": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
+        required_together=[("snapshot", "snapshot_key")],
     )
-    others = ("shells", "members")
-    found = {
-        **facts(),
-        **accounts(*(module.params[name] for name in others)),
-        **asked(**{name: value for name, value in module.params.items() if name not in others}),
-    }
-    module.exit_json(changed=False, host=found)
+    options = dict(module.params)
+    options.pop("recent")  # for the controller
+    wanted, key = options.pop("snapshot"), options.pop("snapshot_key")
+    found = {**facts(), **accounts(options.pop("shells"), options.pop("members")), **asked(**options)}
+    read = {**snapshot.take(**wanted, key=key), "images": info.images(options["engine"] or "")} if wanted else None
+    module.exit_json(changed=False, host=found, **({"snapshot": read} if read else {}))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,20 @@ def has_image(endpoint: str, ref: str) -> bool:
         connection.close()
 
 
+def images(endpoint: str) -> dict[str, str]:
+    """The ID of the image behind each name on the engine at a local socket; without an engine there is none."""
+    if not endpoint.startswith(SCHEME) or sleeps(endpoint):
+        return {}
+    connection = LocalConnection(endpoint.removeprefix(SCHEME), TIMEOUT)
+    try:
+        listed = _get(connection, "/images/json")
+        return {str(name): str(image["Id"]) for image in listed for name in image.get("RepoTags") or ()}
+    except (OSError, http.client.HTTPException, ValueError):
+        return {}
+    finally:
+        connection.close()
+
+
 def ask(endpoint: str) -> Json:
     """What the engine at a local socket says; empty when none answers there, or only after being started."""
     path = endpoint.removeprefix(SCHEME)

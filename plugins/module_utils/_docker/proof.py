@@ -9,7 +9,6 @@ passed is noted in a file, so that it is done once for an image and a dagster.ya
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import os
@@ -20,7 +19,7 @@ from dataclasses import dataclass, field
 
 from .._dagster.program import program
 from .._dagster.skew import library, skew
-from . import rights
+from . import proven, rights
 from .engine import Engine, explain, sdk_errors
 from .labels import PROOF_LABEL
 
@@ -34,8 +33,6 @@ COMMAND = (
     'd=$(command -v dagster) || exit 127; p=$(sed -n "1s/^#! *//p" "$d"); '
     f'case "$p" in ""|*sh) p=python3;; esac; exec $p -B /{PROGRAM} </{REQUEST}'
 )
-# What decides where Python finds packages.
-PYTHON = {"LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}
 
 
 @dataclass
@@ -45,19 +42,6 @@ class Verdict:
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
-
-
-def digest(instance: Json, env: Json) -> str:
-    """What a proof depends on beside the image."""
-    asked = [instance["dagster_yaml"], instance["dagster_version"], env, program()]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def environment(instance: Json, location: str) -> dict[str, str]:
-    """What of the environment of a location's runs the instance depends on."""
-    every = {**(instance.get("env") or {}), **((instance.get("location_env") or {}).get(location) or {})}
-    named = instance["dagster_yaml"]
-    return {str(name): str(value) for name, value in every.items() if name in PYTHON or str(name) in named}
 
 
 def judge(images: str, answer: Json, instance: Json, verdict: Verdict) -> None:
@@ -92,12 +76,6 @@ def judge(images: str, answer: Json, instance: Json, verdict: Verdict) -> None:
             )
 
 
-def of_location(instance: Json, name: str) -> Json:
-    """What the runs of a location read; those that start their steps ask the launcher too."""
-    steps = instance.get("steps") or {}
-    return {**instance, **steps} if name in (steps.get("locations") or ()) else instance
-
-
 class Proofs:
     """The proofs of one engine's images, and the file that remembers them."""
 
@@ -108,17 +86,20 @@ class Proofs:
 
     def prove(self, images: t.Mapping[str, Json]) -> Verdict:
         """Ask each image that has not been asked yet; images are those of the locations, by name."""
+        ids = {name: str(found["id"]) for name, found in images.items() if found.get("id")}
+        known = proven.versions(self.known, self.instance, ids)
+        if known is not None:
+            return Verdict(versions=known)
         verdict = Verdict()
         asked: dict[tuple[str, str, str], list[str]] = {}
-        for name, found in images.items():
-            if found.get("id"):
-                instance = of_location(self.instance, name)
-                env = json.dumps(environment(instance, name), sort_keys=True)
-                asked.setdefault((str(found["id"]), env, instance["dagster_yaml"]), []).append(name)
+        for name, image in ids.items():
+            instance = proven.of_location(self.instance, name)
+            env = json.dumps(proven.environment(instance, name), sort_keys=True)
+            asked.setdefault((image, env, instance["dagster_yaml"]), []).append(name)
         passed: dict[str, Json] = {}
         for (image, env, _read), names in asked.items():
-            instance = of_location(self.instance, names[0])
-            proof = digest(instance, json.loads(env))
+            instance = proven.of_location(self.instance, names[0])
+            proof = proven.digest(instance, json.loads(env))
             version = (self.known.get(image) or {}).get(proof)
             if version is None:
                 before = len(verdict.errors)
@@ -179,10 +160,9 @@ class Proofs:
     def _read(self) -> Json:
         try:
             with open(self.instance["record"], encoding="utf-8") as stream:
-                found = json.load(stream)
-        except (OSError, ValueError):
+                return proven.recorded(stream.read())
+        except OSError:
             return {}
-        return found if isinstance(found, dict) else {}
 
     def _write(self, passed: Json) -> None:
         """Note what has passed; images that are gone leave the file."""

@@ -99,6 +99,21 @@ def as_listed(rules: Rules) -> str:
     return done.stdout
 
 
+def in_force(path: str, table: str) -> bool:
+    """Whether the kernel has the table that the rules of a file make."""
+    if not os.path.exists(NFT) or not os.path.exists(path):
+        return False
+    try:
+        return has(Rules(path, read(path), table, ""))
+    except Failed:
+        return False
+
+
+def has(rules: Rules) -> bool:
+    """Whether the kernel has the table. Raises Failed when it would refuse it."""
+    return comparable(as_listed(rules)) == comparable(loaded(rules.table, "-j"))
+
+
 def replaced_by(table: str, listed: str) -> str:
     """The text that brings a table back as it was listed, or takes it away when there was none."""
     return f"table inet {table}\ndelete table inet {table}\n{listed}"
@@ -145,7 +160,7 @@ def tried(rules: Rules, *, check_mode: bool) -> dict[str, Any]:
     """Loads the rules until they are confirmed or taken back. Nothing is done where kernel and file have them."""
     if check_mode and not os.path.exists(NFT):
         return answer(rules, "", changed=True)
-    same = comparable(as_listed(rules)) == comparable(loaded(rules.table, "-j"))
+    same = has(rules)
     there = os.path.exists(rules.path) and read(rules.path) == rules.text
     found = loaded(rules.table)
     result = answer(rules, found, changed=not there or not same)
@@ -176,7 +191,7 @@ def confirmed(rules: Rules, *, check_mode: bool) -> dict[str, Any]:
     if check_mode:
         return answer(rules, loaded(rules.table), changed=True)
     disarm(rules)
-    if comparable(as_listed(rules)) != comparable(loaded(rules.table, "-j")):
+    if not has(rules):
         raise Failed(
             f"The rules of the firewall were not confirmed within {rules.seconds} s, so the host has taken them back. "
             "Play it again; if the connection to this host is that slow, play fewer hosts at a time (--limit)"

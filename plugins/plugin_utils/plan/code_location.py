@@ -81,6 +81,12 @@ class CodeLocation(Component):
     def mark(self) -> str:
         return f"{self.values['dagster_home']}/containers"
 
+    def compared(self) -> list[str]:
+        home, state = (str(self.values[name]) for name in ("dagster_home", "dagster_state_dir"))
+        folders = [f"{home}/{name}" for name in ("containers", "code", "secrets", "secrets/*", "users", "users/*")]
+        folders += [home, f"{home}/users/*/*"]
+        return [*folders, *(f"{folder}/*" for folder in folders), state, f"{state}/storage", f"{state}/compute_logs"]
+
     def removal(self) -> list[str]:
         return [
             f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",

@@ -191,6 +191,21 @@ class Plan:
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
         }
 
+    def watched(self) -> dict[str, Any]:
+        """What else is asked of the host, so that roles with nothing to do need not: all that they compare."""
+        components, programs = self.components.values(), self.names["programs"]
+        paths = (path for component in components for path in component.compared())
+        units = (unit for component in components for unit in component.units())
+        return {
+            "snapshot": {
+                "places": list(dict.fromkeys([programs, f"{programs}/*", *paths])),
+                "units": list(dict.fromkeys(units)),
+                "table": next(filter(None, (component.table() for component in components)), None),
+            },
+            "stamps": canary.proves(components)["stamps"],
+            "texts": [self.names["proven"], self.names["proven_images"]],
+        }
+
     def certificates(self) -> dict[str, str]:
         """The certificates of this host, each with its key."""
         return {path: key for component in self.components.values() for path, key in component.certificates().items()}

@@ -25,7 +25,8 @@ DEFAULT_SOCKET = "unix:///run/docker.sock"
 # Where role docker keeps the engine's certificates.
 TLS_FOLDER = "/etc/docker/tls"
 # With this an earlier release let the engine listen with TLS. It stays until all of its clients ask the gate.
-LISTENS = "/etc/systemd/system/docker.service.d/10-dagster-tls.conf"
+DROP_INS = "/etc/systemd/system/docker.service.d"
+LISTENS = f"{DROP_INS}/10-dagster-tls.conf"
 # Settings of an engine that is ours.
 SETTINGS = (
     "dagster_docker_address_pools",
@@ -115,8 +116,16 @@ class Docker(Component):
         return [*engine.TRACES, engine.STARTED_AT_BOOT, LISTENS]
 
     def run_needs(self) -> list[str]:
-        drop_ins = "/etc/systemd/system/docker.service.d/*"  # where it listens, and through what it pulls
+        drop_ins = f"{DROP_INS}/*"  # where it listens, and through what it pulls
         return ["/etc/docker/daemon.json", drop_ins, f"{TLS_FOLDER}/*", self.plan.names["downloads"]]
+
+    def compared(self) -> list[str]:
+        folders = ["/etc/docker", DROP_INS, f"/etc/systemd/system/{self.plan.names['prune']}.service.d", TLS_FOLDER]
+        prune = [self.plan.names.unit_file("prune", suffix) for suffix in (".service", ".timer")]
+        return [*folders, *(f"{folder}/*" for folder in folders), *prune]
+
+    def units(self) -> list[str]:
+        return ["docker.service", f"{self.plan.names['prune']}.timer"]
 
     def engine(self) -> str:
         return self.socket if self.socket.startswith("unix://") else ""

@@ -46,6 +46,15 @@ class Firewall(Component):
     def paths(self) -> list[str]:
         return [self.rules]
 
+    def compared(self) -> list[str]:
+        return [self.rules, self.mark()]
+
+    def units(self) -> list[str]:
+        return [f"{self.plan.names['firewall']}.service"] if self.wanted else []
+
+    def table(self) -> dict[str, str]:
+        return {"path": self.rules, "table": self.plan.names["firewall_table"]} if self.wanted else {}
+
     def removal(self) -> list[str]:
         unit = self.plan.names["firewall"]
         return [f"systemctl disable --now {unit}.service", f"rm {self.rules}", *super().removal()]

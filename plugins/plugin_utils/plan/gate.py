@@ -164,6 +164,13 @@ class Gate(Component):
         """What the gate knows of the runs of each location; role code_location writes it with the images."""
         return f"{self.plan.names['gate_config']}/runs.json"
 
+    def compared(self) -> list[str]:
+        folders = [self.plan.names["gate_config"], f"{self.plan.names['gate_config']}/tls", f"{self.mark()}.d"]
+        return [*folders, *(f"{folder}/*" for folder in folders), self.mark()]
+
+    def units(self) -> list[str]:
+        return [f"{self.plan.names['gate']}.service"]
+
     def removal(self) -> list[str]:
         names = self.plan.names
         return [

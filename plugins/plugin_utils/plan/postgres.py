@@ -218,6 +218,15 @@ class Postgres(Component):
         every = Cluster("*", "*")  # nobody else's has files of these names
         return [f"{every.etc}/{name}" for name in (*RECORDS, "dagster/pg_ident.conf")]
 
+    def compared(self) -> list[str]:
+        every, names = Cluster("*", "*").etc, self.plan.names
+        folders = [f"{every}/dagster", self.tls_folder]
+        found = [*folders, *(f"{folder}/*" for folder in folders), f"{every}/conf.d/dagster*.conf", self.no_main]
+        return [*found, self.mark(), f"/etc/systemd/system/{names.sysctl_unit('postgres')}"]
+
+    def units(self) -> list[str]:
+        return [Cluster("*", "*").unit, self.plan.names.sysctl_unit("postgres")]
+
     def lines(self) -> dict[str, str]:
         # The later ones of these files win.
         every = Cluster("*", "*")
@@ -266,9 +275,6 @@ class Postgres(Component):
         if not self.plan.storage.tls_addresses or self.values["dagster_postgres_tls_cert"]:
             return {}
         return {f"{self.tls_folder}/{name}.pem": f"{self.tls_folder}/{key}.pem" for name, key in PAIRS.items()}
-
-    def texts(self) -> list[str]:
-        return [f"{self.tls_folder}/ca.pem"] if self.plan.storage.tls_addresses else []
 
     def before(self, facts: Facts) -> list[dict[str, Any]]:
         """What code servers of an earlier release need until they are replaced.

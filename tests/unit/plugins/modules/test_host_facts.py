@@ -296,6 +296,9 @@ def test_module_returns_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         "engine",
         "stamps",
         "run_id",
+        "snapshot",
+        "snapshot_key",
+        "recent",
     )
     params = {**dict.fromkeys(options), "paths": [str(tmp_path)]}
     module = MagicMock(params=params)

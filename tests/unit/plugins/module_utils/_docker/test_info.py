@@ -179,6 +179,16 @@ def test_engine_is_asked_at_its_socket(tmp_path: Path) -> None:
         assert info.ask(endpoint) == {**described(), "group": path.group()}
 
 
+def test_names_of_images(tmp_path: Path) -> None:
+    listed = [{"Id": "sha256:1", "RepoTags": ["etl:1", "etl:2"]}, {"Id": "sha256:2", "RepoTags": None}]
+    with engine(tmp_path / "docker.sock", {"/images/json": listed}) as endpoint:
+        assert info.images(endpoint) == {"etl:1": "sha256:1", "etl:2": "sha256:1"}
+    with engine(tmp_path / "other.sock", {}) as endpoint:
+        assert info.images(endpoint) == {}
+    for nobody in (f"unix://{tmp_path}/none.sock", "tcp://10.0.0.1:2376", ""):
+        assert info.images(nobody) == {}
+
+
 def test_nobody_answers_as_an_engine(tmp_path: Path) -> None:
     assert info.ask(f"unix://{tmp_path}/none.sock") == {}
     with engine(tmp_path / "other.sock", {"/version": VERSION}) as endpoint:
