@@ -62,7 +62,8 @@ DELEGATES: dict[str, Any] = {
     "steps": BIND,
 }
 # What the gate writes on its runs.
-ALLOWED = {**DELEGATES, "binds": LOCATION["binds"], "limits": {"Memory": 1 << 30, "PidsLimit": 4096}}
+LIMITS = {"Memory": 1 << 30, "PidsLimit": 4096, "SecurityOpt": ["no-new-privileges:true"]}
+ALLOWED = {**DELEGATES, "binds": LOCATION["binds"], "limits": LIMITS}
 CONTAINERS = {
     OWN: LABELS,
     FOREIGN: {"dagster/run_id": RUN} | {"com.example": "x"},
@@ -149,6 +150,7 @@ class Engine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.asked: list[tuple[str, str, bytes]] = []
         self.images: set[str] = set()
         self.listed: list[dict[str, Any]] = []
+        self.ended: set[str] = set()  # containers that have
         self.bind = BIND
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
@@ -197,11 +199,10 @@ class Answers(http.server.BaseHTTPRequestHandler):
             return (200, {"Id": full, "Name": named, "IPAM": {}}) if full else (404, {"message": "no such network"})
         name = {step_name(): OWN_STEP, step_name(ANOTHER): OTHER_STEP}.get(name, name)
         full = next((number for number in CONTAINERS if number.startswith(name)), "")
-        return (
-            (200, {"Id": full, "Config": {"Labels": here(CONTAINERS[full], self.server.bind)}, "State": {}})
-            if full
-            else (404, {"message": "no"})
-        )
+        if not full:
+            return 404, {"message": "no"}
+        state = {"Running": full not in self.server.ended}
+        return 200, {"Id": full, "Config": {"Labels": here(CONTAINERS[full], self.server.bind)}, "State": state}
 
     def say(self, status: int, body: Any = None) -> None:
         """An answer."""

@@ -25,14 +25,14 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import urlencode
 
+import gate_endings
 import gate_policy
 import gate_sockets
 import gate_steps
-from gate_container import MIB, RUN_ID, STEP, STEPS, Refused, Rules
+from gate_container import MIB, RUN_ID, STEPS, Refused, Rules
 from gate_engine import Engine
 from gate_json import written
 from gate_requests import IDLE, READING, Request, read
@@ -40,7 +40,6 @@ from gate_sockets import address_of, tell
 
 CLIENTS = 48  # connections of one role or location at a time, so that none can shut out another
 ENDING = 45.0  # seconds for what was asked before the end
-STEP_ENDING = 10  # seconds for a step whose run has ended
 OF_STEPS = "steps-"  # begins the name of a location's socket
 
 
@@ -168,6 +167,8 @@ class Client:
         rules, run = self.gate.settings.rules(), self.asking
         if isinstance(run, Refused):
             raise run
+        if run and request.method == "POST":
+            self.gate.look_at(run.container, gate_steps.running)
         with self.gate.reading if run else contextlib.nullcontext():
             rules = run.rules(rules) if run else rules
             order = gate_policy.decide(self.role, request.method, request.target, request.body, rules, run)
@@ -197,18 +198,10 @@ class Client:
         return status, gate_policy.shown(found, order.shown) if status == 200 else found
 
     def end_steps(self) -> None:
-        """Ends what a run has left that was stopped: it had no time for its steps, or Dagster means to resume it."""
+        """Ends the steps of the run that was stopped."""
         run, self.ended = self.ended, ""
-        if not run:
-            return
-        filters = written({"label": [f"{RUN_ID}={run}", STEP], "status": ["running", "paused"]}).decode()
-        try:
-            _status, found = self.gate.engine().ask("GET", f"/containers/json?{urlencode({'filters': filters})}")
-            for each in json.loads(found):
-                path = f"/containers/{each['Id']}/stop?t={STEP_ENDING}"
-                self.gate.engine(STEP_ENDING + 60).ask("POST", path)
-        except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
-            self.gate.say(3, f"the steps of run {run} may go on, because the engine does not answer: {error}")
+        if run:
+            self.gate.endings.of_run(run)
 
     def answer(self, status: int, body: bytes, close: bool, head: bool) -> None:
         """Sends an answer. Raises OSError."""
@@ -243,6 +236,7 @@ class Gate:
         self.proc = "/proc"
         self.clients: dict[threading.Thread, Client | None] = {}
         self.selector = selectors.DefaultSelector()
+        self.endings = gate_endings.Endings(self.engine, lambda level, text: self.say(level, text))
 
     def say(self, level: int, text: str) -> None:
         """A line for the journal; level is that of syslog."""
@@ -301,6 +295,7 @@ class Gate:
 
     def run(self) -> None:
         """Serves until it is told to end."""
+        threading.Thread(target=self.endings.watch, args=(self.ending, self.label_of_steps), daemon=True).start()
         tell("READY=1\nSTATUS=Stands before the engine")
         while not self.ending.is_set():
             for key, _events in self.selector.select(1.0):
@@ -382,6 +377,20 @@ class Gate:
             return Client(self, sock, gate_policy.STEPS, f"process {pid} at the socket of {location}", error)
         return Client(self, sock, gate_policy.STEPS, f"run {run.id} of {location}, process {pid}", run)
 
+    def label_of_steps(self) -> str:
+        """The label of runs, where any of them may start steps."""
+        return str(self.settings.given["label"]) if any(name.startswith(OF_STEPS) for name in list(self.room)) else ""
+
+    def look_at(self, container: str, judge: Callable[[Mapping[str, Any]], Any]) -> Any:
+        """What is said of a container that the engine shows. Raises Refused."""
+        try:
+            status, found = self.engine().ask("GET", f"/containers/{container}/json")
+            if status != 200:
+                raise Refused("a process of a container that the engine does not know")
+            return judge(json.loads(found))
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise Refused(f"a process of which the engine does not say whose it is: {error}") from error
+
     def run_of(self, pid: int, uid: int, location: str) -> gate_steps.Run:
         """The run in whose container a process is. Raises Refused."""
         try:
@@ -389,13 +398,8 @@ class Gate:
                 whole = gate_steps.container(stream.read())
         except OSError as error:
             raise Refused(f"a process whose container is not to be seen ({error.strerror})") from error
-        try:
-            status, found = self.engine().ask("GET", f"/containers/{whole}/json")
-            if status != 200:
-                raise Refused("a process of a container that the engine does not know")
-            run = gate_steps.asking(json.loads(found), location, self.settings.rules())
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise Refused(f"a process of which the engine does not say whose it is: {error}") from error
+        rules = self.settings.rules()
+        run: gate_steps.Run = self.look_at(whole, lambda found: gate_steps.asking(found, location, rules))
         wanted = self.settings.given["container_root"] + run.user
         if uid != wanted:
             raise Refused(f"user number {uid}; the user of the run is {wanted}")

@@ -102,9 +102,7 @@ def _with_steps(body: dict[str, Any], location: Mapping[str, Any]) -> dict[str, 
     if not socket or socket not in (body["HostConfig"].get("Binds") or ()):
         return body
     binds = [each for each in location["binds"] if each != socket]
-    limits = {
-        key: body["HostConfig"][key] for key in ("Memory", "PidsLimit", *PROCESSORS) if body["HostConfig"].get(key)
-    }
+    limits = {key: body["HostConfig"][key] for key in OF_STEPS if body["HostConfig"].get(key)}
     told = json.dumps({**location, "images": [body["Image"]], "binds": binds, "limits": limits}, sort_keys=True)
     return {**body, "Labels": {**body["Labels"], STEPS: told}}
 
@@ -303,7 +301,11 @@ def tmpfs(value: Any, _location: Mapping[str, Any]) -> bool:
     )
 
 
-PROCESSORS = ("CpuPeriod", "CpuQuota", "CpuShares", "CpusetCpus", "CpusetMems", "NanoCpus")
+PROCESSORS = ("CpuPeriod", "CpuQuota", "CpusetCpus", "CpusetMems", "NanoCpus")
+# What would be more of the host than others have, or a profile that holds less.
+SHARES = ("BlkioWeight", "CpuShares", "MemoryReservation", "MemorySwappiness", "OomScoreAdj", "SecurityOpt", "Ulimits")
+# What of a run is kept on it for its steps.
+OF_STEPS = ("Memory", "MemorySwap", "PidsLimit", *PROCESSORS, *SHARES)
 SIZE = number(0, 1 << 50)
 BODY: dict[str, Check] = {
     **dict.fromkeys(

@@ -36,6 +36,7 @@ class Run:
     id: str
     job: str
     may: Mapping[str, Any]  # what its steps may have, in the form of a location
+    container: str = ""
 
     @property
     def bind(self) -> str:
@@ -71,13 +72,20 @@ def asking(found: Mapping[str, Any], location: str, rules: Rules) -> Run:
     labels = (found.get("Config") or {}).get("Labels") or {}
     if rules.label not in labels or RUN_ID not in labels or labels.get(STEP):
         raise Refused("a container that is none of a run")
+    running(found)
     try:
         may = json.loads(labels.get(STEPS) or "")
         if may["name"] == location and may["limits"]:
-            return Run(labels[RUN_ID], labels.get(JOB_NAME, ""), may)
+            return Run(labels[RUN_ID], labels.get(JOB_NAME, ""), may, str(found.get("Id")))
     except (ValueError, KeyError, TypeError):
         pass
     raise Refused(f"a run that has no steps in containers of the location {location}")
+
+
+def running(found: Mapping[str, Any]) -> None:
+    """Raises Refused for a container that has ended. A process may have handed its connection on to another one."""
+    if not (found.get("State") or {}).get("Running"):
+        raise Refused("a run whose container has ended")
 
 
 def checked(body: dict[str, Any], name: str, run: Run, rules: Rules) -> dict[str, Any]:
@@ -91,9 +99,28 @@ def checked(body: dict[str, Any], name: str, run: Run, rules: Rules) -> dict[str
         raise Refused(f"the image {str(body.get('Image'))[:100]}; a step has that of its run")
     # What the command says has been read above.
     made = gate_container.of_location(without_socket(body, run), run.may, rules, lambda _value, _location: True)
-    processors = {key: each for key, each in run.may["limits"].items() if key in gate_container.PROCESSORS}
-    host = {**made["HostConfig"], **processors}
-    return {**made, "HostConfig": host, "Labels": labels(body.get("Labels"), run, key)}
+    exactly = run.may.get("exactly", {})
+    as_the_run = {name: each for name, each in exactly.items() if name in gate_container.BODY}
+    # An engine that ends waits for each container as long as that says.
+    as_the_run |= {"StopSignal": None, "StopTimeout": None}
+    host = as_its_run(made["HostConfig"], run)
+    return {**made, **as_the_run, "HostConfig": host, "Labels": labels(body.get("Labels"), run, key)}
+
+
+def as_its_run(host: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """The HostConfig of a step, with what its run has where leaving it out, or another value, could be more."""
+    limits, exactly = run.may["limits"], run.may.get("exactly", {})
+    given = set(gate_container.PROCESSORS) & set(limits)
+    # One setting of processors changes what another one means: a quota is one of a period.
+    fixed = {*gate_container.SHARES, *(gate_container.PROCESSORS if given else ())}
+    found = {name: each for name, each in host.items() if name not in fixed}
+    found |= {name: each for name, each in limits.items() if name in fixed}
+    found |= {name: each for name, each in exactly.items() if name in gate_container.HOST}
+    asked, own = host.get("MemorySwap"), limits.get("MemorySwap")
+    if asked or own:  # memory and swap together
+        most = host["Memory"] + (own or 2 * limits["Memory"]) - limits["Memory"]
+        found["MemorySwap"] = min(asked or most, most)
+    return found
 
 
 def without_socket(body: dict[str, Any], run: Run) -> dict[str, Any]:
@@ -158,3 +185,10 @@ def belongs(found: Mapping[str, Any], run: Run) -> None:
     own = (found.get("Config") or {}).get("Labels") or {}
     if not own.get(STEP) or own.get(RUN_ID) != run.id or RUN not in own:
         raise Refused("a container that is none of the run's steps")
+
+
+def left(found: list[Mapping[str, Any]]) -> set[str]:
+    """The IDs of steps without a container of their run; found are all containers of runs and steps that go on."""
+    told = [(str(each["Id"]), each.get("Labels") or {}) for each in found]
+    runs = {labels.get(RUN_ID) for _number, labels in told if not labels.get(STEP)}
+    return {number for number, labels in told if labels.get(STEP) and labels.get(RUN_ID) not in runs}
