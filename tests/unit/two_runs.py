@@ -17,7 +17,15 @@ from zlib import crc32
 from deployments import Deployment, bare_host
 from dry_play import ACTIONS, OURS, Host, Players, plain
 
-from ansible_collections.dataops.dagster.plugins.action import code_containers, code_images, firewall, host_facts, units
+from ansible_collections.dataops.dagster.plugins.action import (
+    code_containers,
+    code_images,
+    end_snapshot,
+    firewall,
+    host_facts,
+    schema,
+    units,
+)
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import proven
 from ansible_collections.dataops.dagster.plugins.module_utils._host.snapshot import expression, mark, with_versions
 
@@ -142,8 +150,10 @@ class Twice(Players):
         **ACTIONS,
         "code_containers": code_containers.ActionModule,
         "code_images": code_images.ActionModule,
+        "end_snapshot": end_snapshot.ActionModule,
         "firewall": firewall.ActionModule,
         "host_facts": host_facts.ActionModule,
+        "schema": schema.ActionModule,
         "units": units.ActionModule,
     }
 
@@ -191,7 +201,7 @@ class Twice(Players):
     @staticmethod
     def is_remote(module: str) -> bool:
         """Whether a task sends a module. Our own packages are missing in no second play."""
-        here = ("debug", "fail", "set_fact", "group_by", "include_role", "packages")
+        here = ("debug", "end_snapshot", "fail", "set_fact", "group_by", "include_role", "packages")
         return module.rpartition(".")[2] not in here
 
     def leaves(self, world: World, module: str, arguments: Json, variables: Json) -> None:

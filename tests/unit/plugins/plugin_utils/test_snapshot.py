@@ -244,7 +244,7 @@ def test_what_travels_says_nothing_of_a_secret(deployed: Deployed) -> None:
 
 
 def test_its_file_is_for_this_user_alone_and_has_no_key(deployed: Deployed) -> None:
-    snapshot.remember("somewhere", deployed.read())
+    snapshot.remember("somewhere", deployed.read(), snapshot.now())
     path = Path(snapshot.place("somewhere"))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert snapshot.KEY not in path.read_text()
@@ -262,7 +262,7 @@ TASK = SimpleNamespace(delegate_to=None)
 @pytest.fixture
 def remembered(deployed: Deployed) -> Deployed:
     more = {"asked": ["/etc/a"], "stamps": ["/etc/a 1"], "images": {"etl:1": "sha256:1"}}
-    snapshot.remember("believed", {**deployed.read(), **more, "texts": {"/proven": "/etc/a 1\n", "/none": None}})
+    snapshot.remember("believed", {**deployed.read(), **more, "texts": {"/proven": "/etc/a 1\n", "/none": None}}, snapshot.now())
     return deployed
 
 
@@ -390,7 +390,7 @@ def test_rules_that_the_kernel_has(deployed: Deployed, monkeypatch: pytest.Monke
         deployed.texts["kernel"] = kernel
         table = {"path": path, "table": "t"}
         found = host.take([path], [], table, snapshot.KEY)
-        snapshot.remember("believed", json.loads(json.dumps(found)))
+        snapshot.remember("believed", json.loads(json.dumps(found)), snapshot.now())
         return len(action(firewall, {**options, **more}, {"changed": True})[1])
 
     assert calls("same") == 0
@@ -410,7 +410,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         read = host.take([self._task.args["folder"] + "/*"], [], None, snapshot.KEY)
-        snapshot.remember(task_vars["inventory_hostname"], read)
+        snapshot.remember(task_vars["inventory_hostname"], read, snapshot.now())
         return {"changed": False}
 """
 
