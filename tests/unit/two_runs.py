@@ -58,6 +58,7 @@ class World:
     units: set[str] = field(default_factory=set)
     certificates: dict[str, Json] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
+    networks: bool = True  # those of the engine
     status: str = ""  # what the daemon says of itself
 
     def write(self, spec: Json, text: str | None = None) -> None:
@@ -127,7 +128,7 @@ class World:
         ]
         found = {
             **bare_host(),
-            "addresses": ["127.0.0.1", address, "172.30.0.1", "172.30.1.1"],
+            "addresses": ["127.0.0.1", address, *(["172.30.0.1", "172.30.1.1"] if self.networks else [])],
             "paths": [path for path in self.paths if patterns.fullmatch(path)],
             "texts": {path: self.texts[path] for path in asked["texts"] if path in self.paths and path in self.texts},
             "lines": lines,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -17,7 +18,7 @@ from fake_systemd import UP, Systemd, monotonic
 from support import ROOT, copy_collection
 
 from ansible_collections.dataops.dagster.plugins.action import files as files_action
-from ansible_collections.dataops.dagster.plugins.action import firewall, host_facts
+from ansible_collections.dataops.dagster.plugins.action import end_snapshot, firewall, host_facts
 from ansible_collections.dataops.dagster.plugins.action import units as units_action
 from ansible_collections.dataops.dagster.plugins.module_utils._host import firewall as rules
 from ansible_collections.dataops.dagster.plugins.module_utils._host import snapshot as host
@@ -209,6 +210,28 @@ def test_owners_and_access_lists_that_it_does_not_say(deployed: Deployed) -> Non
     assert deployed.answer(files=[{**entry, "owner": str(os.getuid()), "writers": []}])["changed"] is False
 
 
+def test_a_path_that_cannot_be_read(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network's file system that has gone: it is neither there nor away, and preflight goes on."""
+    lstat = os.lstat
+
+    def gone(path: str) -> os.stat_result:
+        if str(path) == deployed.path("gone"):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return lstat(path)
+
+    (deployed.folder / "gone").touch()
+    monkeypatch.setattr(os, "lstat", gone)
+    with pytest.raises(snapshot.Unknown):
+        deployed.answer()
+
+
+def test_a_path_with_brackets(tmp_path: Path, systemd: Systemd) -> None:
+    """To glob they are a pattern, to us a name."""
+    folder = tmp_path / "[a]"
+    folder.mkdir()
+    assert Deployed(folder, systemd).answer()["changed"] is False
+
+
 def test_a_file_too_large_for_a_mark(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "LARGEST", 3)
     with pytest.raises(snapshot.Unknown):
@@ -320,11 +343,39 @@ def test_a_change_or_a_failure_ends_it(remembered: Deployed, result: Json) -> No
     assert len(asked(remembered.wanted, {})) == 1
 
 
-def test_a_change_on_another_host_ends_that_of_the_other(remembered: Deployed) -> None:
+@pytest.mark.parametrize("where", [None, "third"])
+def test_a_change_anywhere_ends_it(remembered: Deployed, where: str | None) -> None:
+    """A database that is restarted takes the daemons of other hosts with it. Two names may be one machine."""
     elsewhere = {**VARIABLES, "inventory_hostname": "elsewhere"}
     other = {"files": [{"dest": "/etc/other", "content": ""}]}
-    assert len(asked(other, {"changed": True}, elsewhere, "believed")) == 1
+    assert len(asked(other, {"changed": True}, elsewhere, where)) == 1
     assert len(asked(remembered.wanted, {})) == 1
+
+
+def test_a_host_that_cannot_be_reached_ends_it(remembered: Deployed) -> None:
+    def ask() -> Json:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        snapshot.answered(TASK, VARIABLES, lambda read: read.unit("other"), ask)
+    assert len(asked(remembered.wanted, {})) == 1
+
+
+@pytest.mark.usefixtures("remembered")
+def test_what_was_read_before_a_change_is_not_believed() -> None:
+    """However late it comes: a host may still be read while another one is changed."""
+    began = snapshot.now()
+    snapshot.end()
+    snapshot.remember("believed", {"places": []}, began)
+    assert snapshot.of(TASK, VARIABLES) is None
+
+
+@pytest.mark.usefixtures("remembered")
+def test_a_module_of_others_ends_it() -> None:
+    assert snapshot.of(TASK, VARIABLES) is not None
+    result, calls = action(end_snapshot, {}, {})
+    assert (result["changed"], calls) == (False, [])
+    assert snapshot.of(TASK, VARIABLES) is None
 
 
 # --- actions ----------------------------------------------------------------------------------------------------------
