@@ -12,6 +12,7 @@ from deployments import Deployment
 from support import ROOT
 from two_runs import Twice, World, second, sent
 
+Json = dict[str, Any]
 SINGLE = Deployment(("inventories/single_host",))
 # Each costs 0.3 CPU s. Only what no snapshot can say is asked: database, code servers, the health of the whole.
 QUIET = ["host_facts", "community.postgresql.postgresql_query", "schema", "code_containers", "instance_info"]
@@ -102,41 +103,70 @@ def test_only_site_yml_reads_a_snapshot() -> None:
         assert ("snapshot" in last["dataops.dagster.preflight"]["host_facts"]) is reads
 
 
+def test_a_change_of_the_database_has_every_host_asked() -> None:
+    """It may restart, and the daemons of other hosts with it."""
+
+    def change(worlds: dict[str, World]) -> None:
+        (path,) = (path for path in worlds["db"].texts if path.endswith("/conf.d/dagster.conf"))
+        worlds["db"].texts[path] += "# by hand\n"
+
+    before, players = quiet("cluster"), second(Deployment(("inventories/cluster",)), change)
+    assert {host for host in players.hosts if "service" in sent(players, [host])} == set(players.hosts)
+    assert {host for host in before.hosts if "service" in sent(before, [host])} == set()
+
+
+def test_a_network_that_was_made_has_the_host_asked() -> None:
+    def change(worlds: dict[str, World]) -> None:
+        worlds["dagster1"].networks = False
+
+    modules = sent(second(SINGLE, change))
+    assert modules.index("community.docker.docker_network") < modules.index("service")
+    assert modules.count("host_facts") == 2, "the stamps tell a network, so the last good canary has not proven it"
+
+
 # --- what is changed by modules that are not ours ---------------------------------------------------------------------
 
+# These change no host.
 READING = {
     *("assert", "debug", "fail", "group_by", "import_playbook", "import_role", "import_tasks", "include_role"),
     *("include_tasks", "meta", "set_fact", "slurp"),
 }
-# A module of somebody else does not end a snapshot. So each one that changes a host has a reason why no role that comes
-# after it in the same run believes anything else than what is there.
-FOREIGN = {
-    "ansible.builtin.group": "a new number is no owner in a snapshot, which is then asked for on the host",
-    "ansible.builtin.user": "as a group",
-    "ansible.builtin.command": "makes a cluster, installs, restarts: after files were written. Trusts certificates and "
-    "reads journals: beside what roles compare",
-    "ansible.builtin.tempfile": "on the controller",
-    "ansible.builtin.file": "on the controller",
-    "community.crypto.openssl_csr_pipe": "writes nothing",
-    "community.crypto.openssl_privatekey": "no role compares the text of a key that a host has made",
-    "community.crypto.x509_certificate_pipe": "writes nothing",
-    "community.docker.docker_network": "the health gate looks at its result, because stamps tell a network",
-    "community.postgresql.postgresql_query": "in the database",
-}
+PIPES = {"community.crypto.openssl_csr_pipe", "community.crypto.x509_certificate_pipe"}
+# Modules of ours without an action that ends a snapshot: they read, or launch a run.
+OURS_READING = {"dagster_run", "end_snapshot", "instance_info", "preflight", "validate"}
+END = "dataops.dagster.end_snapshot"
 
 
-def modules(entries: Any) -> Iterator[str]:
-    """The modules of tasks, plays and blocks."""
+def changing(entries: Any) -> Iterator[list[Json]]:
+    """Each list of tasks, with those of its blocks."""
     for entry in entries or []:
-        yield from (key for key in entry if "." in key)
         for part in ("tasks", "block", "always", "rescue", "handlers"):
-            yield from modules(entry.get(part))
+            yield from changing(entry.get(part))
+    yield [entry for entry in entries or [] if isinstance(entry, dict)]
 
 
-def test_modules_of_others_that_change_a_host_are_known() -> None:
-    """Who adds one says here why a snapshot stays true, or has it end."""
-    paths = [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml")]
-    texts = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths]
-    found = {name for entries in texts if isinstance(entries, list) for name in modules(entries)}
-    theirs = {name for name in found if not name.startswith("dataops.dagster.")}
-    assert {name for name in theirs if name.removeprefix("ansible.builtin.") not in READING} == FOREIGN.keys()
+def is_foreign_change(task: Json) -> bool:
+    """Whether a task of a module that is not ours may change a managed host."""
+    found = {key for key in task if "." in key and not key.startswith("dataops.dagster.")} - PIPES
+    found = {key for key in found if key.removeprefix("ansible.builtin.") not in READING}
+    return bool(found) and task.get("changed_when") is not False and task.get("delegate_to") != "localhost"
+
+
+def test_a_snapshot_ends_before_a_module_of_others_changes_a_host() -> None:
+    found = 0
+    for path in [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/part_*.yml")]:
+        for tasks in changing(yaml.safe_load(path.read_text(encoding="utf-8"))):
+            for number, task in enumerate(tasks):
+                if is_foreign_change(task):
+                    found += 1
+                    ends = [other for other in tasks[:number] if END in other]
+                    assert any(end.get("when") in (None, task.get("when")) for end in ends), f"{path}: {task['name']}"
+    assert found > 10
+
+
+def test_a_snapshot_ends_with_each_change_of_ours() -> None:
+    """An action of ours answers for its module, and ends it."""
+    modules = {path.stem for path in ROOT.glob("plugins/modules/[a-z]*")} - OURS_READING
+    modules -= {"config_file"}  # of dagster_yaml
+    actions = {path.stem for path in ROOT.glob("plugins/action/[a-z]*.py") if "snapshot." in path.read_text()}
+    assert modules - actions <= {"service"}, "service is that of files"

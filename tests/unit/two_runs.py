@@ -17,7 +17,15 @@ from zlib import crc32
 from deployments import Deployment, bare_host
 from dry_play import ACTIONS, OURS, Host, Players, plain
 
-from ansible_collections.dataops.dagster.plugins.action import code_containers, code_images, firewall, host_facts, units
+from ansible_collections.dataops.dagster.plugins.action import (
+    code_containers,
+    code_images,
+    end_snapshot,
+    firewall,
+    host_facts,
+    schema,
+    units,
+)
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import proven
 from ansible_collections.dataops.dagster.plugins.module_utils._host.snapshot import expression, mark, with_versions
 
@@ -50,6 +58,7 @@ class World:
     units: set[str] = field(default_factory=set)
     certificates: dict[str, Json] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
+    networks: bool = True  # those of the engine
     status: str = ""  # what the daemon says of itself
 
     def write(self, spec: Json, text: str | None = None) -> None:
@@ -119,7 +128,7 @@ class World:
         ]
         found = {
             **bare_host(),
-            "addresses": ["127.0.0.1", address, "172.30.0.1", "172.30.1.1"],
+            "addresses": ["127.0.0.1", address, *(["172.30.0.1", "172.30.1.1"] if self.networks else [])],
             "paths": [path for path in self.paths if patterns.fullmatch(path)],
             "texts": {path: self.texts[path] for path in asked["texts"] if path in self.paths and path in self.texts},
             "lines": lines,
@@ -142,8 +151,10 @@ class Twice(Players):
         **ACTIONS,
         "code_containers": code_containers.ActionModule,
         "code_images": code_images.ActionModule,
+        "end_snapshot": end_snapshot.ActionModule,
         "firewall": firewall.ActionModule,
         "host_facts": host_facts.ActionModule,
+        "schema": schema.ActionModule,
         "units": units.ActionModule,
     }
 
@@ -191,7 +202,7 @@ class Twice(Players):
     @staticmethod
     def is_remote(module: str) -> bool:
         """Whether a task sends a module. Our own packages are missing in no second play."""
-        here = ("debug", "fail", "set_fact", "group_by", "include_role", "packages")
+        here = ("debug", "end_snapshot", "fail", "set_fact", "group_by", "include_role", "packages")
         return module.rpartition(".")[2] not in here
 
     def leaves(self, world: World, module: str, arguments: Json, variables: Json) -> None:

@@ -105,7 +105,7 @@ def answered(read: dict[str, Any], check_mode: bool = False, **options: Any) -> 
     made = code_images.ActionModule(task, connection, MagicMock(), MagicMock(path_dwim=str), MagicMock(), MagicMock())
     made._templar.template = lambda value: value
     made._execute_module = MagicMock(return_value={"changed": False, "images": {}, "missing": [], "loaded": []})
-    snapshot.remember("run", {"places": [], "entries": {}, **read})
+    snapshot.remember("run", {"places": [], "entries": {}, **read}, snapshot.now())
     result = made.run(task_vars={"inventory_hostname": "ctl1", "playbook_dir": snapshot.PLAYBOOKS})
     return result, made._execute_module.call_count
 

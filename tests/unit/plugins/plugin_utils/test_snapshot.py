@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -17,7 +18,7 @@ from fake_systemd import UP, Systemd, monotonic
 from support import ROOT, copy_collection
 
 from ansible_collections.dataops.dagster.plugins.action import files as files_action
-from ansible_collections.dataops.dagster.plugins.action import firewall, host_facts
+from ansible_collections.dataops.dagster.plugins.action import end_snapshot, firewall, host_facts
 from ansible_collections.dataops.dagster.plugins.action import units as units_action
 from ansible_collections.dataops.dagster.plugins.module_utils._host import firewall as rules
 from ansible_collections.dataops.dagster.plugins.module_utils._host import snapshot as host
@@ -209,6 +210,28 @@ def test_owners_and_access_lists_that_it_does_not_say(deployed: Deployed) -> Non
     assert deployed.answer(files=[{**entry, "owner": str(os.getuid()), "writers": []}])["changed"] is False
 
 
+def test_a_path_that_cannot_be_read(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network's file system that has gone: it is neither there nor away, and preflight goes on."""
+    lstat = os.lstat
+
+    def gone(path: str) -> os.stat_result:
+        if str(path) == deployed.path("gone"):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return lstat(path)
+
+    (deployed.folder / "gone").touch()
+    monkeypatch.setattr(os, "lstat", gone)
+    with pytest.raises(snapshot.Unknown):
+        deployed.answer()
+
+
+def test_a_path_with_brackets(tmp_path: Path, systemd: Systemd) -> None:
+    """To glob they are a pattern, to us a name."""
+    folder = tmp_path / "[a]"
+    folder.mkdir()
+    assert Deployed(folder, systemd).answer()["changed"] is False
+
+
 def test_a_file_too_large_for_a_mark(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "LARGEST", 3)
     with pytest.raises(snapshot.Unknown):
@@ -244,7 +267,7 @@ def test_what_travels_says_nothing_of_a_secret(deployed: Deployed) -> None:
 
 
 def test_its_file_is_for_this_user_alone_and_has_no_key(deployed: Deployed) -> None:
-    snapshot.remember("somewhere", deployed.read())
+    snapshot.remember("somewhere", deployed.read(), snapshot.now())
     path = Path(snapshot.place("somewhere"))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert snapshot.KEY not in path.read_text()
@@ -262,7 +285,7 @@ TASK = SimpleNamespace(delegate_to=None)
 @pytest.fixture
 def remembered(deployed: Deployed) -> Deployed:
     more = {"asked": ["/etc/a"], "stamps": ["/etc/a 1"], "images": {"etl:1": "sha256:1"}}
-    snapshot.remember("believed", {**deployed.read(), **more, "texts": {"/proven": "/etc/a 1\n", "/none": None}})
+    snapshot.remember("believed", {**deployed.read(), **more, "texts": {"/proven": "/etc/a 1\n", "/none": None}}, snapshot.now())
     return deployed
 
 
@@ -320,11 +343,39 @@ def test_a_change_or_a_failure_ends_it(remembered: Deployed, result: Json) -> No
     assert len(asked(remembered.wanted, {})) == 1
 
 
-def test_a_change_on_another_host_ends_that_of_the_other(remembered: Deployed) -> None:
+@pytest.mark.parametrize("where", [None, "third"])
+def test_a_change_anywhere_ends_it(remembered: Deployed, where: str | None) -> None:
+    """A database that is restarted takes the daemons of other hosts with it. Two names may be one machine."""
     elsewhere = {**VARIABLES, "inventory_hostname": "elsewhere"}
     other = {"files": [{"dest": "/etc/other", "content": ""}]}
-    assert len(asked(other, {"changed": True}, elsewhere, "believed")) == 1
+    assert len(asked(other, {"changed": True}, elsewhere, where)) == 1
     assert len(asked(remembered.wanted, {})) == 1
+
+
+def test_a_host_that_cannot_be_reached_ends_it(remembered: Deployed) -> None:
+    def ask() -> Json:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        snapshot.answered(TASK, VARIABLES, lambda read: read.unit("other"), ask)
+    assert len(asked(remembered.wanted, {})) == 1
+
+
+@pytest.mark.usefixtures("remembered")
+def test_what_was_read_before_a_change_is_not_believed() -> None:
+    """However late it comes: a host may still be read while another one is changed."""
+    began = snapshot.now()
+    snapshot.end()
+    snapshot.remember("believed", {"places": []}, began)
+    assert snapshot.of(TASK, VARIABLES) is None
+
+
+@pytest.mark.usefixtures("remembered")
+def test_a_module_of_others_ends_it() -> None:
+    assert snapshot.of(TASK, VARIABLES) is not None
+    result, calls = action(end_snapshot, {}, {})
+    assert (result["changed"], calls) == (False, [])
+    assert snapshot.of(TASK, VARIABLES) is None
 
 
 # --- actions ----------------------------------------------------------------------------------------------------------
@@ -390,7 +441,7 @@ def test_rules_that_the_kernel_has(deployed: Deployed, monkeypatch: pytest.Monke
         deployed.texts["kernel"] = kernel
         table = {"path": path, "table": "t"}
         found = host.take([path], [], table, snapshot.KEY)
-        snapshot.remember("believed", json.loads(json.dumps(found)))
+        snapshot.remember("believed", json.loads(json.dumps(found)), snapshot.now())
         return len(action(firewall, {**options, **more}, {"changed": True})[1])
 
     assert calls("same") == 0
@@ -410,7 +461,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         read = host.take([self._task.args["folder"] + "/*"], [], None, snapshot.KEY)
-        snapshot.remember(task_vars["inventory_hostname"], read)
+        snapshot.remember(task_vars["inventory_hostname"], read, snapshot.now())
         return {"changed": False}
 """
 
