@@ -17,8 +17,8 @@ import pytest
 from fake_systemd import UP, Systemd, monotonic
 from support import ROOT, copy_collection
 
-from ansible_collections.dataops.dagster.plugins.action import files as files_action
 from ansible_collections.dataops.dagster.plugins.action import end_snapshot, firewall, host_facts
+from ansible_collections.dataops.dagster.plugins.action import files as files_action
 from ansible_collections.dataops.dagster.plugins.action import units as units_action
 from ansible_collections.dataops.dagster.plugins.module_utils._host import firewall as rules
 from ansible_collections.dataops.dagster.plugins.module_utils._host import snapshot as host
@@ -285,7 +285,8 @@ TASK = SimpleNamespace(delegate_to=None)
 @pytest.fixture
 def remembered(deployed: Deployed) -> Deployed:
     more = {"asked": ["/etc/a"], "stamps": ["/etc/a 1"], "images": {"etl:1": "sha256:1"}}
-    snapshot.remember("believed", {**deployed.read(), **more, "texts": {"/proven": "/etc/a 1\n", "/none": None}}, snapshot.now())
+    texts = {"/proven": "/etc/a 1\n", "/none": None}
+    snapshot.remember("believed", {**deployed.read(), **more, "texts": texts}, snapshot.now())
     return deployed
 
 
