@@ -22,6 +22,7 @@ from typing import Any
 import gate as program
 import gate_policy
 import gate_requests
+from gate_container import NETWORKS as JOINS
 from gate_container import STEP, STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,11 +65,11 @@ DELEGATES: dict[str, Any] = {
 # What the gate writes on its runs.
 ALLOWED = {**DELEGATES, "binds": LOCATION["binds"], "limits": {"Memory": 1 << 30, "PidsLimit": 4096}}
 CONTAINERS = {
-    OWN: LABELS,
+    OWN: {**LABELS, JOINS: json.dumps(LOCATION["networks"])},
     FOREIGN: {"dagster/run_id": RUN} | {"com.example": "x"},
     CODE: {"dataops.dagster.location": "etl"},
     DELEGATING: {**LABELS, STEPS: json.dumps(ALLOWED)},
-    OWN_STEP: {**LABELS, STEP: "load", STEPS: ""},
+    OWN_STEP: {**LABELS, STEP: "load", STEPS: "", JOINS: json.dumps(LOCATION["networks"])},
     OTHER_STEP: {**LABELS, "dagster/run_id": ANOTHER, STEP: "load", STEPS: ""},
 }
 SETTINGS: dict[str, Any] = {
