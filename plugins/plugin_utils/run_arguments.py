@@ -51,12 +51,10 @@ def _hosts(value: Any) -> Any:
 
 
 def _tmpfs(value: Any) -> Any:
-    """A folder alone, or with options after a colon."""
-    return (
-        {path: rest for path, _colon, rest in (each.partition(":") for each in value)}
-        if isinstance(value, list)
-        else value
-    )
+    """Folders with their options, which are a mapping, or follow a colon."""
+    if isinstance(value, Mapping):
+        return value
+    return {path: options for path, _colon, options in (each.partition(":") for each in value)}
 
 
 def _ulimits(value: Any) -> Any:

@@ -75,11 +75,9 @@ def of_location(
 
 def labels(given: Any) -> dict[str, str]:
     """Labels as the launcher reads them: those of a list have no value."""
-    return (
-        {str(name): str(value) for name, value in given.items()}
-        if isinstance(given, Mapping)
-        else dict.fromkeys(given or (), "")
-    )
+    if isinstance(given, Mapping):
+        return {str(name): str(value) for name, value in given.items()}
+    return dict.fromkeys(map(str, given or ()), "")
 
 
 def acted_on(given: Any) -> list[str]:

@@ -42,6 +42,7 @@ LOCATION: dict[str, Any] = {
     "devices": [{"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}],
     "capabilities": ["NET_RAW"],
     "security_opt": [],
+    "labels": {"team": "data"},
     "exactly": {"LogConfig": LOG, "User": "0:0"},
 }
 OTHER: dict[str, Any] = {

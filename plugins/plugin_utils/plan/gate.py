@@ -160,6 +160,13 @@ class Gate(Component):
         return [self.runs]
 
     @property
+    def check(self) -> list[str]:
+        """The command that says what the gate could not use of its files. A gate in service keeps what it had then."""
+        names = self.plan.names
+        program = ["/usr/bin/python3", f"{names['programs']}/gate.py", "--check", f"{names['gate_config']}/gate.json"]
+        return ["runuser", f"--user={names['gate_user']}", "--", *program]
+
+    @property
     def runs(self) -> str:
         """What the gate knows of the runs of each location; role code_location writes it with the images."""
         return f"{self.plan.names['gate_config']}/runs.json"
@@ -192,6 +199,7 @@ class Gate(Component):
             "names": {role: name_of(role, self.plan) for role in (LAUNCH, INSPECT)},
             "supplied": supplied_roles(self.values),
             "engine": engine.socket.removeprefix("unix://"),
+            "check": self.check,
             # Whether runs of a location start steps.
             "steps": any(step_containers.wanted(entry) for entry in self.values["dagster_code_locations"]),
             # Runs from before our label, on an engine that is ours alone.

@@ -132,13 +132,7 @@ def test_limits_that_a_run_asks_for(asked: dict[str, Any], key: str, value: Any)
             "Ulimits": [{"Name": "nofile", "Soft": 1, "Hard": 2}],
             "Dns": ["1.1.1.1"],
         },
-        {
-            "ExtraHosts": ["db:host-gateway"],
-            "ShmSize": 1 << 26,
-            "NanoCpus": 5,
-            "ReadonlyRootfs": True,
-            "AutoRemove": True,
-        },
+        {"ExtraHosts": ["db:host-gateway"], "ShmSize": 1 << 26, "NanoCpus": 5, "ReadonlyRootfs": True},
     ],
 )
 def test_what_the_plan_says_passes(host: dict[str, Any]) -> None:

@@ -87,12 +87,14 @@ def of_location(body: dict[str, Any], location: Mapping[str, Any], rules: Rules,
             raise Refused(f"HostConfig.{key[:60]}, which no run needs")
         _judge(f"HostConfig.{key}", value, HOST[key], location)
     _restricted(body, location)
-    targets = {bind.split(":")[1] for bind in host.get("Binds") or ()}
-    if set(body.get("Volumes") or {}) - targets:
+    targets, volumes = {each.split(":")[1] for each in host.get("Binds") or ()}, set(body.get("Volumes") or {})
+    # Docker's client takes a mode such as z for a part of the path. The engine would make a volume there.
+    if volumes - targets - {each.split(":", 1)[1] for each in host.get("Binds") or ()}:
         raise Refused("Volumes that are not among its binds")
     if host.get("NetworkMode") not in location["networks"]:
         raise Refused(f"the network {str(host.get('NetworkMode'))[:80]}, in which no run of the location may be")
-    return {**body, "HostConfig": {**host, **limits(host, location, rules)}}
+    mounted: dict[str, Any] = {path: {} for path in sorted(volumes & targets)}
+    return {**body, "Volumes": mounted, "HostConfig": {**host, **limits(host, location, rules)}}
 
 
 def with_networks(body: dict[str, Any], location: Mapping[str, Any]) -> dict[str, Any]:
