@@ -49,6 +49,13 @@ def test_run_of_the_plan_passes_and_any_other_does_not(variables: dict[str, Any]
         gate_container.checked(body, rules(file))
 
 
+def test_planned_run_drops_its_rights_by_itself() -> None:
+    """Role and gate each do it, so neither depends on the other. The gate's part is in test_docker_gate.py."""
+    _file, arguments = planned(**location(capabilities=["NET_RAW"]))
+    host = asked(arguments)["HostConfig"]
+    assert (host["CapAdd"], host["CapDrop"], host["SecurityOpt"]) == (["NET_RAW"], ["ALL"], [*rights.SECURITY])
+
+
 def test_what_was_planned_before_stays_for_some_changes() -> None:
     """A run that is queued, or asked of a code server that is not replaced yet, has what was planned before.
 
