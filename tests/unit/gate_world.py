@@ -22,6 +22,7 @@ from typing import Any
 import gate as program
 import gate_policy
 import gate_requests
+from gate_container import NETWORKS as JOINS
 from gate_container import STEP, STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,7 @@ LOCATION: dict[str, Any] = {
     "devices": [{"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}],
     "capabilities": ["NET_RAW"],
     "security_opt": [],
+    "labels": {"team": "data"},
     "exactly": {"LogConfig": LOG, "User": "0:0"},
 }
 OTHER: dict[str, Any] = {
@@ -65,11 +67,11 @@ DELEGATES: dict[str, Any] = {
 LIMITS = {"Memory": 1 << 30, "PidsLimit": 4096, "SecurityOpt": ["no-new-privileges:true"]}
 ALLOWED = {**DELEGATES, "binds": LOCATION["binds"], "limits": LIMITS}
 CONTAINERS = {
-    OWN: LABELS,
+    OWN: {**LABELS, JOINS: json.dumps(LOCATION["networks"])},
     FOREIGN: {"dagster/run_id": RUN} | {"com.example": "x"},
     CODE: {"dataops.dagster.location": "etl"},
     DELEGATING: {**LABELS, STEPS: json.dumps(ALLOWED)},
-    OWN_STEP: {**LABELS, STEP: "load", STEPS: ""},
+    OWN_STEP: {**LABELS, STEP: "load", STEPS: "", JOINS: json.dumps(LOCATION["networks"])},
     OTHER_STEP: {**LABELS, "dagster/run_id": ANOTHER, STEP: "load", STEPS: ""},
 }
 SETTINGS: dict[str, Any] = {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gate_attacks
@@ -16,6 +17,7 @@ from gate_clients import PING_OF_A_SOCKET, UNIT, body_of, request, send
 ENGINE = "/run/docker.sock"
 FOLDER = "/run/docker-gate-dagster"
 ROLES = ("launch", "inspect")
+MOUNT = {"Type": "bind", "Source": "/srv/planned", "Target": "/planned", "ReadOnly": True}
 
 
 @pytest.fixture
@@ -37,7 +39,9 @@ def test_services_do_not_reach_the_engine(host: Any) -> None:
             "tr '\\0' '\\n' </proc/%s/environ", pid
         )
     ask = "setpriv --reuid dagster --regid dagster --groups %s python3 -c %s %s"
-    assert host.run(ask, "dagster,docker", PING_OF_A_SOCKET, ENGINE).stdout == "200\n", "the control: that group reaches it"
+    assert host.run(ask, "dagster,docker", PING_OF_A_SOCKET, ENGINE).stdout == "200\n", (
+        "the control: that group reaches it"
+    )
     assert host.run(ask, "dagster,dagster_launch,dagster_inspect", PING_OF_A_SOCKET, ENGINE).rc != 0
     assert host.run(ask, "dagster,dagster_launch", PING_OF_A_SOCKET, f"{FOLDER}/launch.sock").stdout == "200\n"
     assert host.run(ask, "dagster,dagster_launch", PING_OF_A_SOCKET, f"{FOLDER}/inspect.sock").rc != 0
@@ -120,6 +124,49 @@ def test_engine_itself_takes_them(host: Any, run: dict[str, Any], name: str) -> 
     """The control of all attacks: whoever reaches the engine may do it. It asks for this where it remaps users."""
     attack = gate_attacks.creations(body_of(run))[name]
     made(host, ENGINE, gate_attacks.body(attack, host__UsernsMode="host"))
+
+
+@pytest.mark.parametrize(
+    ("attack", "good"),
+    [
+        (
+            {"Mounts": [{**MOUNT, "readonly": False}]},
+            {"Mounts": [MOUNT]},
+        ),
+        ({"Tmpfs": {"/scratch": "remount,rw"}}, {"Tmpfs": {"/scratch": "size=1m"}}),
+    ],
+    ids=["a mount in other letters", "a mount that is mounted again"],
+)
+def test_read_only_stays_read_only(
+    host: Any, run: dict[str, Any], attack: dict[str, Any], good: dict[str, Any]
+) -> None:
+    """To the engine the last of two keys counts, and it knows no big letters. Its options of mount(8) change others."""
+    body, socket = body_of(run), f"{FOLDER}/launch.sock"
+
+    def asking(more: dict[str, Any]) -> dict[str, Any]:
+        return {**body, "HostConfig": {**body["HostConfig"], **more}}
+
+    with planned_mount(host):
+        ((status, text),) = send(host, [request("POST", gate_clients.CREATE, asking(attack))], socket=socket)
+        assert status == 403, text
+        made(host, socket, asking(good))
+        made(host, ENGINE, gate_attacks.body(asking(attack), host__UsernsMode="host"))
+
+
+@contextlib.contextmanager
+def planned_mount(host: Any) -> Iterator[None]:
+    """The gate knows one mount more, as if the inventory had it in mounts of container_kwargs."""
+    runs = "/etc/docker-gate-dagster/runs.json"
+    host.check_output("cp -a %s /tmp/runs.json && mkdir -p /srv/planned", runs)
+    known = json.loads(host.check_output("cat %s", runs))
+    for location in known["locations"]:
+        location["mounts"] = [*location["mounts"], MOUNT]
+    try:
+        # In place: owner and mode stay, and the gate reads what has changed.
+        host.check_output("printf %%s %s >%s", json.dumps(known), runs)
+        yield
+    finally:
+        host.check_output("cp -a /tmp/runs.json %s && rm -r /tmp/runs.json /srv/planned", runs)
 
 
 def test_fuzz_of_the_gate(host: Any, run: dict[str, Any]) -> None:

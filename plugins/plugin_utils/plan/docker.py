@@ -24,6 +24,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import 
 DEFAULT_SOCKET = "unix:///run/docker.sock"
 # Where role docker keeps the engine's certificates.
 TLS_FOLDER = "/etc/docker/tls"
+TLS_FILES = tuple(f"{TLS_FOLDER}/{name}" for name in ("ca.pem", "ca-key.pem", "cert.pem", "key.pem"))
 # With this an earlier release let the engine listen with TLS. It stays until all of its clients ask the gate.
 DROP_INS = "/etc/systemd/system/docker.service.d"
 LISTENS = f"{DROP_INS}/10-dagster-tls.conf"
@@ -113,7 +114,7 @@ class Docker(Component):
         return self.plan.names.unit_file("prune", ".timer")
 
     def paths(self) -> list[str]:
-        return [*engine.TRACES, engine.STARTED_AT_BOOT, LISTENS]
+        return [*engine.TRACES, engine.STARTED_AT_BOOT, LISTENS, *TLS_FILES]
 
     def run_needs(self) -> list[str]:
         drop_ins = f"{DROP_INS}/*"  # where it listens, and through what it pulls
@@ -157,10 +158,17 @@ class Docker(Component):
         """Whether an engine of ours listens with TLS still."""
         return LISTENS in (facts.get("paths") or []) and not self.foreign(facts)
 
+    def left(self, facts: Facts) -> bool:
+        """Whether an engine of ours that was closed has its certificates still: the play was killed in between."""
+        paths = facts.get("paths") or []
+        kept = any(path in paths for path in TLS_FILES) and LISTENS not in paths
+        return kept and self.deployed(facts) and not self.foreign(facts)
+
     def handed(self, facts: Facts) -> dict[str, Any]:
         return {
             "tls_folder": TLS_FOLDER,
             "listens": self.listens(facts),
+            "left": self.left(facts),
             "foreign": bool(self.foreign(facts)),
             "subnets": self.new_subnets(facts),
             # A host that has the address of its gateway has the network.

@@ -160,6 +160,13 @@ class Gate(Component):
         return [self.runs]
 
     @property
+    def check(self) -> list[str]:
+        """The command that says what the gate could not use of its files. A gate in service keeps what it had then."""
+        names = self.plan.names
+        program = ["/usr/bin/python3", f"{names['programs']}/gate.py", "--check", f"{names['gate_config']}/gate.json"]
+        return ["runuser", f"--user={names['gate_user']}", "--", *program]
+
+    @property
     def runs(self) -> str:
         """What the gate knows of the runs of each location; role code_location writes it with the images."""
         return f"{self.plan.names['gate_config']}/runs.json"
@@ -199,6 +206,7 @@ class Gate(Component):
             "names": {role: name_of(role, self.plan) for role in (LAUNCH, INSPECT)},
             "supplied": supplied_roles(self.values),
             "engine": engine.socket.removeprefix("unix://"),
+            "check": self.check,
             # Whether runs of a location start steps.
             "steps": any(step_containers.wanted(entry) for entry in self.values["dagster_code_locations"]),
             # Runs from before our label, on an engine that is ours alone.
@@ -237,15 +245,24 @@ class Gate(Component):
         every = (self.values["dagster_config"].get("run_launcher") or {}).get("config") or {}
         found: list[tuple[str, Any]] = [("dagster_config.run_launcher.config", every)]
         for entry in self.values["dagster_code_locations"]:
+            where = f"dagster_code_locations[{entry.get('name')}]"
             given, _others = context.parts(entry.get("container_context"))
-            found.append((f"dagster_code_locations[{entry.get('name')}].container_context", given))
+            found.append((f"{where}.container_context", given))
+            yield from _sizes(where, {"shm_size": entry.get("shm_size")})
         for where, given in found:
             kwargs = given.get(context.KWARGS) if isinstance(given, Mapping) else None
-            size = kwargs.get("mem_limit") if isinstance(kwargs, Mapping) else None
-            try:
-                yield f"{where}.{context.KWARGS}.mem_limit", forms.parse_size(size) // MIB if size else 0
-            except (ValueError, TypeError):
-                continue  # another problem says so
+            yield from _sizes(f"{where}.{context.KWARGS}", kwargs if isinstance(kwargs, Mapping) else {})
+
+
+def _sizes(where: str, given: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """The sizes that the memory of the host limits, in MiB; of memory with swap the half."""
+    for name, share in (("mem_limit", 1), ("shm_size", 1), ("memswap_limit", 2)):
+        try:
+            size = forms.parse_size(given.get(name))
+        except (ValueError, TypeError):
+            continue  # another problem says so
+        if size:
+            yield f"{'half of ' if share > 1 else ''}{where}.{name}", size // share // MIB
 
 
 def supplied_roles(values: Mapping[str, Any]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import forms, rights
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_ID_LABEL
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
-from ansible_collections.dataops.dagster.plugins.plugin_utils import run_rules
+from ansible_collections.dataops.dagster.plugins.plugin_utils import run_arguments, run_rules
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import refused, sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import Report, check_context, containers
@@ -78,6 +78,7 @@ class RunContainers:
         )
         self.gate = plan.names["gate_sockets"]
         self.version = plan.configuration.catalogue_version
+        self.most_pids = int(self.values["dagster_gate_pids_limit"])
 
     def report(self) -> Report:
         """Findings about a deployment."""
@@ -182,9 +183,11 @@ class RunContainers:
             elif key in run_rules.REFUSED and value:
                 message = f"found {shown(value)}: the Docker gate starts no run with it"
                 report.error(path, message, run_rules.REFUSED[key])
+            elif self._typed(key, value) and (instead := run_arguments.instead(key, value, self.most_pids)):
+                report.error(path, f"found {shown(value)}: the Docker gate starts no run with it", instead)
             elif key in DOUBTFUL and value:
-                found, instead = DOUBTFUL[key]
-                report.refuse(key, path, f"found {key}: {found}", instead)
+                found, hint = DOUBTFUL[key]
+                report.refuse(key, path, f"found {key}: {found}", hint)
         self._rights(report, at, kwargs)
         for name in labels(kwargs.get("labels")):
             if name.startswith(LABELS):
@@ -216,6 +219,12 @@ class RunContainers:
             (*at, "tmpfs"),
             (("", str(text).partition(":")[0], False) for text in (tmpfs if isinstance(tmpfs, (list, dict)) else ())),
         )
+
+    @staticmethod
+    def _typed(key: str, value: Any) -> bool:
+        """Whether Docker's client takes the value; the check of types tells of others."""
+        kinds = containers.TYPES.get(key, ())
+        return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
 
     def _rights(self, report: Report, at: Path, kwargs: Mapping[str, Any]) -> None:
         """What would take away the limits that the Docker gate sets."""

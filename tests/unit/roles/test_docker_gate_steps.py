@@ -17,7 +17,7 @@ import gate_policy
 import gate_step_attacks
 import gate_steps
 import pytest
-from gate_container import STEP, STEPS, Refused, Rules
+from gate_container import NETWORKS, STEP, STEPS, Refused, Rules
 from gate_world import (
     ALLOWED,
     ANOTHER,
@@ -119,6 +119,7 @@ def test_step_is_known_as_its_run_is() -> None:
         "team": "data",
         STEP: "load",
         STEPS: "",
+        NETWORKS: json.dumps(["dagster", "lake"]),
     }
     assert made({**step_body(), "Labels": None})["Labels"].keys() == {*made()["Labels"]}
 

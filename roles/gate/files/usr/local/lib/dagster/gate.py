@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""gate CONFIG: stands before the socket of the Docker engine, under systemd's Type=notify and watchdog.
+"""gate [--check] CONFIG: stands before the socket of the Docker engine, under systemd's Type=notify and watchdog.
 
 Where a request comes from decides what it may ask: each role has a socket of its own on this host, and a name of its
 own in the certificate with which another host comes. Runs that start steps have a socket for each code location, which
@@ -13,11 +13,9 @@ systemd meanwhile, so whoever asks during a restart waits, and is not refused.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import json
 import os
-import pwd
 import selectors
 import signal
 import socket
@@ -33,88 +31,18 @@ import gate_policy
 import gate_sockets
 import gate_steps
 from gate_container import MIB, RUN_ID, STEPS, Refused, Rules
-from gate_engine import Engine
+from gate_engine import Engine, TooLong
 from gate_json import written
-from gate_requests import IDLE, READING, Request, read
+from gate_requests import GREETING, IDLE, READING, Request, read
+from gate_rooms import CLIENTS, GREETED, OF_HOST, Rooms
+from gate_settings import Settings
 from gate_sockets import address_of, tell
 
-CLIENTS = 48  # connections of one role or location at a time, so that none can shut out another
 ENDING = 45.0  # seconds for what was asked before the end
+FIRST = 2.0  # seconds of them for who has connected before, and not asked yet
+PAUSE = 0.2  # seconds until the next try, where no connection can be taken
+LISTS = 2  # of containers that are read at a time
 OF_STEPS = "steps-"  # begins the name of a location's socket
-
-
-class Settings:
-    """The configuration, and the files whose changes count without a restart."""
-
-    def __init__(self, path: str) -> None:
-        with open(path, encoding="utf-8") as stream:
-            self.given: dict[str, Any] = json.load(stream)
-        self._seen: dict[str, tuple[Any, Any]] = {}
-        self._lock = threading.Lock()
-
-    def user(self, uid: int) -> str:
-        """The name of a user who may ask, made after the gate on a new host; nothing for anybody else."""
-        with contextlib.suppress(KeyError):
-            name = pwd.getpwuid(uid).pw_name
-            return name if name in self.given["users"] else ""
-        return ""
-
-    def _current(self, key: str, paths: list[str], read: Any) -> Any:
-        """What was read of files, read again once one of them is another."""
-        found = [os.stat(path) for path in paths]
-        state = [(each.st_ino, each.st_mtime_ns, each.st_size) for each in found]
-        with self._lock:
-            if key not in self._seen or self._seen[key][0] != state:
-                self._seen[key] = (state, read())
-            return self._seen[key][1]
-
-    def rules(self) -> Rules:
-        """What the plan says of runs; of a file that is not there yet, nothing."""
-        with contextlib.suppress(FileNotFoundError):
-            found: Rules = self._current("rules", [self.given["runs"]], self._rules)
-            return found
-        return Rules()
-
-    def _rules(self) -> Rules:
-        with open(self.given["runs"], encoding="utf-8") as stream:
-            found = json.load(stream)
-        host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return Rules(
-            label=self.given["label"],
-            memory=self.given["memory_mb"] * MIB or host * 3 // 4,
-            most_memory=host,
-            pids=self.given["pids"],
-            locations=(*found["locations"], *found["before"]),
-        )
-
-    def tls(self) -> ssl.SSLContext:
-        """Mutual TLS with the certificates as they are now."""
-        files = self.given["listen"]
-        paths = [files["ca"], files["cert"], files["key"]]
-        found: ssl.SSLContext = self._current("tls", paths, self._tls)
-        return found
-
-    def _tls(self) -> ssl.SSLContext:
-        files = self.given["listen"]
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(files["ca"])
-        context.load_cert_chain(files["cert"], files["key"])
-        return context
-
-    def role_of(self, certificate: dict[str, Any] | None, encoded: bytes | None) -> str:
-        """The role of a client on another host. Raises Refused for a certificate of none."""
-        if self.given["certificates"]:  # the site's authority may sign any name, so only these count
-            role = str(self.given["certificates"].get(hashlib.sha256(encoded or b"").hexdigest()))
-            if role not in gate_policy.ROLES:
-                raise Refused("a certificate that is not the one of the services")
-            return role
-        names = [name for kind, name in (certificate or {}).get("subjectAltName", ()) if kind == "DNS"]
-        roles = [role for role in gate_policy.ROLES if self.given["names"].get(role) in names]
-        if len(roles) != 1:
-            raise Refused("a certificate that is for no role of the gate")
-        return roles[0]
 
 
 class Client:
@@ -130,16 +58,17 @@ class Client:
     ) -> None:
         self.gate, self.sock, self.role, self.who, self.asking = gate, sock, role, who, asking
         self.idle = True  # waits for a request
+        self.served = False  # has had an answer
+        self.writing = threading.Lock()
         self.ended = ""  # the run that was stopped last
 
     def serve(self) -> None:
         """Answers one request after the other until there is none."""
-        while not self.gate.ending.is_set():
+        while True:
             what = "a request"
             try:
                 self.idle = True
-                request = read(self.sock)
-                self.idle = False
+                request = read(self.sock, IDLE if self.served else READING, self.begins)
                 if request is None:
                     return
                 what = f"{request.method} {request.target[:200]}"
@@ -162,6 +91,22 @@ class Client:
             if close:
                 return
 
+    def begins(self) -> None:
+        """The first bytes of a request are there."""
+        self.idle = False
+
+    def ends(self) -> None:
+        """Takes no more requests. What has come is read still, and its answer gets through."""
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self.sock, socket.SHUT_RD)  # not that of TLS, which would end its answers too
+
+    def give_up(self) -> None:
+        """Says that there will be no answer, unless one is under way."""
+        if self.writing.acquire(blocking=False):  # for good
+            text = "The Docker gate ends, and the engine is at work on this still. Ask again what has become of it"
+            with contextlib.suppress(OSError):
+                self.send(503, message(text), close=True, head=False)
+
     def done(self, request: Request) -> tuple[int, bytes]:
         """Status and body of the answer. Raises Refused, OSError and http.client.HTTPException."""
         rules, run = self.gate.settings.rules(), self.asking
@@ -177,6 +122,7 @@ class Client:
         if order.steps:
             self.gate.serve_steps(order.steps)
         path, body, known = order.path, order.body, {}
+        made: Mapping[str, Any] | None = None  # the container that joins a network
         for name, where, judge in (
             (order.container, "containers/{}/json", gate_policy.container_id),
             (order.network, "networks/{}", gate_policy.network_id),
@@ -187,12 +133,18 @@ class Client:
             if status != 200:
                 return status, found
             known = json.loads(found)
-            whole = judge(known, rules, run)
+            whole = judge(known, rules, run, made)
+            made = known
             kind = where.partition("s/")[0]
             path = path.replace(f"{{{kind}}}", whole)
             body = body.replace(f"{{{kind}}}".encode(), whole.encode())
         target = f"{path}?{order.query}" if order.query else path
-        status, found = self.gate.engine(order.seconds).ask(order.method, target, body)
+        try:
+            with self.gate.lists if order.most else contextlib.nullcontext():
+                way = self.gate.engine(order.seconds)
+                status, found = way.ask(order.method, target, body, *([order.most] if order.most else []))
+        except TooLong as error:
+            raise Refused(f"{error}. {order.less}" if order.most else str(error)) from error
         if order.ends and status in (204, 304) and known["Config"]["Labels"].get(STEPS):
             self.ended = known["Config"]["Labels"][RUN_ID]
         return status, gate_policy.shown(found, order.shown) if status == 200 else found
@@ -204,6 +156,12 @@ class Client:
             self.gate.endings.of_run(run)
 
     def answer(self, status: int, body: bytes, close: bool, head: bool) -> None:
+        """Sends the answer of a request. Raises OSError."""
+        with self.writing:
+            self.send(status, body, close, head)
+            self.served = True
+
+    def send(self, status: int, body: bytes, close: bool, head: bool) -> None:
         """Sends an answer. Raises OSError."""
         kind = "application/json" if body[:1] in (b"{", b"[") else "text/plain; charset=utf-8"
         lines = [
@@ -226,11 +184,14 @@ class Gate:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        settings.say = lambda level, text: self.say(level, text)
         self.ending = threading.Event()
-        rooms = [*gate_policy.ROLES, *(f"{role} over TLS" for role in gate_policy.ROLES)]
-        self.room = {name: threading.BoundedSemaphore(CLIENTS) for name in rooms}
+        over_tls = [f"{role} over TLS" for role in gate_policy.ROLES]
         # Over TLS, before their role is known, and of the steps of all locations.
-        self.room |= {name: threading.BoundedSemaphore(3 * CLIENTS) for name in ("", gate_policy.STEPS)}
+        every = dict.fromkeys(("TLS", gate_policy.STEPS), 3 * CLIENTS)
+        self.room = Rooms({**dict.fromkeys((*gate_policy.ROLES, *over_tls), CLIENTS), **every})
+        self.lists = threading.BoundedSemaphore(LISTS)
+        self.told = 0.0  # when it was said last that no connection can be taken
         self.lock = threading.Lock()  # of the sockets of locations
         self.reading = threading.Lock()  # one run at a time: many large requests would take the memory of all others
         self.proc = "/proc"
@@ -251,7 +212,7 @@ class Gate:
         kept = gate_sockets.kept_sockets()
         wanted: dict[str, Any] = {role: where["path"] for role, where in self.settings.given["sockets"].items()}
         if self.settings.given["listen"]:
-            self.settings.tls()  # certificates that cannot be used are told at once
+            self.settings.tls()  # certificates that cannot be used are told at once, and the sockets serve without them
             wanted["tls"] = (self.settings.given["listen"]["address"], self.settings.given["listen"]["port"])
         for name, where in wanted.items():
             group = self.settings.given["sockets"].get(name, {}).get("group", "")
@@ -286,10 +247,10 @@ class Gate:
             try:
                 gate_sockets.folder(os.path.dirname(folder), 0o700)
                 gate_sockets.folder(folder, 0o711)
-                self.room[name] = threading.BoundedSemaphore(CLIENTS)
+                self.room.add(name, CLIENTS)
                 self.open(name, f"{folder}/{gate_steps.SOCKET}", (kept or {}).pop(name, None), 0o666)
             except OSError as error:
-                self.room.pop(name, None)
+                self.room.remove(name)
                 self.say(3, f"cannot listen for the steps of {location['name']}: {error}")
                 raise Refused(f"a run whose socket for steps cannot be made: {error}") from error
 
@@ -299,37 +260,69 @@ class Gate:
         tell("READY=1\nSTATUS=Stands before the engine")
         while not self.ending.is_set():
             for key, _events in self.selector.select(1.0):
-                with contextlib.suppress(BlockingIOError, ConnectionError):
-                    sock, _address = key.fileobj.accept()  # type: ignore[union-attr]
-                    self.take(sock, key.data)
+                if not self.ending.is_set():  # who comes now waits for the next gate
+                    self.accept(key)
             tell("WATCHDOG=1")
         tell("STOPPING=1")
-        end = time.monotonic() + ENDING
-        for thread, client in list(self.clients.items()):
-            if client is not None and client.idle:
-                with contextlib.suppress(OSError):
-                    client.sock.shutdown(socket.SHUT_RDWR)
-            thread.join(max(0.0, end - time.monotonic()))
+        self.end()
+
+    def end(self) -> None:
+        """Answers what was asked, as long as there is time for it."""
+        began = time.monotonic()
+        while self.clients and (took := time.monotonic() - began) < ENDING:
+            for client in list(self.clients.values()):
+                if client is not None and client.idle and (client.served or took > FIRST):
+                    client.ends()
+            time.sleep(0.02)
+        for client in list(self.clients.values()):
+            if client is not None and not client.idle:
+                client.give_up()
+
+    def accept(self, key: selectors.SelectorKey) -> None:
+        """Takes a connection. Where that cannot be, because too many files are open, it is tried again soon."""
+        try:
+            sock, _address = key.fileobj.accept()  # type: ignore[union-attr]
+        except (BlockingIOError, ConnectionError):
+            return
+        except OSError as error:
+            self.cannot(error)
+            return
+        self.take(sock, key.data)
+
+    def cannot(self, error: Exception) -> None:
+        """Says why no connection can be taken, once a minute, and waits: the reason does not go at once."""
+        if not self.told or time.monotonic() - self.told > 60:
+            self.told = time.monotonic()
+            self.say(3, f"cannot take a connection, so who asks has to wait: {error}")
+        time.sleep(PAUSE)
 
     def take(self, sock: socket.socket, door: str) -> None:
         """Serves a client in a thread of its own, unless there are too many of them."""
-        rooms = [self.room[name] for name in (door, *([gate_policy.STEPS] if door.startswith(OF_STEPS) else []))]
-        taken = [room for room in rooms if room.acquire(blocking=False)]
-        if len(taken) < len(rooms):
-            for room in taken:
-                room.release()
-            self.say(4, f"refused a connection ({door or 'TLS'}): {CLIENTS} of them are open")
+        rooms: dict[str, int | None] = {door or "TLS": None}
+        if not door:
+            rooms[f"{address_of(sock)} without a role"] = GREETED
+        elif door.startswith(OF_STEPS):
+            rooms[gate_policy.STEPS] = None
+        if full := self.room.enter(rooms):
+            self.say(4, f"refused a connection ({door or 'TLS'}): {full} are open")
             sock.close()
             return
-        thread = threading.Thread(target=self.serve, args=(sock, door, rooms), daemon=True)
+        held = list(rooms)
+        thread = threading.Thread(target=self.serve, args=(sock, door, held), daemon=True)
         self.clients[thread] = None
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self.clients.pop(thread, None)
+            self.room.leave(held)
+            sock.close()
+            self.cannot(error)
 
-    def serve(self, sock: socket.socket, door: str, rooms: list[threading.BoundedSemaphore]) -> None:
+    def serve(self, sock: socket.socket, door: str, held: list[str]) -> None:
         """One client, from its first byte to its last."""
         who = address_of(sock)
         try:
-            with self.greeted(sock, door) as client:
+            with self.greeted(sock, door, held) as client:
                 self.clients[threading.current_thread()] = client
                 client.serve()
         except (Refused, ssl.SSLError) as error:
@@ -338,12 +331,11 @@ class Gate:
             self.say(5, f"lost {who}: {error}")
         finally:
             sock.close()
-            for room in rooms:
-                room.release()
+            self.room.leave(held)
             self.clients.pop(threading.current_thread(), None)
 
     @contextlib.contextmanager
-    def greeted(self, sock: socket.socket, door: str) -> Iterator[Client]:
+    def greeted(self, sock: socket.socket, door: str, held: list[str]) -> Iterator[Client]:
         """A client whose role is known. Raises Refused and OSError."""
         sock.settimeout(READING)
         if door.startswith(OF_STEPS):
@@ -356,17 +348,20 @@ class Gate:
                 raise Refused(f"user number {uid} (process {pid}) at the socket of {door}")
             yield Client(self, sock, door, f"{user}, process {pid}")
             return
-        who = address_of(sock)
+        who, context = address_of(sock), self.settings.tls()
+        if context is None:
+            raise Refused("a connection over TLS: the gate has no certificate that can be used")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with self.settings.tls().wrap_socket(sock, server_side=True) as secured:
+        sock.settimeout(GREETING)
+        with context.wrap_socket(sock, server_side=True) as secured:
             found = self.settings.role_of(secured.getpeercert(), secured.getpeercert(binary_form=True))
-            shared = self.room[f"{found} over TLS"]
-            if not shared.acquire(blocking=False):
-                raise Refused(f"a connection ({found}): {CLIENTS} of them are open")
-            try:
-                yield Client(self, secured, found, who)
-            finally:
-                shared.release()
+            rooms: dict[str, int | None] = {f"{found} over TLS": None, f"{found} over TLS by {who}": OF_HOST}
+            if full := self.room.enter(rooms):
+                raise Refused(f"a connection ({found}): {full} are open")
+            greeting = held.pop()
+            held += rooms
+            self.room.leave([greeting])
+            yield Client(self, secured, found, who)
 
     def run_at(self, sock: socket.socket, location: str) -> Client:
         """A client at the socket of a location. Who is no run there is told so, because its own log is read first."""
@@ -407,12 +402,16 @@ class Gate:
 
 
 def main(argv: list[str]) -> int:
-    """Serves until SIGTERM."""
+    """Serves until SIGTERM, or says with --check what it could not use of its files."""
+    if argv[1] == "--check":
+        problems = list(Settings(argv[2]).problems())
+        print("\n".join(problems), end="")
+        return int(bool(problems))
     gate = Gate(Settings(argv[1]))
     signal.signal(signal.SIGTERM, lambda _number, _frame: gate.ending.set())
     try:
         gate.listen()
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:
         gate.say(3, f"cannot listen: {error}")
         return 1
     gate.run()

@@ -14,6 +14,10 @@ LARGEST_ANSWER = 16 * MIB
 ENGINE_WAIT = 20.0  # seconds in which an engine that restarts is waited for
 
 
+class TooLong(http.client.HTTPException):
+    """An answer that is longer than it may be."""
+
+
 class Engine(http.client.HTTPConnection):
     """A connection to the engine's socket."""
 
@@ -36,15 +40,15 @@ class Engine(http.client.HTTPConnection):
                     raise
                 time.sleep(0.2)
 
-    def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
-        """Status and body of the answer. Raises OSError and http.client.HTTPException."""
+    def ask(self, method: str, path: str, body: bytes = b"", most: int = LARGEST_ANSWER) -> tuple[int, bytes]:
+        """Status and body of the answer, of at most so many bytes. Raises OSError and http.client.HTTPException."""
         headers = {"Connection": "close", **({"Content-Type": "application/json"} if body else {})}
         with contextlib.closing(self):
             self.request(method, path, body or (b"" if method == "POST" else None), headers)
             answer = self.getresponse()
-            found = answer.read(LARGEST_ANSWER + 1)
+            found = answer.read(most + 1)
+            if len(found) > most:
+                raise TooLong(f"the engine's answer has more than {most // MIB} MiB")
             if answer.length:
                 raise http.client.IncompleteRead(found, answer.length)
-            if len(found) > LARGEST_ANSWER:
-                raise http.client.HTTPException("the engine's answer is too long")
             return answer.status, found

@@ -18,7 +18,7 @@ from urllib.parse import unquote_plus, urlencode
 
 import gate_container
 import gate_steps
-from gate_container import Refused, Rules
+from gate_container import MIB, PLATFORM, Refused, Rules
 from gate_json import parsed, written
 
 LAUNCH, INSPECT, STEPS = "launch", "inspect", "steps"
@@ -32,10 +32,12 @@ PATH = re.compile(r"/(?:v1\.(?P<api>[1-9][0-9]{1,2})/)?(?P<rest>[A-Za-z0-9_][A-Z
 ID = r"(?P<id>[A-Za-z0-9][A-Za-z0-9_.-]{0,127})"
 NUMBER = re.compile(r"[0-9]{1,4}")
 BOOLEAN = re.compile(r"0|1|true|false|True|False")
+NO = re.compile(r"0|false|False")
 SIGNAL = re.compile(r"(SIG)?[A-Z][A-Z0-9]{1,9}|[1-9]|[1-5][0-9]|6[0-4]")
 CONDITION = re.compile(r"not-running|next-exit|removed")
-PLATFORM = re.compile(r"linux(/[a-z0-9]{1,10}(/v[0-9])?)?")
 ANY = re.compile(r"[ -~]{0,2000}")
+LONGEST_LIST = 2 * MIB  # some hundred containers
+FEWER = "Ask for fewer containers, with limit or a filter, for example of a label dagster/run_id=ID"
 FILTERS = {"label", "status", "id", "exited"}
 # What is told of engine and images. The rest of it is about the host and about others.
 VERSION = ("ApiVersion", "Arch", "MinAPIVersion", "Os", "Version")
@@ -60,6 +62,8 @@ class Order:
     steps: Mapping[str, Any] | None = None  # the location whose socket has to be there for the run that is made
     ends: bool = False  # what ends a run ends its steps as well
     seconds: int = 60  # for the engine to answer
+    most: int = 0  # bytes of an answer that others decide about, and what to do about a longer one
+    less: str = ""
     answer: Mapping[str, Any] | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -157,7 +161,7 @@ def listed(asked: Asked, rules: Rules) -> Order:
             raise Refused(f"the filter {name[:40]!r}")
     filters = {**filters, "label": [*filters.get("label", []), rules.label]}
     query = {**asked.query, "filters": written(filters).decode()}
-    return Order(path=f"{asked.prefix}/containers/json", query=urlencode(query))
+    return Order(path=f"{asked.prefix}/containers/json", query=urlencode(query), most=LONGEST_LIST, less=FEWER)
 
 
 def create(asked: Asked, rules: Rules) -> Order:
@@ -216,7 +220,12 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "containers/json",
         ROLES,
-        {**dict.fromkeys(("all", "size", "trunc_cmd"), BOOLEAN), "limit": re.compile("-1|[0-9]{1,4}"), "filters": ANY},
+        {
+            **dict.fromkeys(("all", "trunc_cmd"), BOOLEAN),
+            "size": NO,  # the engine would read the files of each container
+            "limit": re.compile("-1|[0-9]{1,4}"),
+            "filters": ANY,
+        },
         listed,
     ),
     ("GET", f"containers/{ID}/(?P<action>json)", EVERY, {}, action),
@@ -228,7 +237,7 @@ ROUTES: tuple[Route, ...] = (
         "DELETE",
         f"containers/{ID}",
         MAKERS,
-        {"force": BOOLEAN, **dict.fromkeys(("v", "link"), re.compile("0|false|False"))},
+        {"force": BOOLEAN, "v": NO, "link": NO},
         action,
     ),
     ("POST", "containers/create", (LAUNCH,), {"platform": PLATFORM}, create),
@@ -242,7 +251,10 @@ ROUTES: tuple[Route, ...] = (
 # What the engine has told, judged
 
 
-def container_id(found: Mapping[str, Any], rules: Rules, run: gate_steps.Run | None = None) -> str:
+Found = Mapping[str, Any]
+
+
+def container_id(found: Found, rules: Rules, run: gate_steps.Run | None = None, _made: Found | None = None) -> str:
     """The whole ID of a container. Raises Refused for one that is none of a run, or of a step of the run that asks."""
     if run:
         gate_steps.belongs(found, run)
@@ -253,10 +265,13 @@ def container_id(found: Mapping[str, Any], rules: Rules, run: gate_steps.Run | N
     return _whole(found)
 
 
-def network_id(found: Mapping[str, Any], rules: Rules, _run: gate_steps.Run | None = None) -> str:
-    """The whole ID of a network. Raises Refused for one in which no run may be."""
-    if found.get("Name") not in rules.networks():
-        raise Refused(f"the network {str(found.get('Name'))[:80]}, in which no run may be")
+def network_id(found: Found, rules: Rules, _run: gate_steps.Run | None = None, made: Found | None = None) -> str:
+    """The whole ID of a network. Raises Refused for one in which no run may be, or not the container that joins it."""
+    name = found.get("Name")
+    if name not in rules.networks():
+        raise Refused(f"the network {str(name)[:80]}, in which no run may be")
+    if made is not None and name not in gate_container.joined_by(made):
+        raise Refused(f"the network {str(name)[:80]}, in which no run of its location may be")
     return _whole(found)
 
 

@@ -99,12 +99,12 @@ def checked(body: dict[str, Any], name: str, run: Run, rules: Rules) -> dict[str
         raise Refused(f"the image {str(body.get('Image'))[:100]}; a step has that of its run")
     # What the command says has been read above.
     made = gate_container.of_location(without_socket(body, run), run.may, rules, lambda _value, _location: True)
+    made = gate_container.with_networks({**made, "Labels": labels(body.get("Labels"), run, key)}, run.may)
     exactly = run.may.get("exactly", {})
     as_the_run = {name: each for name, each in exactly.items() if name in gate_container.BODY}
     # An engine that ends waits for each container as long as that says.
     as_the_run |= {"StopSignal": None, "StopTimeout": None}
-    host = as_its_run(made["HostConfig"], run)
-    return {**made, **as_the_run, "HostConfig": host, "Labels": labels(body.get("Labels"), run, key)}
+    return {**made, **as_the_run, "HostConfig": as_its_run(made["HostConfig"], run)}
 
 
 def as_its_run(host: Mapping[str, Any], run: Run) -> dict[str, Any]:
@@ -139,15 +139,12 @@ def without_socket(body: dict[str, Any], run: Run) -> dict[str, Any]:
 
 def labels(given: Any, run: Run, key: str) -> dict[str, str]:
     """The labels of a step: by those of its run it is found, shown and removed as that is. Raises Refused."""
-    found = {} if given is None else given
-    if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
-        raise Refused("labels that are no text")
+    found = gate_container.label_texts({} if given is None else given)
     ours = {RUN: "", RUN_ID: run.id, JOB_NAME: run.job}
     for name, value in found.items():
         if name in ours and value != ours[name]:
             raise Refused(f"the label {name}, which is that of another run")
-        if name not in ours and name.lower().startswith(gate_container.OURS):
-            raise Refused(f"the label {name[:60]}, by which something else is known")
+    gate_container.planned_labels({name: each for name, each in found.items() if name not in ours}, run.may)
     # An image may have labels of these names; a step is no run that starts more.
     return {**found, **ours, STEP: key, STEPS: ""}
 
