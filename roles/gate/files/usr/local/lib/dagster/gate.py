@@ -30,7 +30,7 @@ import gate_endings
 import gate_policy
 import gate_sockets
 import gate_steps
-from gate_container import MIB, RUN_ID, STEPS, Refused, Rules
+from gate_container import RUN_ID, STEPS, Refused
 from gate_engine import Engine, TooLong
 from gate_json import written
 from gate_requests import GREETING, IDLE, READING, Request, read
