@@ -37,7 +37,9 @@ def test_services_do_not_reach_the_engine(host: Any) -> None:
             "tr '\\0' '\\n' </proc/%s/environ", pid
         )
     ask = "setpriv --reuid dagster --regid dagster --groups %s python3 -c %s %s"
-    assert host.run(ask, "dagster,docker", PING_OF_A_SOCKET, ENGINE).stdout == "200\n", "the control: that group reaches it"
+    assert host.run(ask, "dagster,docker", PING_OF_A_SOCKET, ENGINE).stdout == "200\n", (
+        "the control: that group reaches it"
+    )
     assert host.run(ask, "dagster,dagster_launch,dagster_inspect", PING_OF_A_SOCKET, ENGINE).rc != 0
     assert host.run(ask, "dagster,dagster_launch", PING_OF_A_SOCKET, f"{FOLDER}/launch.sock").stdout == "200\n"
     assert host.run(ask, "dagster,dagster_launch", PING_OF_A_SOCKET, f"{FOLDER}/inspect.sock").rc != 0

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Ends the steps that runs leave: at once those of a run that is stopped, and after a while those of one that has died.
 
-A run that dies has not said whether Dagster goes on with it: run_monitoring may start its container anew, and that finds
-its steps again. So they have some time. What a gate that restarts has not ended, the next one ends so.
+A run that dies has not said whether Dagster goes on with it: run_monitoring may start its container anew, and that
+finds its steps again. So they have some time. What a gate that restarts has not ended, the next one ends so.
 """
 
 from __future__ import annotations
