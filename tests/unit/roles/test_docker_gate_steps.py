@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -404,7 +405,7 @@ def listed(number: str) -> dict[str, Any]:
 def test_steps_of_a_run_that_has_died_end_after_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not at once: run_monitoring may start the run anew. And a run that has come back keeps them."""
     now = [1000.0]
-    monkeypatch.setattr(gate_endings.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def rounds(seconds: float, *there: str) -> list[str]:
         world.engine.asked.clear()

@@ -117,7 +117,7 @@ def test_steps_of_a_run_pass_where_the_location_says_so(changes: dict[str, Any])
     assert f"{STEPS}/etl:/run/docker-gate:ro" in run["HostConfig"]["Binds"]
     hosts = [text for text in run["Env"] if text.startswith("DOCKER_HOST=")]
     assert hosts == ["DOCKER_HOST=unix:///run/docker-gate/docker.sock"]
-    asking = gate_steps.asking({"Config": {"Labels": run["Labels"]}}, "etl", rules(file))
+    asking = gate_steps.asking({"Config": {"Labels": run["Labels"]}, "State": {"Running": True}}, "etl", rules(file))
     step = gate_steps.checked(of_a_step(arguments), step_name(), asking, asking.rules(rules(file)))
     binds = [each for each in run["HostConfig"]["Binds"] if "docker-gate" not in each]
     assert step["HostConfig"] == {**run["HostConfig"], "Binds": binds}
