@@ -147,7 +147,7 @@ def answer_after(world: World, monkeypatch: pytest.MonkeyPatch, whole: Callable[
 def test_end_of_the_gate_loses_no_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine has done what was asked, so whoever asked has to learn that."""
     started = [("POST", f"{API}/containers/{OWN}/start", b"")]
-    answer = answer_after(world, monkeypatch, lambda: time.sleep(program.FIRST + 0.5))
+    answer = answer_after(world, monkeypatch, lambda: time.sleep(program.FIRST + 1.5))
     assert answer.startswith(b"HTTP/1.1 204 ")
     assert b"Connection: close" in answer
     assert world.engine.changes() == started
