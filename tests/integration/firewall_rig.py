@@ -107,9 +107,8 @@ def rules(plan: Any, facts: dict[str, Any], *, metadata: bool = False) -> str:
     environment.filters["bool"] = bool
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     handed = {"firewall": plan.known["firewall"].handed(facts), "names": plan.names.fixed}
-    return template.render(
-        dagster_plan=handed, dagster={"firewall_run_metadata": metadata}, __dagster_firewall_closed=False
-    )
+    own = {"__dagster_firewall_closed": False, "__dagster_firewall_runs": not handed["firewall"]["runs_wait"]}
+    return template.render(dagster_plan=handed, dagster={"firewall_run_metadata": metadata}, **own)
 
 
 class Namespace:
