@@ -114,7 +114,7 @@ def test_name_server_of_the_runs_on_their_host(texts: dict[str, str], variables:
 def test_address_that_has_changed() -> None:
     """Hosts that the play leaves out would let in the old one, and go on connecting there."""
     rules = "/etc/firewall-dagster.nft"
-    own = plan("b", groups(webserver=["b"], daemon=["b"]))
+    own = plan("b", groups(proxy=["b"]))
     pattern = own.questions()["lines"][rules]
 
     def problems(address: str, *played: str) -> list[str]:
