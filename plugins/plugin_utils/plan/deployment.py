@@ -221,12 +221,24 @@ class Plan:
                 f"with {self.host.name}; use --limit {':'.join(sorted(played | before))}, or none"
             ]
         if not left_out:
-            return self.moved_problems(facts, played)
+            return [*self.fence_problems(facts, played), *self.moved_problems(facts, played)]
         enough, in_turn = played | left_out, self.known_in_turn(played | left_out)
         more = f", --limit {':'.join(sorted(in_turn))} if another of these is new too" if in_turn > enough else ""
         return [
             f"the play leaves out {', '.join(sorted(left_out))}, but {self.host.name} is new and they have to know it; "
             f"use --limit {':'.join(sorted(enough))}{more}, or none"
+        ]
+
+    def fence_problems(self, facts: Facts, played: set[str]) -> list[str]:
+        """A sentence when a daemon is to get a login of its own, and a play leaves out another one that may have none."""
+        parts = [part for part in self.components.values() if isinstance(part, Daemon)]
+        left_out = {*self.inventory.group("dagster_daemon")} - played
+        if not left_out or not any(part.unfenced(facts) and self.storage.daemon_login(self.host.name) for part in parts):
+            return []
+        return [
+            f"dagster_daemon_fencing is full, and was lease_only for {self.host.name}; the fence goes up once all daemons "
+            f"have a login of their own, and the play leaves out {', '.join(sorted(left_out))}; use "
+            f"--limit {':'.join(sorted(played | left_out))}, or none"
         ]
 
     def moved_problems(self, facts: Facts, played: set[str]) -> list[str]:

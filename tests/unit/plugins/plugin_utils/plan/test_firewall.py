@@ -350,3 +350,14 @@ def test_the_matrix_of_the_documentation_is_that_of_the_plan() -> None:
     rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", SECURITY.read_text(encoding="utf-8"), re.MULTILINE)
     said = {group: sorted(text.strip().split(", ")) for group, text in rows if group in reach}
     assert said == reach
+
+
+def test_fencing_for_some_of_the_daemons() -> None:
+    """The other one would be refused by the fence."""
+    own = plan("a", groups(daemon=["a", "b"]))
+    marks = [part.mark() for part in own.components.values()]
+    facts = {**FACTS, "paths": marks, "lines": {"/etc/dagster/guard.json": ["null"]}}
+    assert own.limit_problems({**facts, "lines": {}}, ["a"]) == own.limit_problems(facts, ["a", "b"]) == []
+    (problem,) = own.limit_problems(facts, ["a"])
+    assert problem.startswith("dagster_daemon_fencing is full, and was lease_only for a;")
+    assert problem.endswith("leaves out b; use --limit a:b, or none")
