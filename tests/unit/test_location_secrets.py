@@ -90,7 +90,12 @@ LOGINS = [
 
 def logins_gone(host: Host) -> list[int]:
     """The tasks that take a login away."""
-    return [number for path in LOGINS[:2] for number in place(host, "dataops.dagster.files", path) if path not in host.written]
+    return [
+        number
+        for path in LOGINS[:2]
+        for number in place(host, "dataops.dagster.files", path)
+        if path not in host.written
+    ]
 
 
 @pytest.mark.parametrize(("name", "kept"), [("ctl1", "code"), ("run", "containers")])
@@ -139,7 +144,9 @@ PLAYED: dict[str, Any] = {"dagster_daemon_units": {}}
 def test_secrets_wait_for_a_daemon_that_may_start_runs(
     left_out: list[str], runs: bool, login: bool, gone: bool
 ) -> None:
-    play = next(play for play in load("playbooks/part_close_old_access.yml") if play["name"] == "Secrets of other hosts")
+    play = next(
+        play for play in load("playbooks/part_close_old_access.yml") if play["name"] == "Secrets of other hosts"
+    )
     hosts = {name: {"inventory_hostname": name, **({} if name in left_out else PLAYED)} for name in ("ctl1", "ctl2")}
     role = load("roles/code_location/vars/main.yml")
     names = ("__dagster_code_secrets", "__dagster_code_daemon", "__dagster_code_locations")

@@ -233,7 +233,9 @@ class Plan:
         """A sentence when a daemon is to get a login of its own, and a play leaves out another one that may have none."""
         parts = [part for part in self.components.values() if isinstance(part, Daemon)]
         left_out = {*self.inventory.group("dagster_daemon")} - played
-        if not left_out or not any(part.unfenced(facts) and self.storage.daemon_login(self.host.name) for part in parts):
+        if not left_out or not any(
+            part.unfenced(facts) and self.storage.daemon_login(self.host.name) for part in parts
+        ):
             return []
         return [
             f"dagster_daemon_fencing is full, and was lease_only for {self.host.name}; the fence goes up once all daemons "

@@ -228,7 +228,8 @@ class Firewall(Component):
         servers = given or (said[1] if said[0] == [STUB] else said[0])
         own = {*(facts.get("addresses") or []), first_address(subnets.of_runs(self.host))}
         return any(
-            is_address(text) and not ipaddress.ip_address(text).is_loopback and text in own for text in map(str, servers)
+            is_address(text) and not ipaddress.ip_address(text).is_loopback and text in own
+            for text in map(str, servers)
         )
 
     def code_servers_beside_runs(self, facts: Facts) -> bool:
