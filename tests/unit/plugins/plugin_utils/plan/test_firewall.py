@@ -257,8 +257,8 @@ def test_what_is_wrong_with_it(variables: dict[str, Any], words: str) -> None:
         ),
         (
             {"nftables": "Invalid argument", "replaced_kernel": "6.1.0-18-amd64"},
-            "the kernel that runs (6.1.0-18-amd64) takes no rules of nftables (Invalid argument), because an upgrade has "
-            "taken its modules away from /lib/modules; reboot the host",
+            "the kernel that runs (6.1.0-18-amd64) takes no rules of nftables (Invalid argument), because an upgrade "
+            "has taken its modules away from /lib/modules; reboot the host",
         ),
         (
             {"resolved": {"c.example.com": ["127.0.1.1"]}},
