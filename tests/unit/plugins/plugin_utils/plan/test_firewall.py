@@ -127,8 +127,8 @@ def test_address_that_has_changed() -> None:
     assert problems("10.0.0.2", "b") == []
     assert problems("10.0.0.9", "a", "b") == []
     assert problems("10.0.0.9", "b") == [
-        "the address of b was 10.0.0.9 and is 10.0.0.2 (dagster_address, or else ansible_host), and the play leaves out "
-        "a, whose rules and settings have the old one; use --limit a:b, or none"
+        "the address of b was 10.0.0.9 and is 10.0.0.2 (dagster_address, or else ansible_host), and the play leaves "
+        "out a, whose rules and settings have the old one; use --limit a:b, or none"
     ]
 
 
