@@ -244,7 +244,7 @@ class Plan:
         ]
 
     def moved_problems(self, facts: Facts, played: set[str]) -> list[str]:
-        """A sentence when this host has another address than before, and a play leaves out some that know the old one."""
+        """A sentence when the address of this host has changed, and a play leaves out some that know the old one."""
         firewall = Firewall(self.host, self)
         former = firewall.former_address(facts)
         knowing = {host for part in self.components.values() for host in part.known_by()} | {*firewall.named_on()}
