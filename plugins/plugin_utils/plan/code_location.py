@@ -141,7 +141,7 @@ class CodeLocation(Component):
         return location_forms.devices(self.values, self.names_here)
 
     def logins(self, folder: str) -> list[str]:
-        """The files with the login of runs (containers) or of code servers (code); users of locations have their own."""
+        """The files with the login of runs (containers) or of code servers (code); users have their own."""
         home, name = self.values["dagster_home"], self.plan.storage.credential
         return [f"{home}/{folder}/{name}", f"{home}/users/*/{folder}/{name}"]
 

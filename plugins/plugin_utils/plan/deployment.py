@@ -230,7 +230,7 @@ class Plan:
         ]
 
     def fence_problems(self, facts: Facts, played: set[str]) -> list[str]:
-        """A sentence when a daemon is to get a login of its own, and a play leaves out another one that may have none."""
+        """A sentence when a daemon is to get a login of its own, and a play leaves out another one."""
         parts = [part for part in self.components.values() if isinstance(part, Daemon)]
         left_out = {*self.inventory.group("dagster_daemon")} - played
         if not left_out or not any(
@@ -238,8 +238,8 @@ class Plan:
         ):
             return []
         return [
-            f"dagster_daemon_fencing is full, and was lease_only for {self.host.name}; the fence goes up once all daemons "
-            f"have a login of their own, and the play leaves out {', '.join(sorted(left_out))}; use "
+            f"dagster_daemon_fencing is full, and was lease_only for {self.host.name}; the fence goes up once all "
+            f"daemons have a login of their own, and the play leaves out {', '.join(sorted(left_out))}; use "
             f"--limit {':'.join(sorted(played | left_out))}, or none"
         ]
 
