@@ -139,6 +139,12 @@ host:
       description: With O(nftables), why the kernel takes no rules of nftables. Empty when it does.
       type: str
       sample: ""
+    replaced_kernel:
+      description: >-
+        With O(nftables), the release of the kernel that runs if an upgrade has removed its modules. It can load no
+        module before the next boot. Empty when they are there.
+      type: str
+      sample: ""
     texts:
       description: The text of each file of O(texts) that exists, by path.
       type: dict
@@ -336,6 +342,7 @@ def asked(
         found["sources"] = {peer: source for peer in peers if (source := source_to(peer))}
     if nftables:
         found["nftables"] = netfilter.refusal()
+        found["replaced_kernel"] = netfilter.replaced_kernel()
     if texts is not None:
         found["texts"] = {path: read(path) for path in texts if os.path.isfile(path)}
     if engine is not None:

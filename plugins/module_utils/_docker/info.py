@@ -120,6 +120,7 @@ def described(version: Json, info: Json, networks: list[Json], containers: list[
         "root": _root(folder) if "name=userns" in options else 0,
         "networks": [_network(network) for network in networks],
         "containers": [_container(item) for item in containers if not _is_ours(item)],
+        "code_networks": _code_networks(containers),
         "stamps": _stamps(networks, containers),
         "run_mounts": _run_mounts(containers),
     }
@@ -130,6 +131,12 @@ def _run_mounts(containers: list[Json]) -> list[str]:
     runs = [item for item in containers if RUN_ID_LABEL in (item.get("Labels") or {})]
     live = [item for item in runs if item.get("State") not in ("exited", "dead", "removing")]
     return sorted({str(mount["Source"]) for item in live for mount in item.get("Mounts") or () if mount.get("Source")})
+
+
+def _code_networks(containers: list[Json]) -> list[str]:
+    """The networks in which code servers are."""
+    servers = [item for item in containers if CONFIG_LABEL in (item.get("Labels") or {})]
+    return sorted({name for item in servers for name in (item.get("NetworkSettings") or {}).get("Networks") or {}})
 
 
 def _stamps(networks: list[Json], containers: list[Json]) -> list[str]:

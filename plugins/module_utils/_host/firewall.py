@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._host import netfilter
 from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import read
 
 NFT = "/usr/sbin/nft"
@@ -91,11 +92,8 @@ def as_listed(rules: Rules) -> str:
     script = f'{NFT} -f - && exec {NFT} -s -j {LIST} "$0"'
     done = run("unshare", "--net", "sh", "-c", script, rules.table, text=rules.text)
     if done.returncode:
-        said = next(iter((done.stderr or done.stdout).strip().splitlines()), f"exit code {done.returncode}")
-        raise Failed(
-            f"No rule was changed. The kernel of this host refuses the rules of its firewall: {said}. It needs "
-            "nf_tables with sets, fib and ct. Set dagster_firewall to false for this host, or give it such a kernel"
-        )
+        said = refusal(next(iter((done.stderr or done.stdout).strip().splitlines()), f"exit code {done.returncode}"))
+        raise Failed(f"No rule was changed. The kernel of this host refuses the rules of its firewall: {said}")
     return done.stdout
 
 
@@ -112,6 +110,16 @@ def in_force(path: str, table: str) -> bool:
 def has(rules: Rules) -> bool:
     """Whether the kernel has the table. Raises Failed when it would refuse it."""
     return comparable(as_listed(rules)) == comparable(loaded(rules.table, "-j"))
+
+
+def refusal(said: str) -> str:
+    """What nft said of rules that it or the kernel refuses, and what to do."""
+    if kernel := netfilter.replaced_kernel():
+        return f"{said}. An upgrade has taken the modules of the kernel that runs ({kernel}) away; reboot the host"
+    return (
+        f"{said}. It needs nf_tables with sets, fib and ct. Set dagster_firewall to false for this host, or give it "
+        "such a kernel"
+    )
 
 
 def replaced_by(table: str, listed: str) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import CONFIG_LABEL
@@ -123,6 +124,7 @@ class CodeLocation(Component):
         return {
             "here": [found.name for found in self.here],
             "runs": self.runs_start_here,
+            "logins_left": self.logins_left(facts),
             "verified": self.plan.storage.verified(self.host.name, CONTAINERS),
             "port": code_port(self.values),
             # An image is made on one of the engines, the others get that very image.
@@ -146,14 +148,23 @@ class CodeLocation(Component):
         """The devices of the host that containers of locations have here, each with what names it."""
         return location_forms.devices(self.values, self.names_here)
 
-    @property
-    def run_login(self) -> str:
-        """The file with the login of runs, which a host that starts none may have from an earlier release."""
-        return f"{self.values['dagster_home']}/containers/{self.plan.storage.credential}"
+    def logins(self, folder: str) -> list[str]:
+        """The files with the login of runs (containers) or of code servers (code); users have their own."""
+        home, name = self.values["dagster_home"], self.plan.storage.credential
+        return [f"{home}/{folder}/{name}", f"{home}/users/*/{folder}/{name}"]
+
+    def logins_left(self, facts: Facts) -> list[str]:
+        """Those of what does not start here, or does not any more. An earlier release wrote both everywhere."""
+        servers = bool(self.here) or "dagster_code_locations_here" in self.host.given
+        unused = {"containers": not self.runs_start_here, "code": not servers}
+        patterns = [pattern for folder, left in unused.items() if left for pattern in self.logins(folder)]
+        there = facts.get("paths") or []
+        return [path for path in there if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
 
     def paths(self) -> list[str]:
         home = self.values["dagster_home"]
-        return [*self.devices, self.run_login, f"{home}/secrets/*", f"{home}/users/*"]
+        logins = [path for folder in ("containers", "code") for path in self.logins(folder)]
+        return [*self.devices, *logins, f"{home}/secrets/*", f"{home}/users/*"]
 
     def host_problems(self, facts: Facts) -> list[str]:
         """Sentences about devices, and about members of a group that is somebody else's at first contact.

@@ -75,6 +75,7 @@ def test_engine_is_described_by_what_decides() -> None:
         ],
         "stamps": ["location etl sha256:7 1", "network dagster n1"],
         "run_mounts": [],
+        "code_networks": [],
     }
 
 
