@@ -22,6 +22,7 @@ from typing import Any
 import gate as program
 import gate_policy
 import gate_requests
+import gate_settings
 from gate_container import NETWORKS as JOINS
 from gate_container import STEP, STEPS
 
@@ -235,7 +236,7 @@ class World:
             **settings,
         }
         (folder / "gate.json").write_text(json.dumps(given), encoding="utf-8")
-        self.gate = program.Gate(program.Settings(str(folder / "gate.json")))
+        self.gate = program.Gate(gate_settings.Settings(str(folder / "gate.json")))
         self.said: list[str] = []
         self.gate.say = lambda level, text: self.said.append(text)  # type: ignore[method-assign]  # noqa: ARG005
         self.gate.proc = str(folder / "proc")

@@ -178,7 +178,13 @@ def test_half_a_request_at_the_end_is_waited_for(world: World) -> None:
 def test_answer_that_takes_too_long_at_the_end_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "ENDING", 0.5)
     begun, go = threading.Event(), threading.Event()
-    monkeypatch.setattr(program.Client, "done", lambda *_arguments: (begun.set(), go.wait(10), (204, b""))[-1])
+
+    def late() -> tuple[int, bytes]:
+        begun.set()
+        go.wait(10)
+        return 204, b""
+
+    monkeypatch.setattr(program.Client, "done", lambda *_arguments: late())
     try:
         with world.connect("launch") as sock:
             sock.sendall(request("POST", f"{API}/containers/{OWN}/stop?t=300"))

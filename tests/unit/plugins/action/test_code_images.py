@@ -96,6 +96,7 @@ def test_no_call_when_nothing_can_begin(context: Path, check_mode: bool) -> None
 # --- what preflight has read ------------------------------------------------------------------------------------------
 
 INSTANCE: dict[str, Any] = {"dagster_yaml": "x: 1", "dagster_version": "1.13.27", "record": "/proven.json"}
+OTHER_VERSION: dict[str, Any] = {**INSTANCE, "dagster_version": "1.13.26"}
 
 
 def answered(read: dict[str, Any], check_mode: bool = False, **options: Any) -> tuple[dict[str, Any], int]:
@@ -143,7 +144,7 @@ def test_images_that_preflight_has_seen_cost_no_call(context: Path) -> None:
         {"images": [{"name": "etl", "image": "etl:2"}], "verify_only": True},
         {"images": [{"name": "etl", "image": "etl:1", "pull": "always"}]},
         {"images": [{"name": "etl", "image": "etl@sha256:5"}]},
-        {"images": [{"name": "etl", "image": "etl:1"}], "instance": {**INSTANCE, "dagster_version": "1.13.26"}},
+        {"images": [{"name": "etl", "image": "etl:1"}], "instance": OTHER_VERSION},
         {"load": [{"id": "sha256:9", "ref": "etl:1"}]},
         {"keep": {"etl": "etl:1"}},
     ],

@@ -374,7 +374,7 @@ class Gate:
 
     def label_of_steps(self) -> str:
         """The label of runs, where any of them may start steps."""
-        return str(self.settings.given["label"]) if any(name.startswith(OF_STEPS) for name in list(self.room)) else ""
+        return str(self.settings.given["label"]) if self.room.any(OF_STEPS) else ""
 
     def look_at(self, container: str, judge: Callable[[Mapping[str, Any]], Any]) -> Any:
         """What is said of a container that the engine shows. Raises Refused."""

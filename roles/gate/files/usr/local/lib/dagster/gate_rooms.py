@@ -22,6 +22,10 @@ class Rooms:
     def __contains__(self, name: str) -> bool:
         return name in self._limits
 
+    def any(self, prefix: str) -> bool:
+        """Whether there is a room whose name begins so."""
+        return any(name.startswith(prefix) for name in list(self._limits))
+
     def add(self, name: str, limit: int) -> None:
         """Makes a room."""
         self._limits[name] = limit
