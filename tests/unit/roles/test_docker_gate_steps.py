@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import stat
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gate_attacks
 import gate_container
-import gate_endings
 import gate_policy
 import gate_step_attacks
 import gate_steps
@@ -24,7 +21,6 @@ from gate_world import (
     ANOTHER,
     BIND,
     CODE,
-    CONTAINERS,
     DELEGATES,
     DELEGATING,
     FOREIGN,
@@ -145,104 +141,6 @@ def test_name_and_command_are_those_of_one_step(name: str, command: list[str], g
     else:
         with pytest.raises(Refused):
             made(body, name)
-
-
-def test_limits_of_a_step() -> None:
-    host = made(step_body(Memory=1 << 20, CapAdd=["NET_RAW"]))["HostConfig"]
-    assert (host["Memory"], host["PidsLimit"], host["CapAdd"], host["CapDrop"]) == (1 << 20, 4096, ["NET_RAW"], ["ALL"])
-    assert made()["HostConfig"]["Memory"] == 1 << 30, "what the run has"
-    for more in ({"Memory": (1 << 30) + 1}, {"Memory": 1 << 40}, {"PidsLimit": 4097}):
-        with pytest.raises(Refused, match=next(iter(more))):
-            made(step_body(**more))
-
-
-def test_step_has_no_more_than_its_run_was_given() -> None:
-    """The limits of a location are those of each of its steps, whatever the code in the run asks for."""
-    asked = delegating_body(Memory=1 << 28, PidsLimit=100, NanoCpus=5 * 10**8, CpusetCpus="0")
-    run = gate_container.checked(asked, RULES)
-    asking = gate_steps.asking({"Config": run, "State": {"Running": True}}, "mapped", RULES)
-    host = made(step_body(NanoCpus=64 * 10**9), run=asking)["HostConfig"]
-    kept = {"Memory": 1 << 28, "PidsLimit": 100, "NanoCpus": 5 * 10**8, "CpusetCpus": "0"}
-    assert {key: host[key] for key in kept} == kept
-    with pytest.raises(Refused, match="Memory"):
-        made(step_body(Memory=1 << 29), run=asking)
-
-
-def step_of(asked: dict[str, Any], given: dict[str, Any], **exactly: Any) -> dict[str, Any]:
-    """The HostConfig of a step that asks for something, of a run that was given something."""
-    location = {**DELEGATES, "exactly": {**DELEGATES["exactly"], **exactly}, "security_opt": ["seccomp={}"]}
-    rules = Rules(memory=1 << 30, most_memory=2 << 30, pids=4096, locations=(location,))
-    run = gate_container.checked(delegating_body(**given), rules)
-    asking = gate_steps.asking({"Config": run, "State": {"Running": True}}, "mapped", rules)
-    body = step_body(**asked)
-    host: dict[str, Any] = gate_steps.checked(body, step_name(), asking, asking.rules(rules))["HostConfig"]
-    return host
-
-
-@pytest.mark.parametrize(
-    ("given", "asked"),
-    [
-        # A quota is one of a period: a shorter period makes more of it.
-        ({"CpuQuota": 50000}, {"CpuQuota": 50000, "CpuPeriod": 1000}),
-        ({"CpusetCpus": "0"}, {"NanoCpus": 64 * 10**9}),
-        ({}, {"CpuShares": 262144}),
-        ({"BlkioWeight": 10}, {"BlkioWeight": 1000}),
-        ({}, {"MemoryReservation": 1 << 30}),
-        ({"OomScoreAdj": 900}, {"OomScoreAdj": 0}),
-        ({}, {"Ulimits": [{"Name": "memlock", "Soft": -1, "Hard": -1}]}),
-        ({"SecurityOpt": ["seccomp={}"]}, {}),
-    ],
-)
-def test_step_has_the_share_of_its_run(given: dict[str, Any], asked: dict[str, Any]) -> None:
-    run, step = step_of({}, given), step_of(asked, given)
-    assert step == run
-    for name in asked:
-        assert step.get(name) == given.get(name)
-    if "SecurityOpt" in given:
-        assert step["SecurityOpt"] == ["no-new-privileges:true", "seccomp={}"]
-
-
-def test_step_leaves_out_nothing_that_the_plan_says() -> None:
-    """Docker's default would be more: another runtime, no limit of its log."""
-    exactly = {"Runtime": "runsc", "Sysctls": {"net.ipv4.ip_unprivileged_port_start": "1024"}}
-    asked = {"Runtime": "", "Sysctls": {}, "LogConfig": {}}
-    host = step_of(asked, {"Runtime": "runsc"}, **exactly)
-    assert {name: host[name] for name in asked} == {**exactly, "LogConfig": DELEGATES["exactly"]["LogConfig"]}
-
-
-@pytest.mark.parametrize(
-    ("run", "asked", "wanted"),
-    [
-        (None, {}, None),  # as much as memory, says the engine
-        (None, {"Memory": 1 << 20, "MemorySwap": 2 << 30}, (1 << 20) + (1 << 30)),
-        (1 << 30, {}, 1 << 30),
-        (1 << 30, {"MemorySwap": 2 << 30}, 1 << 30),
-        (1 << 30, {"Memory": 1 << 20, "MemorySwap": 1 << 30}, 1 << 20),
-        (3 << 29, {"MemorySwap": 1 << 30}, 1 << 30),
-    ],
-)
-def test_step_has_at_most_the_swap_of_its_run(run: int | None, asked: dict[str, int], wanted: int | None) -> None:
-    given = {"Memory": 1 << 30, **({"MemorySwap": run} if run else {})}
-    assert step_of(asked, given).get("MemorySwap") == wanted
-
-
-def test_step_does_not_say_how_it_ends() -> None:
-    """An engine that ends waits for a container as long as it says."""
-    step = made({**step_body(), "StopTimeout": 86400, "StopSignal": "SIGCONT"})
-    assert (step["StopTimeout"], step["StopSignal"]) == (None, None)
-
-
-RESTRICTED = {**ALLOWED, "exactly": {**ALLOWED["exactly"], "User": "1000:1000", "ReadonlyRootfs": True}}
-
-
-def test_step_is_as_restricted_as_its_run() -> None:
-    asking = gate_steps.Run(RUN, "nightly", RESTRICTED)
-    assert asking.user == 1000
-    body = {**step_body(ReadonlyRootfs=True), "User": "1000:1000"}
-    assert made(body, run=asking)["HostConfig"]["ReadonlyRootfs"] is True
-    for changed in ({**body, "User": "0:0"}, {**step_body(), "User": "1000:1000"}):
-        with pytest.raises(Refused):
-            made(changed, run=asking)
 
 
 # The run
@@ -378,91 +276,6 @@ def test_role_of_steps_is_never_without_a_run() -> None:
     for role, run in (("steps", None), ("launch", ASKING)):
         with pytest.raises(Refused, match="a run in another role"):
             gate_policy.decide(role, "GET", "/version", b"", RULES, run)
-
-
-# The end of a run
-
-
-def test_connection_ends_with_the_run(world: World) -> None:
-    """A process may hand its connection on to one of another container, and that would start steps after the end."""
-    with world.connect("steps") as sock:
-        ask = request("POST", CREATE, here(step_body(), world.bind)).replace(b"Connection: close\r\n", b"")
-        sock.sendall(ask)
-        assert b" 201 " in sock.recv(65536).partition(b"\r\n")[0], "the control"
-        world.engine.ended.add(DELEGATING)
-        sock.sendall(ask)
-        answer = sock.recv(65536)
-    assert (answer.split(b" ")[1], b"a run whose container has ended" in answer) == (b"403", True)
-    assert world.ask("steps", "GET", "/version")[0] == 403
-    assert len(world.engine.changes()) == 1
-
-
-def listed(number: str) -> dict[str, Any]:
-    """A container as lists show it."""
-    return {"Id": number, "Labels": CONTAINERS[number]}
-
-
-def test_steps_of_a_run_that_has_died_end_after_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not at once: run_monitoring may start the run anew. And a run that has come back keeps them."""
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
-    def rounds(seconds: float, *there: str) -> list[str]:
-        world.engine.asked.clear()
-        world.engine.listed = [listed(number) for number in there]
-        now[0] += seconds
-        world.gate.endings.look("dataops.dagster.run")
-        return [path for _method, path, _body in world.engine.changes()]
-
-    assert rounds(0, OWN_STEP, OTHER_STEP, DELEGATING) == []
-    assert rounds(800, OWN_STEP, OTHER_STEP, DELEGATING) == []
-    assert rounds(200, OWN_STEP, DELEGATING, OTHER_STEP) == [f"/containers/{OTHER_STEP}/stop?t=10"]
-    assert rounds(0, OWN_STEP) == []
-    assert rounds(800, OWN_STEP) == []
-    assert rounds(50, OWN_STEP, DELEGATING) == [], "the run has come back"
-    assert rounds(100, OWN_STEP) == []
-    assert rounds(900, OWN_STEP) == [f"/containers/{OWN_STEP}/stop?t=10"]
-    assert len([line for line in world.said if line.startswith("ends the step in container ")]) == 2
-
-
-def test_gate_looks_after_steps_where_there_may_be_some(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_endings, "ROUND", 0.02)
-    looks: list[str] = []
-    found = gate_endings.Endings(world.gate.engine, world.gate.say)
-
-    def look(label: str) -> None:
-        looks.append(label)
-        if len(looks) == 1:
-            raise OSError("the engine restarts")
-        ending.set()
-
-    monkeypatch.setattr(found, "look", look)
-    ending = threading.Event()
-    found.watch(ending, world.gate.label_of_steps)
-    assert looks == ["dataops.dagster.run"] * 2
-    assert world.said == ["cannot see which steps have lost their run: the engine restarts"]
-    world.gate.room = {"launch": world.gate.room["launch"]}
-    assert world.gate.label_of_steps() == "", "no location starts steps"
-
-
-def test_stop_of_a_run_ends_the_steps_that_it_leaves(world: World) -> None:
-    """Its time may be over before it has ended them, and Dagster ends none of a run that it would resume."""
-    world.engine.listed = [{"Id": OWN_STEP}]
-    assert world.ask("inspect", "POST", f"{API}/containers/{DELEGATING}/stop?t=30")[0] == 204
-    world.end()
-    stops = [path for _method, path, _body in world.engine.changes()]
-    assert stops == [f"{API}/containers/{DELEGATING}/stop?t=30", f"/containers/{OWN_STEP}/stop?t=10"]
-    (listing,) = [path for _method, path, _body in world.engine.asked if "containers/json" in path]
-    assert RUN in listing
-    assert STEP in listing
-
-
-def test_stop_of_another_run_ends_no_others(world: World) -> None:
-    world.engine.listed = [{"Id": OWN_STEP}]
-    assert world.ask("inspect", "POST", f"{API}/containers/{OWN}/stop?t=30")[0] == 204
-    assert world.ask("steps", "POST", f"{API}/containers/{OWN_STEP}/stop?t=30")[0] == 204
-    world.end()
-    assert len(world.engine.changes()) == 2
 
 
 # Sockets of locations that come and go
