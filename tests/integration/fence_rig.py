@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from deployment import Dagster
-from guard_rig import LEASE, LOGINS, PYTHON, SQL, Cluster, free_port, password, roles, until
+from guard_rig import PYTHON, free_port, password, until
+from postgres_rig import LEASE, LOGINS, SQL, Cluster, roles
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database import postgres_probe, schema_probe
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import source_of
