@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Role daemon's guard.py against a real database, with a stand-in for dagster-daemon and one for systemd.
 
-The databases are in postgres_rig.py and mariadb_rig.py, with the same methods. The stand-in of the daemon commits rows
-that carry the epoch of its lease, on a connection that stays open and on new ones; a row committed after the first one
-of a later epoch is stale, and there may be none. The stand-in of systemd starts a guard again 0.5 s after its end and
-kills it when its watchdog is late.
+The databases are in guard_postgres.py and guard_mariadb.py, with the same methods. The stand-in of the daemon commits
+rows that carry the epoch of its lease, on a connection that stays open and on new ones; a row committed after the first
+one of a later epoch is stale, and there may be none. The stand-in of systemd starts a guard again 0.5 s after its end
+and kills it when its watchdog is late.
 """
 
 from __future__ import annotations
@@ -31,6 +31,13 @@ PROGRAM = ROOT / "roles/daemon/files/usr/local/lib/dagster/guard.py"
 PYTHON = os.environ.get("DAGSTER_PYTHON", sys.executable)
 # Databases refuse to run as root.
 USER: dict[str, Any] = {"user": "nobody"} if os.getuid() == 0 else {}
+LOGINS = {
+    "web": "dagster",
+    "daemon": "dagster_daemon",
+    "code": "dagster_code",
+    "run": "dagster_run",
+    "read": "dagster_read",
+}
 HOSTS = ["a", "b", "c"]  # daemon hosts
 # Each test is about both databases.
 ON_BOTH = pytest.mark.parametrize("cluster", ["postgres", "mariadb"], indirect=True, scope="session")
@@ -64,6 +71,26 @@ while not stopped:
         kept = None
     time.sleep(0.05)
 time.sleep(0.2)
+"""
+
+# The guard, which stops itself right before or after a call of the database: "after take".
+FREEZES = """
+import os, pathlib, runpy, signal, sys
+moment, program = sys.argv[1:3]
+sys.argv = sys.argv[2:]
+sys.path.insert(0, str(pathlib.Path(program).parent))
+import lease
+real = lease.Lease.call
+def freeze(point):
+    if point == moment:
+        os.kill(os.getpid(), signal.SIGSTOP)
+def call(self, function, *arguments, limit):
+    freeze("before " + function)
+    answer = real(self, function, *arguments, limit=limit)
+    freeze("after " + function)
+    return answer
+lease.Lease.call = call
+runpy.run_path(program, run_name="__main__")
 """
 
 
@@ -164,6 +191,7 @@ class Host:
         self.environment = {**programs(cluster.lease_folder), **cluster.login(self.daemon_login, passwords)}
         self.log = (self.folder / "log").open("ab")
         self.wanted = self.paused = False
+        self.freezes = ""  # the moment of its guard, as in FREEZES
         self.process: subprocess.Popen[bytes] | None = None
         self.status = ""
         self.kills = self.starts = 0
@@ -179,8 +207,9 @@ class Host:
         ready, last, again = False, 0.0, 0.0
         while not self.end:
             if self.process is None and self.wanted and time.monotonic() >= again:
+                argv = [PYTHON, "-c", FREEZES, self.freezes] if self.freezes else [PYTHON]
                 self.process = subprocess.Popen(
-                    [PYTHON, str(PROGRAM), str(self.folder / "guard.json")],
+                    [*argv, str(PROGRAM), str(self.folder / "guard.json")],
                     env={**self.environment, "NOTIFY_SOCKET": address},
                     stdout=self.log,
                     stderr=self.log,
@@ -218,14 +247,14 @@ class Host:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
 
+    def frozen(self) -> bool:
+        """Whether its guard is stopped."""
+        return self.process is not None and state(self.process.pid) == "T"
+
     def daemons(self) -> list[int]:
         """The daemons that run on this host; a frozen one counts, an ended one does not."""
-        found = []
-        for path in (self.folder / "pids").iterdir():
-            with contextlib.suppress(OSError, IndexError):
-                if Path(f"/proc/{path.name}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX":
-                    found.append(int(path.name))
-        return found
+        pids = [int(path.name) for path in (self.folder / "pids").iterdir()]
+        return [pid for pid in pids if state(pid) not in ("Z", "X", "")]
 
     def text(self) -> str:
         return (self.folder / "log").read_text()
@@ -241,6 +270,13 @@ class Host:
                 os.kill(pid, signal.SIGKILL)
         self.proxy.close()
         self.log.close()
+
+
+def state(pid: int) -> str:
+    """The letter of a process in /proc, empty for none."""
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    return ""
 
 
 def other(hosts: list[Host], host: Host) -> Host:

@@ -12,8 +12,8 @@ from typing import Any
 
 import psycopg
 from fence_rig import Site
+from guard_postgres import Cluster
 from guard_rig import Proxy, password
-from postgres_rig import Cluster
 
 DATABASE = "logins"
 WEB, READ, CODE, RUN = "dagster", "dagster_read", "dagster_code", "dagster_run"

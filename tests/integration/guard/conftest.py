@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from guard_mariadb import SERVER, MariaDB
+from guard_postgres import BIN, Cluster
 from guard_rig import HOSTS, Host
-from mariadb_rig import SERVER, MariaDB
-from postgres_rig import BIN, Cluster
 
 ENGINES = {"postgres": Cluster, "mariadb": MariaDB}
 

@@ -9,13 +9,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import mysql.connector
 import psycopg
+import pymysql
 import pytest
+from guard_postgres import Cluster
 from guard_rig import HOSTS, ON_BOTH
-from postgres_rig import Cluster
 
-FAILURES = (psycopg.Error, mysql.connector.Error)
+FAILURES = (psycopg.Error, pymysql.err.MySQLError)
 
 
 @ON_BOTH

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from deployment import Dagster
 from fence_rig import DAEMON, DATABASE, MIGRATION, PLACE, SCHEDULE, SENSORS, WEBSERVER, Process, Site, result
+from guard_postgres import Cluster
 from guard_rig import password, until
-from postgres_rig import Cluster
 
 TABLES = ("runs", "run_tags", "event_logs", "job_ticks", "bulk_actions", "asset_daemon_asset_evaluations", "kvs")
 BODY = '{"__class__": "DagsterRun", "parent_run_id": %s, "tags": {%s}}'

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from deployment import Dagster
 from fence_rig import LEASE, PYTHON, SCHEDULE, Process, Site, result
+from guard_postgres import Cluster
 from guard_rig import free_port, until
 from logins_rig import CODE, DAEMON, DATABASE, LOCATION, LOGINS, MIGRATION, READ, RUN, WEB, WORKER, attempt, made
-from postgres_rig import Cluster
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from guard_postgres import Cluster
 from guard_rig import HOSTS, ON_BOTH, PROGRAM, PYTHON, TIMINGS, Host, other, programs, until
-from postgres_rig import Cluster
 
 pytestmark = [pytest.mark.alone, ON_BOTH]
 
@@ -248,6 +248,31 @@ def test_paused_host(cluster: Cluster, hosts: list[Host]) -> None:
     until(lambda: old not in hosts[0].daemons(), 2, "the guard ends it")
     until(lambda: hosts[0].status == "standby: b holds the lease, epoch 2", 1 + 2 * TIMINGS["renew"], "and waits")
     assert (cluster.stale(), cluster.epoch()) == (0, 2)
+
+
+def test_guards_that_freeze_in_the_middle_of_a_take(cluster: Cluster, hosts: list[Host], tmp_path: Path) -> None:
+    """Before and after the fence. They go on when a third host has the lease: nothing changes."""
+    first, second, third = *hosts, Host("c", tmp_path, cluster)
+    try:
+        for host, moment in ((second, "after take"), (third, "after fence")):
+            host.freezes, host.paused = moment, True
+            host.start()
+            until(host.frozen, TIMINGS["ttl"] + 2 + START, f"{host.name} freezes")
+        first.start()
+        until(lambda: cluster.last_writer() == "a", TIMINGS["ttl"] + 2 + START, "a runs the daemon")
+        old = first.daemons()
+        with Overlap([*hosts, third]) as overlap:
+            for host in (second, third):
+                host.signal(signal.SIGCONT)
+            for host in (second, third):
+                until(lambda host=host: host.status == "standby: a holds the lease, epoch 3", 10, f"{host.name} waits")  # type: ignore[misc]
+            time.sleep(1)
+            assert cluster.last_writer() == "a"
+        assert (overlap.most, cluster.stale(), cluster.epoch()) == (1, 0, 3)
+        assert first.daemons() == old
+        assert "daemon:" not in first.text(), "its daemon has noticed nothing"
+    finally:
+        third.close()
 
 
 def test_control_paused_host_with_lease_only(cluster: Cluster, lease_only: list[Host]) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import jinja2
 import pytest
 from fence_rig import PYTHON, Site
+from guard_postgres import Cluster
 from guard_rig import ROOT, USER, Proxy, until
 from logins_rig import CODE, DAEMON, DATABASE, LOGINS, MIGRATION, READ, RUN, WEB, attempt, made, through
-from postgres_rig import Cluster
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database.postgres import verified
 

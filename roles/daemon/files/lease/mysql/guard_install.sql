@@ -44,7 +44,10 @@ SELECT statement FROM (
   UNION ALL
   SELECT 6, 0, CONCAT('GRANT UPDATE ON dagster_guard_lease TO ', definer) FROM wanted WHERE owner <> ''
   UNION ALL
-  SELECT 7, 0, CONCAT('UPDATE dagster_guard_lease SET logins = ', QUOTE(NULLIF(logins, ''))) FROM wanted
+  -- A login that is none of them any more stays fenced: its daemon may still run.
+  SELECT 7, 0, CONCAT('UPDATE dagster_guard_lease SET logins = ', IF(logins = '', 'NULL', CONCAT(
+           '(SELECT GROUP_CONCAT(DISTINCT name) FROM JSON_TABLE(CONCAT(''["'', REPLACE(CONCAT_WS('','', ', QUOTE(logins),
+           ', logins), '','', ''","''), ''"]''), ''$[*]'' COLUMNS (name VARCHAR(128) PATH ''$'')) AS names)'))) FROM wanted
   UNION ALL
   SELECT 8, 0, CONCAT('GRANT EXECUTE ON PROCEDURE dagster_guard_', name, ' TO ',
                       QUOTE(SUBSTRING(account, 1, CHAR_LENGTH(account) - LOCATE('@', REVERSE(account)))), '@',

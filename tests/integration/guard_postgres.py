@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 import psycopg
 import yaml
-from guard_rig import DAEMON, HOSTS, ROOT, USER, free_port, password
+from guard_rig import DAEMON, HOSTS, LOGINS, ROOT, USER, free_port, password
 
 from ansible_collections.dataops.dagster.plugins.filter.scram_verifier import scram_verifier
 
@@ -25,13 +25,6 @@ SQL = ROOT / "roles/postgres/files"
 VARIABLES = ROOT / "roles/postgres/vars/main.yml"
 LEASE = ROOT / "roles/daemon/files/lease/postgres"
 BIN = os.environ.get("PG_BIN") or max(glob.glob("/usr/lib/postgresql/*/bin"), default="")
-LOGINS = {
-    "web": "dagster",
-    "daemon": "dagster_daemon",
-    "code": "dagster_code",
-    "run": "dagster_run",
-    "read": "dagster_read",
-}
 CLIENT = """
 import os, sys
 import psycopg2

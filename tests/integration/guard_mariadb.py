@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pymysql
 from guard_rig import DAEMON, HOSTS, ROOT, USER, free_port, password, until
-from mysql.connector import errors
-from mysql.connector.connection import MySQLConnection
 
 LEASE = ROOT / "roles/daemon/files/lease/mysql"
 UNPACKED = os.environ.get("MARIADB_ROOT", "")
@@ -28,9 +27,9 @@ SERVICES = ["dagster", "dagster_run", "dagster_code", "dagster_read"]
 # Beside what the guard is about: small, and without a promise that it survives a crash of the machine.
 SETTINGS = (
     "--skip-name-resolve --default-time-zone=+00:00 --character-set-server=utf8mb4 --max-connections=80"
-    " --innodb-flush-method=nosync --innodb-doublewrite=0 --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=16M"
-    " --innodb-log-file-size=8M --innodb-buffer-pool-dump-at-shutdown=OFF --aria-pagecache-buffer-size=8M"
-    " --key-buffer-size=1M"
+    " --innodb-flush-method=nosync --innodb-doublewrite=0 --innodb-flush-log-at-trx-commit=0"
+    " --innodb-buffer-pool-size=16M --innodb-log-file-size=8M --innodb-buffer-pool-dump-at-shutdown=OFF"
+    " --aria-pagecache-buffer-size=8M --key-buffer-size=1M"
 )
 CLIENT = """
 import os, sys
@@ -56,7 +55,7 @@ class MariaDB:
         self.folder, self.port = folder, free_port()
         self.settings = [*SETTINGS.split(), *settings]
         self.process: subprocess.Popen[bytes] | None = None
-        self.kept: dict[str, MySQLConnection] = {}
+        self.kept: dict[str, Any] = {}
         if USER:
             shutil.chown(folder, USER["user"])
         self.run("bin/mariadb-install-db", "--auth-root-authentication-method=normal", "--skip-test-db")
@@ -92,7 +91,7 @@ class MariaDB:
         assert self.process.poll() is None, (self.folder / "log").read_text()[-3000:]
         try:
             self.query("SELECT 1", "")
-        except errors.Error:
+        except pymysql.err.MySQLError:
             return False
         return True
 
@@ -104,13 +103,13 @@ class MariaDB:
             self.process.terminate()
         self.process.wait(60)
 
-    def connect(self, database: str = "dagster", **other: Any) -> MySQLConnection:
+    def connect(self, database: str = "dagster", **other: Any) -> Any:
         """As root by the socket, or as another login by TCP."""
         where: dict[str, Any] = {"user": "root", "unix_socket": f"{self.folder}/socket"}
         if "user" in other:
             where = {"host": "127.0.0.1", "port": self.port, "password": password(other["user"])}
-        limits = {"connection_timeout": 30, "read_timeout": 60}
-        return MySQLConnection(**{**where, **limits, "database": database, "autocommit": True, **other})
+        limits = {"connect_timeout": 30, "read_timeout": 60, "autocommit": True}
+        return pymysql.connect(**{**where, **limits, "database": database or None, **other})
 
     def query(self, text: str, database: str = "dagster") -> list[tuple[Any, ...]]:
         """As root, in a session that is kept: what waits for something asks often."""
@@ -118,7 +117,7 @@ class MariaDB:
             connection = self.kept.get(database) or self.connect(database)
             try:
                 found = execute(connection, text)
-            except (errors.InterfaceError, errors.OperationalError):
+            except (pymysql.err.InterfaceError, pymysql.err.OperationalError):
                 connection.close()
                 if not again or not self.kept.pop(database, None):
                     raise
@@ -127,16 +126,16 @@ class MariaDB:
                 return found
         raise AssertionError(text)
 
-    def session(self, login: str, database: str = "dagster", **other: Any) -> MySQLConnection:
+    def session(self, login: str, database: str = "dagster", **other: Any) -> Any:
         """A session of a login, by TCP."""
         return self.connect(database, user=login, **other)
 
     @staticmethod
-    def said(session: MySQLConnection, statement: str = "SELECT 1") -> str:
+    def said(session: Any, statement: str = "SELECT 1") -> str:
         """What is wrong with a statement, empty when it worked."""
         try:
             execute(session, statement)
-        except errors.Error as error:
+        except pymysql.err.MySQLError as error:
             return str(error)
         return ""
 
@@ -144,7 +143,7 @@ class MariaDB:
         """The same for a statement in a session of its own."""
         try:
             session = self.session(login)
-        except errors.Error as error:
+        except pymysql.err.MySQLError as error:
             return str(error)
         try:
             return self.said(session, statement)
@@ -163,12 +162,14 @@ class MariaDB:
         """These columns of the lease."""
         return self.query(f"SELECT {', '.join(columns)} FROM dagster_guard_lease")[0]  # noqa: S608 - words of the tests
 
-    def apply(self, file: Path, arguments: list[Any], database: str, **login: Any) -> list[str]:
+    def apply(
+        self, file: Path, arguments: list[Any], database: str, apply: bool = True, **login: Any
+    ) -> list[str]:
         """Runs the statements that a file finds missing, as the role of the database does."""
         connection = self.connect(database, **login)
         try:
             missing = [row[0] for row in execute(connection, file.read_text(encoding="utf-8").rstrip(), arguments)]
-            for statement in missing:
+            for statement in missing if apply else []:
                 execute(connection, statement)
         finally:
             connection.close()
@@ -192,10 +193,10 @@ class MariaDB:
         given = [(LEASE / "guard.sql").read_text(encoding="utf-8").rstrip(), OWNER, f"{GUARD}@%", logins]
         return self.apply(LEASE / "guard_install.sql", given, database)
 
-    def login(self, name: str, passwords: Path) -> dict[str, str]:
+    def login(self, name: str, passwords: Path, database: str = "dagster") -> dict[str, str]:
         """The environment of a process with this login."""
         query = f"option_files={quote(str(passwords))}&option_groups={name}"
-        return {"DAGSTER_MYSQL_URL": f"mysql+mysqlconnector://127.0.0.1:{self.port}/dagster?{query}"}
+        return {"DAGSTER_MYSQL_URL": f"mysql+mysqlconnector://127.0.0.1:{self.port}/{database}?{query}"}
 
     @staticmethod
     def passwords(path: Path, *logins: str) -> Path:
@@ -206,15 +207,14 @@ class MariaDB:
 
     def let_in(self, *hosts: str) -> None:
         """Lets the daemons of these hosts log in, and those of no others."""
-        for user, host in self.query(f"SELECT User, Host FROM mysql.global_priv WHERE User IN ({listed(DAEMONS)})"):
-            self.query(f"ALTER USER {user}@'{host}' ACCOUNT {'UNLOCK' if user[-1] in hosts else 'LOCK'}")
+        for user, host in self.query("SELECT User, Host FROM mysql.global_priv"):
+            if user in DAEMONS:
+                self.query(f"ALTER USER {user}@'{host}' ACCOUNT {'UNLOCK' if user[-1] in hosts else 'LOCK'}")
 
     def allowed(self) -> set[str]:
         """The daemons' logins that are let in, by one of their accounts at least."""
-        rows = self.query(
-            "SELECT User FROM mysql.global_priv WHERE NOT COALESCE(JSON_VALUE(Priv, '$.account_locked'), 0)"
-        )
-        return {user for (user,) in rows} & set(DAEMONS)
+        rows = self.query("SELECT User, JSON_VALUE(Priv, '$.account_locked') FROM mysql.global_priv")
+        return {user for user, locked in rows if locked != "1"} & set(DAEMONS)
 
     def prepare(self) -> None:
         """What the stand-in of the daemon writes."""
@@ -232,14 +232,21 @@ class MariaDB:
         """Nobody has ever had the lease."""
         # Such a table knows the order in which its rows were committed.
         self.query(
-            "CREATE OR REPLACE TABLE work (number BIGINT AUTO_INCREMENT PRIMARY KEY, epoch BIGINT, host VARCHAR(20), pid INT,"
-            " at TIMESTAMP(6) DEFAULT CURRENT_TIMESTAMP(6), begun BIGINT UNSIGNED GENERATED ALWAYS AS ROW START INVISIBLE,"
+            "CREATE OR REPLACE TABLE work (number BIGINT AUTO_INCREMENT PRIMARY KEY, epoch BIGINT, host VARCHAR(20),"
+            " pid INT, at TIMESTAMP(6) DEFAULT CURRENT_TIMESTAMP(6),"
+            " begun BIGINT UNSIGNED GENERATED ALWAYS AS ROW START INVISIBLE,"
             " ended BIGINT UNSIGNED GENERATED ALWAYS AS ROW END INVISIBLE, PERIOD FOR SYSTEM_TIME (begun, ended))"
             " WITH SYSTEM VERSIONING ENGINE = InnoDB"
         )
-        reset = "epoch = 0, generation = 0, holder = '', boot = '', wanted = '', login = NULL, admitted = FALSE"
-        self.query(f"UPDATE dagster_guard_lease SET {reset}")
+        self.reset()
         self.let_in()
+
+    def reset(self) -> None:
+        """The row alone. The accounts follow with the next take."""
+        self.query(
+            "UPDATE dagster_guard_lease SET epoch = 0, generation = 0, holder = '', boot = '', wanted = '',"
+            " login = NULL, admitted = FALSE"
+        )
 
     def processes(self) -> list[int]:
         """All of them."""
@@ -250,15 +257,13 @@ class MariaDB:
 
     def stale(self) -> int:
         """Rows committed after the first row of a later epoch."""
-        committed = (
-            "SELECT w.epoch, t.commit_id FROM work w JOIN mysql.transaction_registry t ON t.transaction_id = w.begun"
+        committed = "work w JOIN mysql.transaction_registry t ON t.transaction_id = w.begun"
+        first = f"SELECT w.epoch, MIN(t.commit_id) AS number FROM {committed} GROUP BY w.epoch"  # noqa: S608
+        query = (
+            f"SELECT COUNT(*) FROM {committed} WHERE EXISTS (SELECT 1 FROM ({first}) AS f"  # noqa: S608
+            " WHERE f.epoch > w.epoch AND f.number < t.commit_id)"
         )
-        return int(
-            self.query(
-                f"SELECT COUNT(*) FROM ({committed}) a WHERE EXISTS (SELECT 1 FROM (SELECT epoch, MIN(commit_id) AS first"  # noqa: S608
-                f" FROM ({committed}) b GROUP BY epoch) f WHERE f.epoch > a.epoch AND f.first < a.commit_id)"
-            )[0][0]
-        )
+        return int(self.query(query)[0][0])
 
     def epoch(self) -> int:
         return int(self.row("epoch")[0])
@@ -268,30 +273,22 @@ class MariaDB:
 
     def last_writer(self) -> str:
         """Who has written in the last 0.3 s."""
-        rows = self.query(
-            "SELECT host FROM work WHERE at > SYSDATE(6) - INTERVAL 0.3 SECOND ORDER BY number DESC LIMIT 1"
-        )
+        since = "SYSDATE(6) - INTERVAL 0.3 SECOND"
+        rows = self.query(f"SELECT host FROM work WHERE at > {since} ORDER BY number DESC LIMIT 1")  # noqa: S608
         return str(rows[0][0]) if rows else ""
 
 
-def listed(names: list[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
-
-
-def execute(connection: MySQLConnection, text: str, arguments: list[Any] | None = None) -> list[tuple[Any, ...]]:
+def execute(connection: Any, text: str, arguments: list[Any] | None = None) -> list[tuple[Any, ...]]:
     """The rows of a statement, also of a procedure."""
-    cursor = connection.cursor()
-    cursor.execute(text, arguments or ())
-    found: list[tuple[Any, ...]] = []
-    while True:
-        found += cursor.fetchall() if cursor.with_rows else []
-        if not cursor.nextset():
-            break
-    cursor.close()
+    with connection.cursor() as cursor:
+        cursor.execute(text, arguments)
+        found = list(cursor.fetchall())
+        while cursor.nextset():
+            found += cursor.fetchall()
     return found
 
 
-def call(session: MySQLConnection, function: str, *arguments: Any) -> Any:
+def call(session: Any, function: str, *arguments: Any) -> Any:
     """What a procedure of the lease answers, a truth in most cases."""
     places = ", ".join(["%s"] * len(arguments))
     return execute(session, f"CALL dagster_guard_{function}({places})", list(arguments))[0][0]
