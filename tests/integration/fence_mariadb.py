@@ -36,7 +36,7 @@ class MariaDBSite(Site):
     def connection(self, login: str) -> dict[str, str]:
         return self.cluster.login(login, self.passwords, self.database)
 
-    def probe(self, migrates: bool = False, apply: bool = True, **fence: str) -> dict[str, Any]:
+    def probe(self, migrates: bool = False, apply: bool = True, **fence: str) -> dict[str, Any]:  # noqa: ARG002
         """What lacks of the fence, which goes up."""
         given = {**FENCE, "logins": ",".join(DAEMONS), **fence}
         arguments = [given["logins"] or None, given["unit"], given["command"]]

@@ -80,6 +80,7 @@ class MariaDB:
         argv = [SERVER, "--no-defaults", f"--basedir={PROGRAMS}", f"--datadir={self.folder}/data", *self.settings]
         argv += [f"--port={self.port}", "--bind-address=127.0.0.1", f"--socket={self.folder}/socket"]
         argv += [f"--pid-file={self.folder}/pid", f"--plugin-dir={PROGRAMS}/lib/mysql/plugin"]
+        argv += [f"--tmpdir={self.folder}"]  # each server that starts removes what others have in theirs
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 argv, cwd=self.folder, env={**os.environ, **LIBRARIES}, stdout=log, stderr=log, **USER
@@ -162,9 +163,7 @@ class MariaDB:
         """These columns of the lease."""
         return self.query(f"SELECT {', '.join(columns)} FROM dagster_guard_lease")[0]  # noqa: S608 - words of the tests
 
-    def apply(
-        self, file: Path, arguments: list[Any], database: str, apply: bool = True, **login: Any
-    ) -> list[str]:
+    def apply(self, file: Path, arguments: list[Any], database: str, apply: bool = True, **login: Any) -> list[str]:
         """Runs the statements that a file finds missing, as the role of the database does."""
         connection = self.connect(database, **login)
         try:
