@@ -274,6 +274,26 @@ def test_login_that_is_half_way_in(cluster: MariaDB) -> None:
     assert not late.goes_on()
 
 
+def test_late_fence_lets_nobody_in(cluster: MariaDB) -> None:
+    """That of host b, after the take of host c and before its fence. Host c may still have an earlier daemon."""
+    assert cluster.ask("take", "b", "", "dagster_daemon_b", 0, 0)
+    assert cluster.ask("take", "c", "", "dagster_daemon_c", 1, 1)
+    assert not cluster.ask("fence", 1)
+    assert cluster.row("admitted") == (0,)
+    assert cluster.allowed() == set()
+    assert cluster.ask("fence", 2), "the control"
+    assert cluster.allowed() == {"dagster_daemon_c"}
+
+
+def test_late_fence_after_the_release_lets_nobody_in(cluster: MariaDB) -> None:
+    """A call that the guard has given up: the server comes to its end only now."""
+    assert cluster.ask("take", "b", "", "dagster_daemon_b", 0, 0)
+    assert cluster.ask("fence", 1)
+    assert cluster.ask("release", "b", "", 1)
+    cluster.ask("fence", 1)
+    assert cluster.allowed() == set()
+
+
 def test_renewal_puts_accounts_right(cluster: MariaDB) -> None:
     """Somebody has unlocked one, or a play has made a new one. A login may have several accounts."""
     assert cluster.ask("take", "b", "", "dagster_daemon_b", 0, 0)
