@@ -260,6 +260,7 @@ CASES = [
     (update("instigators", "instigator_body", MARK.format("1800000000.5")), False),
     (update("instigators", "instigator_body", MARK.format("1600000000.5")), True),
     (update("instigators", "status = 'STOPPED', instigator_body", MARK.format("1800000000.5")), True),
+    (update("instigators", "instigator_body", "'{}'"), True),  # one that was never looked at
     ("INSERT INTO kvs ({key}, value) VALUES ('EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE', '1')", False),
     ("INSERT INTO kvs ({key}, value) VALUES ('ASSET_DAEMON_CURSOR_NEW', '1')", False),
     ("INSERT INTO kvs ({key}, value) VALUES ('ASSET_DAEMON_PAUSED', '1')", True),

@@ -27,10 +27,12 @@ WITH given AS (
   -- A webserver starts and stops schedules and sensors and sets a cursor. The time of the last evaluation goes on only with
   -- one, and what a webserver writes back may be older than the row.
   (1, 'jobs', 'UPDATE', 'NEW.status = OLD.status',
-   'COALESCE(REGEXP_SUBSTR(NEW.job_body, @last), 0) + 0e0 > COALESCE(REGEXP_SUBSTR(OLD.job_body, @last), 0) + 0e0',
+   'COALESCE(NULLIF(REGEXP_SUBSTR(NEW.job_body, @last), @none) + 0e0, 0)
+      > COALESCE(NULLIF(REGEXP_SUBSTR(OLD.job_body, @last), @none) + 0e0, 0)',
    'evaluate a schedule or sensor'),
   (1, 'instigators', 'UPDATE', 'NEW.status = OLD.status',
-   'COALESCE(REGEXP_SUBSTR(NEW.instigator_body, @last), 0) + 0e0 > COALESCE(REGEXP_SUBSTR(OLD.instigator_body, @last), 0) + 0e0',
+   'COALESCE(NULLIF(REGEXP_SUBSTR(NEW.instigator_body, @last), @none) + 0e0, 0)
+      > COALESCE(NULLIF(REGEXP_SUBSTR(OLD.instigator_body, @last), @none) + 0e0, 0)',
    'evaluate a schedule or sensor'),
   -- A webserver asks for a backfill, cancels it and resumes it. dagster job backfill writes its own when it has ended.
   (1, 'bulk_actions', 'UPDATE', 'NEW.status = OLD.status OR NEW.status NOT IN (''CANCELING'', ''REQUESTED'')', 'TRUE',
@@ -61,7 +63,7 @@ WITH given AS (
          CONCAT('`', COALESCE(CURRENT_ROLE(), REPLACE(CURRENT_USER(), '@', '`@`')), '`') AS quoted,
          SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AS login
 ), wanted AS (
-  SELECT LOWER(CONCAT('dagster_fence_', place, '_', event)) AS name, place, event, definer, quoted, REPLACE(CONCAT(
+  SELECT LOWER(CONCAT('dagster_fence_', place, '_', event)) AS name, place, event, definer, quoted, REPLACE(REPLACE(CONCAT(
 'BEGIN
   IF ', GROUP_CONCAT(cause ORDER BY number SEPARATOR ' OR '), ' THEN BEGIN
     DECLARE v_login VARCHAR(128) DEFAULT LEFT(USER(), CHAR_LENGTH(USER()) - LOCATE(''@'', REVERSE(USER())));
@@ -80,7 +82,7 @@ WITH given AS (
       END IF;
     END IF;
   END; END IF;
-END'), '@last', '''(?<="last_tick_start_timestamp": |"last_iteration_timestamp": )[0-9.]+''') AS body
+END'), '@none', ''''''), '@last', '''(?<="last_tick_start_timestamp": |"last_iteration_timestamp": )[0-9.]+''') AS body
     FROM given JOIN owner JOIN fence JOIN events ON LOCATE(event, events)
     JOIN information_schema.TABLES t ON t.TABLE_SCHEMA = DATABASE() AND t.TABLE_NAME = place
    WHERE daemons <> ''
