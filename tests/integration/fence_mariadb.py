@@ -55,4 +55,7 @@ class MariaDBSite(Site):
         return int(self.query(triggers)[0][0]), 0
 
     def switch(self, state: str) -> None:
-        self.probe(**({"logins": ""} if state == "DISABLE" else {}))
+        if state == "DISABLE":
+            self.probe(logins="")
+        else:
+            self.probe()

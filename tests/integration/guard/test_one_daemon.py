@@ -265,7 +265,7 @@ def test_guards_that_freeze_in_the_middle_of_a_take(cluster: Cluster, hosts: lis
             for host in (second, third):
                 host.signal(signal.SIGCONT)
             for host in (second, third):
-                until(lambda host=host: host.status == "standby: a holds the lease, epoch 3", 10, f"{host.name} waits")  # type: ignore[misc]
+                until(lambda host=host: host.status == "standby: a holds the lease, epoch 3", 10, f"{host.name} waits")
             time.sleep(1)
             assert cluster.last_writer() == "a"
         assert (overlap.most, cluster.stale(), cluster.epoch()) == (1, 0, 3)

@@ -81,14 +81,15 @@ class Error(Exception):
 @pytest.fixture
 def lease(monkeypatch: pytest.MonkeyPatch) -> Any:
     names = ("InterfaceError", "OperationalError", "ConnectionTimeoutError", "ReadTimeoutError", "WriteTimeoutError")
-    errors = {"Error": Error, **{name: type(name, (Error,), {}) for name in names}}
-    for name, found in {
+    errors: dict[str, Any] = {"Error": Error, **{name: type(name, (Error,), {}) for name in names}}
+    stand_ins: dict[str, dict[str, Any]] = {
         "mysql": {},
         "mysql.connector": {},
         "mysql.connector.errors": errors,
         "mysql.connector.connection": {"MySQLConnection": Connection},
         "mysql.connector.network": {"MySQLTCPSocket": Socket},
-    }.items():
+    }
+    for name, found in stand_ins.items():
         module = ModuleType(name)
         vars(module).update(found)
         monkeypatch.setitem(sys.modules, name, module)
@@ -98,9 +99,9 @@ def lease(monkeypatch: pytest.MonkeyPatch) -> Any:
     spec = importlib.util.spec_from_file_location("lease_mysql", PATH)
     assert spec is not None
     assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    return program
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from database import Database, now
 
 Error = errors.Error
 LATE = "no answer in time"
-URL = "DAGSTER_MYSQL_URL"  # with which Dagster connects: it names the file of the passwords, and the part of a login there
+URL = "DAGSTER_MYSQL_URL"  # of Dagster: it names the file of the passwords, and the part of a login there
 
 
 def environment_of(login: str) -> dict[str, str]:
@@ -63,7 +63,7 @@ class Channel(MySQLTCPSocket):
 
 
 class Connection(MySQLConnection):
-    """The driver in Python, because nothing can end a wait of the one in C. Verifies the name, connects to the address."""
+    """The driver in Python, because nothing ends a wait of the one in C. Verifies the name, connects to the address."""
 
     def __init__(self, call: Database, address: str, **options: Any) -> None:
         self.call, self.address = call, address
@@ -93,7 +93,7 @@ class Lease(Database):
             option_groups=[self.user],
             autocommit=True,
             allow_local_infile=False,  # a server may ask its client for any file
-            # The server ends the session of a guard that is gone or frozen: a guard asks more often than once per attempt.
+            # The server ends the session of a guard that is gone or frozen. One that lives asks more often.
             init_command=f"SET SESSION lock_wait_timeout = {limit}, innodb_lock_wait_timeout = {limit},"
             f" wait_timeout = {4 * limit}",
         )
