@@ -20,9 +20,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._database import postgres
+from ansible_collections.dataops.dagster.plugins.module_utils._database import mysql, postgres
 
-DIALECTS: dict[str, Any] = {"postgres": postgres}
+DIALECTS: dict[str, Any] = {"postgres": postgres, "mysql": mysql}
 
 
 def source_of(module: ModuleType) -> str:
