@@ -30,6 +30,7 @@ class Budget:
         self.values = storage.values
         self.logins = {kind: storage.login(kind) for kind in LOGINS}
         self.limit_variable = storage.limit_variable
+        self.code_hosts = len(storage.inventory.group("dagster_code"))
         self.unlimited_runs = runs < 0
         self.kept = [(component.host.name, component.pools()) for component in components]
         self.opened = [(component.host.name, component.connections()) for component in components]
@@ -107,13 +108,12 @@ class Budget:
         Dagster's command line has the login of the webservers, also where there is none of these.
         """
         values, spare = self.values, self.limit - self.need
-        elsewhere = {where for where, opened in self.opened if opened.get("code servers")}
         web = self.pools_of("web", host) * (1 + self.overflow)
         return {
             self.logins["web"]: ENGINES + web + (0 if daemon_logins else self.part_of("daemon", host)),
             self.logins["read"]: self.pools_of("read", host) * (1 + self.overflow),
             str(values["dagster_database_guard_user"]): self.part_of("guard", host),
-            self.logins["code"]: self.part_of("code servers", host) + spare // 2 // max(len(elsewhere), 1),
+            self.logins["code"]: self.part_of("code servers", host) + spare // 2 // max(self.code_hosts, 1),
             self.logins["run"]: self.parts["runs"] + spare - spare // 2,
             str(values["dagster_database_migration_user"]): self.parts["migration"],
             **dict.fromkeys(daemon_logins, self.largest["daemon"]),
