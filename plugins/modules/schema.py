@@ -127,6 +127,8 @@ from ansible_collections.dataops.dagster.plugins.module_utils._database.client i
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS, source_of
 from ansible_collections.dataops.dagster.plugins.module_utils._host.kept import next_of
 
+# What the probe makes, or counts in a check.
+MADE = ("tables", "lease", "rights", "fence")
 # What Dagster does at its first start. Its own migration then fills what a new table needs.
 REPAIR = """
 from dagster import DagsterInstance
@@ -320,7 +322,7 @@ def main() -> None:
     missing = found["missing"] if module.check_mode else bring_up(module, found)
     outdated = found["revision"] != found["head"]
     lacks = "".join(f"lacks {name}\n" for name in missing)
-    statements = [f"{found[what]} statements for the {what}\n" for what in ("lease", "rights", "fence") if found[what]]
+    statements = [f"{found[what]} statements for the {what}\n" for what in MADE if found[what]]
     module.exit_json(
         changed=outdated or missing != [] or statements != [],
         revision=found["revision"] if module.check_mode else found["head"],

@@ -201,7 +201,7 @@ class Players:
                 here = [host for host in hosts if self.included(host, when, self.scope("", own, names), {})]
                 for host in here:
                     host.given.append(what)
-                if here or not hosts:
+                if here:
                     self.role(role, play, own, here)
 
     def role(self, role: str, play: Json, variables: Json, hosts: list[Host]) -> None:

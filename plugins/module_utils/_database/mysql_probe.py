@@ -16,6 +16,11 @@ UTC = ("+00:00", "UTC", "Etc/UTC", "GMT")
 SMALLEST_PACKET = 16 * 2**20
 # What Dagster's migrations do.
 OWNED = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "REFERENCES", "INDEX", "ALTER")
+# What Dagster writes into these has no limit. It makes them TEXT or BLOB, which end at 64 KiB here: a job with many assets, a run
+# with a large config or a tick with many runs would be refused. Larger tables than this stay as they are, because the
+# server writes a table anew for it.
+NARROW = ("asset_evaluation_body", "body", "instigator_body", "job_body", "run_body", "snapshot_body", "tick_body", "value")
+FEW_ROWS = 1000
 # What says which rights there are. Nothing in them is a secret.
 RIGHTS_IN = ("db", "tables_priv", "columns_priv", "roles_mapping")
 
@@ -68,6 +73,11 @@ class Session:
             )
         if "NO_BACKSLASH_ESCAPES" in known["sql_mode"]:
             problems.append("sql_mode has NO_BACKSLASH_ESCAPES, with which the driver of Dagster writes wrong text")
+        if known.get("innodb_snapshot_isolation") == "ON":
+            problems.append(
+                "innodb_snapshot_isolation is ON, the default since MariaDB 11.6, with which a write fails when somebody has "
+                "changed its row since the transaction began; Dagster does not write again. Set it to OFF"
+            )
         if known.get("read_only", "OFF") not in ("OFF", "0"):
             problems.append("the server is read-only (read_only), as a replica is; name the primary")
         return problems + self.charset_problems() + self.pooler_problems()
@@ -177,6 +187,21 @@ class Session:
             "SELECT DISTINCT INDEX_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE()"
         )
         return [str(name) for (name,) in found]
+
+    def shape(self, apply: bool) -> tuple[int, list[str]]:
+        """How many columns are too narrow for what Dagster writes, and why they could not be widened; apply does it."""
+        found = self.rows(
+            "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM information_schema.COLUMNS"
+            " WHERE TABLE_SCHEMA = DATABASE() AND DATA_TYPE IN ('text', 'blob') AND TABLE_NAME <> 'run_tags'"
+            f" AND COLUMN_NAME IN ({', '.join(['%s'] * len(NARROW))})",  # noqa: S608 - as many as there are names
+            NARROW,
+        )
+        statements = [
+            (f"ALTER TABLE `{table}` MODIFY `{column}` LONG{kind} {'NULL' if null == 'YES' else 'NOT NULL'}",)
+            for table, column, kind, null in found
+            if len(self.rows(f"SELECT 1 FROM `{table}` LIMIT {FEW_ROWS + 1}")) <= FEW_ROWS  # noqa: S608
+        ]
+        return self.make("wider columns for what Dagster writes", statements, apply)
 
     def lease(self, install: str, sql: str, caller: str, apply: bool) -> tuple[int, list[str]]:
         """How many statements the daemon's lease lacked, and why it could not be made; apply executes them.

@@ -99,6 +99,54 @@ def test_names_that_differ_in_case_alone(site: MariaSite) -> None:
     assert site.query(same.format("COLLATE utf8mb4_general_ci"))[0][0] == 2
 
 
+LARGE = """
+import random
+from dagster import *
+noise = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=300_000))
+@op(description=noise)
+def say():
+    pass
+@job
+def wide():
+    say()
+with DagsterInstance.get() as instance:
+    instance.create_run_for_job(wide, run_config={}, tags={"long": noise[:100_000]})
+"""
+
+
+def test_job_and_run_that_are_larger_than_a_text(site: MariaSite) -> None:
+    """Dagster makes BLOB and TEXT of 64 KiB. With those columns such a run is refused: the control."""
+    done = run(site, WEB, LARGE)
+    assert done.returncode == 0, done.stderr[-2000:]
+    site.query("DELETE FROM runs WHERE pipeline_name = 'wide'")
+    site.query("DELETE FROM snapshots WHERE LENGTH(snapshot_body) > 65535")
+    site.query("ALTER TABLE snapshots MODIFY snapshot_body BLOB NOT NULL")
+    try:
+        refused = run(site, WEB, LARGE)
+        assert refused.returncode != 0
+        assert "Data too long for column 'snapshot_body'" in refused.stderr
+        assert site.probe(apply=False)["tables"] == 1
+    finally:
+        assert site.probe()["tables"] == 1
+    assert site.probe()["tables"] == 0
+    site.query("ALTER TABLE runs MODIFY run_body TEXT")
+    try:
+        assert "Data too long for column 'run_body'" in run(site, WEB, LARGE).stderr
+    finally:
+        site.probe()
+
+
+def test_large_tables_stay_as_they_are(site: MariaSite) -> None:
+    """To widen them, the server would write them anew."""
+    site.query("CREATE TABLE theirs (body text) AS SELECT seq AS body FROM seq_1_to_1001")
+    try:
+        assert site.probe()["tables"] == 0
+        site.query("DELETE FROM theirs WHERE body = '1'")
+        assert site.probe()["tables"] == 1
+    finally:
+        site.query("DROP TABLE theirs")
+
+
 def said_by(pid: int) -> str:
     """Command and environment of a process and of its children."""
     found = ""

@@ -293,6 +293,7 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "tx_isolation": ("SERIALIZABLE", "transactions are SERIALIZABLE; REPEATABLE-READ is needed"),
     "max_allowed_packet": (2**20, "max_allowed_packet is 1048576 bytes; 16777216 is needed"),
     "sql_mode": ("NO_BACKSLASH_ESCAPES", "sql_mode has NO_BACKSLASH_ESCAPES"),
+    "innodb_snapshot_isolation": (1, "innodb_snapshot_isolation is ON, the default since MariaDB 11.6"),
     "read_only": (1, "the server is read-only (read_only), as a replica is"),
 }
 
