@@ -188,7 +188,6 @@ class MariaSite(Site):
     def __init__(self, server: Server, folder: Path, code: str, database: str = "dagster", tls: str = "") -> None:
         """tls is the certificate of an authority by which clients know the server."""
         self.server, self.folder, self.database, self.tls = server, folder, database, tls
-        server.query(f"ALTER USER {DAEMON}@'127.0.0.1' ACCOUNT UNLOCK", database="")
         for name, text in (("dagster.yaml", CONFIG), ("launcher.py", LAUNCHER), ("jobs.py", code)):
             (folder / name).write_text(text)
         (folder / "workspace.yaml").write_text("load_from: [python_file: {relative_path: jobs.py}]\n")
@@ -249,6 +248,7 @@ def running(folder: Path, **options: Any) -> Iterator[Server]:
     server = Server(folder, **options)
     try:
         server.install([everybody()])
+        server.query(f"ALTER USER {DAEMON}@'127.0.0.1' ACCOUNT UNLOCK", database="")  # which its guard does otherwise
         yield server
     finally:
         server.close()

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +61,10 @@ def test_the_first_launches_after_a_restart(site: MariaSite, ui: Dagster, option
     assert ui.get("/server_info")[0] == 200
     with site.webserver(WEB, *options) as replica:
         assert failures(replica, 2) == 0
+        stopped = time.monotonic()
         site.server.stop()
         site.server.start()
+        time.sleep(max(0.0, stopped + 1.1 - time.monotonic()))  # a connection is used for a second
         assert (failures(replica, 4) > 0) is fails
         assert failures(replica, 2) == 0, "it recovers by itself"
 
@@ -92,7 +96,7 @@ def test_names_that_differ_in_case_alone(site: MariaSite) -> None:
     """Two assets and two partitions, as on PostgreSQL. With MariaDB's own collation they would be one: the control."""
     done = run(site, RUN, ALIKE)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "'Orders', 'orders'" in done.stdout
+    assert re.search("'Orders'.*'orders'", done.stdout)
     assert "['A', 'a'" in done.stdout
     same = "SELECT COUNT(*) FROM asset_keys WHERE asset_key {} = '[\"orders\"]'"
     assert site.query(same.format(""))[0][0] == 1
@@ -110,7 +114,7 @@ def say():
 def wide():
     say()
 with DagsterInstance.get() as instance:
-    instance.create_run_for_job(wide, run_config={}, tags={"long": noise[:100_000]})
+    instance.create_run_for_job(wide, run_config={}, tags={str(n): noise[:60_000] for n in range(2)})
 """
 
 
@@ -175,7 +179,7 @@ def test_no_process_shows_a_password(site: MariaSite, ui: Dagster) -> None:
         timeout=300,
     )
     seen += told.stdout + told.stderr + (site.folder / "dagster.yaml").read_text()
-    assert "DAGSTER_MYSQL_URL" in told.stdout
+    assert "run_storage" in told.stdout, "the control: it tells of the storage"
     for login in (WEB, DAEMON, RUN):
         assert password(login) not in seen
     assert password(DAEMON) in site.options.read_text(), "the control"

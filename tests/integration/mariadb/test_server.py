@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ import mariadb_rig
 import pymysql
 import pytest
 from guard_rig import PYTHON, Proxy, password, until
-from logins_rig import DAEMON, MIGRATION, READ, RUN, WEB
-from mariadb_rig import MariaSite, Server, everybody, running
+from logins_rig import DAEMON, DEFINITIONS, MIGRATION, READ, RUN, WEB
+from mariadb_rig import LEASE, ROOT, MariaSite, Server, everybody, running
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database import mysql
 from ansible_collections.dataops.dagster.plugins.module_utils._database.client import Client
@@ -257,6 +258,54 @@ def test_a_renewed_certificate_is_read_without_a_restart(secure: tuple[Server, P
     with kept.cursor() as cursor:
         cursor.execute("SELECT 1")
     assert server.pid() == pid
+
+
+def test_dagster_verifies_the_server(secure: tuple[Server, Path], folder: Path) -> None:
+    """By the URL of its processes: it migrates with the right authority, and sends nothing with another one."""
+    server, tls = secure
+    place = folder / "verified"
+    place.mkdir()
+    with pytest.raises(AssertionError, match="certificate verify failed"):
+        MariaSite(server, place, DEFINITIONS, tls=f"{tls}/other.pem").migrate()
+    site = MariaSite(server, place, DEFINITIONS, tls=f"{tls}/ca.pem")
+    assert site.query("SHOW TABLES") == []
+    site.migrate()
+    assert site.probe()["rights"] > 50, "the program of module schema comes in the same way"
+
+
+def documented(heading: str) -> list[str]:
+    """The statements of the first block of SQL below a heading of the page on servers of one's own."""
+    text = (ROOT / "docs/external-database.md").read_text(encoding="utf-8").split(f"\n## {heading}\n")[1]
+    block = re.sub("^--.*$", "", text.split("```sql\n")[1].split("```")[0], flags=re.MULTILINE)
+    return [statement for statement in (part.strip() for part in block.split(";")) if statement]
+
+
+def test_server_of_ones_own_as_the_documentation_makes_it(secure: tuple[Server, Path], folder: Path) -> None:
+    """Its two logins do what they are for, and no more."""
+    place = folder / "own"
+    place.mkdir()
+    own = Server(place, tls=secure[1])
+    words = {"database": "orchestration", "hosts": "127.0.0.%"}
+    for kind, login in (("migration_", MIGRATION), ("", WEB), ("run_", RUN)):
+        words |= {f"{kind}user": login, f"{kind}password": password(login)}
+    try:
+        for statement in documented("MariaDB"):
+            own.query(statement.format(**words), database="")
+        site = MariaSite(own, place, DEFINITIONS, "orchestration", tls=f"{secure[1]}/ca.pem")
+        site.migrate()
+        rights = {"query": (LEASE / "rights.sql").read_text(encoding="utf-8"), "app": ""}
+        secrets = [{"user": user, "password": password(user), "migration": user == MIGRATION} for user in (MIGRATION, WEB, RUN)]
+        asked = {"logins": secrets, "rights": {**rights, "logins": {"web": WEB, "daemon": WEB, "code": RUN, "run": RUN, "read": WEB}}}
+        answer = site.ask(**asked)
+        assert answer["problems"] == []
+        assert answer["rights"] > 20
+        assert site.ask(**asked)["rights"] == 0
+        site.command_line(["run", "list"], login=WEB)
+        for login in (WEB, RUN):
+            said = mariadb_rig.attempt(own, login, "DROP TABLE runs", "orchestration", ssl={"ca": f"{secure[1]}/ca.pem"})
+            assert "denied" in said
+    finally:
+        own.close()
 
 
 # What is refused about a server
