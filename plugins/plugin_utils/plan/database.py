@@ -12,7 +12,12 @@ from typing import Any
 from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import SERVER, Supplied, supplied_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Reach, first_address
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import (
+    LOOPBACK,
+    Reach,
+    as_network,
+    first_address,
+)
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import LOGINS
 
 PAIRS = {"ca": "ca-key", "cert": "key"}  # each certificate with its key
@@ -37,19 +42,28 @@ class Database(Component):
         """Who connects. The containers of another host come from its own address."""
         clients = dict.fromkeys(consumer for consumer, _in_container, _logins in self.plan.storage.clients)
         variable = self.variable("clients")
-        given = variable in self.host.given
-        more = [str(one["address"]) for one in self.values[variable] or []] if given else []
+        named = [str(one["address"]) for one in self.values[variable] or []] if variable in self.host.given else []
+        networks = {text: as_network(text) for text in named}
+        more = tuple(network for network in networks.values() if network)
+        unknown = tuple(text for text, network in networks.items() if not network)
         containers = tuple(self.plan.storage.containers(self.host.name))
-        return Reach("database", tuple(clients), containers, more=tuple(more))
+        return Reach("database", tuple(clients), containers, more=more, unknown=unknown)
 
     def known_by(self) -> list[str]:
         return [*self.inventory.services, *self.inventory.engines]
 
     def problems(self) -> list[str]:
         (port,) = self.ports()
-        if not 0 < port.number < 1024:
-            return []
-        return [f"{port.variable} is {port.number}; {self.product} is not root, and takes a port from 1024 on"]
+        found = []
+        if 0 < port.number < 1024:
+            found.append(f"{port.variable} is {port.number}; {self.product} is not root, and takes a port from 1024 on")
+        unknown = self.reach.unknown if self.values["dagster_firewall"] else ()
+        return found + [
+            f"{self.variable('clients')} has {entry}, which the rules of the firewall cannot name; add the addresses "
+            "or networks of these clients to dagster_firewall_sources.database as well, or here in its place"
+            for entry in unknown
+            if not (self.values["dagster_firewall_sources"] or {}).get("database")
+        ]
 
     # Who connects
 

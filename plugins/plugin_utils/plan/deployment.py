@@ -215,6 +215,7 @@ class Plan:
             "members": [str(self.host.values["dagster_group"])],
             "certificates": self.certificates(),
             "nftables": any(component.nftables() for component in components),
+            "peers": sorted({peer for component in components for peer in component.peers()}),
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
         }
 
@@ -303,8 +304,8 @@ class Plan:
         here = self.host.name == self.storage.server
         return [
             f"{ENGINE} is {self.storage.dialect}, and the host has the deployment's {role} ({component.mark()}); the "
-            f"other database would be empty, because no play moves data. Set it to {role}, or take that one away first. "
-            f"{removal(component, facts)}"
+            f"other database would be empty, because no play moves data. Set it to {role}, or take that one away "
+            f"first. {removal(component, facts)}"
             for role, component in self.others.items()
             if here and component.mark() in there
         ]

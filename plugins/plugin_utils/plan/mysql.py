@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """MariaDB as the storage of Dagster, and on its host: an instance of our own, who may connect from where.
 
-Debian's package runs an instance without a name (mariadb.service, /var/lib/mysql, port 3306) and has a template unit for
-more (mariadb@NAME.service). Ours is called like the deployment, and reads one file, its own. What is set in /etc/mysql is
-for others.
+Debian's package runs an instance without a name (mariadb.service, /var/lib/mysql, port 3306) and has a template unit
+for more (mariadb@NAME.service). Ours is called like the deployment, and reads one file, its own. What is set in
+/etc/mysql is for others.
 """
 
 from __future__ import annotations
@@ -78,9 +78,11 @@ class MysqlStorage(Storage):
         """A sentence about a text that is no certificate of an authority."""
         text = str(self.values["dagster_database_tls_ca"])
         try:
-            return [] if not text or load(text) else []
+            if text:
+                load(text)
         except ValueError:
             return ["dagster_database_tls_ca cannot be read as a certificate; expected PEM text"]
+        return []
 
     def password_form_problems(self) -> list[str]:
         """Sentences about passwords that the file, from which Dagster's driver reads one, cannot hold."""
@@ -134,9 +136,7 @@ class Mysql(Database):
         return [PACKAGE, "python3-pymysql", *(["python3-cryptography"] if self.signs else [])]
 
     def ports(self) -> list[Port]:
-        return [
-            Port(self.plan.storage.port, "dagster_database_port", ("0.0.0.0",), self.plan.storage.unit, self.reach)
-        ]
+        return [Port(self.plan.storage.port, "dagster_database_port", ("0.0.0.0",), self.plan.storage.unit, self.reach)]
 
     def memory(self) -> dict[str, tuple[int, int]]:
         return {"mysql": (1, 250)}
@@ -213,8 +213,8 @@ class Mysql(Database):
         if PACKAGE in facts["packages"]:
             return []
         return [
-            f"the host has {name}, which Debian's {PACKAGE} would replace, with all that it serves; take another host for "
-            "group dagster_database, or name that server (dagster_database_host)"
+            f"the host has {name}, which Debian's {PACKAGE} would replace, with all that it serves; take another host "
+            "for group dagster_database, or name that server (dagster_database_host)"
             for name in sorted(facts["packages"])
             if name.startswith(CONFLICTS)
         ]
@@ -225,18 +225,18 @@ class Mysql(Database):
         known, data, marked = self.config in paths, self.datadir in paths, self.mark() in paths
         if not known and data:
             return [
-                f"{self.datadir} is there, but {self.config} is not: the configuration was lost. Bring it back, or move "
-                f"{self.datadir} away to begin with an empty database"
+                f"{self.datadir} is there, but {self.config} is not: the configuration was lost. Bring it back, or "
+                f"move {self.datadir} away to begin with an empty database"
             ]
         if not known and self.enabled in paths:
             return [
-                f"the host has an instance {self.plan.storage.unit}, which dataops.dagster has not made ({self.config} is "
-                "not there); choose another dagster_instance_name, or take that instance away"
+                f"the host has an instance {self.plan.storage.unit}, which dataops.dagster has not made ({self.config} "
+                "is not there); choose another dagster_instance_name, or take that instance away"
             ]
         if marked and not data:
             return [
-                f"{self.mark()} is there from an earlier deployment, but {self.datadir} is not: its disk may not be mounted. "
-                f"Bring it back, or remove {self.mark()} to begin with an empty database"
+                f"{self.mark()} is there from an earlier deployment, but {self.datadir} is not: its disk may not be "
+                f"mounted. Bring it back, or remove {self.mark()} to begin with an empty database"
             ]
         return []
 
@@ -252,6 +252,6 @@ class Mysql(Database):
         if port.number not in theirs or held:  # who holds it now, says the check of all ports
             return []
         return [
-            f"port {port.number} is that of the MariaDB which the host has already ({NAMELESS}), so both could not run; "
-            f"change {port.variable}"
+            f"port {port.number} is that of the MariaDB which the host has already ({NAMELESS}), so both could not "
+            f"run; change {port.variable}"
         ]

@@ -310,8 +310,8 @@ class Storage:
     def external_problems(self) -> list[str]:
         """Sentences about ways to a server of the user's own that do not work."""
         return [
-            f"{name} is a token that ends within the hour, as a login through IAM has; the services connect for as long "
-            "as they run and cannot renew it. Give the login a password of its own"
+            f"{name} is a token that ends within the hour, as a login through IAM has; the services connect for as "
+            "long as they run and cannot renew it. Give the login a password of its own"
             for name in PASSWORDS
             if TOKEN.search(str(self.values.get(name) or ""))
         ]
