@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.budget import ENGINES
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.gate import Way
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, Reach, is_ipv4
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
 
 KINDS = ("webserver", "webserver_read_only")  # as names.py calls their units
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
