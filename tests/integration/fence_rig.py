@@ -197,24 +197,33 @@ class Site:
     def migrate(self) -> None:
         self.command_line(["instance", "migrate"], login=MIGRATION)
 
-    def probe(self, migrates: bool = False, apply: bool = True, **fence: str) -> dict[str, Any]:
-        """What module schema's program says, which puts the fence up on the way."""
-        asked = {
+    def asked(self) -> dict[str, Any]:
+        """What role instance has module schema ask."""
+        return {
             "dialect": source_of(postgres_probe),
             "host": "127.0.0.1",
             "port": self.cluster.port,
             "database": self.database,
             "logins": [{"user": MIGRATION, "password": password(MIGRATION), "migration": True}],
             "lease": None,
-            "fence": {**FENCE, **fence},
+            "fence": FENCE,
             "rights": RIGHTS,
-            "migrates": migrates,
-            "apply": apply,
+            "migrates": False,
+            "apply": True,
         }
+
+    def ask(self, **more: Any) -> dict[str, Any]:
+        """What module schema's program says."""
         argv = [PYTHON, "-I", "-c", source_of(schema_probe)]
-        done = subprocess.run(argv, input=json.dumps(asked), capture_output=True, text=True, check=False)
+        asked = json.dumps({**self.asked(), **more})
+        done = subprocess.run(argv, input=asked, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def probe(self, migrates: bool = False, apply: bool = True, **fence: str) -> dict[str, Any]:
+        """The same without a problem. It puts the fence up on the way."""
+        answer = self.ask(migrates=migrates, apply=apply, fence={**self.asked()["fence"], **fence})
         assert answer["problems"] == []
         return answer
 

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A MariaDB of our own for tests, set up with the settings and the SQL of role mysql, and real Dagster on it.
 
-Its programs are those of Debian (mariadb-server-core, mariadb-client-core), or below MARIADB_ROOT, where their packages were
-unpacked. It is a plain process at a port of its own.
+Its programs are those of Debian (mariadb-server-core, mariadb-client-core), or below MARIADB_ROOT, where their packages
+were unpacked. It is a plain process at a port of its own.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pymysql
-from fence_rig import DAEMON, LAUNCHER, MIGRATION, PROGRAMS, Site
-from guard_rig import LOGINS, PYTHON, USER, free_port, password, until
+from fence_rig import CODE, DAEMON, FENCE, MIGRATION, Site
+from guard_rig import HOSTS, LOGINS, USER, free_port, password, until
 
 from ansible_collections.dataops.dagster.plugins.filter.mysql_accounts import mysql_accounts
-from ansible_collections.dataops.dagster.plugins.module_utils._database import mysql, mysql_probe, schema_probe
+from ansible_collections.dataops.dagster.plugins.module_utils._database import mysql, mysql_probe
 from ansible_collections.dataops.dagster.plugins.module_utils._database.client import Client
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import source_of
 
@@ -36,14 +37,8 @@ ROLE = ROOT / "roles/mysql"
 LEASE = ROOT / "roles/daemon/files/lease/mysql"
 SETTINGS = ROLE / "templates/etc/mariadb-dagster.cnf.j2"
 APP, OWNER, DAEMONS = "dagster_app", "dagster_owner", "dagster_daemon"
-CONFIG = """
-storage: {mysql: {mysql_url: {env: DAGSTER_MYSQL_URL}}}
-run_coordinator:
-  {module: dagster, class: QueuedRunCoordinator, config: {dequeue_interval_seconds: 1, max_concurrent_runs: 1000}}
-run_launcher: {module: launcher, class: Launches}
-run_retries: {enabled: true}
-telemetry: {enabled: false}
-"""
+STORAGE = "storage: {mysql: {mysql_url: {env: DAGSTER_MYSQL_URL}}}"
+FENCED = [f"dagster_daemon_{host}" for host in HOSTS]
 
 
 def there() -> bool:
@@ -69,6 +64,7 @@ class Server:
         """tls is a folder with certificates, options are as of dagster_mysql_options."""
         self.folder, self.port = folder, free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self.kept: dict[str, Any] = {}
         self.config = folder / "server.cnf"
         own = {"lc_messages_dir": f"{PREFIX}/usr/share/mysql"} if PREFIX else {}
         plan = {
@@ -105,7 +101,9 @@ class Server:
 
     def run(self, name: str, *arguments: str) -> str:
         argv = [*program(name), *arguments]
-        done = subprocess.run(argv, env=environment(), check=False, capture_output=True, text=True, cwd="/", timeout=120)
+        done = subprocess.run(
+            argv, env=environment(), check=False, capture_output=True, text=True, cwd="/", timeout=120
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -115,7 +113,8 @@ class Server:
         self.process = subprocess.Popen(argv, env=environment(), cwd="/", stdout=log, stderr=log)
 
         def answers() -> bool:
-            assert self.process is not None and self.process.poll() is None, (self.folder / "log").read_text()[-3000:]
+            assert self.process is not None
+            assert self.process.poll() is None, (self.folder / "log").read_text()[-3000:]
             with contextlib.suppress(pymysql.err.OperationalError):
                 self.query("SELECT 1", database="")
                 return True
@@ -127,38 +126,53 @@ class Server:
         """That of the server, which runuser may be the parent of."""
         return int((self.folder / "mariadbd.pid").read_text())
 
-    def stop(self, number: int = 15) -> None:
+    def stop(self, mode: str = "fast") -> None:
         assert self.process is not None
-        os.kill(self.pid(), number)
+        os.kill(self.pid(), signal.SIGKILL if mode == "immediate" else signal.SIGTERM)
         self.process.wait(60)
 
     def connect(self, database: str = "dagster", **other: Any) -> Any:
         """As the superuser, or with other arguments as somebody else."""
         where = {"unix_socket": self.socket, "user": getpass.getuser()} if "user" not in other else {"port": self.port}
-        return pymysql.connect(**{**where, "database": database or None, "autocommit": True, "read_timeout": 60, **other})
+        return pymysql.connect(
+            **{**where, "database": database or None, "autocommit": True, "read_timeout": 60, **other}
+        )
 
-    def query(self, text: str, arguments: Any = None, database: str = "dagster") -> list[tuple[Any, ...]]:
-        with self.connect(database) as connection, connection.cursor() as cursor:
-            cursor.execute(text, arguments)
-            return list(cursor.fetchall())
+    def query(self, text: str, database: str = "dagster", arguments: Any = None) -> list[tuple[Any, ...]]:
+        """As the superuser, in a session that is kept: what waits for something asks often."""
+        for again in (True, False):
+            connection = self.kept.get(database) or self.connect(database)
+            try:
+                found = execute(connection, text, arguments)
+            except (pymysql.err.InterfaceError, pymysql.err.OperationalError):
+                connection.close()
+                if not again or not self.kept.pop(database, None):
+                    raise
+            else:
+                if database in ("", "dagster"):  # others go and come again
+                    self.kept[database] = connection
+                else:
+                    connection.close()
+                return found
+        raise AssertionError(text)
 
-    def login(self, user: str, database: str = "dagster", **other: Any) -> Any:
-        """A session of a login of ours."""
+    def session(self, user: str, database: str = "dagster", **other: Any) -> Any:
+        """A session of a login of ours, by TCP."""
         return self.connect(database, **{"host": "127.0.0.1", "user": user, "password": password(user), **other})
 
-    def install(self, clients: list[dict[str, Any]], database: str = "dagster", **passwords: str) -> list[str]:
+    def accounts(self, clients: Sequence[dict[str, Any]], database: str = "dagster", **passwords: str) -> list[str]:
         """What role mysql makes of logins and database: the statements that were missing."""
         text = (ROLE / "files/logins.sql").read_text(encoding="utf-8")
         accounts = mysql_accounts(logins(passwords), clients)
         given = [json.dumps(roles()), json.dumps(accounts), database, OWNER, APP, DAEMONS]
-        missing = [statement for (statement,) in self.query(text, given, "mysql")]
+        missing = [statement for (statement,) in self.query(text, "mysql", given)]
         for statement in missing:
             self.query(statement, database="mysql")
         return missing
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
-            self.stop(9)
+            self.stop("immediate")
 
 
 def roles() -> list[dict[str, Any]]:
@@ -173,7 +187,7 @@ def logins(passwords: dict[str, str] | None = None) -> list[dict[str, Any]]:
     fixed = [(MIGRATION, OWNER), *((name, name) for kind, name in LOGINS.items() if kind != "daemon")]
     found: list[dict[str, Any]] = [{"name": name, "role": role} for name, role in fixed]
     found += [{"name": "dagster_guard"}]
-    found += [{"name": f"dagster_daemon_{host}", "role": DAEMONS, "fenced": True} for host in "abc"]
+    found += [{"name": name, "role": DAEMONS, "fenced": True} for name in FENCED]
     return [{**login, "password": known.get(login["name"], password(login["name"]))} for login in found]
 
 
@@ -183,63 +197,84 @@ def everybody(address: str = "127.0.0.1", **more: Any) -> dict[str, Any]:
 
 
 class MariaSite(Site):
-    """A Dagster on MariaDB, whose tables have the rights of the roles. No fence is up."""
+    """The same Dagster on MariaDB: tables with the rights of the roles, and the fence up."""
 
-    def __init__(self, server: Server, folder: Path, code: str, database: str = "dagster", tls: str = "") -> None:
+    key = "`key`"
+
+    def __init__(
+        self, cluster: Server, folder: Path, database: str = "dagster", code: str = CODE, tls: str = ""
+    ) -> None:
         """tls is the certificate of an authority by which clients know the server."""
-        self.server, self.folder, self.database, self.tls = server, folder, database, tls
-        for name, text in (("dagster.yaml", CONFIG), ("launcher.py", LAUNCHER), ("jobs.py", code)):
-            (folder / name).write_text(text)
-        (folder / "workspace.yaml").write_text("load_from: [python_file: {relative_path: jobs.py}]\n")
+        self.cluster, self.folder, self.database, self.tls = cluster, folder, database, tls
+        self.write(STORAGE, code)
         self.options = folder / mysql.CREDENTIAL
         self.options.write_text("".join(mysql.login(str(login["password"]), str(login["name"])) for login in logins()))
         self.options.chmod(0o600)
 
     def client(self, login: str) -> Client:
         """How role instance has a service connect."""
-        where = ("127.0.0.1", self.server.port, self.database)
+        where = ("127.0.0.1", self.cluster.port, self.database)
         return Client(*where, login, str(self.options), bool(self.tls), self.tls)
 
-    def environment(self, login: str) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "DAGSTER_"))}
+    def connection(self, login: str) -> dict[str, str]:
+        return mysql.environment(self.client(login))
+
+    def asked(self) -> dict[str, Any]:
         return {
-            **kept,
-            "PATH": f"{PROGRAMS}:/usr/bin:/bin",
-            "PYTHONPATH": str(self.folder),
-            "DAGSTER_HOME": str(self.folder),
-            "LAUNCHES": str(self.folder / "launches"),
-            **mysql.environment(self.client(login)),
-        }
-
-    def ask(self, **more: Any) -> dict[str, Any]:
-        """What the program of module schema answers."""
-        asked = {
+            **super().asked(),
             "dialect": source_of(mysql_probe),
-            **{"host": "127.0.0.1", "port": self.server.port, "database": self.database},
             "parameters": mysql.parameters(self.client(MIGRATION)),
-            "logins": [{"user": MIGRATION, "password": password(MIGRATION), "migration": True}],
-            **{"lease": None, "fence": None, "migrates": False, "apply": True},
+            "fence": {**FENCE, "query": (LEASE / "fence.sql").read_text(encoding="utf-8"), "logins": ",".join(FENCED)},
             "rights": {"query": (LEASE / "rights.sql").read_text(encoding="utf-8"), "logins": LOGINS, "app": APP},
-            **more,
         }
-        argv = [PYTHON, "-I", "-c", source_of(schema_probe)]
-        done = subprocess.run(argv, input=json.dumps(asked), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
 
-    def probe(self, migrates: bool = False, apply: bool = True, **fence: str) -> dict[str, Any]:
-        assert not fence, "none is put up here"
-        answer = self.ask(migrates=migrates, apply=apply)
-        assert answer["problems"] == []
-        return answer
+    def empty(self, *tables: str) -> None:
+        with self.cluster.connect(self.database) as session:
+            for statement in ("SET foreign_key_checks = 0", *(f"TRUNCATE {table}" for table in tables)):
+                execute(session, statement)
 
-    def query(self, text: str) -> list[tuple[Any, ...]]:
-        return self.server.query(text, database=self.database)
+    def fences(self) -> tuple[int, int]:
+        """It has triggers alone."""
+        triggers = f"SELECT COUNT(*) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = '{self.database}'"  # noqa: S608
+        return int(self.query(triggers)[0][0]), 0
+
+    def switch(self, state: str) -> None:
+        """Without the triggers, and with every right in the tables that an operator may grant."""
+        every = f"INSERT, UPDATE, DELETE ON `{self.database}`.*"
+        if state == "DISABLE":
+            self.probe(logins="")
+            self.query(f"GRANT {every} TO {APP}")
+        else:
+            self.query(f"REVOKE {every} FROM {APP}")
+            self.probe()
 
     def number(self, table: str, where: str = "true") -> int:
         """These names of columns are words of MariaDB's."""
-        return super().number(table, re.sub(r"\b(key|partition)(?= =)", r"`\1`", where))
+        return super().number(table, re.sub(r"\b(?<!`)(key|partition)(?= =)", r"`\1`", where))
+
+
+KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+
+
+def authority(folder: Path, name: str) -> None:
+    """Makes an authority: its certificate is NAME.pem."""
+    files = ("-keyout", f"{folder}/{name}-key.pem", "-out", f"{folder}/{name}.pem")
+    openssl("req", "-x509", *KEY, "-days", "9", "-subj", f"/CN={name}", *files)
+
+
+def certificate(folder: Path, address: str) -> None:
+    """Makes key and certificate of a server, which is known by an address or name: IP:... or DNS:..."""
+    (folder / "ext").write_text(f"subjectAltName={address}\n")
+    openssl("req", *KEY, "-subj", "/CN=server", "-keyout", f"{folder}/key.pem", "-out", f"{folder}/csr.pem")
+    signed = ("-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca-key.pem", "-CAcreateserial", "-days", "9")
+    files = ("-extfile", f"{folder}/ext", "-out", f"{folder}/cert.pem")
+    openssl("x509", "-req", "-in", f"{folder}/csr.pem", *signed, *files)
+    for path in folder.iterdir():
+        path.chmod(0o644)
+
+
+def openssl(*arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
 
 
 @contextlib.contextmanager
@@ -247,7 +282,7 @@ def running(folder: Path, **options: Any) -> Iterator[Server]:
     """A server with the logins of a deployment, all of them from loopback."""
     server = Server(folder, **options)
     try:
-        server.install([everybody()])
+        server.accounts([everybody()])
         server.query(f"ALTER USER {DAEMON}@'127.0.0.1' ACCOUNT UNLOCK", database="")  # which its guard does otherwise
         yield server
     finally:
@@ -258,7 +293,7 @@ def running(folder: Path, **options: Any) -> Iterator[Server]:
 def attempt(server: Server, login: str, statement: str, database: str = "dagster", **where: Any) -> str:
     """The error of a statement as a login, empty when it worked. No row of it stays; a table that it makes does."""
     try:
-        with server.login(login, database, autocommit=False, **where) as connection, connection.cursor() as cursor:
+        with server.session(login, database, autocommit=False, **where) as connection, connection.cursor() as cursor:
             try:
                 cursor.execute(statement)
             finally:
@@ -266,6 +301,16 @@ def attempt(server: Server, login: str, statement: str, database: str = "dagster
     except pymysql.err.MySQLError as error:
         return str(error)
     return ""
+
+
+def execute(connection: Any, text: str, arguments: Any = None) -> list[tuple[Any, ...]]:
+    """The rows of a statement, also of a procedure."""
+    with connection.cursor() as cursor:
+        cursor.execute(text, arguments)
+        found = list(cursor.fetchall())
+        while cursor.nextset():
+            found += cursor.fetchall()
+    return found
 
 
 def settled(seconds: float = 0.3) -> None:

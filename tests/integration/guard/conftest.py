@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guard_mariadb import SERVER, MariaDB
+from guard_mariadb import MariaDB
 from guard_postgres import BIN, Cluster
 from guard_rig import HOSTS, Host
+from mariadb_rig import there
 
 ENGINES = {"postgres": Cluster, "mariadb": MariaDB}
 
@@ -50,7 +51,7 @@ def cluster(databases: Databases, request: pytest.FixtureRequest) -> Any:
     kind = getattr(request, "param", "postgres")
     if kind == "postgres" and not BIN:
         pytest.fail("no PostgreSQL in /usr/lib/postgresql; install it or name the folder of its programs with PG_BIN")
-    if kind == "mariadb" and not SERVER:
+    if kind == "mariadb" and not there():
         pytest.fail(
             "no MariaDB in /usr/sbin; install mariadb-server or name the folder of its packages with MARIADB_ROOT"
         )

@@ -89,7 +89,7 @@ DENIED = {
         "CALL dagster_guard_expel(0, @number)",
         "SELECT * FROM work",
         "SELECT * FROM mysql.global_priv",
-        "ALTER USER dagster_daemon_a@'%' ACCOUNT UNLOCK",
+        "ALTER USER dagster_daemon_a@'127.0.0.1' ACCOUNT UNLOCK",
         "CREATE TABLE x (number INT)",
         "CREATE TEMPORARY TABLE x (number INT)",
         "SET ROLE dagster_guard_owner",

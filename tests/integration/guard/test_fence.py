@@ -12,24 +12,26 @@ from typing import Any
 
 import pytest
 from deployment import Dagster
-from fence_mariadb import MariaDBSite
 from fence_rig import DAEMON, DATABASE, MIGRATION, PLACE, SCHEDULE, SENSORS, WEBSERVER, Process, Site, result
 from guard_mariadb import MariaDB
 from guard_postgres import Cluster
 from guard_rig import ON_BOTH, until
+from mariadb_rig import MariaSite
 
 TABLES = ("runs", "run_tags", "event_logs", "job_ticks", "bulk_actions", "asset_daemon_asset_evaluations", "kvs")
 BODY = '{"__class__": "DagsterRun", "parent_run_id": %s, "tags": {%s}}'
 TICK, PARENT, RETRY = '"dagster/tick": "1"', '"dagster/parent_run_id": "p"', '"dagster/retry_number": "1"'
 
 
-SITES: dict[type, type[Site]] = {Cluster: Site, MariaDB: MariaDBSite}
+SITES: dict[type, type[Site]] = {Cluster: Site, MariaDB: MariaSite}
 pytestmark = ON_BOTH
 
 
 @pytest.fixture(scope="module")
 def site(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    found = SITES[type(cluster)](cluster, tmp_path_factory.mktemp("dagster"))
+    if isinstance(cluster, MariaDB):
+        cluster.serve(DATABASE)
+    found = SITES[type(cluster)](cluster, tmp_path_factory.mktemp("dagster"), DATABASE)
     assert found.probe(migrates=True)["fence"] == 0, "there are no tables yet"
     found.migrate()
     assert found.probe()["fence"] > len(TABLES)

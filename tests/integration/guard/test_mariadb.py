@@ -20,8 +20,9 @@ from typing import Any
 
 import pymysql
 import pytest
-from guard_mariadb import LEASE, MariaDB, call, execute
+from guard_mariadb import MariaDB, call
 from guard_rig import HOSTS, password, until
+from mariadb_rig import LEASE, execute
 
 pytestmark = [
     pytest.mark.parametrize("cluster", ["mariadb"], indirect=True, scope="session"),
@@ -55,7 +56,7 @@ def installed(cluster: MariaDB, text: str) -> Iterator[None]:
     given = [
         text.rstrip(),
         "dagster_guard_owner",
-        "dagster_guard@%",
+        "dagster_guard@127.0.0.1",
         ",".join(f"dagster_daemon_{name}" for name in HOSTS),
     ]
     cluster.apply(LEASE / "guard_install.sql", given, "dagster")
@@ -298,9 +299,9 @@ def test_renewal_puts_accounts_right(cluster: MariaDB) -> None:
     """Somebody has unlocked one, or a play has made a new one. A login may have several accounts."""
     assert cluster.ask("take", "b", "", "dagster_daemon_b", 0, 0)
     assert cluster.ask("fence", 1)
-    cluster.query("ALTER USER dagster_daemon_c@'127.0.0.1' ACCOUNT UNLOCK")
+    cluster.query("ALTER USER dagster_daemon_c@'127.0.0.9' ACCOUNT UNLOCK")
     cluster.query("CREATE USER dagster_daemon_a@'10.0.0.1' IDENTIFIED BY 'another'")
-    cluster.query("ALTER USER dagster_daemon_b@'%' ACCOUNT LOCK")
+    cluster.query("ALTER USER dagster_daemon_b@'127.0.0.1' ACCOUNT LOCK")
     try:
         assert cluster.ask("renew", "b", "", 1)
         assert cluster.allowed() == {"dagster_daemon_b"}
@@ -314,7 +315,7 @@ def test_fence_lets_in_nobody_while_a_session_is_left(cluster: MariaDB) -> None:
     os.mkfifo(pipe)
     pipe.chmod(0o644)
     cluster.let_in("a")
-    cluster.query("GRANT FILE ON *.* TO dagster_daemon_a@'%'")
+    cluster.query("GRANT FILE ON *.* TO dagster_daemon_a@'127.0.0.1'")
     with contextlib.closing(cluster.session("dagster_daemon_a")) as old:
         thread = threading.Thread(target=cluster.said, args=(old, f"SELECT LOAD_FILE('{pipe}')"))
         thread.start()
@@ -327,7 +328,7 @@ def test_fence_lets_in_nobody_while_a_session_is_left(cluster: MariaDB) -> None:
             with contextlib.suppress(BrokenPipeError):
                 pipe.write_text("now")
             thread.join()
-            cluster.query("REVOKE FILE ON *.* FROM dagster_daemon_a@'%'")
+            cluster.query("REVOKE FILE ON *.* FROM dagster_daemon_a@'127.0.0.1'")
             pipe.unlink()
     assert cluster.ask("fence", 1), "the control"
     assert cluster.allowed() == {"dagster_daemon_b"}
@@ -337,8 +338,8 @@ def test_lease_only_needs_no_right_of_an_administrator(cluster: MariaDB) -> None
     """On a server of the user's own the lease belongs to the login of the migration, and locks nobody."""
     cluster.query("CREATE DATABASE elsewhere", "")
     try:
-        cluster.query("GRANT ALL ON elsewhere.* TO dagster_migration@'%' WITH GRANT OPTION", "")
-        given = [GUARD.rstrip(), "", "dagster@%", None]
+        cluster.query("GRANT ALL ON elsewhere.* TO dagster_migration@'127.0.0.1' WITH GRANT OPTION", "")
+        given = [GUARD.rstrip(), "", "dagster@127.0.0.1", None]
         login = {"user": "dagster_migration"}
         assert cluster.apply(LEASE / "guard_install.sql", given, "elsewhere", **login) != []
         assert cluster.apply(LEASE / "guard_install.sql", given, "elsewhere", **login) == []
@@ -353,7 +354,7 @@ def test_lease_only_needs_no_right_of_an_administrator(cluster: MariaDB) -> None
         definers = cluster.query(
             "SELECT DISTINCT DEFINER FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'elsewhere'"
         )
-        assert definers == [("dagster_migration@%",)]
+        assert definers == [("dagster_migration@127.0.0.1",)]
     finally:
         cluster.query("DROP DATABASE elsewhere", "")
 

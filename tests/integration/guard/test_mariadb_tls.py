@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guard_mariadb import LEASE, MariaDB
-from guard_rig import HOSTS, PROGRAM, PYTHON, USER, programs
+from guard_mariadb import MariaDB
+from guard_rig import HOSTS, PROGRAM, PYTHON, programs
+from mariadb_rig import LEASE, authority, certificate
 
 # What the guard does first. Only here its driver is the real one.
 LOOK = """
@@ -31,31 +32,21 @@ except lease.Error as error:
 """
 
 
-def openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[MariaDB]:
     """Its certificate is for the name localhost, and not for the address."""
     folder = Path(tempfile.mkdtemp(prefix="guard-tls-"))
-    new = ("-newkey", "rsa:2048", "-days", "2", "-nodes")
+    tls = folder / "tls"
+    tls.mkdir()
+    for path in (folder, tls):
+        path.chmod(0o755)
     for name in ("ca", "other"):
-        openssl(
-            folder, "req", "-x509", "-keyout", f"{name}-key.pem", "-out", f"{name}.pem", "-subj", f"/CN={name}", *new
-        )
-    openssl(folder, "req", "-keyout", "key.pem", "-out", "request.pem", "-subj", "/CN=localhost", *new[:2], "-nodes")
-    (folder / "names").write_text("subjectAltName=DNS:localhost\n")
-    signed = ("-CA", "ca.pem", "-CAkey", "ca-key.pem", "-CAcreateserial", "-extfile", "names", "-out", "cert.pem")
-    openssl(folder, "x509", "-req", "-in", "request.pem", *signed)
-    for path in folder.iterdir():
-        if USER:
-            shutil.chown(path, USER["user"])
-    folder.chmod(0o755)
-    found = MariaDB(folder, *(f"--ssl-{name}={folder}/{name}.pem" for name in ("ca", "cert", "key")))
+        authority(tls, name)
+    certificate(tls, "DNS:localhost")
+    found = MariaDB(folder, tls)
     found.install(HOSTS)
     yield found
-    found.stop("immediate")
+    found.close()
     shutil.rmtree(folder)
 
 
@@ -73,21 +64,21 @@ def look(cluster: MariaDB, host: str, authority: str) -> str:
 
 def test_server_of_the_authority(server: MariaDB) -> None:
     """The name is verified, although the connection goes to the address that was found for it."""
-    said = look(server, "localhost", f"{server.folder}/ca.pem")
+    said = look(server, "localhost", f"{server.folder}/tls/ca.pem")
     assert said.startswith("row (0, 0, "), said
     assert "Ssl_version TLSv1." in said
 
 
 def test_server_of_another_authority(server: MariaDB) -> None:
-    assert "certificate verify failed" in look(server, "localhost", f"{server.folder}/other.pem")
+    assert "certificate verify failed" in look(server, "localhost", f"{server.folder}/tls/other.pem")
 
 
 def test_server_of_another_name(server: MariaDB) -> None:
-    said = look(server, "127.0.0.1", f"{server.folder}/ca.pem")
+    said = look(server, "127.0.0.1", f"{server.folder}/tls/ca.pem")
     assert "certificate verify failed: IP address mismatch" in said
 
 
 @pytest.mark.parametrize("cluster", ["mariadb"], indirect=True, scope="session")
 def test_server_without_tls(cluster: MariaDB, server: MariaDB) -> None:
-    said = look(cluster, "localhost", f"{server.folder}/ca.pem")
+    said = look(cluster, "localhost", f"{server.folder}/tls/ca.pem")
     assert "SSL is required but the server doesn't support it" in said

@@ -38,7 +38,7 @@ def site(server: Server, folder: Path) -> MariaSite:
     """A Dagster whose schema is migrated, with the rights of its logins."""
     place = folder / "site"
     place.mkdir()
-    found = MariaSite(server, place, DEFINITIONS)
+    found = MariaSite(server, place, code=DEFINITIONS)
     assert found.probe(migrates=True)["revision"] == ""
     found.migrate()
     answer = found.probe()

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Real Dagster on MariaDB: what the server's restart, large events and alike names do to it, and where passwords are."""
+"""Real Dagster on MariaDB: what a restart of the server, large events and alike names do to it; where passwords are."""
 
 from __future__ import annotations
 
@@ -55,15 +55,17 @@ def failures(ui: Dagster, times: int) -> int:
     return found
 
 
-@pytest.mark.parametrize(("options", "fails"), [(recycled(), False), (["--db-pool-recycle", "3600"], True)], ids=["role", "control"])
+@pytest.mark.parametrize(
+    ("options", "fails"), [(recycled(), False), (["--db-pool-recycle", "3600"], True)], ids=["role", "control"]
+)
 def test_the_first_launches_after_a_restart(site: MariaSite, ui: Dagster, options: list[str], fails: bool) -> None:
     """The pooled connections of a webserver are dead then. Dagster's own default keeps them for an hour."""
     assert ui.get("/server_info")[0] == 200
     with site.webserver(WEB, *options) as replica:
         assert failures(replica, 2) == 0
         stopped = time.monotonic()
-        site.server.stop()
-        site.server.start()
+        site.cluster.stop()
+        site.cluster.start()
         time.sleep(max(0.0, stopped + 1.1 - time.monotonic()))  # a connection is used for a second
         assert (failures(replica, 4) > 0) is fails
         assert failures(replica, 2) == 0, "it recovers by itself"
@@ -83,12 +85,12 @@ def test_an_event_of_many_megabytes(site: MariaSite) -> None:
     done = run(site, RUN, EVENT, str(size))
     assert done.returncode == 0, done.stderr[-2000:]
     assert site.query("SELECT MAX(LENGTH(event)) FROM event_logs")[0][0] > size
-    ((packet,),) = site.server.query("SELECT @@global.max_allowed_packet")
-    site.server.query("SET GLOBAL max_allowed_packet = 16777216")
+    ((packet,),) = site.cluster.query("SELECT @@global.max_allowed_packet")
+    site.cluster.query("SET GLOBAL max_allowed_packet = 16777216")
     try:
         assert run(site, RUN, EVENT, str(size)).returncode != 0
     finally:
-        site.server.query("SET GLOBAL max_allowed_packet = %s", (packet,))
+        site.cluster.query("SET GLOBAL max_allowed_packet = %s", arguments=(packet,))
         site.query("DELETE FROM event_logs WHERE LENGTH(event) > 1000000")
 
 

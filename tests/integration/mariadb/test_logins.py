@@ -52,18 +52,18 @@ DDL = [
 @pytest.mark.parametrize(("statement", "undone"), DDL, ids=[statement for statement, _undone in DDL])
 def test_only_the_owner_changes_the_schema(site: MariaSite, statement: str, undone: str) -> None:
     for login in LOGINS:
-        said = attempt(site.server, login, statement)
+        said = attempt(site.cluster, login, statement)
         assert re.search(DENIED, said), (login, said)
-    assert attempt(site.server, MIGRATION, statement) == "", "the control: the login of the migration"
-    assert not undone or attempt(site.server, MIGRATION, undone) == ""
+    assert attempt(site.cluster, MIGRATION, statement) == "", "the control: the login of the migration"
+    assert not undone or attempt(site.cluster, MIGRATION, undone) == ""
 
 
 @pytest.mark.parametrize("statement", ["DROP TABLE runs", "TRUNCATE TABLE event_logs", "DROP DATABASE dagster"])
 def test_nobody_drops_a_table(site: MariaSite, statement: str) -> None:
     """Which the owner may, but the tests need them: what the server says that it may is the control."""
     for login in LOGINS:
-        assert re.search(DENIED, attempt(site.server, login, statement)), login
-    with site.server.login(MIGRATION) as connection, connection.cursor() as cursor:
+        assert re.search(DENIED, attempt(site.cluster, login, statement)), login
+    with site.cluster.session(MIGRATION) as connection, connection.cursor() as cursor:
         cursor.execute("SHOW GRANTS")
         grants = [line for (line,) in cursor.fetchall()]
     assert "GRANT ALL PRIVILEGES ON `dagster`.* TO `dagster_owner` WITH GRANT OPTION" in grants
@@ -98,35 +98,38 @@ def test_nobody_gets_more(site: MariaSite, statement: str) -> None:
         if statement == "USE mysql" and login == MIGRATION:
             continue  # it reads there which rights there are
         if "LOAD_FILE" in statement:
-            with site.server.login(login, "" if login == GUARD else "dagster") as connection, connection.cursor() as cursor:
+            with (
+                site.cluster.session(login, "" if login == GUARD else "dagster") as connection,
+                connection.cursor() as cursor,
+            ):
                 cursor.execute(statement)
                 assert cursor.fetchall() == ((None,),)
             continue
-        assert attempt(site.server, login, statement, "" if login == GUARD else "dagster") != "", login
+        assert attempt(site.cluster, login, statement, "" if login == GUARD else "dagster") != "", login
     if statement in ("CREATE ROLE mine", "CREATE DATABASE mine"):
-        site.server.query(statement)
-        site.server.query(statement.replace("CREATE", "DROP"))
+        site.cluster.query(statement)
+        site.cluster.query(statement.replace("CREATE", "DROP"))
 
 
 def test_another_database_on_the_server(site: MariaSite) -> None:
-    site.server.query("CREATE DATABASE theirs", database="")
+    site.cluster.query("CREATE DATABASE theirs", database="")
     try:
-        site.server.query("CREATE TABLE t (a int)", database="theirs")
+        site.cluster.query("CREATE TABLE t (a int)", database="theirs")
         for login in (*EVERY, MIGRATION):
-            assert "denied" in attempt(site.server, login, "SELECT * FROM theirs.t", "")
-            assert "denied" in attempt(site.server, login, "SELECT 1", "theirs")
-        assert site.server.query("SELECT * FROM t", database="theirs") == [], "the control"
+            assert "denied" in attempt(site.cluster, login, "SELECT * FROM theirs.t", "")
+            assert "denied" in attempt(site.cluster, login, "SELECT 1", "theirs")
+        assert site.cluster.query("SELECT * FROM t", database="theirs") == [], "the control"
     finally:
-        site.server.query("DROP DATABASE theirs", database="")
+        site.cluster.query("DROP DATABASE theirs", database="")
 
 
 def test_a_database_of_a_similar_name(site: MariaSite) -> None:
     """In a grant, `_` stands for any letter: a_b would be a right on aXb."""
-    server = site.server
+    server = site.cluster
     for name in ("a_b", "axb"):
         server.query(f"CREATE DATABASE {name} COLLATE utf8mb4_bin", database="")
     try:
-        server.install([everybody()], "a_b")
+        server.accounts([everybody()], "a_b")
         assert attempt(server, MIGRATION, "CREATE TABLE t (a int)", "a_b") == "", "the control"
         assert "denied" in attempt(server, MIGRATION, "CREATE TABLE t (a int)", "axb")
         assert "denied" in attempt(server, RUN, "SELECT 1", "axb")
@@ -142,7 +145,11 @@ def test_a_database_of_a_similar_name(site: MariaSite) -> None:
 SENSOR_STATE = "INSERT INTO instigators (selector_id, status, instigator_body) VALUES ('s', 'RUNNING', '{}')"
 OTHERS = [
     # What a login tries, who may not, and who may: the control. The fence refuses more, by rows.
-    ("INSERT INTO job_ticks (job_origin_id, status, timestamp) VALUES ('x', 'STARTED', now())", (READ, CODE, RUN), DAEMON),
+    (
+        "INSERT INTO job_ticks (job_origin_id, status, timestamp) VALUES ('x', 'STARTED', now())",
+        (READ, CODE, RUN),
+        DAEMON,
+    ),
     (
         "INSERT INTO daemon_heartbeats (daemon_type, daemon_id, timestamp) VALUES ('x', 'x', now())",
         (READ, CODE, RUN),
@@ -168,9 +175,9 @@ OTHERS = [
 @pytest.mark.parametrize(("statement", "refused", "control"), OTHERS, ids=[str(n) for n in range(len(OTHERS))])
 def test_data_of_another(site: MariaSite, statement: str, refused: tuple[str, ...], control: str) -> None:
     for login in (*refused, GUARD):
-        said = attempt(site.server, login, statement, *([""] if login == GUARD else []))
+        said = attempt(site.cluster, login, statement, *([""] if login == GUARD else []))
         assert re.search("denied|No database selected", said), (login, said)
-    assert attempt(site.server, control, statement) == "", "the control"
+    assert attempt(site.cluster, control, statement) == "", "the control"
 
 
 def test_every_login_reads(site: MariaSite) -> None:
@@ -178,8 +185,8 @@ def test_every_login_reads(site: MariaSite) -> None:
     tables = [name for (name,) in site.query("SHOW TABLES")]
     assert len(tables) >= 20
     for login in LOGINS:
-        assert [name for name in tables if attempt(site.server, login, f"SELECT 1 FROM `{name}` LIMIT 0")] == []
-    assert all(attempt(site.server, GUARD, f"SELECT 1 FROM dagster.`{name}`", "") for name in tables)
+        assert [name for name in tables if attempt(site.cluster, login, f"SELECT 1 FROM `{name}` LIMIT 0")] == []
+    assert all(attempt(site.cluster, GUARD, f"SELECT 1 FROM dagster.`{name}`", "") for name in tables)
 
 
 def test_each_table_of_dagster_is_judged(site: MariaSite) -> None:
@@ -191,7 +198,8 @@ def test_each_table_of_dagster_is_judged(site: MariaSite) -> None:
 def test_both_databases_give_the_same_rights() -> None:
     rows = r"^  \('\w+', '[awd]*'.*$"
     mysql, postgres = (
-        re.findall(rows, (LEASE.parent / name / "rights.sql").read_text(), re.MULTILINE) for name in ("mysql", "postgres")
+        re.findall(rows, (LEASE.parent / name / "rights.sql").read_text(), re.MULTILINE)
+        for name in ("mysql", "postgres")
     )
     assert len(mysql) > 20
     assert mysql == postgres
@@ -230,12 +238,12 @@ def test_command_line(site: MariaSite, ui: Dagster) -> None:
 def test_what_an_operator_has_granted_stays(site: MariaSite) -> None:
     """A job of theirs may delete old runs."""
     delete = "DELETE FROM runs"
-    assert "denied" in attempt(site.server, RUN, delete)
+    assert "denied" in attempt(site.cluster, RUN, delete)
     site.query("GRANT DELETE ON runs TO dagster_run")
     try:
         assert site.probe()["rights"] == 0
-        assert site.server.install([everybody()]) == []
-        assert attempt(site.server, RUN, delete) == ""
+        assert site.cluster.accounts([everybody()]) == []
+        assert attempt(site.cluster, RUN, delete) == ""
     finally:
         site.query("REVOKE DELETE ON runs FROM dagster_run")
 
@@ -244,10 +252,10 @@ def test_a_table_of_a_later_dagster_is_for_the_services(site: MariaSite) -> None
     site.query("CREATE TABLE later (id int AUTO_INCREMENT PRIMARY KEY)")
     add = "INSERT INTO later VALUES ()"
     try:
-        assert "denied" in attempt(site.server, WEB, add)
+        assert "denied" in attempt(site.cluster, WEB, add)
         assert site.probe()["rights"] > 0
-        assert attempt(site.server, WEB, add) == attempt(site.server, DAEMON, add) == ""
-        assert "denied" in attempt(site.server, RUN, add)
+        assert attempt(site.cluster, WEB, add) == attempt(site.cluster, DAEMON, add) == ""
+        assert "denied" in attempt(site.cluster, RUN, add)
     finally:
         site.query("DROP TABLE later")
 
@@ -256,7 +264,7 @@ def test_the_lease_is_no_table_of_dagster(site: MariaSite) -> None:
     site.query("CREATE TABLE dagster_guard_lease (one int)")
     try:
         assert site.probe()["rights"] == 0
-        assert "denied" in attempt(site.server, WEB, "INSERT INTO dagster_guard_lease VALUES (1)")
+        assert "denied" in attempt(site.cluster, WEB, "INSERT INTO dagster_guard_lease VALUES (1)")
     finally:
         site.query("DROP TABLE dagster_guard_lease")
 
@@ -265,11 +273,11 @@ def test_a_right_that_is_lost_comes_back(site: MariaSite) -> None:
     add = "INSERT INTO runs (run_id, status, run_body) VALUES ('r', 'NOT_STARTED', '')"
     site.query("REVOKE INSERT ON runs FROM dagster_run")
     site.query("REVOKE UPDATE (cached_status_data) ON asset_keys FROM dagster_read")
-    assert "denied" in attempt(site.server, RUN, add)
+    assert "denied" in attempt(site.cluster, RUN, add)
     assert site.probe(apply=False)["rights"] == 2
-    assert "denied" in attempt(site.server, RUN, add), "a check changes nothing"
+    assert "denied" in attempt(site.cluster, RUN, add), "a check changes nothing"
     assert site.probe()["rights"] == 2
-    assert attempt(site.server, RUN, add) == ""
+    assert attempt(site.cluster, RUN, add) == ""
     assert site.probe()["rights"] == 0
 
 
@@ -277,30 +285,35 @@ def test_server_of_the_users_own(site: MariaSite) -> None:
     """What a role may in the whole database is not granted again, and a login without a role is told."""
     logins = {"web": WEB, "daemon": WEB, "code": RUN, "run": RUN, "read": WEB}
     rights: dict[str, Any] = {"query": (LEASE / "rights.sql").read_text(encoding="utf-8"), "logins": logins, "app": ""}
-    site.server.query("CREATE DATABASE own COLLATE utf8mb4_bin", database="")
+    site.cluster.query("CREATE DATABASE own COLLATE utf8mb4_bin", database="")
     try:
-        site.server.query("CREATE TABLE runs (run_id int)", database="own")
+        site.cluster.query("CREATE TABLE runs (run_id int)", database="own")
         for role in ("dagster_owner", "dagster"):
             more = " WITH GRANT OPTION" if role == "dagster_owner" else ""
-            site.server.query(f"GRANT ALL PRIVILEGES ON own.* TO {role}{more}", database="")
+            site.cluster.query(f"GRANT ALL PRIVILEGES ON own.* TO {role}{more}", database="")
         asked = {"database": "own", "rights": rights}
         answer = site.ask(**asked)
         assert answer["problems"] == []
         assert answer["rights"] == 2, "runs read and write theirs"
         assert site.ask(**asked)["rights"] == 0
         rights["logins"] = {**logins, "run": "nobody"}
-        assert site.ask(**asked)["problems"] == ["there is no role nobody that a login has, to which its rights could be granted"]
+        assert site.ask(**asked)["problems"] == [
+            "there is no role nobody that a login has, to which its rights could be granted"
+        ]
     finally:
-        site.server.query("DROP DATABASE own", database="")
-        for grant in ("GRANT OPTION ON own.* FROM dagster_owner", "ALL PRIVILEGES ON own.* FROM dagster_owner, dagster"):
-            site.server.query(f"REVOKE {grant}", database="")
-        site.server.query("REVOKE SELECT ON own.* FROM dagster_run", database="")
+        site.cluster.query("DROP DATABASE own", database="")
+        for grant in (
+            "GRANT OPTION ON own.* FROM dagster_owner",
+            "ALL PRIVILEGES ON own.* FROM dagster_owner, dagster",
+        ):
+            site.cluster.query(f"REVOKE {grant}", database="")
+        site.cluster.query("REVOKE SELECT ON own.* FROM dagster_run", database="")
 
 
 def test_every_login_is_a_role_too(site: MariaSite, server: Server) -> None:
     """So what an operator grants is granted to a login, not to one of its accounts."""
     for login in (WEB, READ, CODE, RUN):
-        with server.login(login) as connection, connection.cursor() as cursor:
+        with server.session(login) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT CURRENT_ROLE(), CURRENT_USER()")
             assert cursor.fetchall() == ((login, f"{login}@127.0.0.1"),)
-    assert site.server is server
+    assert site.cluster is server

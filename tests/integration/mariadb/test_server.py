@@ -16,7 +16,7 @@ import pymysql
 import pytest
 from guard_rig import PYTHON, Proxy, password, until
 from logins_rig import DAEMON, DEFINITIONS, MIGRATION, READ, RUN, WEB
-from mariadb_rig import LEASE, ROOT, MariaSite, Server, everybody, running
+from mariadb_rig import LEASE, ROOT, MariaSite, Server, authority, certificate, everybody, running
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database import mysql
 from ansible_collections.dataops.dagster.plugins.module_utils._database.client import Client
@@ -54,16 +54,16 @@ def options_of(folder: Path, **passwords: str) -> Path:
 
 
 def test_settings(server: Server) -> None:
-    found = {name: value for name, value in server.query("SHOW VARIABLES")}
+    found = dict(server.query("SHOW VARIABLES"))
     assert found["time_zone"] == "+00:00"
     assert (found["character_set_server"], found["collation_server"]) == ("utf8mb4", "utf8mb4_bin")
     assert found["tx_isolation"] == "REPEATABLE-READ"
     assert found["max_allowed_packet"] == str(64 * 2**20)
     assert (found["local_infile"], found["skip_name_resolve"]) == ("OFF", "ON")
     assert server.query("SHOW ENGINES")
-    assert server.query("SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'dagster'") == [
-        ("utf8mb4_bin",)
-    ]
+    assert server.query(
+        "SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'dagster'"
+    ) == [("utf8mb4_bin",)]
 
 
 def test_a_fresh_server_has_nobody_else(server: Server) -> None:
@@ -80,79 +80,79 @@ def test_a_fresh_server_has_nobody_else(server: Server) -> None:
 
 
 def test_a_second_run_finds_nothing(server: Server) -> None:
-    assert server.install([everybody()]) == []
+    assert server.accounts([everybody()]) == []
 
 
 def test_a_login_from_elsewhere(server: Server) -> None:
     with pytest.raises(pymysql.err.OperationalError, match="not allowed to connect"):
-        server.login(WEB, bind_address="127.0.0.2")
+        server.session(WEB, bind_address="127.0.0.2")
     moved = [everybody(), {"address": "127.0.0.2", "users": [WEB]}]
-    assert server.install(moved) != []
-    server.login(WEB, bind_address="127.0.0.2").close()
+    assert server.accounts(moved) != []
+    server.session(WEB, bind_address="127.0.0.2").close()
     with pytest.raises(pymysql.err.OperationalError, match="denied"):
-        server.login(RUN, bind_address="127.0.0.2")
-    assert server.install([everybody()]) == [f"DROP USER '{WEB}'@'127.0.0.2'"]
+        server.session(RUN, bind_address="127.0.0.2")
+    assert server.accounts([everybody()]) == [f"DROP USER '{WEB}'@'127.0.0.2'"]
     with pytest.raises(pymysql.err.OperationalError, match="not allowed to connect"):
-        server.login(WEB, bind_address="127.0.0.2")
+        server.session(WEB, bind_address="127.0.0.2")
 
 
 def test_a_network_of_containers(server: Server) -> None:
-    server.install([everybody(), {"address": "127.0.16.0/20", "users": [RUN]}])
+    server.accounts([everybody(), {"address": "127.0.16.0/20", "users": [RUN]}])
     try:
-        server.login(RUN, bind_address="127.0.31.9").close()
+        server.session(RUN, bind_address="127.0.31.9").close()
         with pytest.raises(pymysql.err.OperationalError, match="not allowed to connect"):
-            server.login(RUN, bind_address="127.0.32.1")
+            server.session(RUN, bind_address="127.0.32.1")
     finally:
-        server.install([everybody()])
+        server.accounts([everybody()])
 
 
 def test_a_new_password(server: Server) -> None:
     """Only that of this login, and nothing else about it: a daemon stays locked."""
-    statements = server.install([everybody()], **{RUN: "another", "dagster_daemon_b": "another"})
+    statements = server.accounts([everybody()], **{RUN: "another", "dagster_daemon_b": "another"})
     assert [text.split(" IDENTIFIED")[0] for text in statements] == [
         "ALTER USER 'dagster_daemon_b'@'127.0.0.1'",
         f"ALTER USER '{RUN}'@'127.0.0.1'",
     ]
     assert "another" not in json.dumps(statements)
     with pytest.raises(pymysql.err.OperationalError, match="denied"):
-        server.login(RUN)
-    server.login(RUN, password="another").close()
+        server.session(RUN)
+    server.session(RUN, password="another").close()
     with pytest.raises(pymysql.err.OperationalError, match="locked"):
-        server.login("dagster_daemon_b", password="another")
-    assert len(server.install([everybody()])) == 2
-    server.login(RUN).close()
+        server.session("dagster_daemon_b", password="another")
+    assert len(server.accounts([everybody()])) == 2
+    server.session(RUN).close()
 
 
 def test_a_daemon_that_has_left_the_inventory(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is shut out, and stays in the role of the daemons."""
     server.query("ALTER USER dagster_daemon_c@'127.0.0.1' ACCOUNT UNLOCK", database="")
-    server.login("dagster_daemon_c").close()
+    server.session("dagster_daemon_c").close()
     left = [one for one in mariadb_rig.logins() if one["name"] != "dagster_daemon_c"]
     monkeypatch.setattr(mariadb_rig, "logins", lambda _passwords: left)
     users = [{"address": "127.0.0.1", "users": [one["name"] for one in left]}]
-    assert server.install(users) == ["ALTER USER 'dagster_daemon_c'@'127.0.0.1' ACCOUNT LOCK"]
-    assert server.install(users) == []
+    assert server.accounts(users) == ["ALTER USER 'dagster_daemon_c'@'127.0.0.1' ACCOUNT LOCK"]
+    assert server.accounts(users) == []
     with pytest.raises(pymysql.err.OperationalError, match="locked"):
-        server.login("dagster_daemon_c")
+        server.session("dagster_daemon_c")
 
 
 def test_how_many_connections(server: Server) -> None:
-    server.install([everybody(connections={READ: 2})])
+    server.accounts([everybody(connections={READ: 2})])
     try:
-        first, second = server.login(READ), server.login(READ)
+        first, second = server.session(READ), server.session(READ)
         with pytest.raises(pymysql.err.OperationalError, match="max_user_connections"):
-            server.login(READ)
-        server.login(WEB).close()
+            server.session(READ)
+        server.session(WEB).close()
         first.close()
         second.close()
     finally:
-        server.install([everybody()])
+        server.accounts([everybody()])
 
 
 PASSWORDS = [
     "plain",
     "with space inside",
-    "\"quoted\"",
+    '"quoted"',
     "'quoted'",
     "back\\slash\\n",
     "#not a comment",
@@ -168,35 +168,15 @@ PASSWORDS = [
 
 @pytest.mark.parametrize("secret", PASSWORDS)
 def test_a_password_arrives_as_it_was_written(server: Server, tmp_path: Path, secret: str) -> None:
-    server.install([everybody()], **{READ: secret})
+    server.accounts([everybody()], **{READ: secret})
     try:
         assert connected(server, READ, options_of(tmp_path, **{WEB: "other", READ: secret, RUN: "other"}))[1] == ""
         assert "denied" in connected(server, READ, options_of(tmp_path, **{READ: f"{secret}x"}))[1], "the control"
     finally:
-        server.install([everybody()])
+        server.accounts([everybody()])
 
 
 # TLS
-
-
-def authority(folder: Path, name: str) -> None:
-    openssl("req", "-x509", *KEY, "-days", "9", "-subj", f"/CN={name}", "-keyout", f"{folder}/{name}-key.pem", "-out", f"{folder}/{name}.pem")
-
-
-KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-
-
-def openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
-
-
-def certificate(folder: Path, address: str, days: int = 9) -> None:
-    (folder / "ext").write_text(f"subjectAltName={address}\n")
-    openssl("req", *KEY, "-subj", "/CN=server", "-keyout", f"{folder}/key.pem", "-out", f"{folder}/csr.pem")
-    signed = ["-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca-key.pem", "-CAcreateserial", "-days", str(days)]
-    openssl("x509", "-req", "-in", f"{folder}/csr.pem", *signed, "-extfile", f"{folder}/ext", "-out", f"{folder}/cert.pem")
-    for path in folder.iterdir():
-        path.chmod(0o644)
 
 
 @pytest.fixture(scope="module")
@@ -211,16 +191,16 @@ def secure(folder: Path) -> Iterator[tuple[Server, Path]]:
     place = folder / "secure"
     place.mkdir()
     with running(place, tls=tls) as server:
-        server.install([everybody(tls=True)])
+        server.accounts([everybody(tls=True)])
         yield server, tls
 
 
 def test_plain_text_is_refused(secure: tuple[Server, Path], server: Server) -> None:
     found, tls = secure
     with pytest.raises(pymysql.err.OperationalError, match="denied"):
-        found.login(WEB, ssl_disabled=True)
-    found.login(WEB, ssl={"ca": f"{tls}/ca.pem"}).close()
-    server.login(WEB).close()
+        found.session(WEB, ssl_disabled=True)
+    found.session(WEB, ssl={"ca": f"{tls}/ca.pem"}).close()
+    server.session(WEB).close()
 
 
 def test_who_knows_the_server(secure: tuple[Server, Path], tmp_path: Path) -> None:
@@ -246,7 +226,7 @@ def test_a_renewed_certificate_is_read_without_a_restart(secure: tuple[Server, P
     server, tls = secure
     options = options_of(tmp_path, **{RUN: password(RUN)})
     verified = {"tls": True, "authority": f"{tls}/ca.pem"}
-    kept = server.login(WEB, ssl={"ca": f"{tls}/ca.pem"})
+    kept = server.session(WEB, ssl={"ca": f"{tls}/ca.pem"})
     pid = server.pid()
     certificate(tls, "DNS:db.example.com")
     assert connected(server, RUN, options, **verified) == (True, ""), "the old one is in memory"
@@ -266,8 +246,8 @@ def test_dagster_verifies_the_server(secure: tuple[Server, Path], folder: Path) 
     place = folder / "verified"
     place.mkdir()
     with pytest.raises(AssertionError, match="certificate verify failed"):
-        MariaSite(server, place, DEFINITIONS, tls=f"{tls}/other.pem").migrate()
-    site = MariaSite(server, place, DEFINITIONS, tls=f"{tls}/ca.pem")
+        MariaSite(server, place, code=DEFINITIONS, tls=f"{tls}/other.pem").migrate()
+    site = MariaSite(server, place, code=DEFINITIONS, tls=f"{tls}/ca.pem")
     assert site.query("SHOW TABLES") == []
     site.migrate()
     assert site.probe()["rights"] > 50, "the program of module schema comes in the same way"
@@ -291,18 +271,25 @@ def test_server_of_ones_own_as_the_documentation_makes_it(secure: tuple[Server, 
     try:
         for statement in documented("MariaDB"):
             own.query(statement.format(**words), database="")
-        site = MariaSite(own, place, DEFINITIONS, "orchestration", tls=f"{secure[1]}/ca.pem")
+        site = MariaSite(own, place, "orchestration", DEFINITIONS, tls=f"{secure[1]}/ca.pem")
         site.migrate()
         rights = {"query": (LEASE / "rights.sql").read_text(encoding="utf-8"), "app": ""}
-        secrets = [{"user": user, "password": password(user), "migration": user == MIGRATION} for user in (MIGRATION, WEB, RUN)]
-        asked = {"logins": secrets, "rights": {**rights, "logins": {"web": WEB, "daemon": WEB, "code": RUN, "run": RUN, "read": WEB}}}
+        secrets = [
+            {"user": user, "password": password(user), "migration": user == MIGRATION} for user in (MIGRATION, WEB, RUN)
+        ]
+        asked = {
+            "logins": secrets,
+            "rights": {**rights, "logins": {"web": WEB, "daemon": WEB, "code": RUN, "run": RUN, "read": WEB}},
+        }
         answer = site.ask(**asked)
         assert answer["problems"] == []
         assert answer["rights"] > 20
         assert site.ask(**asked)["rights"] == 0
         site.command_line(["run", "list"], login=WEB)
         for login in (WEB, RUN):
-            said = mariadb_rig.attempt(own, login, "DROP TABLE runs", "orchestration", ssl={"ca": f"{secure[1]}/ca.pem"})
+            said = mariadb_rig.attempt(
+                own, login, "DROP TABLE runs", "orchestration", ssl={"ca": f"{secure[1]}/ca.pem"}
+            )
             assert "denied" in said
     finally:
         own.close()
@@ -329,7 +316,9 @@ def test_a_host_that_no_login_may_come_from(server: Server) -> None:
 
 
 def test_good_server(site: MariaSite) -> None:
-    secrets = [{"user": user, "password": password(user), "migration": user == MIGRATION} for user in (MIGRATION, WEB, RUN)]
+    secrets = [
+        {"user": user, "password": password(user), "migration": user == MIGRATION} for user in (MIGRATION, WEB, RUN)
+    ]
     assert site.ask(logins=secrets)["problems"] == []
     wrong = site.ask(logins=[{"user": MIGRATION, "password": "wrong", "migration": True}])["problems"]
     assert len(wrong) == 1
@@ -351,15 +340,15 @@ SETTINGS: dict[str, tuple[Any, str]] = {
 def test_settings_that_dagster_does_not_bear(site: MariaSite, name: str) -> None:
     """One sentence, and nothing is changed."""
     value, said = SETTINGS[name]
-    ((before,),) = site.server.query(f"SELECT @@global.{name}")
+    ((before,),) = site.cluster.query(f"SELECT @@global.{name}")
     site.query("REVOKE INSERT ON runs FROM dagster_run")
-    site.server.query(f"SET GLOBAL {name} = %s", (value,))
+    site.cluster.query(f"SET GLOBAL {name} = %s", arguments=(value,))
     try:
         answer = site.ask()
         assert [problem[: len(said)] for problem in answer["problems"]] == [said]
         assert answer["rights"] == 0
     finally:
-        site.server.query(f"SET GLOBAL {name} = %s", (before,))
+        site.cluster.query(f"SET GLOBAL {name} = %s", arguments=(before,))
         assert site.probe()["rights"] == 1
 
 
@@ -368,49 +357,54 @@ def test_settings_that_dagster_does_not_bear(site: MariaSite, name: str) -> None
     [
         ("CHARACTER SET latin1", "the character set of the database is latin1; utf8mb4 is needed"),
         ("CHARACTER SET utf8mb3", "the character set of the database is utf8mb3; utf8mb4 is needed"),
-        ("CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", "the collation of the database is utf8mb4_general_ci, for which"),
+        (
+            "CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
+            "the collation of the database is utf8mb4_general_ci, for which",
+        ),
         ("CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", ""),
     ],
 )
 def test_character_set_of_a_database(site: MariaSite, made: str, said: str) -> None:
     """Before the first migration. A database with tables is as it is."""
-    site.server.query(f"CREATE DATABASE other {made}", database="")
-    site.server.query("GRANT ALL PRIVILEGES ON other.* TO dagster_owner WITH GRANT OPTION", database="")
+    site.cluster.query(f"CREATE DATABASE other {made}", database="")
+    site.cluster.query("GRANT ALL PRIVILEGES ON other.* TO dagster_owner WITH GRANT OPTION", database="")
     try:
         problems = site.ask(database="other", rights=None)["problems"]
         assert [problem[: len(said)] for problem in problems] == ([said] if said else [])
         if "general_ci" in said:
-            site.server.query("CREATE TABLE alembic_version (version_num text)", database="other")
-            site.server.query("INSERT INTO alembic_version VALUES ('x')", database="other")
+            site.cluster.query("CREATE TABLE alembic_version (version_num text)", database="other")
+            site.cluster.query("INSERT INTO alembic_version VALUES ('x')", database="other")
             assert site.ask(database="other", rights=None)["problems"] == []
     finally:
-        site.server.query("DROP DATABASE other", database="")
-        site.server.query("REVOKE ALL PRIVILEGES ON other.* FROM dagster_owner", database="")
-        site.server.query("REVOKE GRANT OPTION ON other.* FROM dagster_owner", database="")
+        site.cluster.query("DROP DATABASE other", database="")
+        site.cluster.query("REVOKE ALL PRIVILEGES ON other.* FROM dagster_owner", database="")
+        site.cluster.query("REVOKE GRANT OPTION ON other.* FROM dagster_owner", database="")
 
 
 def test_rights_of_the_migration(site: MariaSite) -> None:
-    site.server.query("CREATE DATABASE less COLLATE utf8mb4_bin", database="")
-    site.server.query("GRANT SELECT, INSERT ON less.* TO dagster_owner", database="")
-    site.server.query("REVOKE SELECT ON mysql.tables_priv FROM dagster_owner", database="")
+    site.cluster.query("CREATE DATABASE less COLLATE utf8mb4_bin", database="")
+    site.cluster.query("GRANT SELECT, INSERT ON less.* TO dagster_owner", database="")
+    site.cluster.query("REVOKE SELECT ON mysql.tables_priv FROM dagster_owner", database="")
     try:
         first, second = site.ask(database="less", rights=None)["problems"]
-        assert first.startswith(f"user {MIGRATION} may not UPDATE, DELETE, CREATE, DROP, REFERENCES, INDEX, ALTER in database less")
+        assert first.startswith(
+            f"user {MIGRATION} may not UPDATE, DELETE, CREATE, DROP, REFERENCES, INDEX, ALTER in database less"
+        )
         assert second.startswith(f"user {MIGRATION} may not read mysql.tables_priv")
     finally:
-        site.server.query("DROP DATABASE less", database="")
-        site.server.query("REVOKE ALL PRIVILEGES ON less.* FROM dagster_owner", database="")
-        site.server.install([everybody()])
+        site.cluster.query("DROP DATABASE less", database="")
+        site.cluster.query("REVOKE ALL PRIVILEGES ON less.* FROM dagster_owner", database="")
+        site.cluster.accounts([everybody()])
 
 
 def test_a_login_that_may_not_read(site: MariaSite) -> None:
-    site.server.query("REVOKE SELECT ON dagster.* FROM dagster_app", database="")
+    site.cluster.query("REVOKE SELECT ON dagster.* FROM dagster_app", database="")
     asked = [{"user": user, "password": password(user), "migration": user == MIGRATION} for user in (MIGRATION, READ)]
     try:
         (problem,) = site.ask(logins=asked)["problems"]
         assert problem.startswith(f"user {READ} may not read alembic_version")
     finally:
-        site.server.install([everybody()])
+        site.cluster.accounts([everybody()])
     assert site.ask(logins=asked)["problems"] == []
 
 
@@ -428,12 +422,12 @@ def test_what_the_schema_lacks_is_seen(site: MariaSite) -> None:
 def test_a_daemon_is_let_in_by_the_guard_alone(server: Server) -> None:
     server.query(f"ALTER USER {DAEMON}@'127.0.0.1' ACCOUNT LOCK", database="")
     try:
-        assert server.install([everybody()]) == []
+        assert server.accounts([everybody()]) == []
         with pytest.raises(pymysql.err.OperationalError, match="locked"):
-            server.login(DAEMON)
+            server.session(DAEMON)
     finally:
         server.query(f"ALTER USER {DAEMON}@'127.0.0.1' ACCOUNT UNLOCK", database="")
-    assert server.install([everybody()]) == [], "nor does role mysql lock the one that is let in"
+    assert server.accounts([everybody()]) == [], "nor does role mysql lock the one that is let in"
 
 
 def test_the_server_comes_back_by_itself(folder: Path) -> None:
@@ -443,7 +437,7 @@ def test_the_server_comes_back_by_itself(folder: Path) -> None:
     with running(place, innodb_flush_log_at_trx_commit=1) as server:
         server.query("CREATE TABLE t (a int PRIMARY KEY)")
         server.query("INSERT INTO t VALUES (1)")
-        server.stop(9)
+        server.stop("immediate")
         server.start()
         until(lambda: server.query("SELECT a FROM t") == [(1,)], 10, "the row is there")
-        assert server.install([everybody()]) == []
+        assert server.accounts([everybody()]) == []
