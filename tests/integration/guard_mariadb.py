@@ -16,6 +16,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._database.client i
 OWNER, GUARD = "dagster_guard_owner", "dagster_guard"
 # Beside what the guard is about: small, and without a promise that it survives a crash of the machine.
 SETTINGS = {
+    "debug_no_sync": "ON",
     "innodb_flush_method": "nosync",
     "innodb_doublewrite": 0,
     "innodb_buffer_pool_size": "16M",

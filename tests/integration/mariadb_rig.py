@@ -132,11 +132,12 @@ class Server:
         self.process.wait(60)
 
     def connect(self, database: str = "dagster", **other: Any) -> Any:
-        """As the superuser, or with other arguments as somebody else."""
-        where = {"unix_socket": self.socket, "user": getpass.getuser()} if "user" not in other else {"port": self.port}
-        return pymysql.connect(
-            **{**where, "database": database or None, "autocommit": True, "read_timeout": 60, **other}
-        )
+        """As the superuser, or by TCP as somebody else."""
+        where: dict[str, Any] = {"unix_socket": self.socket, "user": getpass.getuser()}
+        if "user" in other:
+            where = {"host": "127.0.0.1", "port": self.port, "password": password(other["user"])}
+        limits = {"connect_timeout": 30, "read_timeout": 60, "autocommit": True}
+        return pymysql.connect(**{**where, **limits, "database": database or None, **other})
 
     def query(self, text: str, database: str = "dagster", arguments: Any = None) -> list[tuple[Any, ...]]:
         """As the superuser, in a session that is kept: what waits for something asks often."""
@@ -157,8 +158,8 @@ class Server:
         raise AssertionError(text)
 
     def session(self, user: str, database: str = "dagster", **other: Any) -> Any:
-        """A session of a login of ours, by TCP."""
-        return self.connect(database, **{"host": "127.0.0.1", "user": user, "password": password(user), **other})
+        """A session of a login of ours."""
+        return self.connect(database, user=user, **other)
 
     def accounts(self, clients: Sequence[dict[str, Any]], database: str = "dagster", **passwords: str) -> list[str]:
         """What role mysql makes of logins and database: the statements that were missing."""

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""MariaDB, and whatever speaks MySQL's protocol, as one of the databases of dialects."""
+"""MariaDB as one of the databases of dialects."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._database import m
 from ansible_collections.dataops.dagster.plugins.module_utils._database.client import Client
 
 PRODUCT = "MariaDB"
+OLDEST = (10, 6)
 CREDENTIAL = "mysql.cnf"
 # One URL says it all: where the server is, and which part of which file holds login and password.
 VARIABLES = {"credential": "DAGSTER_MYSQL_URL"}
@@ -64,9 +65,8 @@ def refused(connection: socket.socket) -> str:
 
 
 def version_problem(version: str, mariadb: bool) -> str:
-    """A part of a sentence about a server that is too old for Dagster, or for what grants its logins their rights."""
+    """A part of a sentence about a server that lacks what grants the logins their rights, or what makes the lease."""
     found = re.match(r"(\d+)\.(\d+)", version)
-    name, least = ("MariaDB", (10, 6)) if mariadb else ("MySQL", (8, 0))
-    if found and (int(found[1]), int(found[2])) >= least:
+    if mariadb and found and (int(found[1]), int(found[2])) >= OLDEST:
         return ""
-    return f"is {name} {version[:40]}; {'.'.join(map(str, least))} or newer is needed"
+    return f"is {'MariaDB' if mariadb else 'MySQL'} {version[:40]}; MariaDB {'.'.join(map(str, OLDEST))} or newer is needed"

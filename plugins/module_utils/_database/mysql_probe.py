@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import json
 import re
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import Any
 
 UTC = ("+00:00", "UTC", "Etc/UTC", "GMT")
 SMALLEST_PACKET = 16 * 2**20
@@ -28,8 +29,6 @@ RIGHTS_IN = ("db", "tables_priv", "columns_priv", "roles_mapping")
 class Session:
     """The connection of one login to the database."""
 
-    accounts: ClassVar[dict[str, str]] = {}  # as which account the server knows each login, for all sessions
-
     def __init__(self, host: str, port: int, database: str, user: str, password: str, **parameters: Any) -> None:
         """parameters are more of the driver's own. Raises ConnectionError with the reason."""
         import mysql.connector
@@ -44,8 +43,6 @@ class Session:
             raise ConnectionError(" ".join(str(error).split())) from error
         self.connection.autocommit = True  # each question sees what others have done by now
         self.cursor = self.connection.cursor()
-        ((account,),) = self.rows("SELECT CURRENT_USER()")
-        self.accounts[user] = str(account)
 
     def rows(self, query: str, arguments: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """What a query answers."""
@@ -206,10 +203,13 @@ class Session:
     def lease(self, install: str, sql: str, caller: str, apply: bool) -> tuple[int, list[str]]:
         """How many statements the daemon's lease lacked, and why it could not be made; apply executes them.
 
-        It belongs to the login that makes it. That one may shut nobody out, so no login is fenced.
+        It belongs to the login that makes it. That one may shut nobody out, so no login is fenced. The role of the caller
+        may execute it, because the login may have an account for each host.
         """
-        account = self.accounts.get(caller, f"{caller}@%")
-        return self.make("the daemon's lease", self.rows(install, (sql, "", account, None)), apply)
+        missing = self.roleless([caller])
+        if missing:
+            return 0, missing
+        return self.make("the daemon's lease", self.rows(install, (sql, "", caller, None)), apply)
 
     def fence(self, query: str, logins: str, unit: str, command: str, apply: bool) -> tuple[int, list[str]]:
         """The same for the fence in Dagster's tables; without logins none is wanted."""
@@ -217,11 +217,16 @@ class Session:
 
     def rights(self, query: str, logins: dict[str, str], app: str, apply: bool) -> tuple[int, list[str]]:
         """The same for what each login may do in Dagster's tables; app is a group of our own server, which all are in."""
-        roles = {str(role) for (role,) in self.rows("SELECT Role FROM mysql.roles_mapping")}
-        missing = sorted({login for login in logins.values() if login not in roles})
+        missing = self.roleless(logins.values())
         if missing:
-            return 0, [f"there is no role {name} that a login has, to which its rights could be granted" for name in missing]
+            return 0, missing
         return self.make("the rights of the logins", self.rows(query, (json.dumps(logins), app or None)), apply)
+
+    def roleless(self, logins: Iterable[str]) -> list[str]:
+        """Sentences about logins without a role of their name."""
+        roles = {str(role) for (role,) in self.rows("SELECT Role FROM mysql.roles_mapping")}
+        missing = sorted({login for login in logins if login not in roles})
+        return [f"there is no role {name} that a login has, to which its rights could be granted" for name in missing]
 
     def make(self, what: str, missing: list[tuple[Any, ...]], apply: bool) -> tuple[int, list[str]]:
         """How many statements are missing, and why one of them could not be executed."""

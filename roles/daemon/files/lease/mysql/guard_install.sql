@@ -1,6 +1,6 @@
 -- The statements that install guard.sql in the current database, none when this very text is installed with these names: its
 -- text; the role that is to be its definer (empty: whoever installs it); the accounts of the guard's login (user@host,
--- divided by commas); and the daemons' logins (divided by commas; NULL or empty: lease only).
+-- divided by commas) or its role (without @); and the daemons' logins (divided by commas; NULL or empty: lease only).
 --
 -- A role cannot log in, and it stays when accounts come and go. Only with full fencing it may lock accounts, see the sessions
 -- of others and end them. Executed one by one: each of these statements commits by itself, the version comes last.
@@ -50,8 +50,9 @@ SELECT statement FROM (
            ', logins), '','', ''","''), ''"]''), ''$[*]'' COLUMNS (name VARCHAR(128) PATH ''$'')) AS names)'))) FROM wanted
   UNION ALL
   SELECT 8, 0, CONCAT('GRANT EXECUTE ON PROCEDURE dagster_guard_', name, ' TO ',
-                      QUOTE(SUBSTRING(account, 1, CHAR_LENGTH(account) - LOCATE('@', REVERSE(account)))), '@',
-                      QUOTE(SUBSTRING_INDEX(account, '@', -1)))
+                      IF(LOCATE('@', account) = 0, CONCAT('`', REPLACE(account, '`', '``'), '`'),
+                         CONCAT(QUOTE(SUBSTRING(account, 1, CHAR_LENGTH(account) - LOCATE('@', REVERSE(account)))), '@',
+                                QUOTE(SUBSTRING_INDEX(account, '@', -1)))))
     FROM wanted JOIN functions JOIN accounts ON account <> ''
   UNION ALL
   SELECT 9, 0, CONCAT('ALTER TABLE dagster_guard_lease COMMENT = ', QUOTE(version)) FROM wanted

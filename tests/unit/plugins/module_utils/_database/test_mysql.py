@@ -60,9 +60,9 @@ def packet(content: bytes) -> bytes:
     [
         (packet(b"\x0a5.5.5-10.11.6-MariaDB-0+deb12u1\0rest"), ""),
         (packet(b"\x0a11.8.3-MariaDB\0rest"), ""),
-        (packet(b"\x0a8.0.36\0rest"), ""),
-        (packet(b"\x0a5.5.5-10.3.39-MariaDB\0rest"), "is MariaDB 10.3.39-MariaDB; 10.6 or newer is needed"),
-        (packet(b"\x0a5.7.44-log\0rest"), "is MySQL 5.7.44-log; 8.0 or newer is needed"),
+        (packet(b"\x0a8.0.36\0rest"), "is MySQL 8.0.36; MariaDB 10.6 or newer is needed"),
+        (packet(b"\x0a5.5.5-10.3.39-MariaDB\0rest"), "is MariaDB 10.3.39-MariaDB; MariaDB 10.6 or newer is needed"),
+        (packet(b"\x0a5.7.44-log\0rest"), "is MySQL 5.7.44-log; MariaDB 10.6 or newer is needed"),
         (packet(b"\xff\x6a\x04Host 'x' is not allowed"), "refuses this host: Host 'x' is not allowed"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "answers, but not as a MariaDB server"),
         (b"", "answers, but not as a MariaDB server"),
