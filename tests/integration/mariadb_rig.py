@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A MariaDB of our own for tests, set up with the settings and the SQL of role mysql, and real Dagster on it.
 
-Its programs are those of Debian (mariadb-server-core, mariadb-client-core), or below MARIADB_ROOT, where their packages were
-unpacked. It is a plain process at a port of its own.
+Its programs are those of Debian (mariadb-server-core, mariadb-client-core), or below MARIADB_ROOT, where their packages
+were unpacked. It is a plain process at a port of its own.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ class Server:
 
     def run(self, name: str, *arguments: str) -> str:
         argv = [*program(name), *arguments]
-        done = subprocess.run(argv, env=environment(), check=False, capture_output=True, text=True, cwd="/", timeout=120)
+        done = subprocess.run(
+            argv, env=environment(), check=False, capture_output=True, text=True, cwd="/", timeout=120
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -115,7 +117,8 @@ class Server:
         self.process = subprocess.Popen(argv, env=environment(), cwd="/", stdout=log, stderr=log)
 
         def answers() -> bool:
-            assert self.process is not None and self.process.poll() is None, (self.folder / "log").read_text()[-3000:]
+            assert self.process is not None
+            assert self.process.poll() is None, (self.folder / "log").read_text()[-3000:]
             with contextlib.suppress(pymysql.err.OperationalError):
                 self.query("SELECT 1", database="")
                 return True
@@ -135,7 +138,9 @@ class Server:
     def connect(self, database: str = "dagster", **other: Any) -> Any:
         """As the superuser, or with other arguments as somebody else."""
         where = {"unix_socket": self.socket, "user": getpass.getuser()} if "user" not in other else {"port": self.port}
-        return pymysql.connect(**{**where, "database": database or None, "autocommit": True, "read_timeout": 60, **other})
+        return pymysql.connect(
+            **{**where, "database": database or None, "autocommit": True, "read_timeout": 60, **other}
+        )
 
     def query(self, text: str, arguments: Any = None, database: str = "dagster") -> list[tuple[Any, ...]]:
         with self.connect(database) as connection, connection.cursor() as cursor:
@@ -215,10 +220,15 @@ class MariaSite(Site):
         """What the program of module schema answers."""
         asked = {
             "dialect": source_of(mysql_probe),
-            **{"host": "127.0.0.1", "port": self.server.port, "database": self.database},
+            "host": "127.0.0.1",
+            "port": self.server.port,
+            "database": self.database,
             "parameters": mysql.parameters(self.client(MIGRATION)),
             "logins": [{"user": MIGRATION, "password": password(MIGRATION), "migration": True}],
-            **{"lease": None, "fence": None, "migrates": False, "apply": True},
+            "lease": None,
+            "fence": None,
+            "migrates": False,
+            "apply": True,
             "rights": {"query": (LEASE / "rights.sql").read_text(encoding="utf-8"), "logins": LOGINS, "app": APP},
             **more,
         }

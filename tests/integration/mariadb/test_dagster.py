@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Real Dagster on MariaDB: what the server's restart, large events and alike names do to it, and where passwords are."""
+"""Real Dagster on MariaDB: what a restart of the server, large events and alike names do, and where passwords are."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def failures(ui: Dagster, times: int) -> int:
     return found
 
 
-@pytest.mark.parametrize(("options", "fails"), [(recycled(), False), (["--db-pool-recycle", "3600"], True)], ids=["role", "control"])
+@pytest.mark.parametrize(
+    ("options", "fails"), [(recycled(), False), (["--db-pool-recycle", "3600"], True)], ids=["role", "control"]
+)
 def test_the_first_launches_after_a_restart(site: MariaSite, ui: Dagster, options: list[str], fails: bool) -> None:
     """The pooled connections of a webserver are dead then. Dagster's own default keeps them for an hour."""
     assert ui.get("/server_info")[0] == 200

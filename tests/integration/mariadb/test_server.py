@@ -54,16 +54,16 @@ def options_of(folder: Path, **passwords: str) -> Path:
 
 
 def test_settings(server: Server) -> None:
-    found = {name: value for name, value in server.query("SHOW VARIABLES")}
+    found = dict(server.query("SHOW VARIABLES"))
     assert found["time_zone"] == "+00:00"
     assert (found["character_set_server"], found["collation_server"]) == ("utf8mb4", "utf8mb4_bin")
     assert found["tx_isolation"] == "REPEATABLE-READ"
     assert found["max_allowed_packet"] == str(64 * 2**20)
     assert (found["local_infile"], found["skip_name_resolve"]) == ("OFF", "ON")
     assert server.query("SHOW ENGINES")
-    assert server.query("SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'dagster'") == [
-        ("utf8mb4_bin",)
-    ]
+    assert server.query(
+        "SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'dagster'"
+    ) == [("utf8mb4_bin",)]
 
 
 def test_a_fresh_server_has_nobody_else(server: Server) -> None:
@@ -152,7 +152,7 @@ def test_how_many_connections(server: Server) -> None:
 PASSWORDS = [
     "plain",
     "with space inside",
-    "\"quoted\"",
+    '"quoted"',
     "'quoted'",
     "back\\slash\\n",
     "#not a comment",
@@ -180,7 +180,19 @@ def test_a_password_arrives_as_it_was_written(server: Server, tmp_path: Path, se
 
 
 def authority(folder: Path, name: str) -> None:
-    openssl("req", "-x509", *KEY, "-days", "9", "-subj", f"/CN={name}", "-keyout", f"{folder}/{name}-key.pem", "-out", f"{folder}/{name}.pem")
+    openssl(
+        "req",
+        "-x509",
+        *KEY,
+        "-days",
+        "9",
+        "-subj",
+        f"/CN={name}",
+        "-keyout",
+        f"{folder}/{name}-key.pem",
+        "-out",
+        f"{folder}/{name}.pem",
+    )
 
 
 KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
@@ -194,7 +206,9 @@ def certificate(folder: Path, address: str, days: int = 9) -> None:
     (folder / "ext").write_text(f"subjectAltName={address}\n")
     openssl("req", *KEY, "-subj", "/CN=server", "-keyout", f"{folder}/key.pem", "-out", f"{folder}/csr.pem")
     signed = ["-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca-key.pem", "-CAcreateserial", "-days", str(days)]
-    openssl("x509", "-req", "-in", f"{folder}/csr.pem", *signed, "-extfile", f"{folder}/ext", "-out", f"{folder}/cert.pem")
+    openssl(
+        "x509", "-req", "-in", f"{folder}/csr.pem", *signed, "-extfile", f"{folder}/ext", "-out", f"{folder}/cert.pem"
+    )
     for path in folder.iterdir():
         path.chmod(0o644)
 
@@ -294,15 +308,22 @@ def test_server_of_ones_own_as_the_documentation_makes_it(secure: tuple[Server, 
         site = MariaSite(own, place, DEFINITIONS, "orchestration", tls=f"{secure[1]}/ca.pem")
         site.migrate()
         rights = {"query": (LEASE / "rights.sql").read_text(encoding="utf-8"), "app": ""}
-        secrets = [{"user": user, "password": password(user), "migration": user == MIGRATION} for user in (MIGRATION, WEB, RUN)]
-        asked = {"logins": secrets, "rights": {**rights, "logins": {"web": WEB, "daemon": WEB, "code": RUN, "run": RUN, "read": WEB}}}
+        secrets = [
+            {"user": user, "password": password(user), "migration": user == MIGRATION} for user in (MIGRATION, WEB, RUN)
+        ]
+        asked = {
+            "logins": secrets,
+            "rights": {**rights, "logins": {"web": WEB, "daemon": WEB, "code": RUN, "run": RUN, "read": WEB}},
+        }
         answer = site.ask(**asked)
         assert answer["problems"] == []
         assert answer["rights"] > 20
         assert site.ask(**asked)["rights"] == 0
         site.command_line(["run", "list"], login=WEB)
         for login in (WEB, RUN):
-            said = mariadb_rig.attempt(own, login, "DROP TABLE runs", "orchestration", ssl={"ca": f"{secure[1]}/ca.pem"})
+            said = mariadb_rig.attempt(
+                own, login, "DROP TABLE runs", "orchestration", ssl={"ca": f"{secure[1]}/ca.pem"}
+            )
             assert "denied" in said
     finally:
         own.close()
@@ -329,7 +350,9 @@ def test_a_host_that_no_login_may_come_from(server: Server) -> None:
 
 
 def test_good_server(site: MariaSite) -> None:
-    secrets = [{"user": user, "password": password(user), "migration": user == MIGRATION} for user in (MIGRATION, WEB, RUN)]
+    secrets = [
+        {"user": user, "password": password(user), "migration": user == MIGRATION} for user in (MIGRATION, WEB, RUN)
+    ]
     assert site.ask(logins=secrets)["problems"] == []
     wrong = site.ask(logins=[{"user": MIGRATION, "password": "wrong", "migration": True}])["problems"]
     assert len(wrong) == 1
@@ -368,7 +391,10 @@ def test_settings_that_dagster_does_not_bear(site: MariaSite, name: str) -> None
     [
         ("CHARACTER SET latin1", "the character set of the database is latin1; utf8mb4 is needed"),
         ("CHARACTER SET utf8mb3", "the character set of the database is utf8mb3; utf8mb4 is needed"),
-        ("CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci", "the collation of the database is utf8mb4_general_ci, for which"),
+        (
+            "CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
+            "the collation of the database is utf8mb4_general_ci, for which",
+        ),
         ("CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", ""),
     ],
 )
@@ -395,7 +421,9 @@ def test_rights_of_the_migration(site: MariaSite) -> None:
     site.server.query("REVOKE SELECT ON mysql.tables_priv FROM dagster_owner", database="")
     try:
         first, second = site.ask(database="less", rights=None)["problems"]
-        assert first.startswith(f"user {MIGRATION} may not UPDATE, DELETE, CREATE, DROP, REFERENCES, INDEX, ALTER in database less")
+        assert first.startswith(
+            f"user {MIGRATION} may not UPDATE, DELETE, CREATE, DROP, REFERENCES, INDEX, ALTER in database less"
+        )
         assert second.startswith(f"user {MIGRATION} may not read mysql.tables_priv")
     finally:
         site.server.query("DROP DATABASE less", database="")
