@@ -108,17 +108,14 @@ def test_the_reference_s_mysql_in_a_deployment_with_postgresql() -> None:
 
 
 def test_each_process_is_told_where_its_login_is() -> None:
-    told = plan("b", groups(webserver=["a", "b"], run=["c"], code=["c"]), **ENGINE)
-    instance = told.as_fact(FACTS)["instance"]
-    assert [name for name in instance["environment"] if "MYSQL" in name] == [], "each unit has its own"
+    told = plan("b", groups(webserver=["a", "b"], daemon=["a", "b"], run=["c"], code=["c"]), **ENGINE)
+    fact = told.as_fact(FACTS)
+    assert [name for name in fact["instance"]["environment"] if "MYSQL" in name] == [], "each unit has its own"
     start = "DAGSTER_MYSQL_URL=mysql+mysqlconnector://10.0.0.1:3306/dagster?option_files=%d/mysql.cnf&option_groups="
     verified = "&ssl_ca=/etc/dagster/database-ca.pem&ssl_verify_cert=true&ssl_verify_identity=true"
-    assert instance["units"] == {
-        "web": f"{start}dagster{verified}",
-        "read": f"{start}dagster_read{verified}",
-        "daemon": f"{start}dagster_daemon_b{verified}",
-    }
-    assert instance["read_only"] == {}
+    assert fact["webserver"]["login"] == {"web": f"{start}dagster{verified}", "read": f"{start}dagster_read{verified}"}
+    assert fact["daemon"]["login"] == f"{start}dagster_daemon_b{verified}"
+    assert fact["webserver"]["read_only"] == {}
     run = told.configuration.run_environment["DAGSTER_MYSQL_URL"]
     assert "option_files=/run/dagster/mysql.cnf&option_groups=dagster_run&ssl_ca=/run/dagster/database-ca.pem&" in run
     assert not any(secret in str(told.as_fact(FACTS)) for secret in PASSWORDS.values())
