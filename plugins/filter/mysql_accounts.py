@@ -9,8 +9,8 @@ short_description: Accounts of MariaDB for logins that come from several address
 version_added: 0.2.0
 author: dataops (@dataops)
 description:
-  - Returns an account for each login and each source from which it may connect. MariaDB knows a login by its name and the
-    address from which it comes.
+  - Returns an account for each login and each source from which it may connect. MariaDB knows a login by its name and
+    the address from which it comes.
   - Passwords become what MariaDB stores of them (C(mysql_native_password)). The same password always gives the same
     text, so a play can see without a login whether the stored one is wanted.
 positional: clients
@@ -23,7 +23,8 @@ options:
     elements: dict
     required: true
   clients:
-    description: The sources with C(address), C(users), and optionally C(tls) and C(connections), as in C(dagster_mysql_clients).
+    description:
+      - The sources with C(address), C(users), and optionally C(tls) and C(connections), as in C(dagster_mysql_clients).
     type: list
     elements: dict
     required: true
@@ -67,7 +68,9 @@ def host_of(address: str) -> str:
     if network.num_addresses == 1:
         return str(network.network_address)
     if network.version != 4:
-        raise AnsibleFilterError(f"mysql_accounts: {address} is a network of IPv6, and MariaDB has accounts for IPv4 ones only")
+        raise AnsibleFilterError(
+            f"mysql_accounts: {address} is a network of IPv6, and MariaDB has accounts for IPv4 ones only"
+        )
     return f"{network.network_address}/{network.netmask}"
 
 

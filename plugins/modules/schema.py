@@ -41,7 +41,8 @@ options:
     type: dict
     default: {}
   tls:
-    description: Whether the migration connects with TLS alone, and verifies the server, without that O(parameters) says so.
+    description:
+      - Whether the migration connects with TLS alone, and verifies the server, without that O(parameters) says so.
     type: bool
     default: false
   authority:

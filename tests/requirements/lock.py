@@ -98,8 +98,8 @@ def locks() -> Iterator[Lock]:
         text = template.text.replace("{version}", version).replace("{library}", library_version(version))
         more = libraries.text.replace("{library}", library_version(version))
         yield Lock(template.source, text, HOST_LOCKS / f"dagster-{version}.txt", (libraries.source, more))
-    # What the newest one has, the library of the other database, and one whose classes people configure beside ours: the
-    # tests ask all of them. moto stands in for AWS.
+    # What the newest one has, the library of the other database, and one whose classes people configure beside ours:
+    # the tests ask all of them. moto stands in for AWS.
     more = "".join(f"dagster-{name}=={library_version(version)}\n" for name in ("aws", "mysql"))
     text += f"\n{more}moto\nflask\nflask-cors\n"
     yield Lock(template.source, text, INPUTS / "dagster.lock")

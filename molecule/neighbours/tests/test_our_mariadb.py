@@ -25,14 +25,17 @@ UNITS = {
     "dagster-daemon.service": DAEMON,
     **{f"dagster-webserver@{port}.service": SERVICES for port in ("3100", "3101")},
 }
-# The secrets, owner, group and mode, and the accounts but root that can open the file. The engine is somebody else's, without user
-# namespaces: root of its containers is root.
+# The secrets, owner, group and mode, and the accounts but root that can open the file. The engine is somebody else's,
+# without user namespaces: root of its containers is root.
 FILES = {
     "/etc/dagster/mysql.cnf": (SERVICES, "root:root 600", ""),
     "/etc/dagster/daemon.mysql.cnf": (DAEMON, "root:root 600", ""),
     "/etc/dagster/containers/mysql.cnf": (RUNS, "root:root 400", ""),
     "/etc/dagster/code/mysql.cnf": ("dagster_code", "root:root 400", ""),
-    **{f"/run/credentials/{unit}/mysql.cnf": (held, "dagster_service:root 400", "dagster_service") for unit, held in UNITS.items()},
+    **{
+        f"/run/credentials/{unit}/mysql.cnf": (held, "dagster_service:root 400", "dagster_service")
+        for unit, held in UNITS.items()
+    },
 }
 FOLDERS = {
     "/etc/dagster": "root:dagster_service 750",
@@ -80,7 +83,9 @@ def test_who_reads_its_data(neighbour: Any) -> None:
 
 def test_who_may_log_in(neighbour: Any) -> None:
     """Each login from where its processes are; nobody from anywhere, and nobody without a password but root as root."""
-    found = ours(neighbour, "SELECT CONCAT(User, '@', Host) FROM mysql.user WHERE is_role = 'N' ORDER BY 1").splitlines()
+    found = ours(
+        neighbour, "SELECT CONCAT(User, '@', Host) FROM mysql.user WHERE is_role = 'N' ORDER BY 1"
+    ).splitlines()
     local = ("dagster", "dagster_daemon_dagster1", "dagster_guard", "dagster_migration")
     containers = "172.28.9.0/255.255.255.0"
     (code,) = [account for account in found if account.startswith("dagster_code@")]
@@ -111,7 +116,8 @@ def test_secrets_show_nowhere_else(passwords: dict[str, str], neighbour: Any) ->
         setup = f"secret=$(echo {base64.b64encode(secret.encode()).decode()} | base64 -d); "
         places = {
             "control": 'grep -lF -e "$secret" /etc/dagster/mysql.cnf /etc/dagster/containers/mysql.cnf',
-            "files": 'grep -lF -e "$secret" /etc/dagster/dagster.yaml /etc/dagster/environment /etc/systemd/system/dagster-*.service',
+            "files": 'cd /etc && grep -lF -e "$secret" dagster/dagster.yaml dagster/environment '
+            "systemd/system/dagster-*.service",
             "containers": 'docker inspect $(docker ps -aq) | grep -F -e "$secret"',
             "journal": 'journalctl --no-pager -o export | grep -aF -e "$secret"',
         }
@@ -119,7 +125,9 @@ def test_secrets_show_nowhere_else(passwords: dict[str, str], neighbour: Any) ->
         known = {SERVICES: ["/etc/dagster/mysql.cnf"], RUNS: ["/etc/dagster/containers/mysql.cnf"]}
         assert found.pop("control") == known.get(variable, []), variable
         assert list(found.values()) == [[], [], []], (variable, found)
-    environment = neighbour.check_output("tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value dagster-daemon)/environ")
+    environment = neighbour.check_output(
+        "tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value dagster-daemon)/environ"
+    )
     assert "DAGSTER_MYSQL_URL=mysql+mysqlconnector://127.0.0.1:3307/dagster?option_files=/proc/" in environment
 
 
@@ -182,7 +190,9 @@ def test_setting_that_the_server_refuses_leaves_it_running(play: Callable[..., P
     assert (process(neighbour, OURS), neighbour.check_output("cat %s", CONFIG)) == (before, text)
 
 
-def test_new_password_of_the_services(play: Callable[..., Play], through: Callable[[], Dagster], neighbour: Any) -> None:
+def test_new_password_of_the_services(
+    play: Callable[..., Play], through: Callable[[], Dagster], neighbour: Any
+) -> None:
     """Webservers have it at once, and go on with it."""
     hashed = "SELECT authentication_string FROM mysql.user WHERE User = 'dagster'"
     before = ours(neighbour, hashed)
@@ -205,7 +215,9 @@ def test_data_that_is_away_is_no_empty_database(play: Callable[..., Play], neigh
         refused_in_one_sentence(refused, [f"{data} is not: its disk may not be mounted"])
         assert neighbour.run("test -e %s", data).rc != 0
     finally:
-        neighbour.check_output("mv %s.away %s && systemctl reset-failed %s && systemctl start %s", data, data, OURS, OURS)
+        neighbour.check_output(
+            "mv %s.away %s && systemctl reset-failed %s && systemctl start %s", data, data, OURS, OURS
+        )
 
 
 def test_second_run_changes_nothing(play: Callable[..., Play], look: Callable[[], Snapshot], neighbour: Any) -> None:

@@ -50,7 +50,7 @@ def parameters(client: Client) -> dict[str, Any]:
 
 
 def refused(connection: socket.socket) -> str:
-    """Why a server is of no use, empty for one of ours. It greets whoever connects with its version, or refuses the host.
+    """Why a server is of no use, empty for one of ours. It greets whoever connects with its version, or refuses it.
 
     Source: MariaDB's page on the connection phase. Three bytes of length, the number of the packet, then the version of
     the protocol, or 255 before an error.

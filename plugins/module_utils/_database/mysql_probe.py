@@ -17,10 +17,19 @@ UTC = ("+00:00", "UTC", "Etc/UTC", "GMT")
 SMALLEST_PACKET = 16 * 2**20
 # What Dagster's migrations do.
 OWNED = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "REFERENCES", "INDEX", "ALTER")
-# What Dagster writes into these has no limit. It makes them TEXT or BLOB, which end at 64 KiB here: a job with many assets, a run
-# with a large config or a tick with many runs would be refused. Larger tables than this stay as they are, because the
-# server writes a table anew for it.
-NARROW = ("asset_evaluation_body", "body", "instigator_body", "job_body", "run_body", "snapshot_body", "tick_body", "value")
+# What Dagster writes into these has no limit. It makes them TEXT or BLOB, which end at 64 KiB here: a job with many
+# assets, a run with a large config or a tick with many runs would be refused. Larger tables than this stay as they are,
+# because the server writes a table anew for it.
+NARROW = (
+    "asset_evaluation_body",
+    "body",
+    "instigator_body",
+    "job_body",
+    "run_body",
+    "snapshot_body",
+    "tick_body",
+    "value",
+)
 FEW_ROWS = 1000
 # What says which rights there are. Nothing in them is a secret.
 RIGHTS_IN = ("db", "tables_priv", "columns_priv", "roles_mapping")
@@ -66,14 +75,15 @@ class Session:
             )
         if packet < SMALLEST_PACKET:
             problems.append(
-                f"max_allowed_packet is {packet} bytes; {SMALLEST_PACKET} is needed, because an event of a run is one packet"
+                f"max_allowed_packet is {packet} bytes; {SMALLEST_PACKET} is needed, because an event of a run is one "
+                "packet"
             )
         if "NO_BACKSLASH_ESCAPES" in known["sql_mode"]:
             problems.append("sql_mode has NO_BACKSLASH_ESCAPES, with which the driver of Dagster writes wrong text")
         if known.get("innodb_snapshot_isolation") == "ON":
             problems.append(
-                "innodb_snapshot_isolation is ON, the default since MariaDB 11.6, with which a write fails when somebody has "
-                "changed its row since the transaction began; Dagster does not write again. Set it to OFF"
+                "innodb_snapshot_isolation is ON, the default since MariaDB 11.6, with which a write fails when "
+                "somebody has changed its row since the transaction began; Dagster does not write again. Set it to OFF"
             )
         if known.get("read_only", "OFF") not in ("OFF", "0"):
             problems.append("the server is read-only (read_only), as a replica is; name the primary")
@@ -90,9 +100,9 @@ class Session:
         if re.search(r"_(bin|cs)$|_cs_", str(collation)) or self.revisions():
             return []
         return [
-            f"the collation of the database is {collation}, for which A and a are one, so assets, partitions and tags that "
-            f"differ in that alone would be mixed up; ALTER DATABASE `{self.database}` COLLATE utf8mb4_bin before the "
-            "first migration"
+            f"the collation of the database is {collation}, for which A and a are one, so assets, partitions and tags "
+            f"that differ in that alone would be mixed up; ALTER DATABASE `{self.database}` COLLATE utf8mb4_bin before "
+            "the first migration"
         ]
 
     def pooler_problems(self) -> list[str]:
@@ -139,7 +149,7 @@ class Session:
         return found
 
     def is_here(self, pattern: str) -> bool:
-        """Whether a grant on databases is on this one. There, _ and % stand for other letters, but after a backslash."""
+        """Whether a grant on databases is on this one. There, _ and % stand for other letters, without a backslash."""
         parts = re.findall(r"\\.|.", pattern)
         words = [{"_": ".", "%": ".*"}.get(part, re.escape(part.removeprefix("\\") or "\\")) for part in parts]
         return pattern == "*" or re.fullmatch("".join(words), self.database) is not None
@@ -149,7 +159,9 @@ class Session:
         unread = [f"mysql.{table}" for table in RIGHTS_IN if not self.reads(f"mysql.{table}")]
         if not unread:
             return []
-        return [f"user {self.user} may not read {', '.join(unread)}, which say what each login may do; GRANT SELECT ON each"]
+        return [
+            f"user {self.user} may not read {', '.join(unread)}, which say what each login may do; GRANT SELECT ON each"
+        ]
 
     def reads(self, table: str) -> bool:
         """Whether a table is there and may be read."""
@@ -186,12 +198,12 @@ class Session:
         return [str(name) for (name,) in found]
 
     def shape(self, apply: bool) -> tuple[int, list[str]]:
-        """How many columns are too narrow for what Dagster writes, and why they could not be widened; apply does it."""
+        """How many columns are too narrow for what Dagster writes, and why none could be widened; apply does it."""
         found = self.rows(
             "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, IS_NULLABLE FROM information_schema.COLUMNS"
             " WHERE TABLE_SCHEMA = DATABASE() AND DATA_TYPE IN ('text', 'blob') AND TABLE_NAME <> 'run_tags'"
-            f" AND COLUMN_NAME IN ({', '.join(['%s'] * len(NARROW))})",  # noqa: S608 - as many as there are names
-            NARROW,
+            " AND FIND_IN_SET(COLUMN_NAME, %s)",
+            (",".join(NARROW),),
         )
         statements = [
             (f"ALTER TABLE `{table}` MODIFY `{column}` LONG{kind} {'NULL' if null == 'YES' else 'NOT NULL'}",)

@@ -174,7 +174,6 @@ class Database(Component):
         return {
             "readers": sorted({*self.known_by()}),
             "max_connections": self.plan.budget.limit,
-            "local": self.local,
             "tls": self.plan.storage.tls_addresses,
             "offers_tls": self.offers_tls(facts),
             "tls_folder": self.tls_folder,

@@ -142,27 +142,12 @@ class Instance(Component):
             "judged": list(JUDGED_BY_PLAN),
             "gate": self.way.handed(),
             "fence": self.fence,
-            **self.logins,
+            # Which password the command line reads.
+            "login": storage.login_environment(storage.login("web")),
             "tls": storage.verifies(self.host.name),
             "authority": storage.authority(self.host.name, str(self.values["dagster_home"])),
             "rights": {"logins": storage.writers, "app": storage.app},
             **libraries.installation(self.values, self.plan.configuration.merged),
-        }
-
-    @property
-    def logins(self) -> dict[str, Any]:
-        """What the services know of the database, each beside the environment that all of them have."""
-        storage, credential = self.plan.storage, self.plan.storage.variables["credential"]
-        read = storage.login_environment(storage.login("read"))
-        daemon = storage.daemon_login(self.host.name) or storage.login("web")
-        return {
-            "login": storage.login_environment(storage.login("web")),
-            "read_only": {name: value for name, value in read.items() if name != credential},
-            "units": {
-                "web": storage.unit_environment(storage.login("web")),
-                "read": storage.unit_environment(storage.login("read")),
-                "daemon": storage.unit_environment(daemon),
-            },
         }
 
     @property

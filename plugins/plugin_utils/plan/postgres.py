@@ -211,6 +211,7 @@ class Postgres(Database):
             "config": cluster.config,
             "unit": cluster.unit,
             **super().handed(facts),
+            "local": self.local,
             "before": self.before(facts),
             "made": cluster.config in (facts.get("paths") or []),
             "no_main": self.no_main,

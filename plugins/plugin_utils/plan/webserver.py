@@ -114,7 +114,11 @@ class Webserver(Component):
         return sorted(unit for unit in there - listed if unit.startswith(ours))
 
     def handed(self, facts: Facts) -> dict[str, Any]:
+        storage = self.plan.storage
+        read = storage.login_environment(storage.login("read"))
         return {
+            "login": {kind: storage.unit_environment(storage.login(kind)) for kind in ("web", "read")},
+            "read_only": {name: value for name, value in read.items() if name != storage.variables["credential"]},
             "gate": Way(self.host, self.plan).of_service("webserver"),
             "gone": self.gone(facts),
             "state": self.values["dagster_state_dir"],

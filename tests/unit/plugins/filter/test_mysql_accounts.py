@@ -20,7 +20,7 @@ from ansible_collections.dataops.dagster.plugins.filter.mysql_accounts import (
 KNOWN = {
     "notagoodpwd": "*3A70EE9FC6594F88CE9E959CD51C5A1C002DC937",
     "password": "*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19",
-    'Geheim ä%#;"x\'y': "*8690F62492A7BDBAAC16EB3B16E3A29AE36841C0",
+    "Geheim ä%#;\"x'y": "*8690F62492A7BDBAAC16EB3B16E3A29AE36841C0",
 }
 
 

@@ -41,14 +41,21 @@ def test_hosts_with_different_databases() -> None:
 
 def test_variable_of_the_other_database() -> None:
     (problem,) = plan(**ENGINE, dagster_postgres_memory_mb=5).problems()
-    assert problem == "dagster_postgres_memory_mb is set, and dagster_database_engine is mysql, where it does nothing; remove it"
+    assert (
+        problem
+        == "dagster_postgres_memory_mb is set, and dagster_database_engine is mysql, where it does nothing; remove it"
+    )
     assert plan(**ENGINE, dagster_mysql_memory_mb=5).problems() == []
 
 
 def test_other_database_on_a_host_that_serves() -> None:
     """A typing error would else be a deployment without its runs."""
-    (problem,) = plan(**ENGINE).host_problems({**FACTS, "paths": ["/etc/sysctl.d/60-dagster-postgres.conf", f"{RECORD}/.complete"]}, 0, 0)
-    assert problem.startswith("dagster_database_engine is mysql, and the host has the deployment's postgres (/etc/sysctl.d/")
+    (problem,) = plan(**ENGINE).host_problems(
+        {**FACTS, "paths": ["/etc/sysctl.d/60-dagster-postgres.conf", f"{RECORD}/.complete"]}, 0, 0
+    )
+    assert problem.startswith(
+        "dagster_database_engine is mysql, and the host has the deployment's postgres (/etc/sysctl.d/"
+    )
     assert "no play moves data. Set it to postgres, or take that one away first. To remove it: systemctl" in problem
     (back,) = plan().host_problems({**FACTS, "paths": [MARK, f"{RECORD}/.complete"]}, 0, 0)
     assert back.startswith("dagster_database_engine is postgres, and the host has the deployment's mysql")
@@ -59,12 +66,25 @@ def test_other_database_on_a_host_that_serves() -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"storage": {"postgres": {"postgres_db": {"params": {}}}}}, "dagster_config.storage.postgres: the database of this deployment is MariaDB"),
-        ({"storage": {"mysql": {"mysql_db": {"username": "x"}}}}, "dagster_config.storage.mysql: remove it; address, logins and passwords are"),
-        ({"storage": {"mysql": {}, "postgres": {}}}, "dagster_config.storage.postgres: the database of this deployment is MariaDB"),
         (
-            {name: {"module": "dagster_mysql", "class": "X"} for name in ("run_storage", "event_log_storage", "schedule_storage")},
-            "dagster_config.run_storage: found the old form (run_storage, event_log_storage, schedule_storage), and a deployment has one",
+            {"storage": {"postgres": {"postgres_db": {"params": {}}}}},
+            "dagster_config.storage.postgres: the database of this deployment is MariaDB",
+        ),
+        (
+            {"storage": {"mysql": {"mysql_db": {"username": "x"}}}},
+            "dagster_config.storage.mysql: remove it; address, logins and passwords are",
+        ),
+        (
+            {"storage": {"mysql": {}, "postgres": {}}},
+            "dagster_config.storage.postgres: the database of this deployment is MariaDB",
+        ),
+        (
+            {
+                name: {"module": "dagster_mysql", "class": "X"}
+                for name in ("run_storage", "event_log_storage", "schedule_storage")
+            },
+            "dagster_config.run_storage: found the old form (run_storage, event_log_storage, schedule_storage), and a "
+            "deployment has one",
         ),
     ],
 )
@@ -78,24 +98,24 @@ def test_the_reference_s_mysql_in_a_deployment_with_postgresql() -> None:
     assert "set dagster_database_engine to mysql for MariaDB, and remove storage.mysql" in problem
     (two,) = plan(dagster_config={"storage": {**snippet["storage"], "postgres": {"postgres_db": {}}}}).problems()
     assert two == problem
-    assert plan(dagster_config={"storage": {"postgres": {"postgres_db": {"params": {"connect_timeout": 5}}}}}).problems() == []
+    assert (
+        plan(dagster_config={"storage": {"postgres": {"postgres_db": {"params": {"connect_timeout": 5}}}}}).problems()
+        == []
+    )
 
 
 # How processes connect
 
 
 def test_each_process_is_told_where_its_login_is() -> None:
-    told = plan("b", groups(webserver=["a", "b"], run=["c"], code=["c"]), **ENGINE)
-    instance = told.as_fact(FACTS)["instance"]
-    assert [name for name in instance["environment"] if "MYSQL" in name] == [], "each unit has its own"
+    told = plan("b", groups(webserver=["a", "b"], daemon=["a", "b"], run=["c"], code=["c"]), **ENGINE)
+    fact = told.as_fact(FACTS)
+    assert [name for name in fact["instance"]["environment"] if "MYSQL" in name] == [], "each unit has its own"
     start = "DAGSTER_MYSQL_URL=mysql+mysqlconnector://10.0.0.1:3306/dagster?option_files=%d/mysql.cnf&option_groups="
     verified = "&ssl_ca=/etc/dagster/database-ca.pem&ssl_verify_cert=true&ssl_verify_identity=true"
-    assert instance["units"] == {
-        "web": f"{start}dagster{verified}",
-        "read": f"{start}dagster_read{verified}",
-        "daemon": f"{start}dagster_daemon_b{verified}",
-    }
-    assert instance["read_only"] == {}
+    assert fact["webserver"]["login"] == {"web": f"{start}dagster{verified}", "read": f"{start}dagster_read{verified}"}
+    assert fact["daemon"]["login"] == f"{start}dagster_daemon_b{verified}"
+    assert fact["webserver"]["read_only"] == {}
     run = told.configuration.run_environment["DAGSTER_MYSQL_URL"]
     assert "option_files=/run/dagster/mysql.cnf&option_groups=dagster_run&ssl_ca=/run/dagster/database-ca.pem&" in run
     assert not any(secret in str(told.as_fact(FACTS)) for secret in PASSWORDS.values())
@@ -203,7 +223,9 @@ def test_port_of_an_instance_that_runs() -> None:
 @pytest.mark.parametrize("name", ["mysql-server-8.0", "mysql-community-server", "percona-server-server"])
 def test_server_that_apt_would_take_away(name: str) -> None:
     (problem,) = found(packages={name: "8.0.36"})
-    assert problem.startswith(f"the host has {name}, which Debian's mariadb-server would replace, with all that it serves")
+    assert problem.startswith(
+        f"the host has {name}, which Debian's mariadb-server would replace, with all that it serves"
+    )
 
 
 def test_client_of_mysql_is_nobody_s_server() -> None:
@@ -218,7 +240,10 @@ def test_client_of_mysql_is_nobody_s_server() -> None:
             ["/etc/systemd/system/multi-user.target.wants/mariadb@dagster.service"],
             "the host has an instance mariadb@dagster.service, which dataops.dagster has not made",
         ),
-        ([MARK, CONFIG, f"{RECORD}/.complete"], f"{MARK} is there from an earlier deployment, but {DATA} is not: its disk may"),
+        (
+            [MARK, CONFIG, f"{RECORD}/.complete"],
+            f"{MARK} is there from an earlier deployment, but {DATA} is not: its disk may",
+        ),
         ([CONFIG, f"{RECORD}/.complete"], ""),  # killed before the data was made
         ([CONFIG, DATA, MARK, f"{RECORD}/.complete"], ""),
     ],
