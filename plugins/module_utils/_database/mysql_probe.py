@@ -228,7 +228,7 @@ class Session:
         return self.make("the fence of the daemon", self.rows(query, (logins or None, unit, command)), apply)
 
     def rights(self, query: str, logins: dict[str, str], app: str, apply: bool) -> tuple[int, list[str]]:
-        """The same for what each login may do in Dagster's tables; app is a group of our own server, which all are in."""
+        """The same for what each login may do in Dagster's tables; app is a group of our own server with all."""
         missing = self.roleless(logins.values())
         if missing:
             return 0, missing

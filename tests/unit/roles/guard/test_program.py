@@ -135,15 +135,15 @@ def test_programs_of_version_0_1_find_the_password(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("role", "name", "variable"),
     [
-        ("daemon", "dagster-daemon", "units.daemon"),
-        ("webserver", "dagster-webserver", "units[('read' if read_only else 'web')]"),
+        ("daemon", "dagster-daemon", "daemon.login"),
+        ("webserver", "dagster-webserver", "webserver.login['read' if read_only else 'web']"),
     ],
 )
 def test_unit_names_its_credential(role: str, name: str, variable: str) -> None:
     text = (ROOT / "roles" / role / f"templates/etc/systemd/system/{name}.service.j2").read_text()
     credential = "{{ dagster_plan.storage.credential }}"
     assert f"\nLoadCredential={credential}:" in text
-    assert f"\nEnvironment={{{{ dagster_plan.instance.{variable} }}}}\n" in text
+    assert f"\nEnvironment={{{{ dagster_plan.{variable} }}}}\n" in text
 
 
 def test_dialect_knows_the_variables_of_the_plan() -> None:
