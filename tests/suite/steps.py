@@ -102,8 +102,9 @@ def suite(*, full: bool) -> list[Step]:
     pytest, rig, bench = ("pytest", "-q"), "tests/rig/rig", "tests/bench/run"
     seen = ("unit", "database", "mariadb", "firewall")  # by which the tests of plants have passed
     guard = "tests/integration/guard"  # of the database: lease, fence, logins and the ways to it
-    # A lease is lost by waiting, on each of both databases.
-    guards = beside(*(f"pytest -q -m alone -k {database} {guard}" for database in ("postgres", "mariadb")))
+    # A lease is lost by waiting, on each of both databases. So there is room for two halves of each.
+    alone = f"pytest -q -m alone {guard}"
+    guards = beside(*(f"{alone} -k {name} --part {part}/2" for name in ("postgres", "mariadb") for part in (1, 2)))
     default, cluster = scenario("default", alone=True), scenario("cluster", alone=True)
     steps = [
         Step("packages", (rig, "packages"), 600),

@@ -131,6 +131,39 @@ def test_secrets_show_nowhere_else(passwords: dict[str, str], neighbour: Any) ->
     assert "DAGSTER_MYSQL_URL=mysql+mysqlconnector://127.0.0.1:3307/dagster?option_files=/proc/" in environment
 
 
+LEASE = "SELECT holder, login, admitted FROM dagster.dagster_guard_lease"
+EPOCH = "SELECT epoch FROM dagster.dagster_guard_lease"
+
+
+def test_the_daemon_holds_the_lease(through: Callable[[], Dagster], neighbour: Any) -> None:
+    """The next one takes it, and is let in. Triggers keep the tables from a daemon with another login."""
+    held = ["dagster1", "dagster_daemon_dagster1", "1"]
+    assert ours(neighbour, LEASE).split() == held
+    assert (
+        int(ours(neighbour, "SELECT COUNT(*) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = 'dagster'")) > 10
+    )
+    before = int(ours(neighbour, EPOCH))
+    neighbour.check_output("systemctl restart dagster-daemon")
+    until(
+        lambda: int(ours(neighbour, EPOCH)) > before and ours(neighbour, LEASE).split() == held,
+        60,
+        "it has the lease again",
+    )
+    until(through().healthy, 120, "the deployment is healthy")
+    through().wait(through().launch("orders_report"))
+
+
+def test_the_lease_is_free_after_a_stop(neighbour: Any) -> None:
+    locked = "SELECT JSON_VALUE(Priv, '$.account_locked') FROM mysql.global_priv WHERE User = 'dagster_daemon_dagster1'"
+    assert ours(neighbour, locked) != "1", "the control"
+    neighbour.check_output("systemctl stop dagster-daemon")
+    try:
+        assert ours(neighbour, "SELECT holder, admitted FROM dagster.dagster_guard_lease").split() == ["0"]
+        assert ours(neighbour, locked) == "1"
+    finally:
+        neighbour.check_output("systemctl start dagster-daemon")
+
+
 def test_run_outlives_a_restart_of_the_database(through: Callable[[], Dagster], neighbour: Any) -> None:
     """And the first launches after it work: the connections that webservers have kept are dead."""
     dagster = through()

@@ -69,4 +69,5 @@ def version_problem(version: str, mariadb: bool) -> str:
     found = re.match(r"(\d+)\.(\d+)", version)
     if mariadb and found and (int(found[1]), int(found[2])) >= OLDEST:
         return ""
-    return f"is {'MariaDB' if mariadb else 'MySQL'} {version[:40]}; MariaDB {'.'.join(map(str, OLDEST))} or newer is needed"
+    product, least = "MariaDB" if mariadb else "MySQL", ".".join(map(str, OLDEST))
+    return f"is {product} {version[:40]}; MariaDB {least} or newer is needed"

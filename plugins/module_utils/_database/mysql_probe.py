@@ -215,8 +215,8 @@ class Session:
     def lease(self, install: str, sql: str, caller: str, apply: bool) -> tuple[int, list[str]]:
         """How many statements the daemon's lease lacked, and why it could not be made; apply executes them.
 
-        It belongs to the login that makes it. That one may shut nobody out, so no login is fenced. The role of the caller
-        may execute it, because the login may have an account for each host.
+        It belongs to the login that makes it. That one may shut nobody out, so no login is fenced. The role of the
+        caller may execute it, because the login may have an account for each host.
         """
         missing = self.roleless([caller])
         if missing:

@@ -15,6 +15,19 @@ from guard_postgres import BIN, Cluster
 from guard_rig import HOSTS, Host
 from mariadb_rig import there
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", default="1/1", help="which of how many equal parts of the tests to run, as 2/3")
+
+
+@pytest.hookimpl(trylast=True)  # of what other options have left
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    part, parts = map(int, config.getoption("part").split("/"))
+    left = [item for number, item in enumerate(items) if number % parts != part - 1]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for number, item in enumerate(items) if number % parts == part - 1]
+
+
 ENGINES = {"postgres": Cluster, "mariadb": MariaDB}
 
 
