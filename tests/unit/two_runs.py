@@ -228,13 +228,16 @@ class Twice(Players):
         if not self.second:
             return answer
         nothing: Json = {"rowcount": 0, "query_result": [], "old_images": False, "missing": []}
+        if isinstance(answer.get("rowcount"), list):  # community.mysql counts each query
+            nothing["rowcount"] = [0]
         return {**answer, "changed": False, **{key: value for key, value in nothing.items() if key in answer}}
 
 
 def certified(players: Twice) -> None:
     """Certificates that are valid, where the plan has some: what is in them is read by another module's tests."""
     plans = {name: plain(host.facts["dagster_plan"]) for name, host in players.hosts.items()}
-    names = [text for plan in plans.values() for text in plan.get("postgres", {}).get("tls", [])]
+    servers = [plan[role] for plan in plans.values() for role in ("postgres", "mysql") if role in plan]
+    names = [text for server in servers for text in server["tls"]]
     gates = [plan["instance"]["gate"]["certificates"] for plan in plans.values() if "instance" in plan]
     names += [each["name"] for gate in gates for each in gate.values()]
     names += [plain(host.facts["dagster"]).get("docker_tls_address") for host in players.hosts.values()]
