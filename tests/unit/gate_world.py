@@ -218,6 +218,17 @@ class Answers(http.server.BaseHTTPRequestHandler):
             self.wfile.write(data)
 
 
+class Heard(program.Gate):
+    """A gate that keeps its lines of the journal."""
+
+    def __init__(self, settings: gate_settings.Settings) -> None:
+        self.said: list[str] = []
+        super().__init__(settings)
+
+    def say(self, level: int, text: str) -> None:  # noqa: ARG002
+        self.said.append(text)
+
+
 class World:
     """An engine and its gate."""
 
@@ -236,9 +247,8 @@ class World:
             **settings,
         }
         (folder / "gate.json").write_text(json.dumps(given), encoding="utf-8")
-        self.gate = program.Gate(gate_settings.Settings(str(folder / "gate.json")))
-        self.said: list[str] = []
-        self.gate.say = lambda level, text: self.said.append(text)  # type: ignore[method-assign]  # noqa: ARG005
+        self.gate = Heard(gate_settings.Settings(str(folder / "gate.json")))
+        self.said = self.gate.said
         self.gate.proc = str(folder / "proc")
         self.is_in(DELEGATING)
         self.gate.listen()

@@ -112,6 +112,11 @@ class World:
         read = {"places": places, "entries": entries, "units": known, "in_force": there}
         return {**read, "owners": {"user": owners, "group": owners}, "images": self.images}
 
+    def bound(self, unit: str) -> str:
+        """The address at which a webserver listens, by its unit."""
+        text = next(text for path, text in self.texts.items() if path.endswith(re.sub(r"@.*", "@.service", unit)))
+        return re.findall(r"--host (\S+)", text)[0]
+
     def facts(self, asked: Json, address: str) -> Json:
         """What module host_facts says of it."""
         patterns = expression(asked["paths"])
@@ -122,7 +127,7 @@ class World:
             if expression([place]).fullmatch(path)
         }
         listening = [
-            {"port": int(port[0]), "address": "127.0.0.1", "process": "x", "unit": unit}
+            {"port": int(port[0]), "address": self.bound(unit), "process": "x", "unit": unit}
             for unit in sorted(self.units)
             if (port := re.findall(r"@(\d+)\.service$", unit))
         ]

@@ -149,6 +149,7 @@ class CodeLocation(Component):
             "launcher": run_rules.launcher(self.plan.configuration.merged),
             "instance": in_runs.handed(self.plan),
             "no_proxy": self.plan.exceptions("dagster_environment"),
+            "gate_check": gate.check(self.plan.names),
         }
 
     @property

@@ -63,7 +63,7 @@ class Firewall(Component):
         return [self.rules]
 
     def compared(self) -> list[str]:
-        return [self.rules, self.mark()]
+        return [self.rules, self.mark(), *self.drop_ins, *(path.rpartition("/")[0] for path in self.drop_ins)]
 
     def units(self) -> list[str]:
         return [f"{self.plan.names['firewall']}.service"] if self.wanted else []

@@ -16,6 +16,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config import cont
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, step_containers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import Names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, Reach, port_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ def applies(host: Host) -> bool:
     """Whether the services of a host ask the gate. Else the user has named an engine that we do not set up."""
     given = str(host.values.get("dagster_docker_endpoint") or "") if "dagster_docker_endpoint" in host.given else ""
     return not given or given.startswith("unix://")
+
+
+def check(names: Names) -> list[str]:
+    """The command that says what the gate could not use of its files. A gate in service keeps what it had then."""
+    program = ["/usr/bin/python3", f"{names['programs']}/gate.py", "--check", f"{names['gate_config']}/gate.json"]
+    return ["runuser", f"--user={names['gate_user']}", "--", *program]
 
 
 class Way:
@@ -160,13 +167,6 @@ class Gate(Component):
         return [self.runs]
 
     @property
-    def check(self) -> list[str]:
-        """The command that says what the gate could not use of its files. A gate in service keeps what it had then."""
-        names = self.plan.names
-        program = ["/usr/bin/python3", f"{names['programs']}/gate.py", "--check", f"{names['gate_config']}/gate.json"]
-        return ["runuser", f"--user={names['gate_user']}", "--", *program]
-
-    @property
     def runs(self) -> str:
         """What the gate knows of the runs of each location; role code_location writes it with the images."""
         return f"{self.plan.names['gate_config']}/runs.json"
@@ -206,7 +206,7 @@ class Gate(Component):
             "names": {role: name_of(role, self.plan) for role in (LAUNCH, INSPECT)},
             "supplied": supplied_roles(self.values),
             "engine": engine.socket.removeprefix("unix://"),
-            "check": self.check,
+            "check": check(self.plan.names),
             # Whether runs of a location start steps.
             "steps": any(step_containers.wanted(entry) for entry in self.values["dagster_code_locations"]),
             # Runs from before our label, on an engine that is ours alone.

@@ -11,6 +11,7 @@ from typing import Any
 import gate_endings
 import pytest
 from gate_container import STEP
+from gate_rooms import Rooms
 from gate_world import (
     CONTAINERS,
     DELEGATING,
@@ -94,7 +95,7 @@ def test_gate_looks_after_steps_where_there_may_be_some(world: World, monkeypatc
     found.watch(ending, world.gate.label_of_steps)
     assert looks == ["dataops.dagster.run"] * 2
     assert world.said == ["cannot see which steps have lost their run: the engine restarts"]
-    world.gate.room = {"launch": world.gate.room["launch"]}
+    world.gate.room = Rooms({"launch": 1})
     assert world.gate.label_of_steps() == "", "no location starts steps"
 
 

@@ -380,7 +380,7 @@ def test_a_module_of_others_ends_it() -> None:
 # --- actions ----------------------------------------------------------------------------------------------------------
 
 
-def action(kind: Any, arguments: Json, answer: Json, variables: Json = VARIABLES) -> tuple[Json, list[Json]]:
+def action(kind: Any, arguments: Json, answer: Json, variables: Json | None = None) -> tuple[Json, list[Json]]:
     """The result of an action, and the calls that it makes."""
     calls: list[Json] = []
     names = {"delegate_to": None, "async_val": 0, "check_mode": False, "action": "x", "environment": None}
@@ -393,7 +393,7 @@ def action(kind: Any, arguments: Json, answer: Json, variables: Json = VARIABLES
         return dict(answer)
 
     made._execute_module = execute
-    return made.run(task_vars=variables), calls
+    return made.run(task_vars=VARIABLES if variables is None else variables), calls
 
 
 def test_units_that_were_touched_end_it(remembered: Deployed) -> None:

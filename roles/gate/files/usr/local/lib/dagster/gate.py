@@ -184,7 +184,7 @@ class Gate:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        settings.say = lambda level, text: self.say(level, text)
+        settings.say = self.say
         self.ending = threading.Event()
         over_tls = [f"{role} over TLS" for role in gate_policy.ROLES]
         # Over TLS, before their role is known, and of the steps of all locations.
@@ -197,7 +197,7 @@ class Gate:
         self.proc = "/proc"
         self.clients: dict[threading.Thread, Client | None] = {}
         self.selector = selectors.DefaultSelector()
-        self.endings = gate_endings.Endings(self.engine, lambda level, text: self.say(level, text))
+        self.endings = gate_endings.Endings(self.engine, self.say)
 
     def say(self, level: int, text: str) -> None:
         """A line for the journal; level is that of syslog."""
