@@ -98,9 +98,10 @@ def locks() -> Iterator[Lock]:
         text = template.text.replace("{version}", version).replace("{library}", library_version(version))
         more = libraries.text.replace("{library}", library_version(version))
         yield Lock(template.source, text, HOST_LOCKS / f"dagster-{version}.txt", (libraries.source, more))
-    # What the newest one has, and a library whose classes people configure beside ours: the unit tests ask both. moto
-    # stands in for AWS.
-    text += f"\ndagster-aws=={library_version(version)}\nmoto\nflask\nflask-cors\n"
+    # What the newest one has, and libraries whose classes people configure beside ours: the tests ask them. moto stands
+    # in for AWS, kmock for the API of Kubernetes.
+    text += "".join(f"\ndagster-{name}=={library_version(version)}" for name in ("aws", "celery-k8s", "k8s"))
+    text += "\nmoto\nflask\nflask-cors\nkmock\n"
     yield Lock(template.source, text, INPUTS / "dagster.lock")
     oracle = plain(INPUTS / "oracle.in", INPUTS)
     for version in CATALOGUE_VERSIONS:
