@@ -16,6 +16,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils import run_rules
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import merge_contexts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.dotenv import dotenv
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.kubernetes import escaped
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 PORT = 4000  # inside the container; the port on the host is the location's
@@ -166,19 +167,20 @@ def code_containers(
     every_run: Mapping[str, Any] | None = None,
     no_proxy: str = "",
     run_volumes: list[str] | None = None,
+    pods: bool = False,
 ) -> list[dict[str, Any]]:
     """Each location's container, as module code_containers takes it.
 
     env and volumes are what every code server has, run_volumes what every run has (those, without it); secrets is the
     folder of secret_files; default_port is the port on the host of a location that names none; every_run is what
     dagster_config gives to the container of each run; no_proxy is what a location reaches without the proxy that its
-    own environment may name.
+    own environment may name; pods says that runs start in Kubernetes.
     """
     volumes_of = (volumes, volumes if run_volumes is None else run_volumes)
     return [
         {
             **_container(
-                beside_a_proxy(location, no_proxy), images[location["name"]], env, volumes_of, secrets, every_run or {}
+                beside_a_proxy(location, no_proxy), images[location["name"]], env, volumes_of, secrets, every_run or {}, pods
             ),
             "publish_address": publish_address,
             "port": int(location.get("port") or default_port),
@@ -246,12 +248,13 @@ def _container(
     volumes: tuple[list[str], list[str]],  # of the code server, of runs
     secrets: str,
     every_run: Mapping[str, Any],
+    pods: bool,
 ) -> dict[str, Any]:
     own_env = {name: text(value) for name, value in (location.get("env") or {}).items()}
     folder, secret_env = f"{secrets}/{location['name']}", bool(location.get("secret_env"))
     mounted = [*_of_its_user(volumes[0], location), *_own_volumes(location, secrets)]
     shared = _shared(location)
-    contexts = _contexts(location, _own(location, secrets), volumes[1], every_run)
+    contexts = of_pods(location) if pods else _contexts(location, _own(location, secrets), volumes[1], every_run)
     ref = image["ref"]
     return {
         "name": location["name"],
@@ -262,7 +265,8 @@ def _container(
         "env": {
             **env,
             # Without it a run fails 0.1 s after its start: the launcher does not know which image the code lives in.
-            "DAGSTER_CURRENT_IMAGE": ref,
+            # A cluster pulls it by itself, so there it has the name by which its registry knows that very content.
+            "DAGSTER_CURRENT_IMAGE": (image.get("registry_ref") or ref) if pods else ref,
             "DAGSTER_CONTAINER_CONTEXT": json.dumps(contexts, sort_keys=True),
             **own_env,
         },
@@ -299,6 +303,13 @@ def _contexts(
     joined = every_run.get("networks") or []
     docker["networks"] = [name for name in docker.get("networks") or [] if name not in joined]
     return {**others, "docker": docker}
+
+
+def of_pods(location: dict[str, Any]) -> dict[str, Any]:
+    """What the launcher of Kubernetes is told of the runs of a location. It replaces $(NAME) in variables."""
+    given = location.get("container_context") or {}
+    own = [f"{name}={escaped(text(value))}" for name, value in (location.get("env") or {}).items()]
+    return {"env_vars": [*own, *(given.get("env_vars") or [])], "k8s": given.get("k8s") or {}}
 
 
 def _command(location: dict[str, Any]) -> list[str]:

@@ -266,6 +266,7 @@ images:
     - For each name in O(images) a dictionary with C(ref) (the reference to use), C(id) (the image ID; null if it is not
       on the engine yet, as in check mode) and C(action) (V(none), V(pulled), V(built) or V(loaded)).
     - With O(images[].pull=always) there is C(digest), what the registry has. With C(action=none) it is here.
+    - An image that came from its registry has C(registry_ref), by which whoever pulls it gets the same content.
   returned: always
   type: dict
   sample:

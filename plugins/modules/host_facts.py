@@ -66,9 +66,33 @@ options:
     type: str
     version_added: 0.2.0
   run_id:
-    description: A run of Dagster. What became of its container is asked of O(engine).
+    description: A run of Dagster. What became of its container is asked of O(engine), or of O(kubernetes.kubeconfig).
     type: str
     version_added: 0.2.0
+  kubernetes:
+    description:
+      - A namespace of a Kubernetes cluster in which runs start. Its API is asked whether a launch would work there. That
+        changes nothing, and asks for the content of no object.
+      - With O(run_id), it is asked for the pod of that run instead.
+    type: dict
+    version_added: 0.2.0
+    suboptions:
+      namespace: {description: The namespace., type: str, required: true}
+      config_map: {description: ConfigMap that is ours, or that nobody has., type: str}
+      service_account: {description: Service account that has to be there., type: str}
+      secret: {description: Secret that has to be there., type: str}
+      server: {description: URL of the API., type: str}
+      name: {description: "Name in its certificate, where that is not the host's.", type: str}
+      authority: {description: Certificate of the authority that signs for it (PEM)., type: str}
+      certificate: {description: Certificate of the client (PEM)., type: str}
+      kubeconfig: {description: "File of the host with a kubeconfig as JSON, in place of the four options above.", type: path}
+  kubernetes_login:
+    description: Token, and key of the client's certificate, of O(kubernetes).
+    type: dict
+    version_added: 0.2.0
+    suboptions:
+      token: {description: Token., type: str}
+      key: {description: Key (PEM)., type: str}
   stamps:
     description:
       - Files of which it is wanted whether somebody has written them since. A path with C(*) is a pattern.
@@ -116,8 +140,13 @@ host:
       description: The text of each file of O(texts) that exists, by path.
       type: dict
       sample: {/etc/hostname: "dagster1\n"}
+    kubernetes_errors:
+      description: A sentence for each thing that a launch in O(kubernetes) would lack.
+      type: list
+      elements: str
+      sample: []
     run_container:
-      description: What became of the container of O(run_id). Empty if O(engine) has none.
+      description: What became of the container, or of the pod, of O(run_id). Empty if there is none.
       type: str
       sample: "Its container is exited with code 137, because it was out of memory."
     stamps:
@@ -181,7 +210,6 @@ host:
       sample: [{port: 80, address: 127.0.0.1, process: nginx, unit: nginx.service}]
 """
 
-import calendar
 import glob
 import grp
 import json
@@ -197,6 +225,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
 from ansible_collections.dataops.dagster.plugins.module_utils._host import namespaces, netfilter
+from ansible_collections.dataops.dagster.plugins.module_utils._host.certificate import certificate
 from ansible_collections.dataops.dagster.plugins.module_utils._host.networks import (
     local_addresses,
     local_addresses6,
@@ -253,46 +282,6 @@ def connect_error(host: str, port: int, dialect: str) -> str:
     return "" if answers else f"{host}:{port} answers, but not as a {DIALECTS[dialect].PRODUCT} server"
 
 
-def certificate(path: str, key_path: str) -> dict[str, Any]:
-    """What a certificate says, and whether the key belongs to it; empty for one that cannot be read."""
-    try:
-        from cryptography import x509
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-    except ImportError:
-        return {}
-    pem = read(path)
-    try:
-        found = x509.load_pem_x509_certificate(pem.encode())
-    except ValueError:
-        return {}
-    names: list[str] = []
-    key_id = authority_key_id = b""
-    for extension in found.extensions:
-        value = extension.value
-        if isinstance(value, x509.SubjectAlternativeName):
-            names = [str(name.value) for name in value]
-        elif isinstance(value, x509.SubjectKeyIdentifier):
-            key_id = value.digest
-        elif isinstance(value, x509.AuthorityKeyIdentifier):
-            authority_key_id = value.key_identifier or b""
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    try:
-        key = load_pem_private_key(read(key_path).encode(), None)
-        matches = key.public_key().public_bytes(*form) == found.public_key().public_bytes(*form)
-    except (ValueError, TypeError):  # no key, or one with a passphrase
-        matches = False
-    # The end has no zone: it is UTC. Newer releases have a property with one, Debian 12's does not.
-    end = found.not_valid_after_utc if hasattr(found, "not_valid_after_utc") else found.not_valid_after
-    return {
-        "not_after": calendar.timegm(end.timetuple()),
-        "names": names,
-        "key_id": key_id.hex(),
-        "authority_key_id": authority_key_id.hex(),
-        "key_matches": matches,
-        "pem": pem,
-    }
-
-
 def there(path: str) -> list[str]:
     """The paths that fit a pattern, or the path itself if it exists."""
     return sorted(glob.glob(path)) if "*" in path else [path] * os.path.exists(path)
@@ -320,6 +309,24 @@ def accounts(shells: list[str] | None, groups: list[str] | None) -> dict[str, An
     return found
 
 
+def in_cluster(kubernetes: dict[str, Any], login: dict[str, Any], run_id: str | None) -> dict[str, Any]:
+    """What a launch in a cluster would lack, or what became of the pod of a run."""
+    # For the few that have one: TLS takes longer to import than most questions to answer.
+    from ansible_collections.dataops.dagster.plugins.module_utils._kubernetes import cluster, kubeconfig
+
+    wanted = {name: text for name, text in kubernetes.items() if text}
+    if run_id is None:
+        given = {name: wanted.pop(name, "") for name in ("server", "name", "authority", "certificate")}
+        where = kubeconfig.Connection(**given, **{name: text for name, text in login.items() if text})
+        return {"kubernetes_errors": cluster.problems(where, wanted)}
+    try:
+        found, problems = kubeconfig.read(json.loads(read(wanted["kubeconfig"])))
+    except ValueError:
+        found, problems = None, []
+    said = cluster.run_pod(found, wanted["namespace"], run_id) if found else "; ".join(problems)
+    return {"run_container": said}
+
+
 def asked(
     connect: list[dict[str, Any]] | None,
     paths: list[str] | None,
@@ -331,6 +338,8 @@ def asked(
     stamps: list[str] | None = None,
     run_id: str | None = None,
     nftables: bool = False,
+    kubernetes: dict[str, Any] | None = None,
+    kubernetes_login: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The answers to what the options ask, without those to options that were not given."""
     found: dict[str, Any] = {}
@@ -351,7 +360,9 @@ def asked(
         found["engine"] = info.ask(engine)
         # An engine that runs knows better than its settings, which others may have given it on its command line.
         found.update({"container_root": found["engine"]["root"]} if found["engine"] else {})
-    if run_id is not None:
+    if kubernetes is not None:
+        found.update(in_cluster(kubernetes, kubernetes_login or {}, run_id))
+    elif run_id is not None:
         found["run_container"] = info.run_container(engine or "", run_id)
     if stamps is not None:
         found["stamps"] = [*stamps_of(stamps), *found.get("engine", {}).get("stamps", [])]
@@ -398,6 +409,10 @@ def main() -> None:
     """Returns the facts; changes nothing."""
     kinds = {"host": "str", "port": "int", "dialect": "str"}
     server = {name: {"type": kind, "required": True} for name, kind in kinds.items()}
+    text = {"type": "str"}
+    names = ("config_map", "service_account", "secret", "server", "name", "authority", "certificate")
+    api = {"namespace": {**text, "required": True}, **dict.fromkeys(names, text), "kubeconfig": {"type": "path"}}
+    login = {"token": {**text, "no_log": True}, "key": {**text, "no_log": True}}
     module = AnsibleModule(
         argument_spec={
             "connect": {"type": "list", "elements": "dict", "options": server},
@@ -410,6 +425,8 @@ def main() -> None:
             "nftables": {"type": "bool", "default": False},
             "engine": {"type": "str"},
             "run_id": {"type": "str"},
+            "kubernetes": {"type": "dict", "options": api},
+            "kubernetes_login": {"type": "dict", "no_log": True, "options": login},
             "stamps": {"type": "list", "elements": "path"},
             "certificates": {"type": "dict"},
         },

@@ -193,6 +193,8 @@ class Store:
                 result["action"] = "pulled"
                 self.changed = True
                 self._mark_as_ours(ref, result["id"])
+        if digest := self._registry_digest(ref):
+            result["registry_ref"] = f"{split(ref)[0]}@{digest}"
         if item["pull"] == "always" or "@" in ref:
             result["ref"] = self._fixed(ref, result["id"])
 
@@ -206,6 +208,15 @@ class Store:
         except sdk_errors() as error:
             raise StoreError(_no_image(item, explain(error))) from error
         return self.image_id(item["ref"])
+
+    def _registry_digest(self, ref: str) -> str:
+        """By which digest the registry of a reference knows the image; empty for one that did not come from there.
+
+        Another engine, or a cluster, gets the same content by it, wherever the tag leads by now.
+        """
+        name = registry.parse(ref)[:2]
+        known = self.engine.api.inspect_image(ref).get("RepoDigests") or []
+        return next((item.partition("@")[2] for item in known if registry.parse(item)[:2] == name), "")
 
     def _has_digest(self, ref: str, digest: str) -> bool:
         known = self.engine.api.inspect_image(ref).get("RepoDigests") or []

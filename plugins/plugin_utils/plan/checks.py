@@ -18,8 +18,11 @@ CLOCK_TOLERANCE = 60  # seconds
 SYSTEM_MB = 200  # what the system keeps for itself
 
 
-def group_problems(inventory: Inventory, external_database: str) -> list[str]:
-    """Sentences about groups that are too small, too large or not together."""
+def group_problems(inventory: Inventory, external_database: str, cluster: str = "") -> list[str]:
+    """Sentences about groups that are too small, too large or not together.
+
+    cluster is the launcher, where runs start in Kubernetes.
+    """
     problems = []
     database, run = inventory.group("dagster_database"), inventory.group("dagster_run")
     if not inventory.group("dagster_daemon"):
@@ -44,7 +47,13 @@ def group_problems(inventory: Inventory, external_database: str) -> list[str]:
     for group, need in (("dagster_webserver", "the UI and GraphQL"), ("dagster_proxy", "the way in to the UI")):
         if not inventory.group(group):
             problems.append(f"group {group} has no host; it serves {need}")
-    if len(run) != 1:
+    if cluster:
+        if run:
+            problems.append(
+                f"group dagster_run has {', '.join(run)}, but dagster_config.run_launcher is {cluster}, and runs start in "
+                "Kubernetes; take its hosts out of the group"
+            )
+    elif len(run) != 1:
         problems.append(
             f"group dagster_run has {len(run)} hosts; exactly one is allowed, because all runs start on one "
             "Docker engine"

@@ -19,6 +19,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
 )
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.kubernetes_checks import Checks
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
     location_problems,
@@ -126,6 +127,7 @@ class CodeLocation(Component):
             "launcher": run_rules.launcher(self.plan.configuration.merged),
             "instance": in_runs.handed(self.plan),
             "no_proxy": self.plan.exceptions("dagster_environment"),
+            "pods": bool(self.plan.cluster),
         }
 
     @property
@@ -186,7 +188,9 @@ class CodeLocation(Component):
             *read_only.problems(values, Configuration(self.plan.services.host, self.plan).merged),
             *registries.problems(values),
             *RunContainers(self.plan).of_locations(),
+            *Checks(self.plan).of_locations(),
         ]
 
     def host_warnings(self, facts: Facts) -> list[str]:
-        return location_forms.warnings(self.values, self.names_here)
+        found = location_forms.warnings(self.values, self.names_here)
+        return [*found, *(Checks(self.plan).warnings() if self.here else [])]

@@ -15,7 +15,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config import cont
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import Location
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, environment
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, environment, kubernetes
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import versions
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import run_start_timeout
@@ -45,11 +45,13 @@ class Configuration:
     def run_environment(self) -> dict[str, Any]:
         """The environment of runs."""
         storage = self.plan.storage
+        where = (storage.run_address, storage.login("run"))
         return {
             **self.values["dagster_environment"],
             **self.plan.exceptions("dagster_environment"),
-            **storage.run_environment(storage.run_address, storage.login("run")),
+            **(storage.environment(*where) if storage.cluster else storage.run_environment(*where)),
             **storage.verified(storage.run_host, CONTAINERS),
+            **({kubernetes.VARIABLE: f"{CONTAINERS}/{kubernetes.OF_A_POD}"} if storage.cluster else {}),
         }
 
     @property
@@ -63,25 +65,7 @@ class Configuration:
         state = str(values["dagster_state_dir"])
         return {
             "storage": self.plan.storage.config(),
-            "run_launcher": {
-                "module": "dagster_docker",
-                "class": "DockerRunLauncher",
-                "config": {
-                    "networks": [str(values["dagster_docker_network"])],
-                    "env_vars": [f"{name}={text(value)}" for name, value in sorted_by_name(self.run_environment)],
-                    "container_kwargs": {
-                        "volumes": [f"{state}:{state}", f"{values['dagster_home']}/containers:/run/dagster:ro"],
-                        # As process 1 of its container a run would ignore a termination that comes before it has set
-                        # its handlers.
-                        "init": True,
-                        "stop_timeout": 30,
-                        **rights.kwargs(),
-                        # A list: the launcher writes each run's ID into a dictionary, and its threads would share that.
-                        "labels": [RUN_LABEL],
-                        **self.log_config,
-                    },
-                },
-            },
+            "run_launcher": self.plan.cluster.section() if self.plan.cluster else self.docker,
             "compute_logs": {
                 "module": "dagster._core.storage.local_compute_log_manager",
                 "class": "LocalComputeLogManager",
@@ -104,6 +88,35 @@ class Configuration:
             },
             "telemetry": {"enabled": False},
         }
+
+    @property
+    def docker(self) -> dict[str, Any]:
+        """Our part of run_launcher where runs are containers of an engine."""
+        return {
+            "module": "dagster_docker",
+            "class": "DockerRunLauncher",
+            "config": {
+                "networks": [str(self.values["dagster_docker_network"])],
+                "env_vars": [f"{name}={text(value)}" for name, value in sorted_by_name(self.run_environment)],
+                "container_kwargs": {
+                    "volumes": self.run_volumes,
+                    # As process 1 of its container a run would ignore a termination that comes before it has set its
+                    # handlers.
+                    "init": True,
+                    "stop_timeout": 30,
+                    **rights.kwargs(),
+                    # A list: the launcher writes each run's ID into a dictionary, and its threads would share that.
+                    "labels": [RUN_LABEL],
+                    **self.log_config,
+                },
+            },
+        }
+
+    @property
+    def run_volumes(self) -> list[str]:
+        """What each container of a run mounts."""
+        state = str(self.values["dagster_state_dir"])
+        return [f"{state}:{state}", f"{self.values['dagster_home']}/containers:/run/dagster:ro"]
 
     @property
     def log_config(self) -> dict[str, Any]:
@@ -170,10 +183,11 @@ class Configuration:
         """What each code location adds, for what each place has."""
         values, storage = self.values, self.plan.storage
         env = {*values["dagster_environment"], *storage.variables.values()}
-        volumes = self.ours["run_launcher"]["config"]["container_kwargs"]["volumes"]
+        volumes = self.run_volumes
         found = []
         for entry in values["dagster_code_locations"]:
             given, others = context.parts(entry.get("container_context"))
+            given = others.get("k8s") or {} if self.plan.cluster else given
             run = dict(given) if isinstance(given, Mapping) else {}
             names = (part for part in (others.get("env_vars"), run.get("env_vars")) if isinstance(part, list))
             run["env_vars"] = [name for part in names for name in part]

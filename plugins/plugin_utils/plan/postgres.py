@@ -55,6 +55,7 @@ class PostgresStorage(Storage):
         {"all", "none", "postgres", "public", "replication", "samerole", "sameuser", "template0", "template1"}
     )
     limit_variable = "dagster_postgres_max_connections"
+    secret_option, secret_variable = "postgres_password_secret", "PGPASSWORD"  # noqa: S105 - names
 
     def config(self) -> dict[str, Any]:
         return {
@@ -176,6 +177,7 @@ class Postgres(Component):
         clients = dict.fromkeys(consumer for consumer, _in_container, _logins in self.plan.storage.clients)
         given = "dagster_postgres_clients" in self.host.given
         more = [str(one["address"]) for one in self.values["dagster_postgres_clients"] or []] if given else []
+        more += self.plan.storage.cluster_sources
         containers = tuple(self.plan.storage.containers(self.host.name))
         return Reach("database", tuple(clients), containers, more=tuple(more))
 
@@ -404,6 +406,9 @@ class Postgres(Component):
             listen.add(first_address(subnets.of_runs(self.host)) if inside else own)
             here = self.plan.storage.containers(consumer) if inside else {}
             clients += self.containers_here(here) if inside else [self.client(consumer, users)]
+        for text in self.plan.storage.cluster_sources:
+            listen.add(own)
+            clients.append(self.client(text, [self.plan.storage.login("run")]))
         return {
             "dagster_database_port": self.plan.storage.port,
             "dagster_postgres_listen_addresses": sorted(listen),

@@ -12,7 +12,7 @@ catalogues/, made from the real packages; tests/validator holds it against them.
 from __future__ import annotations
 
 from . import catalogue as catalogues
-from . import containers
+from . import containers, kubernetes
 from .instance import MODERN, check_instance
 from .report import Report, dotted
 from .schema import Checker
@@ -106,6 +106,13 @@ def check_context(report: Report, data: Any, path: Path, version: str = "", env:
     containers.check_context(Checker(catalogues.load(version), report, env), data, path)
 
 
+def check_k8s_context(
+    report: Report, data: Any, path: Path, version: str = "", env: Collection[str] | None = None
+) -> None:
+    """Check the part for Kubernetes of a location's container context as K8sRunLauncher does; the report is added to."""
+    kubernetes.check_context(Checker(catalogues.load(version), report, env), data, path)
+
+
 def _check(checker: Checker, kind: str, data: Any) -> None:
     try:
         (check_instance if kind == "dagster" else check_workspace)(checker, data)
@@ -133,4 +140,4 @@ def _check_writing(report: Report, document: Document) -> None:
         )
 
 
-__all__ = ["KINDS", "Report", "check_context", "dotted", "validate", "validate_data"]
+__all__ = ["KINDS", "Report", "check_context", "check_k8s_context", "dotted", "validate", "validate_data"]
