@@ -63,7 +63,7 @@ class Cluster(kmock.KubernetesEmulator):
             group in rule["apiGroups"]
             and resource in rule["resources"]
             and verb in rule["verbs"]
-            and (not rule.get("resourceNames") or not name or name in rule["resourceNames"])
+            and (not rule.get("resourceNames") or name in rule["resourceNames"])
             for rule in self.rules(account, namespace)
         )
 
@@ -93,7 +93,6 @@ class Cluster(kmock.KubernetesEmulator):
             return self._review(account, request.data)
         verb = VERBS.get(request.method.value, "get" if request.name else "list")
         plural = resource.plural + (f"/{request.subresource}" if request.subresource else "")
-        # Who is asked for one by a list has the whole list in a real cluster as well.
         if account != "admin" and not self.may(account, request.namespace, resource.group, plural, verb, request.name or ""):
             message = f'{plural} is forbidden: User "{account}" cannot {verb} resource "{plural}"'
             raise Denied(status=403, reason="Forbidden", message=f"{message} in the namespace {request.namespace}")
@@ -111,7 +110,7 @@ class Cluster(kmock.KubernetesEmulator):
     def _review(self, account: str, review: Json) -> aiohttp.web.StreamResponse:
         asked = review["spec"]["resourceAttributes"]
         plural = asked["resource"] + (f"/{asked['subresource']}" if asked.get("subresource") else "")
-        allowed = self.may(account, asked["namespace"], asked["group"], plural, asked["verb"])
+        allowed = self.may(account, asked["namespace"], asked["group"], plural, asked["verb"], asked.get("name") or "")
         return aiohttp.web.json_response({**review, "status": {"allowed": allowed}}, status=201)
 
     def _start(self, request: Any) -> None:

@@ -12,15 +12,17 @@ from ansible_collections.dataops.dagster.plugins.module_utils._kubernetes.kubeco
 
 # By which our ConfigMap is known.
 LABELS = {"app.kubernetes.io/managed-by": "dataops.dagster"}
-# What the launcher does (dagster_k8s/launcher.py, client.py), and our own module: (group, resource, verbs).
+# What the launcher does (dagster_k8s/launcher.py, client.py): (group, resource, verbs).
 RIGHTS = (
     ("batch", "jobs", ("create", "list", "delete")),
     ("batch", "jobs/status", ("get",)),
     ("", "pods", ("list", "delete")),
     ("", "pods/log", ("get",)),
     ("", "events", ("list",)),
-    ("", "configmaps", ("create", "get", "patch")),
+    ("", "configmaps", ("create",)),
 )
+# What our own module does with our ConfigMap: a Role may name it.
+OF_OURS = ("get", "patch")
 PAGE = "docs/kubernetes.md has a Role with all that is needed"
 
 
@@ -51,7 +53,13 @@ def _refused(api: Api, error: Refused) -> str:
 
 def _problems(api: Api, wanted: Mapping[str, str]) -> Iterator[str]:
     namespace = wanted["namespace"]
-    lacking = [f"{verb} {resource}" for group, resource, verb in _rights() if not _may(api, namespace, group, resource, verb)]
+    asked = [(group, resource, verb, "") for group, resource, verbs in RIGHTS for verb in verbs]
+    asked += [("", "configmaps", verb, wanted["config_map"]) for verb in OF_OURS]
+    lacking = [
+        " ".join(filter(None, (verb, resource, name)))
+        for group, resource, verb, name in asked
+        if not _may(api, namespace, group, resource, verb, name)
+    ]
     if lacking:
         yield (
             f"dagster_kubeconfig may not {', '.join(lacking)} in namespace {namespace} of {api.place}; {PAGE}. Or "
@@ -74,14 +82,10 @@ def _problems(api: Api, wanted: Mapping[str, str]) -> Iterator[str]:
             )
 
 
-def _rights() -> Iterator[tuple[str, str, str]]:
-    yield from ((group, resource, verb) for group, resource, verbs in RIGHTS for verb in verbs)
-
-
-def _may(api: Api, namespace: str, group: str, resource: str, verb: str) -> bool:
+def _may(api: Api, namespace: str, group: str, resource: str, verb: str, name: str) -> bool:
     """Whether the login may do something in the namespace. Nobody needs a right to ask that."""
     resource, _slash, subresource = resource.partition("/")
-    asked = {"namespace": namespace, "group": group, "resource": resource, "verb": verb, "subresource": subresource}
+    asked = {"namespace": namespace, "group": group, "resource": resource, "verb": verb, "subresource": subresource, "name": name}
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
