@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deployment import Dagster
-from guard_rig import LEASE, LOGINS, PYTHON, SQL, Cluster, free_port, password, roles, until
+from guard_rig import LEASE, LOGINS, PATIENCE, PYTHON, SQL, Cluster, free_port, password, roles, until
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database import postgres_probe, schema_probe
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import source_of
@@ -178,7 +178,7 @@ class Site:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=300 * PATIENCE,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 

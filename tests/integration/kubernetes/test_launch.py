@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from deployment import Dagster
 from fence_rig import LOGINS
-from guard_rig import Cluster, password, until
+from guard_rig import PATIENCE, Cluster, password, until
 from kubernetes_rig import ADMIN, CONFIG_MAP, DAEMON, IMAGE, NAMESPACE, OF_RUNS, TOKEN, WEBSERVER, Deployed, Kubernetes
 
 LAUNCHER = {
@@ -131,8 +131,8 @@ def test_a_run_has_in_the_cluster_what_it_needs(site: Deployed, ui: Dagster) -> 
     assert "DAGSTER_POSTGRES_USER" in text
     assert not [word for word in (*site.kubernetes.tokens, *map(password, LOGINS.values())) if word in text]
     process = site.node.run(job)
-    assert process.wait(120) == 0, site.node.log(job)
-    ui.wait(run, "SUCCESS", 30)
+    assert process.wait(120 * PATIENCE) == 0, site.node.log(job)
+    ui.wait(run, "SUCCESS", 30 * PATIENCE)
 
 
 def test_tags_of_a_job_change_its_resources(site: Deployed, ui: Dagster) -> None:
@@ -151,8 +151,8 @@ def test_terminate_deletes_job_and_pod(site: Deployed, ui: Dagster) -> None:
     gone = [line["path"].partition("?")[0].rpartition("/")[2] for line in site.kubernetes.asked() if line["method"] == "DELETE"]
     assert gone[-2:] == [f"dagster-run-{run}", f"dagster-run-{run}-x7k2p"]
     site.node.end_deleted()
-    assert process.wait(60) is not None
-    ui.wait(run, "CANCELED", 30)
+    assert process.wait(60 * PATIENCE) is not None
+    ui.wait(run, "CANCELED", 30 * PATIENCE)
 
 
 def test_steps_can_be_pods_too(site: Deployed, ui: Dagster) -> None:
@@ -179,18 +179,18 @@ def test_steps_can_be_pods_too(site: Deployed, ui: Dagster) -> None:
     assert {container["image"] for container in containers} == {IMAGE}
     names = [{entry["name"] for entry in container["env"]} for container in containers]
     assert names[0] <= names[1] | {"DAGSTER_RUN_JOB_NAME"}
-    assert site.node.run(step).wait(120) == 0, site.node.log(step)
-    assert process.wait(120) == 0, site.node.log(job)
-    ui.wait(run, "SUCCESS", 30)
+    assert site.node.run(step).wait(120 * PATIENCE) == 0, site.node.log(step)
+    assert process.wait(120 * PATIENCE) == 0, site.node.log(job)
+    ui.wait(run, "SUCCESS", 30 * PATIENCE)
 
 
 def test_the_control_without_that_kubeconfig(site: Deployed, ui: Dagster) -> None:
     run, job = launched(site, ui, "apart")
     (container,) = job["spec"]["template"]["spec"]["containers"]
     container["env"] = [entry for entry in container["env"] if entry["name"] != "KUBECONFIG"]
-    site.node.run(job).wait(120)
+    site.node.run(job).wait(120 * PATIENCE)
     assert "Invalid kube-config file" in site.node.log(job)
-    ui.wait(run, "FAILURE", 30)
+    ui.wait(run, "FAILURE", 30 * PATIENCE)
 
 
 def test_nobody_else_needs_the_kubeconfig(site: Deployed, ui: Dagster) -> None:
@@ -231,7 +231,7 @@ def test_api_away_at_a_launch(site: Deployed, ui: Dagster) -> None:
     """The launcher tries four times, then the run fails and says why. The next one starts."""
     site.kubernetes.stop()
     run = ui.launch("plain", "etl")
-    ui.wait(run, "FAILURE", 120)
+    ui.wait(run, "FAILURE", 120 * PATIENCE)
     assert "Connection refused" in failure(ui, run)
     site.kubernetes.start()
     launched(site, ui, "plain")
@@ -256,7 +256,7 @@ def test_login_that_was_taken_back(site: Deployed, ui: Dagster) -> None:
     site.kubernetes.start()
     try:
         run = ui.launch("plain", "etl")
-        ui.wait(run, "FAILURE", 120)
+        ui.wait(run, "FAILURE", 120 * PATIENCE)
         assert "401" in failure(ui, run)
         assert TOKEN not in failure(ui, run)
     finally:
