@@ -15,7 +15,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config import cont
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import Location
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, environment, kubernetes
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, environment, kubernetes, pasted
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import versions
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import run_start_timeout
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # What Dagster takes where dagster.yaml says nothing: runs in progress, threads of an executor.
 DEFAULT_CONCURRENT_RUNS = 10
 DEFAULT_WORKERS = 8
+OLD_STORAGE = ("run_storage.", "event_log_storage.", "schedule_storage.")
 # Ours is among the networks; that the user names one there is said in a sentence of its own.
 NO_NETWORK = {"run_launcher": {"config": {"network": None}}}
 
@@ -155,6 +156,8 @@ class Configuration:
 
     def problems(self) -> list[str]:
         """Sentences about what stands in it."""
+        if as_a_whole := pasted.of_data(self.given):
+            return as_a_whole
         return [
             *RunContainers(self.plan).of_all_runs(self.given),
             *self.refused(),
@@ -214,7 +217,10 @@ class Configuration:
             ],
             locations=self.locations(),
         )
-        return [f"dagster_config.{self.as_written(problem)}" for problem in said(report)]
+        found = said(report)
+        if any(problem.startswith("storage: found storage and ") for problem in found):
+            found = [problem for problem in found if not problem.startswith(OLD_STORAGE)]  # they are to go anyway
+        return [f"dagster_config.{self.as_written(problem)}" for problem in found]
 
     def as_written(self, problem: str) -> str:
         """A sentence with the place of an entry in the user's list, before which ours are in the merged one."""
