@@ -49,7 +49,7 @@ EXAMPLES = r"""
     kubeconfig: /etc/dagster/kubeconfig
     namespace: dagster-runs
     name: dagster-instance
-    data: {DAGSTER_POSTGRES_HOST: 10.0.0.3}
+    data: {DATABASE_HOST: 10.0.0.3}
 """
 
 RETURN = r"""
@@ -58,7 +58,7 @@ keys:
   returned: success
   type: list
   elements: str
-  sample: [DAGSTER_POSTGRES_HOST]
+  sample: [DATABASE_HOST]
 """
 
 import json

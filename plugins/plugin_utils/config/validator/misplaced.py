@@ -23,8 +23,8 @@ OF_NO_FILE = {
     "from": ("a rule for a network", "leave it out: role firewall refuses all but this (docs/security.md)"),
 }
 OF_THE_OTHER = {
-    "dagster": ("part of workspace.yaml", "put it there; in a deployment dagster_code_locations makes that file"),
-    "workspace": ("a section of dagster.yaml", "put it there; in a deployment that is dagster_config"),
+    "dagster": ("part of workspace.yaml", "in a deployment dagster_code_locations makes workspace.yaml"),
+    "workspace": ("a section of dagster.yaml", "in a deployment dagster_config makes dagster.yaml"),
 }
 
 
