@@ -55,10 +55,12 @@ except DagsterUserCodeProcessError:
 ]
 
 
-def image_sources(locations: list[dict[str, Any]], pulls: bool = True) -> list[dict[str, Any]]:
+def image_sources(
+    locations: list[dict[str, Any]], pulls: bool = True, pods: bool = False
+) -> list[dict[str, Any]]:
     """Name and source of each location's image, as module code_images takes them. An empty option is none.
 
-    A host that pulls nothing need not have what no registry is asked for.
+    A host that pulls nothing need not have what no registry is asked for. Pods pull by themselves.
     """
     return [
         {
@@ -66,6 +68,7 @@ def image_sources(locations: list[dict[str, Any]], pulls: bool = True) -> list[d
             for key in ("name", "image", "pull", "build", "archive")
             if location.get(key) and (key != "pull" or location.get("image"))
         }
+        | ({"from_registry": True} if pods and location.get("image") else {})
         for location in locations
         if pulls or location.get("pull") != "never"
     ]

@@ -115,8 +115,14 @@ def test_image_of_no_registry_has_no_name_for_a_cluster() -> None:
     engine = store({REF: OLD}, {})
     engine.engine.api.digests[REF] = []
     assert "registry_ref" not in ensured(engine, "missing")
+    item = {"name": "etl", "kind": "image", "ref": REF, "pull": "missing", "from_registry": True}
+    for errors in (engine.ensure({"images": [item]})["errors"], engine.verify([item])["errors"]):
+        (error,) = errors
+        assert error.startswith("dagster_code_locations[etl].image: the engine at ")
+        assert "not from its registry" in error
     engine.engine.api.digests[REF] = [f"other.example.com/etl@{NEW}", f"r.example.com/etl@{NEW}"]
     assert ensured(engine, "missing")["registry_ref"] == f"r.example.com/etl@{NEW}"
+    assert engine.ensure({"images": [item]})["errors"] == engine.verify([item])["errors"] == []
 
 
 @pytest.mark.parametrize("here", [{}, {REF: OLD}])
