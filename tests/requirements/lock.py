@@ -1,5 +1,5 @@
 """Compile the locks of this repository: the tools of a checkout, Dagster on the hosts, uv on the hosts, the store of a
-scenario, and every Dagster that the validator is made from and measured against.
+scenario, the cluster of another, and every Dagster that the validator is made from and measured against.
 
 A lock keeps the versions it has until it is asked to move:
 
@@ -85,6 +85,7 @@ def locks() -> Iterator[Lock]:
     yield plain(INPUTS / "tools.in", INPUTS / "tools.lock")
     yield plain(INPUTS / "oldest.in", INPUTS / "oldest.lock")
     yield plain(INPUTS / "s3.in", INPUTS / "s3.lock")
+    yield plain(INPUTS / "kubernetes.in", INPUTS / "kubernetes.lock")
     yield plain(INPUTS / "uv.in", HOST_LOCKS / "uv.txt")
     for name in ("requirements", "build-requirements"):
         yield plain(EXAMPLE / f"{name}.in", EXAMPLE / f"{name}.lock")
