@@ -228,7 +228,7 @@ class Deployed(Site):
         }
         if launcher["class"] != "K8sRunLauncher":
             location.pop("container_context")
-        config = {"run_launcher": launcher, "compute_logs": NOOP, "run_monitoring": {"poll_interval_seconds": 2}}
+        config = {"run_launcher": launcher, "compute_logs": NOOP, "run_monitoring": MONITORING}
         self.plan: Plan = plan(
             "a",
             groups(run=[]),
@@ -274,6 +274,8 @@ class Deployed(Site):
 
 
 WITH_IT = (WEBSERVER, DAEMON, MIGRATION)
+# A slow machine takes longer to start a run than what a deployment would wait for.
+MONITORING = {"poll_interval_seconds": 2, "start_timeout_seconds": 3600, "cancel_timeout_seconds": 3600}
 NOOP = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
 COORDINATOR = {
     "module": "dagster",

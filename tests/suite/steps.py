@@ -112,6 +112,7 @@ def suite(*, full: bool) -> list[Step]:
         Step("libraries", (*pytest, "tests/integration/libraries"), 600, ["venvs"], filler=True),
         Step("database", (*pytest, "-m", "not alone", guard), 1800, ["packages", "venvs"], filler=True),
         Step("firewall", (*pytest, "tests/integration/firewall"), 600, ["packages"], filler=True),
+        Step("kubernetes", (*pytest, "tests/integration/kubernetes"), 1500, ["packages", "venvs"], filler=True),
         Step("plants", ("tests/plants/run", "--no-host", "--tests-passed"), 2700, seen, filler=True),
         Step("guard", (*pytest, "-m", "alone", guard), 1200, ["packages", "venvs"], alone=True),
     ]
