@@ -55,6 +55,11 @@ options:
     description: Names of other hosts that this host must resolve.
     type: list
     elements: str
+  peers:
+    description: Addresses or names of other hosts to which this one connects.
+    type: list
+    elements: str
+    version_added: 0.2.0
   nftables:
     description: Whether to ask the kernel if it takes rules of nftables. No package is needed for it.
     type: bool
@@ -132,6 +137,10 @@ host:
       description: The addresses of each name of O(resolve) that has some here.
       type: dict
       sample: {db.example.com: [10.0.0.2]}
+    sources:
+      description: The address from which this host comes to each of O(peers) that it has a route to. Nothing is sent.
+      type: dict
+      sample: {10.0.0.2: 10.0.0.1}
     nftables:
       description: With O(nftables), why the kernel takes no rules of nftables. Empty when it does.
       type: str
@@ -232,6 +241,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._host.networks imp
     networks,
     resolved,
     routed,
+    source_to,
 )
 from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import NOBODY, listeners, read, socket_owners
 from ansible_collections.dataops.dagster.plugins.module_utils._host.stamps import stamps as stamps_of
@@ -309,24 +319,6 @@ def accounts(shells: list[str] | None, groups: list[str] | None) -> dict[str, An
     return found
 
 
-def in_cluster(kubernetes: dict[str, Any], login: dict[str, Any], run_id: str | None) -> dict[str, Any]:
-    """What a launch in a cluster would lack, or what became of the pod of a run."""
-    # For the few that have one: TLS takes longer to import than most questions to answer.
-    from ansible_collections.dataops.dagster.plugins.module_utils._kubernetes import cluster, kubeconfig
-
-    wanted = {name: text for name, text in kubernetes.items() if text}
-    if run_id is None:
-        given = {name: wanted.pop(name, "") for name in ("server", "name", "authority", "certificate")}
-        where = kubeconfig.Connection(**given, **{name: text for name, text in login.items() if text})
-        return {"kubernetes_errors": cluster.problems(where, wanted)}
-    try:
-        found, problems = kubeconfig.read(json.loads(read(wanted["kubeconfig"])))
-    except ValueError:
-        found, problems = None, []
-    said = cluster.run_pod(found, wanted["namespace"], run_id) if found else "; ".join(problems)
-    return {"run_container": said}
-
-
 def asked(
     connect: list[dict[str, Any]] | None,
     paths: list[str] | None,
@@ -338,6 +330,7 @@ def asked(
     stamps: list[str] | None = None,
     run_id: str | None = None,
     nftables: bool = False,
+    peers: list[str] | None = None,
     kubernetes: dict[str, Any] | None = None,
     kubernetes_login: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -352,6 +345,8 @@ def asked(
         names = {name: resolved(name) for name in resolve}
         found["unresolved"] = [name for name, addresses in names.items() if not addresses]
         found["resolved"] = {name: addresses for name, addresses in names.items() if addresses}
+    if peers is not None:
+        found["sources"] = {peer: source for peer in peers if (source := source_to(peer))}
     if nftables:
         found["nftables"] = netfilter.refusal()
     if texts is not None:
@@ -361,7 +356,10 @@ def asked(
         # An engine that runs knows better than its settings, which others may have given it on its command line.
         found.update({"container_root": found["engine"]["root"]} if found["engine"] else {})
     if kubernetes is not None:
-        found.update(in_cluster(kubernetes, kubernetes_login or {}, run_id))
+        # For the few that have one: TLS takes longer to import than most questions to answer.
+        from ansible_collections.dataops.dagster.plugins.module_utils._kubernetes.questions import answers
+
+        found.update(answers(kubernetes, kubernetes_login or {}, run_id))
     elif run_id is not None:
         found["run_container"] = info.run_container(engine or "", run_id)
     if stamps is not None:
@@ -422,6 +420,7 @@ def main() -> None:
             "shells": {"type": "list", "elements": "str"},
             "members": {"type": "list", "elements": "str"},
             "resolve": {"type": "list", "elements": "str"},
+            "peers": {"type": "list", "elements": "str"},
             "nftables": {"type": "bool", "default": False},
             "engine": {"type": "str"},
             "run_id": {"type": "str"},
