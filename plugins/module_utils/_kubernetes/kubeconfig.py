@@ -16,6 +16,8 @@ VARIABLE = "dagster_kubeconfig"
 FLATTEN = "kubectl config view --raw --minify --flatten shows it with all that belongs to it"
 # What names a file of the machine on which the kubeconfig was made.
 FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+# The fields of a connection that may be shown.
+PUBLIC = ("server", "name", "authority", "certificate")
 LISTS = {"clusters": "cluster", "users": "user", "contexts": "context"}
 PEM = {
     "certificate-authority-data": "CERTIFICATE",
@@ -52,7 +54,7 @@ class Connection:
 
     def public(self) -> dict[str, str]:
         """What may be shown, as modules take it."""
-        return {name: getattr(self, name) for name in ("server", "name", "authority", "certificate")}
+        return {name: getattr(self, name) for name in PUBLIC}
 
     def login(self) -> dict[str, str]:
         """What may not."""

@@ -9,14 +9,12 @@ from typing import Any
 from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import read
 from ansible_collections.dataops.dagster.plugins.module_utils._kubernetes import cluster, kubeconfig
 
-PUBLIC = ("server", "name", "authority", "certificate")
-
 
 def answers(asked: dict[str, Any], login: dict[str, Any], run_id: str | None) -> dict[str, Any]:
     """The answers to option kubernetes of the module."""
     wanted = {name: text for name, text in asked.items() if text}
     if run_id is None:
-        given = {name: wanted.pop(name, "") for name in PUBLIC}
+        given = {name: wanted.pop(name, "") for name in kubeconfig.PUBLIC}
         where = kubeconfig.Connection(**given, **{name: text for name, text in login.items() if text})
         return {"kubernetes_errors": cluster.problems(where, wanted)}
     try:
