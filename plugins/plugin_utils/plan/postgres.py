@@ -183,9 +183,9 @@ class Postgres(Component):
         clients = dict.fromkeys(consumer for consumer, _in_container, _logins in self.plan.storage.clients)
         given = "dagster_postgres_clients" in self.host.given
         named = [str(one["address"]) for one in self.values["dagster_postgres_clients"] or []] if given else []
-        named += self.plan.storage.cluster_sources
         networks = {text: as_network(text) for text in named}
-        more = tuple(network for network in networks.values() if network)
+        pods = map(as_network, self.plan.storage.cluster_sources)  # another problem says which of them is none
+        more = tuple(network for network in [*networks.values(), *pods] if network)
         unknown = tuple(text for text, network in networks.items() if not network)
         containers = tuple(self.plan.storage.containers(self.host.name))
         return Reach("database", tuple(clients), containers, more=more, unknown=unknown)
