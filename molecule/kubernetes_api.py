@@ -119,7 +119,10 @@ class Cluster(kmock.KubernetesEmulator):
         job["status"] = {"active": 1}
         name = job["metadata"]["name"]
         labels = {**(template["metadata"].get("labels") or {}), "job-name": name}
-        waiting = {"name": "dagster", "state": {"waiting": {"reason": "ContainerCreating"}}, "ready": False}
+        (container,) = template["spec"]["containers"]
+        of_the_node = {"image": container["image"], "imageID": "", "ready": False, "restartCount": 0}
+        state = {"waiting": {"reason": "ContainerCreating"}}
+        waiting = {"name": container["name"], "state": state, **of_the_node}
         self.objects["v1/pods", request.namespace, f"{name}-x7k2p"] = {
             "metadata": {"name": f"{name}-x7k2p", "namespace": request.namespace, "labels": labels},
             "spec": template["spec"],

@@ -106,6 +106,17 @@ def launched(site: Deployed, ui: Dagster, job: str, seconds: float = 60) -> tupl
     return run, until(made, seconds, f"the Job of {job} at the API; {ui.status(run)}")[0]
 
 
+def failure(ui: Dagster, run: str) -> str:
+    """What a run says of its end."""
+    events = ui.query(
+        "query($id: ID!) { logsForRun(runId: $id, limit: 1000) { ... on EventConnection { events {"
+        " ... on MessageEvent { message } ... on EngineEvent { error { message causes { message } } }"
+        " ... on RunFailureEvent { error { message causes { message } } } } } } }",
+        id=run,
+    )
+    return json.dumps(events)
+
+
 def test_a_run_has_in_the_cluster_what_it_needs(site: Deployed, ui: Dagster) -> None:
     run, job = launched(site, ui, "plain")
     spec = job["spec"]["template"]["spec"]
@@ -146,8 +157,8 @@ def test_terminate_deletes_job_and_pod(site: Deployed, ui: Dagster) -> None:
     run, job = launched(site, ui, "long")
     process = site.node.run(job)
     until(lambda: ui.status(run) == "STARTED", 90, "the run has begun")
-    query = "mutation($id: String!) { terminateRun(runId: $id) { __typename ... on PythonError { message } } }"
-    assert ui.query(query, id=run)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    query = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
+    assert ui.query(query, id=run)["terminateRun"] == {"__typename": "TerminateRunSuccess"}, failure(ui, run)
     gone = [line["path"].partition("?")[0].rpartition("/")[2] for line in site.kubernetes.asked() if line["method"] == "DELETE"]
     assert gone[-2:] == [f"dagster-run-{run}", f"dagster-run-{run}-x7k2p"]
     site.node.end_deleted()
@@ -189,8 +200,8 @@ def test_the_control_without_that_kubeconfig(site: Deployed, ui: Dagster) -> Non
     (container,) = job["spec"]["template"]["spec"]["containers"]
     container["env"] = [entry for entry in container["env"] if entry["name"] != "KUBECONFIG"]
     site.node.run(job).wait(120 * PATIENCE)
-    assert "Invalid kube-config file" in site.node.log(job)
     ui.wait(run, "FAILURE", 30 * PATIENCE)
+    assert "Invalid kube-config file" in failure(ui, run)
 
 
 def test_nobody_else_needs_the_kubeconfig(site: Deployed, ui: Dagster) -> None:
@@ -214,17 +225,6 @@ def test_what_the_launcher_asked_for_is_in_the_role(site: Deployed) -> None:
 
 
 # Faults
-
-
-def failure(ui: Dagster, run: str) -> str:
-    """What a run says of its end."""
-    events = ui.query(
-        "query($id: ID!) { logsForRun(runId: $id, limit: 1000) { ... on EventConnection { events {"
-        " ... on MessageEvent { message } ... on EngineEvent { error { message causes { message } } }"
-        " ... on RunFailureEvent { error { message causes { message } } } } } } }",
-        id=run,
-    )
-    return json.dumps(events)
 
 
 def test_api_away_at_a_launch(site: Deployed, ui: Dagster) -> None:
