@@ -93,7 +93,9 @@ class Cluster(kmock.KubernetesEmulator):
             return self._review(account, request.data)
         verb = VERBS.get(request.method.value, "get" if request.name else "list")
         plural = resource.plural + (f"/{request.subresource}" if request.subresource else "")
-        if account != "admin" and not self.may(account, request.namespace, resource.group, plural, verb, request.name or ""):
+        if account != "admin" and not self.may(
+            account, request.namespace, resource.group, plural, verb, request.name or ""
+        ):
             message = f'{plural} is forbidden: User "{account}" cannot {verb} resource "{plural}"'
             raise Denied(status=403, reason="Forbidden", message=f"{message} in the namespace {request.namespace}")
         if request.namespace not in {found["metadata"]["name"] for found in self._of_kind("Namespace")}:

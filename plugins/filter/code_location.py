@@ -55,9 +55,7 @@ except DagsterUserCodeProcessError:
 ]
 
 
-def image_sources(
-    locations: list[dict[str, Any]], pulls: bool = True, pods: bool = False
-) -> list[dict[str, Any]]:
+def image_sources(locations: list[dict[str, Any]], pulls: bool = True, pods: bool = False) -> list[dict[str, Any]]:
     """Name and source of each location's image, as module code_images takes them. An empty option is none.
 
     A host that pulls nothing need not have what no registry is asked for. Pods pull by themselves.
@@ -183,7 +181,13 @@ def code_containers(
     return [
         {
             **_container(
-                beside_a_proxy(location, no_proxy), images[location["name"]], env, volumes_of, secrets, every_run or {}, pods
+                beside_a_proxy(location, no_proxy),
+                images[location["name"]],
+                env,
+                volumes_of,
+                secrets,
+                every_run or {},
+                pods,
             ),
             "publish_address": publish_address,
             "port": int(location.get("port") or default_port),

@@ -118,7 +118,7 @@ def main() -> None:
         if where is None and module.check_mode:
             module.exit_json(changed=True, keys=sorted(module.params["data"]))
         if where is None:
-            module.fail_json(msg=f"{module.params['kubeconfig']} does not exist")
+            raise ValueError(f"{module.params['kubeconfig']} does not exist")
         result = reconcile(module.params, where, module.check_mode)
     except (Unreachable, Refused, config_map.Foreign, ValueError, OSError) as error:
         module.fail_json(msg=f"The ConfigMap {module.params['name']} was not changed: {error}")

@@ -24,7 +24,7 @@ from guard_rig import Cluster, free_port, password, until
 from plans import groups, plan
 
 from ansible_collections.dataops.dagster.plugins.filter.code_location import code_containers
-from ansible_collections.dataops.dagster.plugins.module_utils._kubernetes import kubeconfig
+from ansible_collections.dataops.dagster.plugins.module_utils._kubernetes import kubeconfig as kubeconfigs
 from ansible_collections.dataops.dagster.plugins.module_utils._kubernetes.api import Api
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.write import render
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
@@ -50,7 +50,18 @@ class Kubernetes:
         self.folder, self.port = folder, free_port()
         self.record = folder / "asked"
         self.record.touch()
-        argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+        argv = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ]
         argv += ["-subj", "/CN=cluster", "-addext", "subjectAltName=IP:127.0.0.1"]
         argv += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
         subprocess.run(argv, check=True, capture_output=True)
@@ -118,8 +129,8 @@ class Kubernetes:
             "current-context": "x",
         }
 
-    def connection(self, token: str = TOKEN) -> kubeconfig.Connection:
-        found, problems = kubeconfig.read(self.kubeconfig(token))
+    def connection(self, token: str = TOKEN) -> kubeconfigs.Connection:
+        found, problems = kubeconfigs.read(self.kubeconfig(token))
         assert found is not None, problems
         return found
 
@@ -158,9 +169,7 @@ def variables_of(container: Json, kubernetes: Kubernetes, config_map: Json) -> d
 
 def expanded(value: str, known: dict[str, str]) -> str:
     """$(NAME) is replaced where NAME is known, $$ stands for one $."""
-    return re.sub(
-        r"\$\$|\$\((\w+)\)", lambda match: "$" if match[0] == "$$" else known.get(match[1], match[0]), value
-    )
+    return re.sub(r"\$\$|\$\((\w+)\)", lambda match: "$" if match[0] == "$$" else known.get(match[1], match[0]), value)
 
 
 class Node:
@@ -189,7 +198,12 @@ class Node:
             # The image has Dagster and the code.
             process = subprocess.Popen(
                 container["args"],
-                env={**environment, "PATH": f"{PROGRAMS}:/usr/bin:/bin", "PYTHONPATH": str(self.site.folder), "HOME": "/tmp"},
+                env={
+                    **environment,
+                    "PATH": f"{PROGRAMS}:/usr/bin:/bin",
+                    "PYTHONPATH": str(self.site.folder),
+                    "HOME": "/tmp",
+                },
                 cwd="/",
                 stdout=stream,
                 stderr=stream,
@@ -216,7 +230,9 @@ class Node:
 class Deployed(Site):
     """The files and processes of a deployment, as the plan makes them."""
 
-    def __init__(self, cluster: Cluster, folder: Path, kubernetes: Kubernetes, launcher: Json, code: str = CODE) -> None:
+    def __init__(
+        self, cluster: Cluster, folder: Path, kubernetes: Kubernetes, launcher: Json, code: str = CODE
+    ) -> None:
         super().__init__(cluster, folder, DATABASE, code)
         self.kubernetes = kubernetes
         location = {

@@ -18,7 +18,12 @@ HOME = "/srv/dagster/home"
 KUBECONFIG = f"{HOME}/kubeconfig"
 DAEMON, READ_ONLY = "dagster-daemon.service", "dagster-webserver-read-only@3200.service"
 WEBSERVERS = [f"dagster-webserver@{port}.service" for port in (3100, 3101, 3102)]
-VARIABLES = ["-e", "@molecule/alternative/inventory/group_vars/all.yml", "-e", "@molecule/alternative/kubernetes/variables.yml"]
+VARIABLES = [
+    "-e",
+    "@molecule/alternative/inventory/group_vars/all.yml",
+    "-e",
+    "@molecule/alternative/kubernetes/variables.yml",
+]
 API = "/etc/kubernetes-api.json"
 
 
@@ -94,7 +99,9 @@ def test_launch_reaches_the_api_and_terminate_too(moved: Play, dagster: Dagster,
     query = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
     assert dagster.query(query, id=run)["terminateRun"]["__typename"] == "TerminateRunSuccess"
     until(
-        lambda: [line for line in asked(other) if line["method"] == "DELETE" and line["path"].endswith(f"/jobs/{name}")],
+        lambda: [
+            line for line in asked(other) if line["method"] == "DELETE" and line["path"].endswith(f"/jobs/{name}")
+        ],
         60,
         "the Job is deleted",
         every=2,

@@ -87,9 +87,7 @@ class Api:
 
     def _connected(self) -> http.client.HTTPSConnection:
         context = self._context()
-        connection = http.client.HTTPSConnection(
-            self.where.host, self.where.port, timeout=TIMEOUT, context=context
-        )
+        connection = http.client.HTTPSConnection(self.where.host, self.where.port, timeout=TIMEOUT, context=context)
         plain = socket.create_connection((self.where.host, self.where.port), TIMEOUT)
         connection.sock = context.wrap_socket(plain, server_hostname=self.where.name or self.where.host)
         return connection

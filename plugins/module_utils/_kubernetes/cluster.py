@@ -85,7 +85,14 @@ def _problems(api: Api, wanted: Mapping[str, str]) -> Iterator[str]:
 def _may(api: Api, namespace: str, group: str, resource: str, verb: str, name: str) -> bool:
     """Whether the login may do something in the namespace. Nobody needs a right to ask that."""
     resource, _slash, subresource = resource.partition("/")
-    asked = {"namespace": namespace, "group": group, "resource": resource, "verb": verb, "subresource": subresource, "name": name}
+    asked = {
+        "namespace": namespace,
+        "group": group,
+        "resource": resource,
+        "verb": verb,
+        "subresource": subresource,
+        "name": name,
+    }
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
@@ -116,7 +123,9 @@ def run_pod(where: Connection, namespace: str, run_id: str) -> str:
     job = f"dagster-run-{run_id}"
     try:
         with Api(where) as api:
-            pods = api.request("GET", f"{namespaced(namespace, 'pods')}?{urlencode({'labelSelector': f'job-name={job}'})}")
+            pods = api.request(
+                "GET", f"{namespaced(namespace, 'pods')}?{urlencode({'labelSelector': f'job-name={job}'})}"
+            )
             if said := [text for pod in pods.get("items") or [] for text in _of_pod(pod)]:
                 return f"Its pod in namespace {namespace}: {'; '.join(said)}."
             query = urlencode({"fieldSelector": f"involvedObject.name={job}"})

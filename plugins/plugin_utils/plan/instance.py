@@ -154,8 +154,8 @@ class Instance(Component):
     def staged(self) -> list[str]:
         """What role instance stages, and the roles of the services put in place when they restart them."""
         home, names = self.values["dagster_home"], self.plan.names
-        files = (self.plan.storage.credential, "environment", "environment.secret", "dagster.yaml", "workspace.yaml")
-        files = (*files, *([CREDENTIAL] if self.plan.cluster else []))
+        files = [self.plan.storage.credential, "environment", "environment.secret", "dagster.yaml", "workspace.yaml"]
+        files += [CREDENTIAL] if self.plan.cluster else []
         return [
             f"{self.values['dagster_install_dir']}/current",
             f"{names['programs']}/systemd_service.py",

@@ -115,16 +115,24 @@ class Checks:
                 report.error((*at, index), f"{name} is set by the collection", "remove it")
             elif not equals and (name in self.values["dagster_secret_environment"] or looks_secret(name)):
                 message = f"found {name}, whose value the launcher would copy from the services into each Job"
-                report.refuse("secret_in_inspect", (*at, index), message, "put it into a Secret, and name that in env_secrets")
+                report.refuse(
+                    "secret_in_inspect", (*at, index), message, "put it into a Secret, and name that in env_secrets"
+                )
 
     def _volumes(self, report: Report) -> None:
         for key in ("volumes", "volume_mounts"):
-            for index, entry in enumerate(self.options.get(key) or [] if isinstance(self.options.get(key), list) else ()):
+            for index, entry in enumerate(
+                self.options.get(key) or [] if isinstance(self.options.get(key), list) else ()
+            ):
                 path = str(entry.get("mount_path", entry.get("mountPath", ""))) if isinstance(entry, Mapping) else ""
                 if isinstance(entry, Mapping) and key == "volumes" and entry.get("name") == VOLUME:
-                    report.error((*LAUNCHER, key, index), f"found the name {VOLUME}, which ours has", "choose another name")
+                    report.error(
+                        (*LAUNCHER, key, index), f"found the name {VOLUME}, which ours has", "choose another name"
+                    )
                 if f"{path.rstrip('/')}/".startswith(f"{CONTAINERS}/"):
-                    report.error((*LAUNCHER, key, index), f"found {path}, where our ConfigMap is", "choose another path")
+                    report.error(
+                        (*LAUNCHER, key, index), f"found {path}, where our ConfigMap is", "choose another path"
+                    )
 
     def _monitoring(self, report: Report) -> None:
         monitoring = self.plan.configuration.merged.get("run_monitoring")
@@ -144,7 +152,9 @@ class Checks:
             report.error((*LAUNCHER, "broker"), message, hint)
         for key in ("broker", "backend"):
             found = self.options.get(key)
-            if isinstance(found, str) and re.search(r"@?(localhost|127\.[0-9.]+|\[::1\])([:/]|$)", found.partition("://")[2]):
+            if isinstance(found, str) and re.search(
+                r"@?(localhost|127\.[0-9.]+|\[::1\])([:/]|$)", found.partition("://")[2]
+            ):
                 message = "found this host itself, which is the pod of a run there"
                 report.error((*LAUNCHER, key), message, "name it as pods in the cluster reach it")
 
@@ -209,12 +219,18 @@ class Checks:
         if not isinstance(given, Mapping):
             return
         for key in given.keys() - {"k8s", "env_vars"}:
-            hint = "runs in Kubernetes have what is below k8s" if key == "docker" else f"write it below k8s: {{k8s: {{{key}: ...}}}}"
+            hint = (
+                "runs in Kubernetes have what is below k8s"
+                if key == "docker"
+                else f"write it below k8s: {{k8s: {{{key}: ...}}}}"
+            )
             report.error((*at, key), f"found {key}", hint)
         own = given.get("k8s") or {}
         if self.celery and (own or given.get("env_vars")):
             message = "found settings for runs, and CeleryK8sRunLauncher reads none of a location"
-            report.error(at, message, "write them into the tags of jobs (dagster-k8s/config), or into run_launcher.config")
+            report.error(
+                at, message, "write them into the tags of jobs (dagster-k8s/config), or into run_launcher.config"
+            )
             return
         self._variables(report, (*at, "env_vars"), given.get("env_vars"))
         if isinstance(own, Mapping):
@@ -227,7 +243,9 @@ class Checks:
         """What runs on an engine would have, and runs in the cluster have not."""
         given, others = context.parts(entry.get("container_context"))
         own = others.get("k8s") if isinstance(others.get("k8s"), Mapping) else {}
-        supplied = any(part.get(key) for part in (own, self.options) if isinstance(part, Mapping) for key in FROM_THE_CLUSTER)
+        supplied = any(
+            part.get(key) for part in (own, self.options) if isinstance(part, Mapping) for key in FROM_THE_CLUSTER
+        )
         for key in HIDDEN:
             if entry.get(key) and not supplied:
                 message = f"found {key}, which are on the host of its code server: runs in Kubernetes do not have them"

@@ -34,4 +34,6 @@ def of_data(given: Mapping[str, Any]) -> list[str]:
         return []
     # null would stand for a key with something below it.
     text = re.sub(r": null$", ":", written, flags=re.MULTILINE)
-    return [re.sub(r"lines? [0-9]+( to [0-9]+)? ha(ve|s) lost the", "it has lost the", found) for found in of_text(text)]
+    return [
+        re.sub(r"lines? [0-9]+( to [0-9]+)? ha(ve|s) lost the", "it has lost the", found) for found in of_text(text)
+    ]

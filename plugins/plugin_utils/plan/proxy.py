@@ -15,7 +15,13 @@ from typing import Any
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import bare, host_port, is_ipv6
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, NO_UNIT, Port, port_of, reached_at
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import (
+    LOOPBACK,
+    NO_UNIT,
+    Port,
+    port_of,
+    reached_at,
+)
 
 UNIT = "nginx.service"
 NGINX_CONFIG = "/etc/nginx/nginx.conf"

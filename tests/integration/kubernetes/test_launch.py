@@ -19,7 +19,7 @@ from fence_rig import LOGINS
 from guard_rig import PATIENCE, Cluster, password, until
 from kubernetes_rig import ADMIN, CONFIG_MAP, DAEMON, IMAGE, NAMESPACE, OF_RUNS, TOKEN, WEBSERVER, Deployed, Kubernetes
 
-LAUNCHER = {
+LAUNCHER: dict[str, Any] = {
     "module": "dagster_k8s",
     "class": "K8sRunLauncher",
     "config": {
@@ -159,7 +159,11 @@ def test_terminate_deletes_job_and_pod(site: Deployed, ui: Dagster) -> None:
     until(lambda: ui.status(run) == "STARTED", 90, "the run has begun")
     query = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
     assert ui.query(query, id=run)["terminateRun"] == {"__typename": "TerminateRunSuccess"}, failure(ui, run)
-    gone = [line["path"].partition("?")[0].rpartition("/")[2] for line in site.kubernetes.asked() if line["method"] == "DELETE"]
+    gone = [
+        line["path"].partition("?")[0].rpartition("/")[2]
+        for line in site.kubernetes.asked()
+        if line["method"] == "DELETE"
+    ]
     assert gone[-2:] == [f"dagster-run-{run}", f"dagster-run-{run}-x7k2p"]
     site.node.end_deleted()
     assert process.wait(60 * PATIENCE) is not None
@@ -245,7 +249,11 @@ def test_api_frozen_at_a_launch(site: Deployed, ui: Dagster) -> None:
     site.kubernetes.thaw()
     name = f"dagster-run-{run}"
     until(lambda: name in [job["metadata"]["name"] for job in site.kubernetes.jobs()], 60, "the Job")
-    made = [line for line in site.kubernetes.asked() if line["method"] == "POST" and (line["body"] or {}).get("metadata", {}).get("name") == name]
+    made = [
+        line
+        for line in site.kubernetes.asked()
+        if line["method"] == "POST" and (line["body"] or {}).get("metadata", {}).get("name") == name
+    ]
     assert [line["status"] for line in made].count(200) == 1
 
 

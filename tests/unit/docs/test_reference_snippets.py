@@ -110,7 +110,9 @@ def test_without_its_indentation(name: str, place: str) -> None:
         assert [word for word in words_of(row[place]) if word not in "\n".join(said)] == []
 
 
-@pytest.mark.parametrize("name", [name for name in snippets() if name not in (BOTH, "network policy", "RBAC", "probes", "code locations")])
+@pytest.mark.parametrize(
+    "name", [name for name in snippets() if name not in (BOTH, "network policy", "RBAC", "probes", "code locations")]
+)
 def test_as_a_dictionary_of_an_inventory(name: str) -> None:
     """In a file of variables, YAML has read it before anybody could look at the text."""
     agrees_too = preflight(yaml.safe_load(snippets()[name]))

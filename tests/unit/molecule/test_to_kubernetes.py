@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ansible.parsing.dataloader import DataLoader
 from deployments import DEPLOYMENTS, KUBECONFIG, Deployment
 from dry_play import ROOT, TRUSTED, Players
@@ -12,7 +14,7 @@ SCENARIO = "molecule/alternative"
 
 def test_inventory_of_the_cluster() -> None:
     before = DEPLOYMENTS["alternative"]
-    extra = {}
+    extra: dict[str, Any] = {}
     for name in ("inventory/group_vars/all.yml", "kubernetes/variables.yml"):
         extra |= DataLoader().load_from_file(str(ROOT / SCENARIO / name), **TRUSTED)
     variables = {**extra, **before.extra, "dagster_kubeconfig": KUBECONFIG}  # its certificate is made with the hosts

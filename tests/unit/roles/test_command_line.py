@@ -48,7 +48,14 @@ def home() -> Iterator[Path]:
 def call(home: Path, *command: str, user: str = "") -> subprocess.CompletedProcess[str]:
     """The program as the command of an instance calls it."""
     user = user or pwd.getpwuid(os.getuid()).pw_name
-    instance = ["/usr/local/bin/etl-cli", "etl-daemon", user, str(home), str(home), "PGPASSFILE=pgpass,KUBECONFIG=kubeconfig"]
+    instance = [
+        "/usr/local/bin/etl-cli",
+        "etl-daemon",
+        user,
+        str(home),
+        str(home),
+        "PGPASSFILE=pgpass,KUBECONFIG=kubeconfig",
+    ]
     return subprocess.run(
         [sys.executable, PROGRAM, *instance, *command],
         env={**os.environ, "FOREIGN": "1"},

@@ -96,9 +96,9 @@ def _runs(checker: Checker, config: dict[Any, Any]) -> Iterator[Place]:
     for location in locations if launcher in OF_LOCATIONS else ():
         own = _given(launcher, location.run)
         more = _mounts(launcher, location.run)
-        both = None if mounts is None or more is None else [*mounts, *more]
-        if both is not None and launcher == "DockerRunLauncher":  # a pod has no volume of the code server's host
-            both = [*mounts, *containers.volumes(location.volumes), *more]
+        # A pod has no volume of the code server's host.
+        of_the_host = containers.volumes(location.volumes) if launcher == "DockerRunLauncher" else []
+        both = None if mounts is None or more is None else [*mounts, *of_the_host, *more]
         names = None if env is None or own is None else {*env, *location.env, *own}
         yield Place(location.name, names, both)
 

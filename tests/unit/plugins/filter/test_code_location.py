@@ -401,7 +401,9 @@ def test_pods_have_the_image_by_the_digest_of_its_registry() -> None:
     assert found["image"] == "dagster-code/etl:1", "the code server has our own name for it"
     assert found["env"]["DAGSTER_CURRENT_IMAGE"] == "r.example.com/etl@sha256:2"
     assert of_pods({"id": None, "ref": "r.example.com/etl:1"})["env"]["DAGSTER_CURRENT_IMAGE"] == "r.example.com/etl:1"
-    assert container()["env"]["DAGSTER_CURRENT_IMAGE"] == "etl@sha256:1", "the control: containers have that of the engine"
+    assert container()["env"]["DAGSTER_CURRENT_IMAGE"] == "etl@sha256:1", (
+        "the control: containers have that of the engine"
+    )
 
 
 def test_pods_have_the_environment_of_a_location_as_it_is_written() -> None:

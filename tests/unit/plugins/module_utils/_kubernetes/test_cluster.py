@@ -144,7 +144,9 @@ def test_rights_that_are_missing_are_named(server: Server) -> None:
 def test_config_map_of_somebody_else(server: Server) -> None:
     server.has("configmaps", "instance", metadata={"labels": {"app.kubernetes.io/managed-by": "Helm"}})
     (problem,) = cluster.problems(server.connection(), WANTED)
-    assert "a ConfigMap instance of somebody else; name another one in run_launcher.config.instance_config_map" in problem
+    assert (
+        "a ConfigMap instance of somebody else; name another one in run_launcher.config.instance_config_map" in problem
+    )
     server.has("configmaps", "instance", metadata=OURS)
     assert cluster.problems(server.connection(), WANTED) == []
 
@@ -218,7 +220,9 @@ def test_rights_are_those_of_the_shipped_role() -> None:
     named |= {("", "configmaps", verb) for verb in cluster.OF_OURS}
     every = {(group, resource, verb) for group, resource, verbs in cluster.RIGHTS for verb in verbs}
     assert granted == every | named
-    restricted = {(rule["resources"][0], verb) for rule in role["rules"] for verb in rule["verbs"] if "resourceNames" in rule}
+    restricted = {
+        (rule["resources"][0], verb) for rule in role["rules"] for verb in rule["verbs"] if "resourceNames" in rule
+    }
     assert restricted == {(resource, verb) for _group, resource, verb in named}
 
 
@@ -244,7 +248,12 @@ def pod(**state: Any) -> Json:
             "Its pod in namespace runs: terminated OOMKilled (exit code 137).",
         ),
         (
-            {"kind": "PodList", "items": [{"status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]}}]},
+            {
+                "kind": "PodList",
+                "items": [
+                    {"status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]}}
+                ],
+            },
             "Its pod in namespace runs: not scheduled: 0/3 nodes.",
         ),
     ],

@@ -68,8 +68,11 @@ WRONG: dict[str, tuple[Any, str]] = {
     "something else": ({"dagster_kubeconfig": {}}, "is no kubeconfig"),
     "list": ([], "is no kubeconfig"),
     "half": (changed(users=None), "has no list users"),
-    "no context": (changed(**{"current-context": ""}), "has no current-context; name one of runs"),
-    "mistyped context": (changed(**{"current-context": "run"}), "no context of that name; did you mean runs?"),
+    "no context": (changed(None, None, **{"current-context": ""}), "has no current-context; name one of runs"),
+    "mistyped context": (
+        changed(None, None, **{"current-context": "run"}),
+        "no context of that name; did you mean runs?",
+    ),
     "cluster that is not there": (
         changed(contexts=[{"name": "runs", "context": {"cluster": "rums", "user": "dagster"}}]),
         "has no cluster rums, which its context runs names; did you mean runs?",

@@ -99,7 +99,7 @@ def test_launcher_of_celery_has_variables_from_objects_alone() -> None:
     data = found.cluster.data()
     assert data["DAGSTER_POSTGRES_HOST"] == "10.0.0.1"
     assert "PGPASSFILE" not in data
-    assert "server: \"https://kubernetes.default.svc\"" in data["kubeconfig.yaml"]
+    assert 'server: "https://kubernetes.default.svc"' in data["kubeconfig.yaml"]
     assert list(of().cluster.data()) == ["kubeconfig.yaml"], "a Job of the other one has them itself"
 
 
@@ -146,7 +146,7 @@ def test_cluster_is_reached_without_a_proxy() -> None:
 
 
 def test_database_lets_runs_of_the_cluster_in() -> None:
-    database = of("a", APART).known["postgres"]
+    database: Any = of("a", APART).known["postgres"]
     options = database.options(FACTS)
     assert {"address": "10.20.0.0/16", "users": ["dagster_run"], "tls": True} in options["dagster_postgres_clients"]
     assert "10.0.0.1" in options["dagster_postgres_listen_addresses"]
@@ -164,7 +164,7 @@ def test_run_host_of_the_user_wins() -> None:
 
 
 def test_no_run_starts_on_a_code_host() -> None:
-    found = of("b", APART).known["code_location"]
+    found: Any = of("b", APART).known["code_location"]
     assert found.runs_start_here is False
     assert found.handed(FACTS)["pods"] is True
     assert found.handed(FACTS)["builder"] == "b"
@@ -186,13 +186,22 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
         {"config": {"instance_config_map": None}},
     ),
     "no service account": ("service_account_name is missing", {"config": {"service_account_name": None}}),
-    "no namespace": ("job_namespace: is missing, so Dagster would take the namespace default", {"config": {"job_namespace": None}}),
+    "no namespace": (
+        "job_namespace: is missing, so Dagster would take the namespace default",
+        {"config": {"job_namespace": None}},
+    ),
     "no secret": (
         "postgres_password_secret: is missing: runs would have no password for the database; name a Secret",
         {"config": {"postgres_password_secret": None}},
     ),
-    "no secret for Celery": ("postgres_password_secret", {"launcher": CELERY, "config": {"postgres_password_secret": None}}),
-    "no broker": ("config.broker: is missing: the pod of a run would look", {"launcher": CELERY, "config": {"broker": None}}),
+    "no secret for Celery": (
+        "postgres_password_secret",
+        {"launcher": CELERY, "config": {"postgres_password_secret": None}},
+    ),
+    "no broker": (
+        "config.broker: is missing: the pod of a run would look",
+        {"launcher": CELERY, "config": {"broker": None}},
+    ),
     "broker of this host": (
         "config.broker: found this host itself",
         {"launcher": CELERY, "config": {"broker": "pyamqp://guest@localhost//"}},
@@ -205,13 +214,22 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
         "instance_config_map: found 'no text'",
         {"config": {"instance_config_map": {"env": "MAP"}}, "dagster_environment": {"MAP": "x"}},
     ),
-    "path of a kubeconfig": ("kubeconfig_file: found kubeconfig_file; leave it out", {"config": {"kubeconfig_file": "/x"}}),
-    "image for all": ("job_image: found job_image; leave it out", {"config": {"job_image": "registry.example.com/x:1"}}),
+    "path of a kubeconfig": (
+        "kubeconfig_file: found kubeconfig_file; leave it out",
+        {"config": {"kubeconfig_file": "/x"}},
+    ),
+    "image for all": (
+        "job_image: found job_image; leave it out",
+        {"config": {"job_image": "registry.example.com/x:1"}},
+    ),
     "volume at our path": (
         "volume_mounts[0]: found /run/dagster/more, where our ConfigMap is",
         {"config": {"volume_mounts": [{"name": "x", "mount_path": "/run/dagster/more"}]}},
     ),
-    "variable of ours": ("DAGSTER_POSTGRES_HOST is set by the collection", {"config": {"env_vars": ["DAGSTER_POSTGRES_HOST=x"]}}),
+    "variable of ours": (
+        "DAGSTER_POSTGRES_HOST is set by the collection",
+        {"config": {"env_vars": ["DAGSTER_POSTGRES_HOST=x"]}},
+    ),
     "secret that a Job would show": (
         "env_vars[0]: found API_TOKEN, whose value the launcher would copy",
         {"config": {"env_vars": ["API_TOKEN"]}, "dagster_secret_environment": {"API_TOKEN": "x"}},
@@ -222,16 +240,38 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "logs in a pod": (
         "compute_logs.config.base_dir: found /var/lib/dagster/compute_logs, which no volume mounts into runs",
-        {"more": {"compute_logs": {"module": "dagster._core.storage.local_compute_log_manager", "class": "LocalComputeLogManager"}}},
+        {
+            "more": {
+                "compute_logs": {
+                    "module": "dagster._core.storage.local_compute_log_manager",
+                    "class": "LocalComputeLogManager",
+                }
+            }
+        },
     ),
-    "no kubeconfig": ("dagster_kubeconfig is not set, and dagster_config.run_launcher is K8sRunLauncher", {"dagster_kubeconfig": {}}),
+    "no kubeconfig": (
+        "dagster_kubeconfig is not set, and dagster_config.run_launcher is K8sRunLauncher",
+        {"dagster_kubeconfig": {}},
+    ),
     "no kubeconfig at all": ("dagster_kubeconfig is no kubeconfig", {"dagster_kubeconfig": {"a": 1}}),
     "engine": ("dagster_docker_endpoint names an engine for runs", {"dagster_docker_endpoint": "tcp://x:2376"}),
     "no sources": ("dagster_kubernetes_sources is not set", {"dagster_kubernetes_sources": []}),
-    "everybody": ("dagster_kubernetes_sources has 0.0.0.0/0, which is everybody", {"dagster_kubernetes_sources": ["0.0.0.0/0"]}),
-    "source that is none": ("dagster_kubernetes_sources: 'nodes' does not appear", {"dagster_kubernetes_sources": ["nodes"]}),
-    "database in the pod": ("would look for the database at 127.0.0.1, in their own pod", {"dagster_database_run_host": "127.0.0.1"}),
-    "image from a build": ("[etl].build makes an image that only the code hosts have", located(image=None, build={"context": "/x"})),
+    "everybody": (
+        "dagster_kubernetes_sources has 0.0.0.0/0, which is everybody",
+        {"dagster_kubernetes_sources": ["0.0.0.0/0"]},
+    ),
+    "source that is none": (
+        "dagster_kubernetes_sources: 'nodes' does not appear",
+        {"dagster_kubernetes_sources": ["nodes"]},
+    ),
+    "database in the pod": (
+        "would look for the database at 127.0.0.1, in their own pod",
+        {"dagster_database_run_host": "127.0.0.1"},
+    ),
+    "image from a build": (
+        "[etl].build makes an image that only the code hosts have",
+        located(image=None, build={"context": "/x"}),
+    ),
     "image without a registry": ("[etl].image is etl:1, which names no registry", located(image="etl:1")),
     "registry of this host": ("localhost:5000 is another registry on each node", located(image="localhost:5000/etl:1")),
     "secrets of a host": ("[etl].secrets: found secrets, which are on the host", located(secrets={"a": "b"})),
@@ -240,7 +280,10 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
         "container_context.container_kwargs: found container_kwargs; write it below k8s",
         located(container_context={"container_kwargs": {"mem_limit": "1g"}}),
     ),
-    "context for an engine": ("found docker; runs in Kubernetes have what is below k8s", located(container_context={"docker": {}})),
+    "context for an engine": (
+        "found docker; runs in Kubernetes have what is below k8s",
+        located(container_context={"docker": {}}),
+    ),
     "mistyped context": (
         "container_context.k8s.service_acount_name: found the key service_acount_name",
         located(container_context={"k8s": {"service_acount_name": "x"}}),
@@ -259,7 +302,10 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
         "container_context: found settings for runs, and CeleryK8sRunLauncher reads none of a location",
         {"launcher": CELERY, **located(container_context={"k8s": {"labels": {"a": "b"}}})},
     ),
-    "variables for Celery": ("[etl].env: found env, which CeleryK8sRunLauncher", {"launcher": CELERY, **located(env={"A": "b"})}),
+    "variables for Celery": (
+        "[etl].env: found env, which CeleryK8sRunLauncher",
+        {"launcher": CELERY, **located(env={"A": "b"})},
+    ),
 }
 
 
@@ -273,7 +319,10 @@ def test_refused(name: str) -> None:
     ("name", "instead"),
     [
         ("secrets of a host", located(secrets={"a": "b"}, container_context={"k8s": {"env_secrets": ["etl"]}})),
-        ("variables for Celery", {"launcher": CELERY, "config": {"env_config_maps": ["etl"]}, **located(env={"A": "b"})}),
+        (
+            "variables for Celery",
+            {"launcher": CELERY, "config": {"env_config_maps": ["etl"]}, **located(env={"A": "b"})},
+        ),
         ("no secret", {"config": {"postgres_password_secret": None}, "dagster_config_allow": ["password_not_in_runs"]}),
         ("registry of others", located(image="team/etl:1")),
     ],
@@ -303,5 +352,5 @@ def test_options_that_runs_do_not_have_are_told() -> None:
 
 def test_an_external_database_lets_in_whom_its_owner_lets() -> None:
     members = groups(run=[], database=[])
-    given = {"dagster_database_host": "db.example.com", "dagster_daemon_fencing": "lease_only"}
+    given: dict[str, Any] = {"dagster_database_host": "db.example.com", "dagster_daemon_fencing": "lease_only"}
     assert of("a", members, dagster_kubernetes_sources=[], **given).problems() == []
