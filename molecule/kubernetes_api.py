@@ -1,12 +1,12 @@
 """A stand-in for the API of a Kubernetes cluster: kmock, with what it leaves out and a launch depends on.
 
-It runs no pod and checks no object. It keeps objects, knows accounts by their tokens, lets each do what its Roles say, and
-writes down what it was asked: one line of JSON a request, never a token.
+It runs no pod and checks no object. It keeps objects, knows accounts by their tokens, lets each do what its Roles say,
+and writes down what it was asked: one line of JSON a request, never a token.
 
     python kubernetes_api.py CONFIG
 
-CONFIG is JSON: bind, port, certificate, key (paths), record (path), tokens (account by token) and objects (those that an
-administrator has made, Roles and RoleBindings among them).
+CONFIG is JSON: bind, port, certificate, key (paths), record (path), tokens (account by token) and objects (those that
+an administrator has made, Roles and RoleBindings among them).
 """
 
 from __future__ import annotations

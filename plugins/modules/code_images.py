@@ -63,8 +63,8 @@ options:
         default: missing
       from_registry:
         description:
-          - Whether O(images[].image) has to have come from its registry, so that pods of a Kubernetes cluster can pull it,
-            too. One that was built on the engine under such a name is refused.
+          - Whether O(images[].image) has to have come from its registry, so that pods of a Kubernetes cluster can
+            pull it, too. One that was built on the engine under such a name is refused.
         type: bool
         default: false
         version_added: 0.2.0

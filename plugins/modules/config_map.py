@@ -9,8 +9,8 @@ module: config_map
 short_description: Keep a ConfigMap of a Kubernetes cluster as it should be
 version_added: 0.2.0
 description:
-  - Makes a ConfigMap, or changes what differs in it. It has the label C(app.kubernetes.io/managed-by=dataops.dagster), and
-    one without this label is somebody else's and is refused.
+  - Makes a ConfigMap, or changes what differs in it. It has the label C(app.kubernetes.io/managed-by=dataops.dagster),
+    and one without this label is somebody else's and is refused.
   - It asks the API by itself, with the login of a kubeconfig on the host. No client library is needed.
 author: [dataops (@dataops)]
 attributes:

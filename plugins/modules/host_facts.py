@@ -76,8 +76,8 @@ options:
     version_added: 0.2.0
   kubernetes:
     description:
-      - A namespace of a Kubernetes cluster in which runs start. Its API is asked whether a launch would work there. That
-        changes nothing, and asks for the content of no object.
+      - A namespace of a Kubernetes cluster in which runs start. Its API is asked whether a launch would work there.
+        That changes nothing, and asks for the content of no object.
       - With O(run_id), it is asked for the pod of that run instead.
     type: dict
     version_added: 0.2.0
@@ -90,7 +90,7 @@ options:
       name: {description: "Name in its certificate, where that is not the host's.", type: str}
       authority: {description: Certificate of the authority that signs for it (PEM)., type: str}
       certificate: {description: Certificate of the client (PEM)., type: str}
-      kubeconfig: {description: "File of the host with a kubeconfig as JSON, in place of the four options above.", type: path}
+      kubeconfig: {description: A kubeconfig as JSON on the host. It replaces the four options above., type: path}
   kubernetes_login:
     description: Token, and key of the client's certificate, of O(kubernetes).
     type: dict

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Real Dagster that launches its runs in a cluster: daemon, webserver and code server on a real database.
 
-The cluster is a stand-in (molecule/kubernetes_api.py). What a node does with a pod is done here: its variables are those
-of the Job, with what the namespace holds, and its command is a process of this machine.
+The cluster is a stand-in (molecule/kubernetes_api.py). What a node does with a pod is done here: its variables are
+those of the Job, with what the namespace holds, and its command is a process of this machine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The deployment outgrows its Docker host: its runs move to a Kubernetes cluster. Last, because no engine has them after this.
+"""The deployment outgrows its Docker host: its runs move to a Kubernetes cluster.
+
+Last, because no engine has them after this.
 
 The cluster is a stand-in (molecule/kubernetes_api.py) on the second host. It starts no pod.
 """

@@ -70,7 +70,8 @@ class Api:
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(
-                f"{self.place}, the server of dagster_kubeconfig, cannot be reached from {socket.gethostname()}: {reason}"
+                f"{self.place}, the server of dagster_kubeconfig, cannot be reached from {socket.gethostname()}: "
+                f"{reason}"
             ) from error
         return self._read(status, data)
 

@@ -127,7 +127,10 @@ def _cluster_problems(cluster: Mapping[str, Any], context: str) -> Iterator[str]
         shown = f" ({server})" if server and "@" not in server else ""
         yield f"the server of context {context} is no URL{shown}; for example https://10.0.0.5:6443"
     elif parts.scheme == "http":
-        yield f"the server of context {context} is {server}, and the login would go there in plain text; it has to be https"
+        yield (
+            f"the server of context {context} is {server}, and the login would go there in plain text; it has to be "
+            "https"
+        )
     yield from _forms(cluster, f"the cluster of context {context}")
     if cluster.get("insecure-skip-tls-verify"):
         yield (

@@ -50,8 +50,8 @@ def group_problems(inventory: Inventory, external_database: str, cluster: str = 
     if cluster:
         if run:
             problems.append(
-                f"group dagster_run has {', '.join(run)}, but dagster_config.run_launcher is {cluster}, and runs start in "
-                "Kubernetes; take its hosts out of the group"
+                f"group dagster_run has {', '.join(run)}, but dagster_config.run_launcher is {cluster}, and runs start "
+                "in Kubernetes; take its hosts out of the group"
             )
     elif len(run) != 1:
         problems.append(

@@ -32,7 +32,7 @@ OBJECT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # What the services have in another way.
 OURS = {
-    "kubeconfig_file": "leave it out: dagster_kubeconfig has the content, and only the units of the services can read it",
+    "kubeconfig_file": "leave it out: dagster_kubeconfig has the content, and only units of services read it",
     "k8s_api_ssl_ca_cert_file": "leave it out, and write certificate-authority-data into dagster_kubeconfig",
     "job_image": "leave it out: runs have the image of their location, whatever it says",
 }
@@ -103,7 +103,9 @@ class Checks:
             report.refuse("password_not_in_runs", (*LAUNCHER, option), message, f"name a Secret ({PAGE})")
             return
         message = "found a storage whose password runs in Kubernetes can only read from a file"
-        hint = f"mount a Secret with it into runs (volumes, volume_mounts), and say that its path is in their environment ({PAGE})"
+        hint = (
+            f"mount a Secret with it into runs (volumes, volume_mounts), and say its path in their environment ({PAGE})"
+        )
         report.refuse("password_not_in_runs", LAUNCHER, message, hint)
 
     def _variables(self, report: Report, at: Path, given: Any) -> None:
@@ -163,8 +165,8 @@ class Checks:
     def _kubeconfig(self) -> list[str]:
         if not self.values["dagster_kubeconfig"]:
             return [
-                f"dagster_kubeconfig is not set, and dagster_config.run_launcher is {self.cluster.launcher}; give it the "
-                f"content of a kubeconfig for the cluster, from a vault ({PAGE})"
+                f"dagster_kubeconfig is not set, and dagster_config.run_launcher is {self.cluster.launcher}; give it "
+                f"the content of a kubeconfig for the cluster, from a vault ({PAGE})"
             ]
         return self.cluster.connection[1]
 
@@ -186,8 +188,8 @@ class Checks:
             )
         if storage.server and not storage.cluster_sources:
             yield (
-                "dagster_kubernetes_sources is not set; name the addresses or networks from which runs in the cluster reach "
-                f"the database on {storage.server}, such as that of its nodes: nobody else is let in"
+                "dagster_kubernetes_sources is not set; name the addresses or networks from which runs in the cluster "
+                f"reach the database on {storage.server}, such as that of its nodes: nobody else is let in"
             )
         for text in storage.cluster_sources:
             try:
@@ -241,7 +243,7 @@ class Checks:
 
     def _hidden(self, report: Report, where: str, entry: Mapping[str, Any]) -> None:
         """What runs on an engine would have, and runs in the cluster have not."""
-        given, others = context.parts(entry.get("container_context"))
+        _given, others = context.parts(entry.get("container_context"))
         own = others.get("k8s") if isinstance(others.get("k8s"), Mapping) else {}
         supplied = any(
             part.get(key) for part in (own, self.options) if isinstance(part, Mapping) for key in FROM_THE_CLUSTER
@@ -249,7 +251,10 @@ class Checks:
         for key in HIDDEN:
             if entry.get(key) and not supplied:
                 message = f"found {key}, which are on the host of its code server: runs in Kubernetes do not have them"
-                hint = "give runs the same by the cluster: container_context: {k8s: {env_secrets: [NAME]}}, or volumes and volume_mounts there"
+                hint = (
+                    "give runs the same by the cluster: container_context: {k8s: {env_secrets: [NAME]}}, or volumes and "
+                    "volume_mounts there"
+                )
                 report.refuse("secret_not_in_runs", (where, key), message, hint)
         if self.celery and entry.get("env") and not self.options.get("env_config_maps"):
             message = "found env, which CeleryK8sRunLauncher does not give to runs: its code server alone has it"
@@ -262,8 +267,8 @@ class Checks:
         for entry in self.values["dagster_code_locations"] if self.cluster else ():
             if names := [key for key in OF_ITS_CONTAINER if entry.get(key)]:
                 found.append(
-                    f"dagster_code_locations[{entry['name']}]: {', '.join(names)} are for its code server alone; runs in "
-                    "Kubernetes have what container_context.k8s, run_launcher.config and tags of the job say"
+                    f"dagster_code_locations[{entry['name']}]: {', '.join(names)} are for its code server alone; runs "
+                    "in Kubernetes have what container_context.k8s, run_launcher.config and tags of the job say"
                 )
         return found
 
@@ -273,8 +278,8 @@ def image_problems(where: str, entry: Mapping[str, Any]) -> Iterator[str]:
     for key in ("build", "archive"):
         if entry.get(key):
             yield (
-                f"{where}.{key} makes an image that only the code hosts have, and runs start in Kubernetes; push it to a "
-                "registry that the cluster reaches, and write image: REGISTRY/NAME:TAG"
+                f"{where}.{key} makes an image that only the code hosts have, and runs start in Kubernetes; push it to "
+                "a registry that the cluster reaches, and write image: REGISTRY/NAME:TAG"
             )
     image = str(entry.get("image") or "")
     if not image:
@@ -287,4 +292,7 @@ def image_problems(where: str, entry: Mapping[str, Any]) -> Iterator[str]:
             "REGISTRY/NAME:TAG"
         )
     elif host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback):
-        yield f"{where}.image is {image}, and {place} is another registry on each node of the cluster; name it as nodes reach it"
+        yield (
+            f"{where}.image is {image}, and {place} is another registry on each node of the cluster; name it as nodes "
+            "reach it"
+        )

@@ -61,7 +61,7 @@ class PostgresStorage(Storage):
         {"all", "none", "postgres", "public", "replication", "samerole", "sameuser", "template0", "template1"}
     )
     limit_variable = "dagster_postgres_max_connections"
-    secret_option, secret_variable = "postgres_password_secret", "PGPASSWORD"  # noqa: S105 - names
+    secret_option, secret_variable = "postgres_password_secret", "PGPASSWORD"
 
     def config(self) -> dict[str, Any]:
         return {

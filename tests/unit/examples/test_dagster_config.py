@@ -32,7 +32,7 @@ LOCATIONS = {
     "mysql": [{**LOCATION, "volumes": ["/etc/dagster-mysql/runs:/etc/dagster-mysql:ro"]}],
 }
 IN_A_CLUSTER = ("celery_k8s", "k8s")
-LOCATIONS |= dict.fromkeys(IN_A_CLUSTER, [{**LOCATION, "image": "registry.example.com/etl:1"}])
+LOCATIONS |= {name: [{**LOCATION, "image": "registry.example.com/etl:1"}] for name in IN_A_CLUSTER}
 EXAMPLES = sorted((ROOT / "examples" / "dagster_config").glob("*.yml"))
 
 

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Scenario alternative moves its runs to a cluster at its end: what its hosts get for that, before anybody has hosts."""
+"""Scenario alternative moves its runs to a cluster at its end: what its hosts get for that, before there are any."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def check_context(report: Report, data: Any, path: Path, version: str = "", env:
 def check_k8s_context(
     report: Report, data: Any, path: Path, version: str = "", env: Collection[str] | None = None
 ) -> None:
-    """Check the part for Kubernetes of a location's container context as K8sRunLauncher does; the report is added to."""
+    """Check the part for Kubernetes of a location's container context as K8sRunLauncher does; adds to the report."""
     kubernetes.check_context(Checker(catalogues.load(version), report, env), data, path)
 
 

@@ -167,8 +167,8 @@ def _exclusive(checker: Checker, config: dict[Any, Any]) -> None:
         report.error(
             ("storage",),
             f"found storage and {listed(legacy)}; expected storage alone",
-            "leave them out: ours covers all three, and dagster_database_host names a server of your own; or take ours back "
-            "with storage: null"
+            "leave them out: ours covers all three, and dagster_database_host names a server of your own; or take ours "
+            "back with storage: null"
             if report.deployed
             else "storage covers all three: leave them out",
         )

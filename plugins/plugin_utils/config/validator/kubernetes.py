@@ -22,8 +22,7 @@ OF_THE_LAUNCHER = frozenset(
     )
 )
 OF_A_LOCATION = {
-    **dict.fromkeys(("env", "namespace", "server_k8s_config", "server_replica_count"), ["any", 0]),
-    "run_k8s_config": ["any", 0],
+    name: ["any", 0] for name in ("env", "namespace", "server_k8s_config", "server_replica_count", "run_k8s_config")
 }
 HINTS = {
     "job_namespace": "did you mean namespace?",
@@ -31,7 +30,7 @@ HINTS = {
     "image": "runs have that of their location: write image beside module",
     "job_image": "runs have that of their location: write image beside module",
 }
-TO_A_SECRET = "each Job would show it: put it into a Secret, and name that in env_secrets"
+TO_A_SECRET = "each Job would show it: put it into a Secret, and name that in env_secrets"  # noqa: S105 - no password
 
 
 def check_context(checker: Checker, options: Any, path: Path) -> None:
@@ -46,6 +45,6 @@ def check_context(checker: Checker, options: Any, path: Path) -> None:
         return
     raw = options.get("run_k8s_config") or {}
     parts = {*checker.catalogue.types[fields["run_k8s_config"][0]]["shape"], "merge_behavior"}
-    checker.check_fields(dict.fromkeys(parts, ["any", 0]), raw, (*path, "run_k8s_config"))
+    checker.check_fields({part: ["any", 0] for part in parts}, raw, (*path, "run_k8s_config"))
     for found_path, found, _expected in literal_secrets(options, checker.report.allowed("literal_secret")):
         checker.report.refuse("literal_secret", (*path, *found_path), f"found {found}", TO_A_SECRET)
