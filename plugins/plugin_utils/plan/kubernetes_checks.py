@@ -252,8 +252,8 @@ class Checks:
             if entry.get(key) and not supplied:
                 message = f"found {key}, which are on the host of its code server: runs in Kubernetes do not have them"
                 hint = (
-                    "give runs the same by the cluster: container_context: {k8s: {env_secrets: [NAME]}}, or volumes and "
-                    "volume_mounts there"
+                    "give runs the same by the cluster: container_context: {k8s: {env_secrets: [NAME]}}, or volumes "
+                    "and volume_mounts there"
                 )
                 report.refuse("secret_not_in_runs", (where, key), message, hint)
         if self.celery and entry.get("env") and not self.options.get("env_config_maps"):
