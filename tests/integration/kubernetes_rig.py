@@ -215,11 +215,15 @@ class Node:
         return (self.site.folder / f"{job['metadata']['name']}.log").read_text()
 
     def end_deleted(self) -> None:
-        """Ends the pods that somebody has deleted, as a node does: SIGTERM first."""
+        """Ends the pods that somebody has deleted, as a node does: SIGTERM, and SIGKILL for what goes on."""
         for line in self.site.kubernetes.asked():
             name = line["path"].rpartition("/")[2].removesuffix("-x7k2p")
             if line["method"] == "DELETE" and "/pods/" in line["path"] and name in self.started:
                 self.started[name].terminate()
+                try:
+                    self.started[name].wait(GRACE)
+                except subprocess.TimeoutExpired:
+                    self.started[name].kill()
 
     def close(self) -> None:
         for process in self.started.values():
@@ -291,7 +295,8 @@ class Deployed(Site):
 
 WITH_IT = (WEBSERVER, DAEMON, MIGRATION)
 # A slow machine takes longer to start a run than what a deployment would wait for.
-MONITORING = {"poll_interval_seconds": 2, "start_timeout_seconds": 3600, "cancel_timeout_seconds": 3600}
+MONITORING = {"poll_interval_seconds": 2, "start_timeout_seconds": 3600, "cancel_timeout_seconds": 20}
+GRACE = 10  # seconds; of a real pod 30
 NOOP = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
 COORDINATOR = {
     "module": "dagster",

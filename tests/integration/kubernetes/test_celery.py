@@ -100,9 +100,10 @@ def test_run_is_launched_finds_the_broker_and_is_terminated(site: Deployed, ui: 
 
     query = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
     assert ui.query(query, id=run)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    # It waits for the step that no worker has taken, until its node kills it and run monitoring counts it as canceled.
     site.node.end_deleted()
     assert process.wait(60 * PATIENCE) is not None
-    ui.wait(run, "CANCELED", 30 * PATIENCE)
+    ui.wait(run, "CANCELED", 60 * PATIENCE)
 
 
 def test_the_control_without_the_variables_of_our_config_map(site: Deployed, ui: Dagster) -> None:
