@@ -18,7 +18,7 @@ from typing import Any
 
 from deployment import Dagster
 from guard_postgres import LEASE, LOGINS, SQL, Cluster, roles
-from guard_rig import PYTHON, free_port, password, until
+from guard_rig import PATIENCE, PYTHON, free_port, password, until
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database import postgres_probe, schema_probe
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import source_of
@@ -190,7 +190,7 @@ class Site:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=300 * PATIENCE,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 

@@ -127,6 +127,7 @@ def suite(*, full: bool) -> list[Step]:
         Step("database", (*pytest, "-m", "not alone", guard), 1800, ["packages", "venvs"], filler=True),
         Step("mariadb", (*pytest, "tests/integration/mariadb"), 1200, ["packages", "venvs"], filler=True),
         Step("firewall", (*pytest, "tests/integration/firewall"), 600, ["packages"], filler=True),
+        Step("kubernetes", (*pytest, "tests/integration/kubernetes"), 1500, ["packages", "venvs"], filler=True),
         Step("plants", ("tests/plants/run", "--no-host", "--tests-passed"), 2700, seen, filler=True),
         Step("guard", guards, 1200, ["packages", "venvs"], alone=True),
     ]

@@ -13,6 +13,15 @@ PACKAGES = (
     *("ca-certificates", "containerd", "docker.io", "haproxy", "iptables", "nftables", "nginx-light"),
     *("postgresql-15", "python3-docker", "python3-pip-whl", "python3-psycopg2", "runc"),
 )
+# As kubectl config view --raw --minify --flatten shows it.
+KUBECONFIG = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "clusters": [{"name": "runs", "cluster": {"server": "https://10.20.0.1:6443"}}],
+    "users": [{"name": "dagster", "user": {"token": "token-of-the-launcher"}}],
+    "contexts": [{"name": "runs", "context": {"cluster": "runs", "user": "dagster"}}],
+    "current-context": "runs",
+}
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,11 @@ DEPLOYMENTS = {
             "pipeline_base_archive": "",
         },
     ),
+    # Runs in a cluster that is there.
+    "kubernetes": Deployment(
+        ("examples/kubernetes/inventory",),
+        extra={"dagster_kubeconfig": KUBECONFIG, "dagster_webserver_read_only_port": 3002},
+    ),
 }
 # Which hosts are shown: one of those that get the same.
 SHOWN = {
@@ -123,6 +137,7 @@ SHOWN = {
     "shared_address": ["edge1", "edge2"],
     "engine_closes": ["edge1", "run"],
     "alternative": ["dagster1", "dagster2"],
+    "kubernetes": ["db", "web", "ctl1"],
 }
 
 

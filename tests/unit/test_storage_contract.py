@@ -159,9 +159,9 @@ def test_another_database_is_a_component_a_role_and_a_dialect(collection: Path) 
     plan, written = found["plan"], found["written"]
     assert plan["storage"]["dialect"] == "ledger"
     assert found["options"]["database_port"] == 4567
-    assert found["options"]["ledger_max_connections"] == 200
+    assert found["options"]["ledger_max_connections"] == 300
     assert plan["instance"]["config"]["storage"]["mysql"]["mysql_db"]["hostname"] == {"env": "LEDGER_HOST"}
-    assert written["/etc/ledger"] == "4567 200 -- lease"
+    assert written["/etc/ledger"] == "4567 300 -- lease"
     assert "Environment=LEDGER_LOGIN=%d/ledger.conf\n" in written["/etc/systemd/system/dagster-daemon.service"]
     assert written["/etc/dagster/daemon.ledger.conf"].startswith("dagster_guard = ")
     assert written["/etc/dagster/containers/ledger.conf"] == "dagster_run = runs-password\n"

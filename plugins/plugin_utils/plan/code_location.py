@@ -23,6 +23,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.budget import ENGINES
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration, at
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.kubernetes_checks import Checks
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
     location_problems,
@@ -150,6 +151,7 @@ class CodeLocation(Component):
             "instance": in_runs.handed(self.plan),
             "no_proxy": self.plan.exceptions("dagster_environment"),
             "gate_check": gate.check(self.plan.names),
+            "pods": bool(self.plan.cluster),
         }
 
     @property
@@ -222,13 +224,15 @@ class CodeLocation(Component):
             ),
             *registries.problems(values),
             *RunContainers(self.plan).of_locations(),
+            *Checks(self.plan).of_locations(),
         ]
 
     @property
     def without_gate(self) -> str:
         """The engine that the services ask without a gate, empty where they ask that."""
         hosts = [self.inventory.hosts[name] for name in self.inventory.services]
-        return next((str(host.values["dagster_docker_endpoint"]) for host in hosts if not gate.applies(host)), "")
+        return next((str(host.values["dagster_docker_endpoint"]) for host in hosts if gate.names_an_engine(host)), "")
 
     def host_warnings(self, facts: Facts) -> list[str]:
-        return location_forms.warnings(self.values, self.names_here)
+        found = location_forms.warnings(self.values, self.names_here)
+        return [*found, *(Checks(self.plan).warnings() if self.here else [])]

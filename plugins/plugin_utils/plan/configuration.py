@@ -15,11 +15,18 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config import cont
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import Location
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, environment, step_containers
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
+    docker,
+    environment,
+    kubernetes,
+    pasted,
+    step_containers,
+)
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import versions
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import run_start_timeout
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import LAUNCHER, RunContainers, said
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 if TYPE_CHECKING:
     from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
@@ -47,7 +54,8 @@ class Configuration:
         return {
             **self.values["dagster_environment"],
             **self.plan.exceptions("dagster_environment"),
-            **storage.environment(storage.container(storage.run_host, storage.run_address, storage.login("run"))),
+            **storage.environment(storage.runs),
+            **({kubernetes.VARIABLE: f"{CONTAINERS}/{kubernetes.OF_A_POD}"} if storage.cluster else {}),
         }
 
     @property
@@ -61,28 +69,7 @@ class Configuration:
         state = str(values["dagster_state_dir"])
         return {
             "storage": self.plan.storage.config(),
-            "run_launcher": {
-                "module": "dagster_docker",
-                "class": "DockerRunLauncher",
-                "config": {
-                    "networks": [str(values["dagster_docker_network"])],
-                    "env_vars": [
-                        step_containers.NO_ENGINE,
-                        *(f"{name}={text(value)}" for name, value in sorted_by_name(self.run_environment)),
-                    ],
-                    "container_kwargs": {
-                        "volumes": [f"{state}:{state}", f"{values['dagster_home']}/containers:/run/dagster:ro"],
-                        # As process 1 of its container a run would ignore a termination that comes before it has set
-                        # its handlers.
-                        "init": True,
-                        "stop_timeout": 30,
-                        **rights.kwargs(),
-                        # A list: the launcher writes each run's ID into a dictionary, and its threads would share that.
-                        "labels": [RUN_LABEL],
-                        **self.log_config,
-                    },
-                },
-            },
+            "run_launcher": self.plan.cluster.section() if self.plan.cluster else self.docker,
             "compute_logs": {
                 "module": "dagster._core.storage.local_compute_log_manager",
                 "class": "LocalComputeLogManager",
@@ -105,6 +92,38 @@ class Configuration:
             },
             "telemetry": {"enabled": False},
         }
+
+    @property
+    def docker(self) -> dict[str, Any]:
+        """Our part of run_launcher where runs are containers of an engine."""
+        return {
+            "module": "dagster_docker",
+            "class": "DockerRunLauncher",
+            "config": {
+                "networks": [str(self.values["dagster_docker_network"])],
+                "env_vars": [
+                    step_containers.NO_ENGINE,
+                    *(f"{name}={text(value)}" for name, value in sorted_by_name(self.run_environment)),
+                ],
+                "container_kwargs": {
+                    "volumes": self.run_volumes,
+                    # As process 1 of its container a run would ignore a termination that comes before it has set its
+                    # handlers.
+                    "init": True,
+                    "stop_timeout": 30,
+                    **rights.kwargs(),
+                    # A list: the launcher writes each run's ID into a dictionary, and its threads would share that.
+                    "labels": [RUN_LABEL],
+                    **self.log_config,
+                },
+            },
+        }
+
+    @property
+    def run_volumes(self) -> list[str]:
+        """What each container of a run mounts."""
+        state = str(self.values["dagster_state_dir"])
+        return [f"{state}:{state}", f"{self.values['dagster_home']}/containers:/run/dagster:ro"]
 
     @property
     def log_config(self) -> dict[str, Any]:
@@ -144,12 +163,16 @@ class Configuration:
     def problems(self) -> list[str]:
         """Sentences about what stands in it."""
         # With another storage in it, whatever else would be said is about something that nobody meant.
-        return self.plan.storage.config_problems(self.given) or [
-            *RunContainers(self.plan).of_all_runs(self.given),
-            *self.refused(),
-            *coordinator_problems(self.values, self.merged),
-            *compute_log_problems(self.plan.inventory, self.values, self.merged),
-        ]
+        return (
+            pasted.of_data(self.given)
+            or self.plan.storage.config_problems(self.given)
+            or [
+                *RunContainers(self.plan).of_all_runs(self.given),
+                *self.refused(),
+                *coordinator_problems(self.values, self.merged),
+                *compute_log_problems(self.plan.inventory, self.values, self.merged),
+            ]
+        )
 
     @property
     def every_run(self) -> dict[str, Any]:
@@ -172,10 +195,11 @@ class Configuration:
         """What each code location adds, for what each place has."""
         values, storage = self.values, self.plan.storage
         env = {*values["dagster_environment"], *storage.variables.values()}
-        volumes = self.ours["run_launcher"]["config"]["container_kwargs"]["volumes"]
+        volumes = self.run_volumes
         found = []
         for entry in values["dagster_code_locations"]:
             given, others = context.parts(entry.get("container_context"))
+            given = others.get("k8s") or {} if self.plan.cluster else given
             run = dict(given) if isinstance(given, Mapping) else {}
             names = (part for part in (others.get("env_vars"), run.get("env_vars")) if isinstance(part, list))
             run["env_vars"] = [name for part in names for name in part]
@@ -186,8 +210,8 @@ class Configuration:
     @property
     def login(self) -> dict[str, Any]:
         """What names the file of a password, as runs have it: each unit of a service names its own."""
-        name = self.plan.storage.variables["credential"]
-        return {name: self.run_environment[name]}
+        name, known = self.plan.storage.variables["credential"], self.run_environment
+        return {name: known[name]} if name in known else {}
 
     def refused(self) -> list[str]:
         """Sentences about what Dagster would refuse, and what would do harm."""

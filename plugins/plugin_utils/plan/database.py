@@ -45,7 +45,8 @@ class Database(Component):
         variable = self.variable("clients")
         named = [str(one["address"]) for one in self.values[variable] or []] if variable in self.host.given else []
         networks = {text: as_network(text) for text in named}
-        more = tuple(network for network in networks.values() if network)
+        pods = map(as_network, self.plan.storage.cluster_sources)  # another problem says which of them is none
+        more = tuple(network for network in [*networks.values(), *pods] if network)
         unknown = tuple(text for text, network in networks.items() if not network)
         containers = tuple(self.plan.storage.containers(self.host.name))
         return Reach("database", tuple(clients), containers, more=more, unknown=unknown)
@@ -99,15 +100,18 @@ class Database(Component):
                 found.append(self.client(consumer, users))
             elif in_container:
                 found += self.containers_here(self.plan.storage.containers(consumer))
-        return found
+        return found + [
+            self.client(text, [self.plan.storage.login("run")]) for text in self.plan.storage.cluster_sources
+        ]
 
     @property
     def listens(self) -> list[str]:
         """The addresses to which clients connect."""
-        found = {LOOPBACK}
+        own = self.inventory.address(self.host.name)
+        found = {LOOPBACK, *([own] if self.plan.storage.cluster_sources else [])}
         for consumer, in_container, _users in self.plan.storage.clients:
             if consumer != self.host.name:
-                found.add(self.inventory.address(self.host.name))
+                found.add(own)
             elif in_container:
                 found.add(first_address(subnets.of_runs(self.host)))
         return [str(text) for text in self.host.chosen(self.variable("listen_addresses"), sorted(found))]

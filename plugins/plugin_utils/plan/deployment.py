@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ansible_collections.dataops.dagster.plugins.module_utils import _proxies
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import Report
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     addresses,
     canary,
@@ -28,6 +29,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.firewall import Firewall
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import Instance
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.kubernetes import Cluster
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import Names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.proxy import Proxy
@@ -92,6 +94,7 @@ class Plan:
         roles = sorted({role for found in inventory.roles.values() for role in found})
         self.known = {role: self.component(role, host) for role in roles}  # also of roles that this host does not get
         self.others = {role: self.component(role, host) for role in inventory.others}
+        self.cluster = Cluster(self)
         self.instance = Instance(self.host, self)
         self.configuration = Configuration(self.host, self)
         self.components = {role: self.known[role] for role in inventory.roles_of(host)}
@@ -126,6 +129,10 @@ class Plan:
         daemons = self.inventory.group("dagster_daemon")
         return Instance(self.inventory.hosts[daemons[0]], self) if daemons else self.instance
 
+    def report(self) -> Report:
+        """Findings about the deployment, without what the user allows."""
+        return Report(lambda _path: 0, self.host.values["dagster_config_allow"], deployed=True)
+
     def everywhere(self) -> Iterator[Component]:
         """The components of all hosts."""
         for host in self.inventory.hosts:
@@ -135,7 +142,7 @@ class Plan:
     @functools.cached_property
     def no_proxy(self) -> list[str]:
         """What never goes through a proxy."""
-        return downloads.exceptions(self.inventory, self.storage, self.host.values)
+        return downloads.exceptions(self.inventory, self.storage, self.host.values, self.cluster.host)
 
     def exceptions(self, *variables: str) -> dict[str, str]:
         """What the environments in these variables need beside a proxy that they name."""
@@ -165,7 +172,7 @@ class Plan:
             *names.problems(self.inventory),
             *checks.same_problems(self.inventory, ENGINE, "they have one database"),
             *texts.name_problems(self.host, self.storage),
-            *checks.group_problems(self.inventory, self.storage.external),
+            *checks.group_problems(self.inventory, self.storage.external, self.cluster.launcher),
         ]
         found += [
             f"{variable} is set, and {ENGINE} is {self.storage.dialect}, where it does nothing; remove it"
@@ -218,6 +225,7 @@ class Plan:
             "nftables": any(component.nftables() for component in components),
             "peers": sorted({peer for component in components for peer in component.peers()}),
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
+            **self.cluster.questions(),
         }
 
     def watched(self) -> dict[str, Any]:
@@ -327,6 +335,7 @@ class Plan:
             found += component.host_problems(facts)
         found += checks.memory_problems(list(self.components.values()), facts["memory_mb"])
         found += [f"dagster_database_host: {error}" for error in facts["connect_errors"]]
+        found += map(str, facts.get("kubernetes_errors") or [])
         return list(dict.fromkeys(found))
 
     def warnings(self, facts: Facts) -> list[str]:
@@ -364,6 +373,7 @@ class Plan:
         }
         asks = self.inventory.hosts[group("dagster_proxy")[0]].values
         wait = asks["dagster_health_wait"]
+        run_host = next(iter(group("dagster_run")), "")
         services = self.services
         endpoints = services.host.chosen("dagster_code_endpoints", services.code_endpoints())
         return {
@@ -373,8 +383,8 @@ class Plan:
             "canary": canary.canary(asks[canary.VARIABLE]),
             "socket": self.proxy(group("dagster_proxy")[0]).socket,
             "daemons": group("dagster_daemon"),
-            "run_host": group("dagster_run")[0],
-            "run_engine": self.docker(group("dagster_run")[0]).engine(),
+            "run_host": run_host,
+            "run_engine": self.docker(run_host).engine() if run_host else "",
             "proxies": proxies,
             "locations": [str(endpoint["name"]) for endpoint in endpoints],
             "journals": [{"host": host, "matches": matches} for host, matches in journals.items() if matches],
@@ -403,6 +413,7 @@ class Plan:
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "package_files": {role: component.package_files(facts) for role, component in components.items()},
             "ours": self.ours(facts),
+            "kubernetes": self.cluster.handed(),
             "unfenced": any(part.unfenced(facts) for part in components.values() if isinstance(part, Daemon)),
             "certificates": self.certificates(),
             "health": self.health(),

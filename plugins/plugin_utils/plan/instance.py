@@ -22,6 +22,8 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.gate import Way
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.kubernetes import CREDENTIAL
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.kubernetes_checks import Checks
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import port_of, reached_at
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
@@ -79,7 +81,8 @@ class Instance(Component):
     def paths(self) -> list[str]:
         marks = libraries.installation(self.values, self.plan.configuration.merged)["marks"]
         ways = self.way.certificates()
-        return [self.config_file, *self.by_hand, *self.plan.names.services(), *marks, *ways, self.old_key]
+        kubeconfig = f"{self.values['dagster_home']}/{CREDENTIAL}"
+        return [self.config_file, *self.by_hand, *self.plan.names.services(), *marks, *ways, self.old_key, kubeconfig]
 
     def compared(self) -> list[str]:
         home, names = str(self.values["dagster_home"]), self.plan.names
@@ -160,7 +163,8 @@ class Instance(Component):
     def staged(self) -> list[str]:
         """What role instance stages, and the roles of the services put in place when they restart them."""
         home, names = self.values["dagster_home"], self.plan.names
-        files = (self.plan.storage.credential, "environment", "environment.secret", "dagster.yaml", "workspace.yaml")
+        files = [self.plan.storage.credential, "environment", "environment.secret", "dagster.yaml", "workspace.yaml"]
+        files += [CREDENTIAL] if self.plan.cluster else []
         return [
             f"{self.values['dagster_install_dir']}/current",
             f"{names['programs']}/systemd_service.py",
@@ -193,7 +197,7 @@ class Instance(Component):
         return {
             "DAGSTER_HOME": str(values["dagster_home"]),
             **storage.environment(storage.service(storage.login("web"))),
-            "DOCKER_HOST": endpoint,
+            **({} if self.plan.cluster else {"DOCKER_HOST": endpoint}),
             "DAGSTER_DAEMON_HEARTBEAT_TOLERANCE": values["dagster_heartbeat_tolerance"],
             **(remote if endpoint.startswith("tcp://") else {}),
         }
@@ -222,6 +226,7 @@ class Instance(Component):
             ),
             *self.plan.configuration.problems(),
             *libraries.problems(self.values, self.plan.configuration.merged),
+            *Checks(self.plan).problems(),
             *docker.endpoint_problems(self.host, self.inventory),
             *(texts.common_name_problems(self.host.name) if self.way.certificates() else []),
         ]

@@ -46,6 +46,7 @@ class PostgresStorage(Storage):
         {"all", "none", "postgres", "public", "replication", "samerole", "sameuser", "template0", "template1"}
     )
     limit_variable = "dagster_postgres_max_connections"
+    secret_option, secret_variable = "postgres_password_secret", "PGPASSWORD"
 
     def keeps(self, name: str) -> bool:
         return super().keeps(name) or name.startswith("pg_")

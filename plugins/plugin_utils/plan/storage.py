@@ -13,11 +13,13 @@ from typing import Any
 from ansible_collections.dataops.dagster.plugins.module_utils._dagster.instance import EXCLUSIVE
 from ansible_collections.dataops.dagster.plugins.module_utils._database.client import Client
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import launchers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import Names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, first_address
 
 CONTAINERS = "/run/dagster"  # where a container finds its password and the certificate of the authority
+PODS = "/run/dagster-database"  # where a run in a cluster finds that file, if no variable can hold its password
 AUTHORITY = "database-ca.pem"  # by which clients on other hosts know the server, on each of their hosts
 # The logins of processes that are not daemons.
 LOGINS = {
@@ -46,6 +48,10 @@ class Storage:
     longest_login = 0  # characters
     reserved: frozenset[str] = frozenset()  # names that a login or database of ours would take from the server
     limit_variable = ""  # what tells the server how many connections it takes
+    # Of a launcher of Kubernetes: its option that names the Secret with the password, and the variable in which the
+    # client reads that. Empty where runs in a cluster cannot have the password so.
+    secret_option = ""
+    secret_variable = ""
 
     def __init__(self, host: Host, inventory: Inventory) -> None:
         self.host = host
@@ -86,13 +92,28 @@ class Storage:
 
     @property
     def run_address(self) -> str:
-        """Where runs reach it: containers of the run engine."""
-        return str(self.host.chosen("dagster_database_run_host", self.address(self.run_host, in_container=True)))
+        """Where runs reach it: containers of the run engine, or pods of a cluster."""
+        if self.cluster:
+            derived = self.inventory.address(self.server) if self.server else self.external
+        else:
+            derived = self.address(self.run_host, in_container=True)
+        return str(self.host.chosen("dagster_database_run_host", derived))
 
     @property
     def run_host(self) -> str:
-        """The host of the run engine."""
-        return next(iter(self.inventory.group("dagster_run")), self.host.name)
+        """The host of the run engine; empty where runs start in a cluster."""
+        return next(iter(self.inventory.group("dagster_run")), "" if self.cluster else self.host.name)
+
+    @property
+    def cluster(self) -> bool:
+        """Whether runs start in a Kubernetes cluster."""
+        return bool(launchers.in_cluster(self.values))
+
+    @property
+    def cluster_sources(self) -> list[str]:
+        """From where these come to our server; none without one."""
+        wanted = self.values["dagster_kubernetes_sources"] if self.cluster and self.server else []
+        return [str(text) for text in wanted or []]
 
     def asked_for(self) -> list[dict[str, Any]]:
         """The server of the user's own that has to be reached, none when it is the deployment's."""
@@ -204,7 +225,7 @@ class Storage:
             if consumer != self.server
             for address in [self.address(consumer, in_container)]
         }
-        return sorted(found)
+        return sorted(found | ({self.run_address} if self.cluster else set()))
 
     def verifies(self, consumer: str) -> bool:
         """Whether we see to it that the clients on a host connect with TLS, and verify the server."""
@@ -253,6 +274,15 @@ class Storage:
     def container(self, consumer: str, address: str, user: Any) -> Client:
         """A container of a host, where the file of the password is mounted."""
         return self.client(consumer, address, user, CONTAINERS, f"{CONTAINERS}/{self.credential}")
+
+    @property
+    def runs(self) -> Client:
+        """A run. A pod finds the file of the password where the user mounts it, if it does not get it from a Secret."""
+        user = self.login("run")
+        if not self.cluster:
+            return self.container(self.run_host, self.run_address, user)
+        file = "" if self.secret_option else f"{PODS}/{self.credential}"
+        return self.client(self.run_host, self.run_address, user, CONTAINERS, file)
 
     def environment(self, client: Client) -> dict[str, str]:
         """The environment with which Dagster connects."""
