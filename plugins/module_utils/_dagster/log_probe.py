@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
-TIME_LIMIT_SECONDS = 90
+TIME_LIMIT_SECONDS = 120
 # A connection that is not there after this is not there. The libraries wait a minute, five times.
 PATIENCE = 10
 TEXT = "dataops.dagster has written this to see whether it can.\n"
@@ -92,6 +92,12 @@ class Way:
     def __init__(self) -> None:
         self.address = ""
         self.failed: set[str] = set()
+        self.stop: Stop | None = None  # also one that a thread of a library has swallowed
+
+    def stopped(self, problem: str, said: str) -> Stop:
+        """What is to be raised."""
+        self.stop = self.stop or Stop(problem, said)
+        return self.stop
 
     def watch(self) -> None:
         """From now on."""
@@ -106,7 +112,7 @@ class Way:
             except socket.gaierror as error:
                 if name.startswith(METADATA):
                     raise
-                raise Stop("name", str(error.strerror)) from error
+                raise self.stopped("name", str(error.strerror)) from error
 
         def connected(connection: socket.socket, address: Any) -> None:
             before = connection.gettimeout()
@@ -123,8 +129,9 @@ class Way:
             try:
                 return wrap(context, *more, **named)
             except ssl.SSLError as error:
+                self.address = str(named.get("server_hostname") or self.address)
                 reason = getattr(error, "verify_message", "") or str(error.reason or error)
-                raise Stop("no tls" if "WRONG_VERSION" in reason else "certificate", reason) from error
+                raise self.stopped("no tls" if "WRONG_VERSION" in reason else "certificate", reason) from error
 
         socket.getaddrinfo = resolved  # type: ignore[assignment]
         socket.socket.connect = connected  # type: ignore[method-assign, assignment]
@@ -136,7 +143,7 @@ class Way:
         if where.startswith(METADATA) or isinstance(error, BlockingIOError):
             return
         if where in self.failed:
-            raise Stop("route", error.strerror or str(error)) from error
+            raise self.stopped("route", error.strerror or str(error)) from error
         self.failed.add(where)
 
 
@@ -164,11 +171,15 @@ def judged(error: BaseException, phase: str) -> str:
     if isinstance(error, Stop):
         return error.problem
     for each in causes(error):
+        if "failed to authenticate" in str(each):  # Azure has one code for a wrong key and for a missing right
+            return "login"
         for code in codes(each):
             if code in CODES:
                 return CODES[code]
     for each in causes(error):
         kind = type(each).__name__
+        if kind == "DagsterInvalidConfigError":
+            return "config"
         if kind == "DefaultCredentialsError":
             return "no login" if "were not found" in str(each) else "login"
         if kind in CLASSES:
@@ -183,7 +194,8 @@ def judged(error: BaseException, phase: str) -> str:
 
 def text_of(error: BaseException, secrets: Mapping[str, str]) -> str:
     """What an exception says, in one line, without secrets."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    refused = [str(found.message) for found in getattr(error, "errors", None) or () if hasattr(found, "message")]
+    text = " ".join((" ".join(refused) or str(error)).partition("RequestId:")[0].split()) or type(error).__name__
     for secret in secrets.values():
         for part in {secret, *secret.splitlines()}:
             if len(part) > 5:
@@ -255,6 +267,7 @@ def ask(request: Mapping[str, Any]) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             answer["left"] = probe.run(folder)
     except (Exception, SystemExit, Stop) as error:
+        error = way.stop or error
         problem = judged(error, probe.phase)
         if probe.phase == "delete" and problem == "rights":
             return {**answer, "left": True}

@@ -9,6 +9,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels imp
 from ansible_collections.dataops.dagster.plugins.plugin_utils import run_rules
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     checks,
+    compute_logs,
     docker,
     environment,
     in_runs,
@@ -83,7 +84,7 @@ class CodeLocation(Component):
         return [
             f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",
             f"rm -rf {' '.join(self.values['dagster_home'] + folder for folder in ('/secrets', '/code', '/users'))}",
-            f"rm -f {self.plan.names['proven_images']}",
+            f"rm -f {self.plan.names['proven_images']} {self.plan.names['proven_logs']}",
             *super().removal(),
         ]
 
@@ -145,7 +146,8 @@ class CodeLocation(Component):
 
     def paths(self) -> list[str]:
         home = self.values["dagster_home"]
-        return [*self.devices, self.run_login, f"{home}/secrets/*", f"{home}/users/*"]
+        logins = [f"{home}/{folder}/{compute_logs.FILE}" for folder in compute_logs.FOLDERS]
+        return [*self.devices, self.run_login, *logins, f"{home}/secrets/*", f"{home}/users/*"]
 
     def host_problems(self, facts: Facts) -> list[str]:
         """Sentences about devices, and about members of a group that is somebody else's at first contact.

@@ -15,7 +15,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config import cont
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import Location
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, environment
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import compute_logs, docker, environment
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import versions
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import run_start_timeout
@@ -42,10 +42,16 @@ class Configuration:
         self.given: Mapping[str, Any] = self.values["dagster_config"]
 
     @property
+    def logs(self) -> compute_logs.ComputeLogs:
+        """Where compute logs go."""
+        return compute_logs.of(self.values)
+
+    @property
     def run_environment(self) -> dict[str, Any]:
         """The environment of runs."""
         storage = self.plan.storage
         return {
+            **self.logs.container_environment,
             **self.values["dagster_environment"],
             **self.plan.exceptions("dagster_environment"),
             **storage.run_environment(storage.run_address, storage.login("run")),
@@ -82,7 +88,8 @@ class Configuration:
                     },
                 },
             },
-            "compute_logs": {
+            "compute_logs": self.logs.ours
+            or {
                 "module": "dagster._core.storage.local_compute_log_manager",
                 "class": "LocalComputeLogManager",
                 "config": {"base_dir": f"{state}/compute_logs"},
@@ -147,6 +154,9 @@ class Configuration:
             *self.refused(),
             *coordinator_problems(self.values, self.merged),
             *compute_log_problems(self.plan.inventory, self.values, self.merged),
+            *self.logs.problems(
+                self.values["dagster_environment"], self.values["dagster_secret_environment"], self.given.get("secrets")
+            ),
         ]
 
     @property
@@ -169,7 +179,7 @@ class Configuration:
     def locations(self) -> list[Location]:
         """What each code location adds, for what each place has."""
         values, storage = self.values, self.plan.storage
-        env = {*values["dagster_environment"], *storage.variables.values()}
+        env = {*values["dagster_environment"], *storage.variables.values(), *self.logs.secret_variables}
         volumes = self.ours["run_launcher"]["config"]["container_kwargs"]["volumes"]
         found = []
         for entry in values["dagster_code_locations"]:
@@ -191,7 +201,7 @@ class Configuration:
             env={
                 **self.plan.instance.environment,
                 **values["dagster_environment"],
-                **dict.fromkeys(values["dagster_secret_environment"]),  # their values are shown to nobody
+                **dict.fromkeys([*values["dagster_secret_environment"], *self.logs.secret_variables]),  # shown to nobody
             },
             # A secret of dagster_environment is told by the name that the user wrote.
             allow=[

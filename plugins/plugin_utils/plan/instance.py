@@ -13,6 +13,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._words import did_
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import JUDGED_BY_PLAN
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     checks,
+    compute_logs,
     docker,
     environment,
     libraries,
@@ -79,7 +80,8 @@ class Instance(Component):
     def paths(self) -> list[str]:
         marks = libraries.installation(self.values, self.plan.configuration.merged)["marks"]
         ways = self.way.certificates()
-        return [self.config_file, *self.by_hand, *self.plan.names.services(), *marks, *ways, self.old_key]
+        login = f"{self.values['dagster_home']}/{compute_logs.FILE}"
+        return [self.config_file, *self.by_hand, *self.plan.names.services(), *marks, *ways, self.old_key, login]
 
     @property
     def old_key(self) -> str:
@@ -151,7 +153,8 @@ class Instance(Component):
     def staged(self) -> list[str]:
         """What role instance stages, and the roles of the services put in place when they restart them."""
         home, names = self.values["dagster_home"], self.plan.names
-        files = (self.plan.storage.credential, "environment", "environment.secret", "dagster.yaml", "workspace.yaml")
+        logs = [compute_logs.FILE] if self.plan.configuration.logs.file_variable else []
+        files = [self.plan.storage.credential, *logs, "environment", "environment.secret", "dagster.yaml", "workspace.yaml"]
         return [
             f"{self.values['dagster_install_dir']}/current",
             f"{names['programs']}/systemd_service.py",

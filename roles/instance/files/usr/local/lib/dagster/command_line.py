@@ -30,8 +30,8 @@ class Instance:
     user: str
     home: str
     programs: str  # folder of dagster and its like
-    variable: str  # which names the file with the password
-    credential: str  # name of that file
+    variables: str  # which name the files with logins, with a colon between them: the database's, the compute logs'
+    credentials: str  # names of those files
 
 
 def refusal(instance: Instance, command: list[str]) -> str:
@@ -79,14 +79,17 @@ def run(instance: Instance, command: list[str]) -> None:
     """Becomes the command. Raises OSError."""
     user = pwd.getpwnam(instance.user)
     found = environment(instance, user.pw_dir)
-    password = copied(os.path.join(instance.home, instance.credential), user)
+    logins = {
+        variable: copied(os.path.join(instance.home, name), user)
+        for variable, name in zip(instance.variables.split(":"), instance.credentials.split(":"), strict=True)
+    }
     os.initgroups(user.pw_name, user.pw_gid)
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
     os.umask(0o027)
     os.chdir(instance.home)
     os.environ["PATH"] = found["PATH"]  # where execvpe looks
-    os.execvpe(command[0], command, {**found, instance.variable: password})  # noqa: S606 - what root typed
+    os.execvpe(command[0], command, {**found, **logins})  # noqa: S606 - what root typed
 
 
 def main(argv: list[str]) -> int:
