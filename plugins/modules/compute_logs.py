@@ -223,7 +223,7 @@ def wanted(params: Json) -> t.List[t.Tuple[str, Asked, str, t.Callable[[t.Any], 
     if params["python"]:
         request = of_services(params)
         mark = digest(request, params["python"], program())
-        asked = Asked("webservers and daemon: this host", section, variable)
+        asked = Asked("a service of this host", section, variable)
         found.append(("services", asked, mark, lambda _engine: run(params["python"], params["user"], request)))
     for container in params["containers"]:
         secrets = params["secrets"].get(container["name"]) or {"files": {}, "env": {}}

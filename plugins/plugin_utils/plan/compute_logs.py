@@ -108,6 +108,7 @@ class ComputeLogs:
             "file_variable": self.file_variable,
             "container_environment": self.container_environment,
             "key": (self.secret_variables or [""])[0],
+            "login": LOGIN if self.login else "",
         }
 
     def problems(

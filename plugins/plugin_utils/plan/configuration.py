@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import rights
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.forms import text
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import JOURNAL_LABELS, RUN_LABEL
+from ansible_collections.dataops.dagster.plugins.module_utils._secrets import redacted
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
@@ -45,6 +46,12 @@ class Configuration:
     def logs(self) -> compute_logs.ComputeLogs:
         """Where compute logs go."""
         return compute_logs.of(self.values)
+
+    @property
+    def stored_logs(self) -> dict[str, Any]:
+        """The section of a store, without what looks like a secret; empty where logs are in none."""
+        found: dict[str, Any] = redacted(self.merged.get("compute_logs") or {}) if self.logs.stored else {}
+        return found
 
     @property
     def run_environment(self) -> dict[str, Any]:

@@ -313,7 +313,7 @@ class Plan:
             "names": self.names.fixed,
             "no_proxy": ",".join(self.no_proxy),
             "storage": {**self.storage.handed(), "parameters": self.storage.parameters(self.configuration.merged)},
-            "compute_logs": self.configuration.logs.handed(),
+            "compute_logs": {**self.configuration.logs.handed(), "section": self.configuration.stored_logs},
             "staged": self.instance.staged,
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "package_files": {role: component.package_files(facts) for role, component in components.items()},
