@@ -85,6 +85,7 @@ def locks() -> Iterator[Lock]:
     yield plain(INPUTS / "tools.in", INPUTS / "tools.lock")
     yield plain(INPUTS / "oldest.in", INPUTS / "oldest.lock")
     yield plain(INPUTS / "s3.in", INPUTS / "s3.lock")
+    yield plain(INPUTS / "gcs.in", INPUTS / "gcs.lock")
     yield plain(INPUTS / "uv.in", HOST_LOCKS / "uv.txt")
     for name in ("requirements", "build-requirements"):
         yield plain(EXAMPLE / f"{name}.in", EXAMPLE / f"{name}.lock")
