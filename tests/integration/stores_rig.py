@@ -17,7 +17,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +48,7 @@ class Server:
     port: int
     folder: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    patience: int = 240
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -57,7 +57,7 @@ class Server:
             self.process = subprocess.Popen(
                 self.argv, env={**os.environ, **self.env}, cwd=self.folder, stdout=log, stderr=log
             )
-        end = time.monotonic() + 60
+        end = time.monotonic() + self.patience
         while time.monotonic() < end and self.process.poll() is None:
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -130,8 +130,11 @@ def credentials(key_id: str, key: str) -> str:
     return f"[default]\naws_access_key_id = {key_id}\naws_secret_access_key = {key}\n"
 
 
-def amazon(folder: Path, python: str) -> Store:
-    """Moto: after the calls that make bucket and users, each one is held against the rights of who asks."""
+def amazon(folder: Path, python: str, *, guarded: bool = True) -> Store:
+    """moto: after the calls that make bucket and users, each one is held against the rights of who asks.
+
+    Not so without guarded, as for the role of a machine, which moto's users do not have.
+    """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     setup = f"""
@@ -152,7 +155,7 @@ print(json.dumps(found))
         [python, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         port,
         folder / "amazon",
-        {"INITIAL_NO_AUTH_ACTION_COUNT": "6"},
+        {"INITIAL_NO_AUTH_ACTION_COUNT": "6"} if guarded else {},
     )
     server.start()
     done = subprocess.run([python, "-c", setup], capture_output=True, text=True, check=False)
@@ -251,7 +254,7 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
     return paths
 
 
-def microsoft(folder: Path, program: Path, python: str, names: Names) -> Store:
+def microsoft(folder: Path, program: Path, python: Path, names: Names) -> Store:
     port = free_port()
     cert, key = certificate(folder, f"{AZURE_ACCOUNT}.blob.core.test")
     argv = [str(program), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", "."]
@@ -272,7 +275,7 @@ print(generate_account_sas(
     AccountSasPermissions(list=True), datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)))
 """
     done = subprocess.run(
-        [python, "-c", setup], env={**os.environ, **env}, capture_output=True, text=True, check=False
+        [str(python), "-c", setup], env={**os.environ, **env}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     logs = {"module": "dagster_azure.blob.compute_log_manager", "class": "AzureBlobComputeLogManager", "config": config}
@@ -281,12 +284,12 @@ print(generate_account_sas(
 
 
 @contextlib.contextmanager
-def stores(folder: Path, python: str, packages: Path, azurite: Path) -> Iterator[dict[str, Store]]:
-    """All three; python is one with Dagster's libraries and moto."""
+def stores(folder: Path, python: Path, moto: str, packages: Path, azurite: Path) -> Iterator[dict[str, Store]]:
+    """All three. python is one with Dagster's libraries, moto one with that, packages those of Google's emulator."""
     names = Names()
     found: dict[str, Store] = {}
     try:
-        found["s3"] = amazon(folder, python)
+        found["s3"] = amazon(folder, moto)
         found["gcs"] = google(folder, packages)
         found["azure"] = microsoft(folder, azurite, python, names)
         yield found
@@ -294,10 +297,3 @@ def stores(folder: Path, python: str, packages: Path, azurite: Path) -> Iterator
         for store in found.values():
             store.server.stop()
         names.close()
-
-
-def answers(url: str, **headers: str) -> bytes:
-    """What a GET brings, without a proxy."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(urllib.request.Request(url, headers=headers), timeout=30) as answer:
-        return bytes(answer.read())

@@ -61,6 +61,11 @@ class ComputeLogs:
         return bool(self.kind) and self.kind not in PLAIN
 
     @property
+    def kept(self) -> bool:
+        """Whether what runs print can be read later."""
+        return self.kind != "NoOpComputeLogManager"
+
+    @property
     def config(self) -> Mapping[str, Any]:
         found = self.given.get("config")
         return found if isinstance(found, Mapping) else {}

@@ -287,6 +287,7 @@ class Plan:
             "version": services.values["dagster_version"],
             **({} if wait is None else {"wait": wait}),
             "url_file": self.proxy(group("dagster_proxy")[0]).url_file,
+            "logs": self.configuration.logs.kept,
             "canary": canary.canary(asks[canary.VARIABLE]),
             "socket": self.proxy(group("dagster_proxy")[0]).socket,
             "daemons": group("dagster_daemon"),
