@@ -30,6 +30,8 @@ LOCATIONS = {
     "postgres_url": [{**LOCATION, "env": {"DAGSTER_POSTGRES_URL": "postgresql+psycopg2://dagster_run@db/dagster"}}],
     "mysql": [{**LOCATION, "volumes": ["/etc/dagster-mysql/runs:/etc/dagster-mysql:ro"]}],
 }
+# What an example takes from a vault and is read by preflight.
+VAULT = {"{{ vault_log_service_account }}": '{"type": "service_account"}'}
 EXAMPLES = sorted((ROOT / "examples" / "dagster_config").glob("*.yml"))
 
 
@@ -48,7 +50,7 @@ def variables_of(path: Path, folder: Path) -> dict[str, Any]:
     folder.joinpath("my_company.lock").write_text(f"my-company==1.0 --hash=sha256:{'0' * 64}\n", encoding="utf-8")
     text = path.read_text(encoding="utf-8").replace("{{ inventory_dir }}", str(folder))
     found: dict[str, Any] = yaml.safe_load(text)
-    return found
+    return {name: VAULT.get(value, value) if isinstance(value, str) else value for name, value in found.items()}
 
 
 def of_example(path: Path, folder: Path) -> Plan:
