@@ -42,17 +42,23 @@ def speaking_in_one_process():
 
 defs = dg.Definitions(jobs=[speaking, speaking_in_one_process])
 """
-# What the launcher does: the command of the run's container, with dagster.yaml in it.
+# What webserver and launcher do: make a run of a location, and give its container a command, with dagster.yaml in it.
 LAUNCH = """
 import json, sys
 from dagster import DagsterInstance
-from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
+from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._grpc.types import ExecuteRunArgs
+path, job = sys.argv[1:]
+location = GrpcServerCodeLocationOrigin(host="code.example.com", port=4000, location_name="etl")
 with DagsterInstance.get() as instance:
-    run = instance.get_run_by_id(sys.argv[1])
+    code = ReconstructableJob.for_file(path, job)
+    origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job)
+    run = instance.create_run_for_job(code.get_definition(), job_code_origin=code.get_python_origin(),
+                                      remote_job_origin=origin)
     args = ExecuteRunArgs(job_origin=run.job_code_origin, run_id=run.run_id, instance_ref=instance.get_ref(),
                           set_exit_code_on_failure=True)
-    print("COMMAND" + json.dumps(args.get_command_args()))
+    print("RUN" + json.dumps([run.run_id, args.get_command_args()]))
 """
 QUERY = """
 query Run($runId: ID!) { runOrError(runId: $runId) { ... on Run { status
@@ -65,10 +71,6 @@ query Logs($logKey: [String!]!) {
   capturedLogs(logKey: $logKey) { stdout stderr }
   capturedLogsMetadata(logKey: $logKey) { stdoutDownloadUrl stderrDownloadUrl stdoutLocation }
 }
-"""
-LAUNCHED = """
-mutation Launch($params: ExecutionParams!) { launchRun(executionParams: $params) {
-  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
 """
 
 
@@ -92,8 +94,7 @@ class Site:
         self.local = merged["class"] == "LocalComputeLogManager"
         dagster_yaml = {"compute_logs": merged, "telemetry": {"enabled": False}}
         (self.home / "dagster.yaml").write_text(json.dumps(dagster_yaml), encoding="utf-8")
-        target = {"python_file": {"relative_path": str(folder / "code" / "code.py"), "location_name": "etl"}}
-        (self.home / "workspace.yaml").write_text(json.dumps({"load_from": [target]}), encoding="utf-8")
+        (self.home / "workspace.yaml").write_text("load_from: []\n", encoding="utf-8")
         base = {"PATH": f"{python.parent}:{os.defpath}", "HOME": str(folder), "DAGSTER_HOME": str(self.home), **env}
         self.services = {**base, "LOG_DIR": str(self.state / "web"), **self._login(folder / "login.services")}
         self.runs = {
@@ -113,7 +114,7 @@ class Site:
         self.port = free_port()
         argv = [str(python), "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port)]
         argv += ["--path-prefix", PREFIX, "-w", str(self.home / "workspace.yaml")]
-        self.webserver = Server(argv, self.port, folder / "web", self.services, patience=300)
+        self.webserver = Server(argv, self.port, folder / "web", self.services, patience=600)
 
     def _login(self, path: Path) -> dict[str, str]:
         """The variable of the services."""
@@ -133,29 +134,20 @@ class Site:
         assert "errors" not in found, json.dumps(found["errors"])[:3000]
         return found["data"]
 
-    def run(self, job: str = "speaking", **changes: str) -> str:
-        """The ID of a run that has ended: the webserver has made it, a process like a container has executed it."""
-        selector = {
-            "repositoryLocationName": "etl",
-            "repositoryName": "__repository__",
-            "jobName": job,
-        }
-        made = self.ask(LAUNCHED, params={"selector": selector, "mode": "default"})["launchRun"]
-        assert made["__typename"] == "LaunchRunSuccess", made
-        run_id = str(made["run"]["runId"])
-        said = subprocess.run(
-            [str(self.python), "-c", LAUNCH, run_id], env=self.services, capture_output=True, text=True, check=False
-        )
+    def run(self, job: str = "speaking_in_one_process", **changes: str) -> str:
+        """The ID of a run that has ended, executed by a process like its container."""
+        argv = [str(self.python), "-c", LAUNCH, str(self.folder / "code" / "code.py"), job]
+        said = subprocess.run(argv, env=self.services, capture_output=True, text=True, check=False)
         assert said.returncode == 0, said.stderr
-        self.command = json.loads(said.stdout.partition("COMMAND")[2])
+        run_id, self.command = json.loads(said.stdout.partition("RUN")[2])
         environment = {name: value for name, value in {**self.runs, **changes}.items() if name != "DAGSTER_HOME"}
         began = time.monotonic()
         done = subprocess.run(
             [str(self.python), "-m", *self.command], env=environment, capture_output=True, text=True, check=False,
-            timeout=600,
+            timeout=1200,
         )
         self.took, self.said = time.monotonic() - began, done.stdout + done.stderr
-        return run_id
+        return str(run_id)
 
     def ended(self, run_id: str) -> tuple[str, list[dict[str, Any]]]:
         """Status and events of a run."""
@@ -188,11 +180,9 @@ class Site:
         return done.stdout
 
     def forget(self) -> None:
-        """The webserver starts anew, without what it had fetched."""
-        self.webserver.stop()
+        """What the webserver has fetched goes."""
         if not self.local:
-            shutil.rmtree(self.state / "web", ignore_errors=True)
-        self.webserver.start()
+            shutil.rmtree(self.state / "web")
 
     def close(self) -> None:
         self.webserver.stop()

@@ -26,12 +26,12 @@ def test_run_succeeds_and_its_log_stays_where_it_was(
     """S3: the run goes on, an event says why the log is missing, and the log waits on the host of the run."""
     store = amazon(tmp_path, os.environ["DAGSTER_PYTHON"])
     site = Site(tmp_path / "site", python, store.section(), store.login, store.env)
-    site.webserver.start()
     try:
-        good = site.run("speaking_in_one_process", AWS_MAX_ATTEMPTS="2")
+        good = site.run(AWS_MAX_ATTEMPTS="2")
+        site.webserver.start()
         assert gate(site, good) == "", "the control"
         store.server.stop()
-        run_id = site.run("speaking_in_one_process", AWS_MAX_ATTEMPTS="2")
+        run_id = site.run(AWS_MAX_ATTEMPTS="2")
         status, events = site.ended(run_id)
         assert status == "SUCCESS", site.said
         (lost,) = [event for event in events if event.get("message") == "Exception while cleaning up compute log capture"]
@@ -53,9 +53,9 @@ def test_class_of_google_refuses_a_run_when_its_bucket_is_not_there(
     """It asks for the bucket when it is made. So such a run fails at once, which the documentation says."""
     store = world["gcs"]
     site = Site(tmp_path / "site", python, store.section(bucket="not-there"), store.login, store.env)
-    site.webserver.start()
     try:
-        run_id = site.run("speaking_in_one_process")
+        run_id = site.run()
+        site.webserver.start()
         status, events = site.ended(run_id)
         assert status == "FAILURE", site.said
         assert "Invariant failed" in json.dumps(events)
