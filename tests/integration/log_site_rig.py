@@ -199,5 +199,5 @@ def probed(python: Path, store: Store, login: str | None, section: dict[str, Any
         "file_variable": found.logs.file_variable,
         "login": login,
     }
-    answer = compute_logs.run(str(python), "nobody", compute_logs.of_services(params))
+    answer = compute_logs.run(str(python), "", compute_logs.of_services(params))
     return answer, Asked("a service", section, "dagster_compute_logs_login").sentence(answer)

@@ -80,7 +80,7 @@ DEPLOYMENTS = {
                     "config": {"storage_account": "account", "container": "logs"},
                 }
             },
-            "dagster_compute_logs_login": "bm90IGEga2V5",
+            "dagster_compute_logs_login": "YW5vdGhlciBrZXk=",
         },
         # What a store before it has left, and a venv that is there.
         facts={

@@ -43,6 +43,11 @@ def archive(program: str, request: Json, files: t.Mapping[str, str], user: str) 
     return target.getvalue()
 
 
+def there(bind: str) -> bool:
+    """Whether a mount is of a volume, or of a path that is there. Before a first play it is not, and the engine makes it."""
+    return not bind.startswith("/") or os.path.exists(bind.split(":")[0])
+
+
 def ask(engine: Engine, wanted: Json, files: t.Mapping[str, str], program: str, request: Json) -> Json:
     """The answer of the program; what kept it from one is an answer, too."""
     api = engine.api
@@ -56,7 +61,7 @@ def ask(engine: Engine, wanted: Json, files: t.Mapping[str, str], program: str, 
             user=wanted["user"],
             labels={PROOF_LABEL: ""},
             host_config=api.create_host_config(
-                binds=wanted["volumes"],
+                binds=[bind for bind in wanted["volumes"] if there(bind)],
                 network_mode=first,
                 extra_hosts=wanted["extra_hosts"] or None,
                 log_config={"type": "json-file", "config": {}},

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from log_site_rig import Site
-from stores_rig import Store
+from stores_rig import Store, amazon
 
 STORES = ["s3", "gcs", "azure"]
 NOOP = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
@@ -28,6 +29,17 @@ def site(tmp_path: Path, python: Path) -> Iterator[Callable[..., Site]]:
         one.close()
 
 
+@pytest.fixture
+def store(request: pytest.FixtureRequest, world: dict[str, Store], tmp_path: Path) -> Iterator[Store]:
+    """The store of this kind. moto that knows rights cannot read its own signed links, so for S3 it knows none."""
+    if request.param != "s3":
+        yield world[request.param]
+        return
+    found = amazon(tmp_path, os.environ["DAGSTER_PYTHON"], guarded=False)
+    yield found
+    found.server.stop()
+
+
 def problems_of(events: list[dict[str, Any]]) -> list[str]:
     """What the events of a run say of its compute logs."""
     return [
@@ -35,14 +47,11 @@ def problems_of(events: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("kind", STORES)
-def test_log_is_read_back_after_a_restart_and_by_the_link(
-    kind: str, world: dict[str, Store], site: Callable[..., Site]
-) -> None:
-    store = world[kind]
+@pytest.mark.parametrize("store", STORES, indirect=True)
+def test_log_is_read_back_by_a_webserver_that_starts_and_by_the_link(store: Store, site: Callable[..., Site]) -> None:
     one = site(store.section(), store.login, **store.env)
     # A process of each step inherits what the run has read of secret variables.
-    run_id = one.run("speaking" if kind == "azure" else "speaking_in_one_process")
+    run_id = one.run("speaking" if one.logs["key"] else "speaking_in_one_process")
     one.webserver.start()
     status, events = one.ended(run_id)
     assert status == "SUCCESS", one.said

@@ -174,7 +174,7 @@ CONTAINER = {
     "image": "etl:1",
     "user": "4711:4711",
     "env": {"AWS_SHARED_CREDENTIALS_FILE": "/run/dagster/compute_logs.login"},
-    "volumes": ["/var/lib/dagster:/var/lib/dagster:rw"],
+    "volumes": ["/:/host:ro", "volume:/data:rw", "/not/there/yet:/state:rw"],
     "networks": ["dagster", "lake"],
     "extra_hosts": {"store.example.com": "10.0.0.9"},
 }
@@ -195,6 +195,7 @@ def test_container_is_like_a_run_and_its_secrets_are_files_of_its_own(tmp_path: 
     assert (made["user"], settings["network_mode"], api.joined) == ("4711:4711", "dagster", ["lake"])
     assert settings["extra_hosts"] == {"store.example.com": "10.0.0.9"}
     assert settings["cap_drop"] == ["ALL"]
+    assert settings["binds"] == ["/:/host:ro", "volume:/data:rw"], "the engine makes no folder of ours"
     assert SECRET not in json.dumps(made), "docker inspect"
     assert api.files["run/dagster/compute_logs.login"] == (4711, 0o400, SECRET)
     assert api.files["run/dagster"][:2] == (4711, 0o500)
