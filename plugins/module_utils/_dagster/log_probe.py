@@ -32,6 +32,7 @@ PATIENCE = 10
 TEXT = "dataops.dagster has written this to see whether it can.\n"
 # Of the machine itself. A library that finds no role there says so.
 METADATA = ("169.254.", "fd00:ec2:", "metadata.google.internal")
+METADATA_VARIABLES = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "GCE_METADATA_HOST")
 
 # By what the stores call it, and by the status where a HEAD has no name.
 CODES = {
@@ -92,6 +93,8 @@ class Way:
     def __init__(self) -> None:
         self.address = ""
         self.failed: set[str] = set()
+        given = (os.environ.get(name, "").rpartition("//")[2].strip("/") for name in METADATA_VARIABLES)
+        self.metadata = (*METADATA, *filter(None, given))
         self.stop: Stop | None = None  # also one that a thread of a library has swallowed
 
     def stopped(self, problem: str, said: str) -> Stop:
@@ -105,12 +108,12 @@ class Way:
 
         def resolved(host: Any, port: Any, *more: Any, **named: Any) -> Any:
             name = host.decode() if isinstance(host, bytes) else str(host)
-            if not name.startswith(METADATA):
+            if not f"{name}:{port}".startswith(self.metadata):
                 self.address = f"{name}:{port}"
             try:
                 return resolve(host, port, *more, **named)
             except socket.gaierror as error:
-                if name.startswith(METADATA):
+                if f"{name}:{port}".startswith(self.metadata):
                     raise
                 raise self.stopped("name", str(error.strerror)) from error
 
@@ -140,7 +143,7 @@ class Way:
     def refused(self, address: Any, error: OSError) -> None:
         """A name may have several addresses. One that is asked again will not be there either."""
         where = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)
-        if where.startswith(METADATA) or isinstance(error, BlockingIOError):
+        if where.startswith(self.metadata) or isinstance(error, BlockingIOError):
             return
         if where in self.failed:
             raise self.stopped("route", error.strerror or str(error)) from error
