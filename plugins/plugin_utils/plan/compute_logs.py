@@ -38,7 +38,8 @@ BEFORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 FORMS = {
     "S3ComputeLogManager": "a credentials file of AWS ([default], aws_access_key_id = ..., aws_secret_access_key = ...)",
     "GCSComputeLogManager": "the JSON key of a service account, as Google gives it",
-    AZURE: "an access key or a SAS token of the storage account, or certificate and key (PEM) of a service principal",
+    # With a SAS token Dagster stores logs, but cannot make the links by which the UI shows them.
+    AZURE: "an access key of the storage account, or certificate and key (PEM) of a service principal; no SAS token",
 }
 
 
@@ -161,7 +162,7 @@ class ComputeLogs:
                 return False
             return isinstance(found, dict) and bool(found.get("type"))
         if self.by_key:
-            return re.fullmatch(r"[A-Za-z0-9+/]+={0,2}|\??(\w+=[^&\s]*&)*sig=[^&\s]+(&\w+=[^&\s]*)*", text) is not None
+            return re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", text) is not None
         return "-----BEGIN CERTIFICATE-----" in text and "PRIVATE KEY-----" in text
 
     def principal_problems(self, names: set[str]) -> list[str]:
