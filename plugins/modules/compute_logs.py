@@ -9,10 +9,10 @@ module: compute_logs
 short_description: Try the object store of compute logs
 version_added: 0.2.0
 description:
-  - Writes, reads and deletes a small object with the class that F(dagster.yaml) names for compute logs. The class is that of
-    the Dagster that uses it, in the venv of the services or in the image of a code location.
-  - Fails with one sentence for each process that cannot do so. It says whether name, route, certificate, login, bucket or a
-    right is wrong, and which variable to change. That the object cannot be deleted is a warning.
+  - Writes, reads and deletes a small object with the class that F(dagster.yaml) names for compute logs. The class is
+    that of the Dagster that uses it, in the venv of the services or in the image of a code location.
+  - Fails with one sentence for each process that cannot do so. It says whether name, route, certificate, login, bucket
+    or a right is wrong, and which variable to change. That the object cannot be deleted is a warning.
   - What has gone well is noted, so a second call with the same asks nobody.
 author: [dataops (@dataops)]
 attributes:
@@ -24,7 +24,9 @@ options:
     type: dict
     required: true
   login_variable:
-    description: The variable that gives the login, named when the login is refused. Empty where the library finds one by itself.
+    description:
+      - The variable that gives the login. It is named when the login is refused.
+      - Empty where the library finds a login by itself.
     type: str
     default: ''
   python:
@@ -124,7 +126,7 @@ from ..module_utils._dagster.program import text_of
 from ..module_utils._docker import log_containers
 from ..module_utils._docker.engine import DEFAULT_ENDPOINT, DOCKER_IMPORT_ERROR, Engine, EngineUnavailable
 
-Json = t.Dict[str, t.Any]
+Json = dict[str, t.Any]
 # Longer than the program gives itself.
 TIMEOUT = 180
 CONTAINER = {
@@ -161,7 +163,11 @@ def digest(*parts: t.Any) -> str:
 
 def of_services(params: Json) -> Json:
     """What the program is asked for the services."""
-    login = {"variable": params["file_variable"], "file": True, "text": params["login"]} if params["file_variable"] else None
+    login = (
+        {"variable": params["file_variable"], "file": True, "text": params["login"]}
+        if params["file_variable"]
+        else None
+    )
     return {"section": params["section"], "env": params["env"], "secrets": params["secret_env"], "login": login}
 
 
@@ -200,26 +206,28 @@ class Record:
         self.path = path
         try:
             with open(path, encoding="utf-8") as stream:
-                self.known: t.Dict[str, str] = json.load(stream)
+                self.known: dict[str, str] = json.load(stream)
         except (OSError, ValueError):
             self.known = {}
 
-    def write(self, found: t.Dict[str, str], part: str) -> None:
+    def write(self, found: dict[str, str], part: str) -> None:
         """Note what this call has asked or known; the other part of the host's stays."""
         wanted = {name: value for name, value in self.known.items() if not name.startswith(part)}
         wanted.update(found)
         if wanted == self.known:
             return
         os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
-        with open(os.open(f"{self.path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+        with open(
+            os.open(f"{self.path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+        ) as stream:
             json.dump(wanted, stream, indent=1, sort_keys=True)
         os.replace(f"{self.path}.new", self.path)
 
 
-def wanted(params: Json) -> t.List[t.Tuple[str, Asked, str, t.Callable[[t.Any], Json]]]:
+def wanted(params: Json) -> list[tuple[str, Asked, str, t.Callable[[t.Any], Json]]]:
     """Each that is to try: its name in the record, who it is, what its try depends on, and the call."""
     section, variable = params["section"], params["login_variable"]
-    found: t.List[t.Tuple[str, Asked, str, t.Callable[[t.Any], Json]]] = []
+    found: list[tuple[str, Asked, str, t.Callable[[t.Any], Json]]] = []
     if params["python"]:
         request = of_services(params)
         mark = digest(request, params["python"], program())
@@ -245,12 +253,14 @@ def main() -> None:
     record = Record(params["record"])
     left = [one for one in wanted(params) if params["again"] or record.known.get(one[0]) != one[2]]
     known = {one[0]: one[2] for one in wanted(params) if one not in left and record.known.get(one[0]) == one[2]}
-    engine = None
-    problems: t.List[str] = []
+    engine: t.Any = None
+    problems: list[str] = []
     if any(name.startswith("containers/") for name, _asked, _mark, _call in left):
         try:
             if DOCKER_IMPORT_ERROR:
-                raise EngineUnavailable(missing_required_lib("docker (Docker SDK for Python, python3-docker on Debian)"))
+                raise EngineUnavailable(
+                    missing_required_lib("docker (Docker SDK for Python, python3-docker on Debian)")
+                )
             engine = Engine(params["docker_host"], start=False)
         except EngineUnavailable as error:
             module.fail_json(msg=str(error), asked=[], problems=[str(error)])
@@ -267,7 +277,9 @@ def main() -> None:
         record.write(known, "services" if params["python"] else "containers/")
     tried = [asked.who for _name, asked, _mark, _call in left]
     if problems:
-        module.fail_json(msg="Compute logs cannot be stored:\n- " + "\n- ".join(problems), asked=tried, problems=problems)
+        module.fail_json(
+            msg="Compute logs cannot be stored:\n- " + "\n- ".join(problems), asked=tried, problems=problems
+        )
     module.exit_json(changed=False, asked=tried, problems=[])
 
 

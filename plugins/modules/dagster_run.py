@@ -220,7 +220,11 @@ from ansible_collections.dataops.dagster.plugins.module_utils._graphql.client im
     GraphQLClient,
     Unreachable,
 )
-from ansible_collections.dataops.dagster.plugins.module_utils._graphql.report import failure_details, lost_output, unexpected_end
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.report import (
+    failure_details,
+    lost_output,
+    unexpected_end,
+)
 from ansible_collections.dataops.dagster.plugins.module_utils._graphql.run import ENDED, Runner, tag_strings
 from ansible_collections.dataops.dagster.plugins.module_utils._graphql.target import RunProblem, find_target
 

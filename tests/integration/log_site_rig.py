@@ -143,7 +143,11 @@ class Site:
         environment = {name: value for name, value in {**self.runs, **changes}.items() if name != "DAGSTER_HOME"}
         began = time.monotonic()
         done = subprocess.run(
-            [str(self.python), "-m", *self.command], env=environment, capture_output=True, text=True, check=False,
+            [str(self.python), "-m", *self.command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
             timeout=1200,
         )
         self.took, self.said = time.monotonic() - began, done.stdout + done.stderr

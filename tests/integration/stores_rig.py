@@ -214,12 +214,13 @@ def google(folder: Path, packages: Path) -> Store:
         "class": "GCSComputeLogManager",
         "config": {"bucket": BUCKET, "prefix": "dagster"},
     }
-    logins = [service_account(mail, "k", port) for mail in GOOGLE]
+    everything, nothing = (service_account(mail, "k", port) for mail in GOOGLE)
     return Store(
         server,
         logs,
         {"API_ENDPOINT_OVERRIDE": f"http://127.0.0.1:{port}"},
-        *logins,
+        everything,
+        nothing,
         service_account("logs@dagster.test", "of yesterday", port),
     )
 
@@ -247,9 +248,7 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
     paths = folder / "azure.crt", folder / "azure.key"
     paths[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return paths
 
@@ -259,9 +258,7 @@ def microsoft(folder: Path, program: Path, python: Path, names: Names) -> Store:
     cert, key = certificate(folder, f"{AZURE_ACCOUNT}.blob.core.test")
     argv = [str(program), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", "."]
     argv += ["--cert", str(cert), "--key", str(key), "--skipApiVersionCheck", "--silent"]
-    server = Server(
-        argv, port, folder / "microsoft", {"AZURITE_ACCOUNTS": f"{AZURE_ACCOUNT}:{AZURE_KEY}"}
-    )
+    server = Server(argv, port, folder / "microsoft", {"AZURITE_ACCOUNTS": f"{AZURE_ACCOUNT}:{AZURE_KEY}"})
     server.start()
     env = {"HTTPS_PROXY": names.url, "REQUESTS_CA_BUNDLE": str(cert)}
     config = {"storage_account": AZURE_ACCOUNT, "container": BUCKET, "endpoint_suffix": f"core.test:{port}"}

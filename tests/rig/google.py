@@ -31,7 +31,7 @@ def account(handler: Any) -> str:
     return (query.get("GoogleAccessId") or [handler.headers.get("Authorization", "").removeprefix("Bearer ")])[0]
 
 
-class Guarded(server.Router):  # type: ignore[misc]
+class Guarded(server.Router):
     """What the emulator asks for each request."""
 
     def handle(self, method: str) -> None:

@@ -34,6 +34,9 @@ TEXT = "dataops.dagster has written this to see whether it can.\n"
 METADATA = ("169.254.", "fd00:ec2:", "metadata.google.internal")
 METADATA_VARIABLES = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "GCE_METADATA_HOST")
 
+# What is watched, by our own name for it.
+NAMES = {"resolved": "getaddrinfo", "connected": "connect", "wrapped": "wrap_socket"}
+
 # By what the stores call it, and by the status where a HEAD has no name.
 CODES = {
     "NoSuchBucket": "bucket",
@@ -136,9 +139,8 @@ class Way:
                 reason = getattr(error, "verify_message", "") or str(error.reason or error)
                 raise self.stopped("no tls" if "WRONG_VERSION" in reason else "certificate", reason) from error
 
-        socket.getaddrinfo = resolved  # type: ignore[assignment]
-        socket.socket.connect = connected  # type: ignore[method-assign, assignment]
-        ssl.SSLContext.wrap_socket = wrapped  # type: ignore[method-assign]
+        for owner, function in ((socket, resolved), (socket.socket, connected), (ssl.SSLContext, wrapped)):
+            setattr(owner, NAMES[function.__name__], function)
 
     def refused(self, address: Any, error: OSError) -> None:
         """A name may have several addresses. One that is asked again will not be there either."""

@@ -100,4 +100,6 @@ class Asked:
             return f"cannot import the class of dagster_config.compute_logs ({said}); correct its module and class"
         if problem == "config":
             return f"cannot use dagster_config.compute_logs ({said}); correct it"
-        return f"could not {DEEDS[str(answer.get('phase') or 'build')]} {self._bucket} at {address}: {said}; see {CONFIG}"
+        return (
+            f"could not {DEEDS[str(answer.get('phase') or 'build')]} {self._bucket} at {address}: {said}; see {CONFIG}"
+        )

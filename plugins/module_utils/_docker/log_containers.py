@@ -19,7 +19,7 @@ from .engine import Engine, explain, sdk_errors
 from .labels import PROOF_LABEL
 from .proof import COMMAND, PROGRAM, REQUEST
 
-Json = t.Dict[str, t.Any]
+Json = dict[str, t.Any]
 # Longer than the program gives itself.
 TIMEOUT = 180
 
@@ -44,7 +44,7 @@ def archive(program: str, request: Json, files: t.Mapping[str, str], user: str) 
 
 
 def there(bind: str) -> bool:
-    """Whether a mount is of a volume, or of a path that is there. Before a first play it is not, and the engine makes it."""
+    """Whether a mount is of a volume, or of a path that is there. The engine would make one that is not there yet."""
     return not bind.startswith("/") or os.path.exists(bind.split(":")[0])
 
 

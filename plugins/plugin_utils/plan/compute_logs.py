@@ -36,7 +36,7 @@ OF_AZURE = ("access_key_or_sas_token", "secret_credential")
 BEFORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # How the text of a login begins, or what it is.
 FORMS = {
-    "S3ComputeLogManager": "a credentials file of AWS ([default], aws_access_key_id = ..., aws_secret_access_key = ...)",
+    "S3ComputeLogManager": "a credentials file of AWS ([default], aws_access_key_id = ..., aws_secret_access_key = ..)",
     "GCSComputeLogManager": "the JSON key of a service account, as Google gives it",
     # With a SAS token Dagster stores logs, but cannot make the links by which the UI shows them.
     AZURE: "an access key of the storage account, or certificate and key (PEM) of a service principal; no SAS token",
@@ -137,7 +137,11 @@ class ComputeLogs:
         both = [name for name in OF_AZURE if self.kind == AZURE and self.config.get(name)]
         if both:
             return [f"dagster_config.compute_logs.config has {both[0]}, and {LOGIN} is set; keep one of them"]
-        first = [name for name in BEFORE if self.kind == "S3ComputeLogManager" and name in {*environment, *secret_environment}]
+        first = [
+            name
+            for name in BEFORE
+            if self.kind == "S3ComputeLogManager" and name in {*environment, *secret_environment}
+        ]
         if first:
             where = "dagster_environment" if first[0] in environment else "dagster_secret_environment"
             return [f"{where}.{first[0]} comes before {LOGIN} for boto3; keep one of them"]

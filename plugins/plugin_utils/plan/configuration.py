@@ -208,7 +208,9 @@ class Configuration:
             env={
                 **self.plan.instance.environment,
                 **values["dagster_environment"],
-                **dict.fromkeys([*values["dagster_secret_environment"], *self.logs.secret_variables]),  # shown to nobody
+                **dict.fromkeys(
+                    [*values["dagster_secret_environment"], *self.logs.secret_variables]
+                ),  # shown to nobody
             },
             # A secret of dagster_environment is told by the name that the user wrote.
             allow=[

@@ -154,7 +154,14 @@ class Instance(Component):
         """What role instance stages, and the roles of the services put in place when they restart them."""
         home, names = self.values["dagster_home"], self.plan.names
         logs = [compute_logs.FILE] if self.plan.configuration.logs.file_variable else []
-        files = [self.plan.storage.credential, *logs, "environment", "environment.secret", "dagster.yaml", "workspace.yaml"]
+        files = [
+            self.plan.storage.credential,
+            *logs,
+            "environment",
+            "environment.secret",
+            "dagster.yaml",
+            "workspace.yaml",
+        ]
         return [
             f"{self.values['dagster_install_dir']}/current",
             f"{names['programs']}/systemd_service.py",

@@ -24,11 +24,24 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return folder
     folder.mkdir(exist_ok=True)
     installed(folder, versions()[-1], "dagster-aws", "dagster-azure", "dagster-gcp")
-    uv("pip", "install", "--quiet", "--require-hashes", "--target", str(folder / "gcs"), "-r", str(REQUIREMENTS / "gcs.lock"))
+    uv(
+        "pip",
+        "install",
+        "--quiet",
+        "--require-hashes",
+        "--target",
+        str(folder / "gcs"),
+        "-r",
+        str(REQUIREMENTS / "gcs.lock"),
+    )
     for name in ("package.json", "package-lock.json"):
         shutil.copyfile(REQUIREMENTS / "azurite" / name, folder / name)
     done = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=folder, capture_output=True, text=True, check=False
+        ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     (folder / "complete").touch()

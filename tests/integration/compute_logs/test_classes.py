@@ -42,9 +42,7 @@ def store(request: pytest.FixtureRequest, world: dict[str, Store], tmp_path: Pat
 
 def problems_of(events: list[dict[str, Any]]) -> list[str]:
     """What the events of a run say of its compute logs."""
-    return [
-        json.dumps(event) for event in events if "compute log capture" in str(event.get("message"))
-    ]
+    return [json.dumps(event) for event in events if "compute log capture" in str(event.get("message"))]
 
 
 @pytest.mark.parametrize("store", STORES, indirect=True)

@@ -20,9 +20,7 @@ def gate(site: Site, run_id: str) -> str:
     return lost_output(client, run_id)
 
 
-def test_run_succeeds_and_its_log_stays_where_it_was(
-    tmp_path: Path, python: Path
-) -> None:
+def test_run_succeeds_and_its_log_stays_where_it_was(tmp_path: Path, python: Path) -> None:
     """S3: the run goes on, an event says why the log is missing, and the log waits on the host of the run."""
     store = amazon(tmp_path, os.environ["DAGSTER_PYTHON"])
     site = Site(tmp_path / "site", python, store.section(), store.login, store.env)
@@ -34,7 +32,9 @@ def test_run_succeeds_and_its_log_stays_where_it_was(
         run_id = site.run(AWS_MAX_ATTEMPTS="2")
         status, events = site.ended(run_id)
         assert status == "SUCCESS", site.said
-        (lost,) = [event for event in events if event.get("message") == "Exception while cleaning up compute log capture"]
+        (lost,) = [
+            event for event in events if event.get("message") == "Exception while cleaning up compute log capture"
+        ]
         assert "Could not connect to the endpoint URL" in json.dumps(lost)
         assert "it could not store it: " in gate(site, run_id)
         kept = [path.read_text() for path in (site.state / "run").rglob("*.out")]

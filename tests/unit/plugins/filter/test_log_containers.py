@@ -19,7 +19,10 @@ ETL: dict[str, Any] = {
     "secret_env": {"TOKEN": "not-a-real-token"},
     "container_context": {
         "env_vars": ["TIER=gold", "FROM_THE_DAEMON"],
-        "container_kwargs": {"volumes": {"/srv/x": {"bind": "/x", "mode": "ro"}}, "extra_hosts": ["b.example.com:10.0.0.8"]},
+        "container_kwargs": {
+            "volumes": {"/srv/x": {"bind": "/x", "mode": "ro"}},
+            "extra_hosts": ["b.example.com:10.0.0.8"],
+        },
     },
 }
 CODE = {"names": ["etl"], "networks": ["dagster_code"], "env": {"A": "code"}}
@@ -52,7 +55,11 @@ def test_secrets_are_where_the_containers_find_them() -> None:
     found = subject.log_secrets([ETL, {"name": "bi"}], {"compute_logs.login": "the login"})
     assert found["bi"] == {"files": {"/run/dagster/compute_logs.login": "the login"}, "env": {}}
     assert found["etl"]["env"] == {"TOKEN": "not-a-real-token"}
-    assert found["etl"]["files"].keys() == {"/run/secrets/login", "/run/secrets/.env", "/run/dagster/compute_logs.login"}
+    assert found["etl"]["files"].keys() == {
+        "/run/secrets/login",
+        "/run/secrets/.env",
+        "/run/dagster/compute_logs.login",
+    }
 
 
 def test_a_key_is_a_secret_variable_of_each_location() -> None:

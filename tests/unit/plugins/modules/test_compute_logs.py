@@ -138,8 +138,11 @@ class Api:
     def create_host_config(self, **given: Any) -> dict[str, Any]:
         return given
 
-    create_networking_config = staticmethod(lambda given: given)
-    create_endpoint_config = staticmethod(dict)
+    def create_networking_config(self, given: dict[str, Any]) -> dict[str, Any]:
+        return given
+
+    def create_endpoint_config(self) -> dict[str, Any]:
+        return {}
 
     def create_container(self, image: str, command: list[str], **given: Any) -> dict[str, str]:
         if image == "gone":

@@ -88,7 +88,10 @@ def test_no_store_is_not_tried() -> None:
     ("variables", "words"),
     [
         (given({}, CREDENTIALS), "names nothing, so they are files of the host"),
-        (given(NOOP, CREDENTIALS), "dagster_config.compute_logs names NoOpComputeLogManager; only S3ComputeLogManager,"),
+        (
+            given(NOOP, CREDENTIALS),
+            "dagster_config.compute_logs names NoOpComputeLogManager; only S3ComputeLogManager,",
+        ),
         (given(S3, ACCOUNT), "is not what S3ComputeLogManager reads; expected a credentials file of AWS"),
         (given(S3, "not-a-real-id:not-a-real-key-5a"), "is not what S3ComputeLogManager reads"),
         (given(GCS, CREDENTIALS), "is not what GCSComputeLogManager reads; expected the JSON key of a service account"),
