@@ -203,7 +203,7 @@ def google(folder: Path, packages: Path) -> Store:
     accounts = folder / "accounts.json"
     accounts.write_text(json.dumps({mail: {"key": "k", "may": may} for mail, may in GOOGLE.items()}), encoding="utf-8")
     server = Server(
-        [sys.executable, str(ROOT / "tests/rig/google.py"), "127.0.0.1", str(port), BUCKET, str(accounts)],
+        [sys.executable, str(ROOT / "tests/rig/google_store.py"), "127.0.0.1", str(port), BUCKET, str(accounts)],
         port,
         folder / "google",
         {"PYTHONPATH": str(packages)},

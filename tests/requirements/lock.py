@@ -35,7 +35,7 @@ DAGSTER_VERSIONS = ("1.13.26", "1.13.27")
 
 # What the example's image installs more when asked (REQUIREMENTS): locks that hold all of the plain one, in the same
 # versions.
-EXAMPLE_LIBRARIES = ("aws",)
+EXAMPLE_LIBRARIES = ("aws", "gcp")
 
 # One release of each Dagster minor whose dagster.yaml the validator knows. Changing one changes its catalogue too:
 # `make catalogue` after `make locks`.

@@ -141,6 +141,7 @@ DEPLOYMENTS = {
         extra={
             "dagster_ca_certificates": [str(ROOT / "tests/unit/rendered/site-ca.crt")],
             "external_address": "10.0.0.2",
+            "log_login": '{"type": "service_account"}',
             "pipeline_build_args": {},
             "pipeline_base_archive": "",
         },

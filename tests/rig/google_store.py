@@ -1,6 +1,6 @@
 """Google Cloud Storage of the tests: gcp-storage-emulator, behind the login that the real one has.
 
-    python google.py HOST PORT BUCKET ACCOUNTS
+    python google_store.py HOST PORT BUCKET ACCOUNTS
 
 ACCOUNTS is a JSON file: the mail of each service account, with the ID of its key and what it may do (read, write,
 delete). A client asks for a token with its key, as at oauth2.googleapis.com, and shows it with each request.
