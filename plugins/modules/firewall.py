@@ -14,7 +14,7 @@ description:
     is changed.
   - New rules are tried first. A timer of systemd loads the previous ones again after O(seconds), also when the
     connection of the play is cut. Only a call with O(state=confirmed) stops the timer and writes O(path). Use a fresh
-    connection for it (C(meta: reset_connection)), because one that is open goes on under any rules.
+    connection for it (task C(meta), action C(reset_connection)), because one that is open goes on under any rules.
   - After a reboot in between, the host has the rules of O(path), which are the last confirmed ones.
 author: [dataops (@dataops)]
 attributes:
@@ -25,8 +25,9 @@ options:
     description:
       - V(tried) loads the rules if the kernel or O(path) has other ones.
       - V(confirmed) keeps the rules that were tried. It fails if they have been taken back already.
+      - V(removed) takes the table away, O(path), and what the timer would load.
     type: str
-    choices: [tried, confirmed]
+    choices: [tried, confirmed, removed]
     required: true
   path:
     description: File of the confirmed rules, for a unit that loads them at boot.
@@ -35,9 +36,9 @@ options:
   content:
     description:
       - The rules, as C(nft -f) reads them. They have to replace the table in one transaction, so they begin with
-        C(table inet NAME) and C(delete table inet NAME).
+        C(table inet NAME) and C(delete table inet NAME). Needed but for O(state=removed).
     type: str
-    required: true
+    default: ""
   table:
     description: Name of the table, in the family inet.
     type: str
@@ -54,7 +55,7 @@ options:
 
 EXAMPLES = r"""
 - name: Try the rules
-  dataops.dagster.firewall: &rules
+  dataops.dagster.firewall:
     state: tried
     path: /etc/firewall-dagster.nft
     content: "{{ lookup('ansible.builtin.template', 'firewall.nft.j2') }}"
@@ -67,8 +68,11 @@ EXAMPLES = r"""
 
 - name: Confirm the rules by a fresh one
   dataops.dagster.firewall:
-    <<: *rules
     state: confirmed
+    path: /etc/firewall-dagster.nft
+    content: "{{ lookup('ansible.builtin.template', 'firewall.nft.j2') }}"
+    table: dagster_firewall
+    timer: firewall-dagster-rollback
   when: tried is changed
 """
 
@@ -84,24 +88,26 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.dataops.dagster.plugins.module_utils._host import firewall
 
+STATES = {"tried": firewall.tried, "confirmed": firewall.confirmed, "removed": firewall.removed}
+
 
 def main() -> None:
-    """Tries or confirms the rules."""
+    """Tries, confirms or removes the rules."""
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["tried", "confirmed"], "required": True},
+            "state": {"type": "str", "choices": list(STATES), "required": True},
             "path": {"type": "path", "required": True},
-            "content": {"type": "str", "required": True},
+            "content": {"type": "str", "default": ""},
             "table": {"type": "str", "required": True},
             "timer": {"type": "str", "required": True},
             "seconds": {"type": "int", "default": 120},
         },
+        required_if=[("state", "tried", ["content"]), ("state", "confirmed", ["content"])],
         supports_check_mode=True,
     )
     params = {name: value for name, value in module.params.items() if name != "state"}
-    do = firewall.tried if module.params["state"] == "tried" else firewall.confirmed
     try:
-        result = do(firewall.Rules(**params), check_mode=module.check_mode)
+        result = STATES[module.params["state"]](firewall.Rules(**params), check_mode=module.check_mode)
     except firewall.Failed as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

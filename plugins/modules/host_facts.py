@@ -55,6 +55,11 @@ options:
     description: Names of other hosts that this host must resolve.
     type: list
     elements: str
+  peers:
+    description: Addresses or names of other hosts to which this one connects.
+    type: list
+    elements: str
+    version_added: 0.2.0
   nftables:
     description: Whether to ask the kernel if it takes rules of nftables. No package is needed for it.
     type: bool
@@ -108,6 +113,10 @@ host:
       description: The addresses of each name of O(resolve) that has some here.
       type: dict
       sample: {db.example.com: [10.0.0.2]}
+    sources:
+      description: The address from which this host comes to each of O(peers) that it has a route to. Nothing is sent.
+      type: dict
+      sample: {10.0.0.2: 10.0.0.1}
     nftables:
       description: With O(nftables), why the kernel takes no rules of nftables. Empty when it does.
       type: str
@@ -203,6 +212,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._host.networks imp
     networks,
     resolved,
     routed,
+    source_to,
 )
 from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import NOBODY, listeners, read, socket_owners
 from ansible_collections.dataops.dagster.plugins.module_utils._host.stamps import stamps as stamps_of
@@ -331,6 +341,7 @@ def asked(
     stamps: list[str] | None = None,
     run_id: str | None = None,
     nftables: bool = False,
+    peers: list[str] | None = None,
 ) -> dict[str, Any]:
     """The answers to what the options ask, without those to options that were not given."""
     found: dict[str, Any] = {}
@@ -343,6 +354,8 @@ def asked(
         names = {name: resolved(name) for name in resolve}
         found["unresolved"] = [name for name, addresses in names.items() if not addresses]
         found["resolved"] = {name: addresses for name, addresses in names.items() if addresses}
+    if peers is not None:
+        found["sources"] = {peer: source for peer in peers if (source := source_to(peer))}
     if nftables:
         found["nftables"] = netfilter.refusal()
     if texts is not None:
@@ -407,6 +420,7 @@ def main() -> None:
             "shells": {"type": "list", "elements": "str"},
             "members": {"type": "list", "elements": "str"},
             "resolve": {"type": "list", "elements": "str"},
+            "peers": {"type": "list", "elements": "str"},
             "nftables": {"type": "bool", "default": False},
             "engine": {"type": "str"},
             "run_id": {"type": "str"},

@@ -32,6 +32,8 @@ REFUSED = {
     **dict.fromkeys(("cpu_rt_period", "cpu_rt_runtime", "cpu_count", "cpu_percent"), "use cpu_quota or nano_cpus"),
 }
 
+VERSIONS = 3  # earlier ones of each location that are kept
+
 
 def launcher(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a merged dagster.yaml all runs have; never a secret."""
@@ -60,13 +62,18 @@ def of_location(image: str, every: Mapping[str, Any], own: Mapping[str, Any]) ->
 
 
 def written(locations: list[dict[str, Any]], before: str) -> str:
-    """The file of the gate. What was planned before stays, for runs that are queued with it and old code servers."""
+    """The file of the gate. What was planned before stays, for runs that are queued with it and old code servers.
+
+    After a deployment that failed, the version before it goes on. So more than one is kept.
+    """
     try:
         found = json.loads(before) if before else {}
     except ValueError:
         found = {}
     old = found.get("locations") or []
-    kept = old if old != locations else found.get("before") or []
+    older = found.get("before") or []
+    every = [*old, *(entry for entry in older if entry not in old)]
+    kept = [entry for entry in every if entry not in locations][: VERSIONS * max(len(locations), 1)]
     return json.dumps({"locations": locations, "before": kept}, indent=1, sort_keys=True)
 
 

@@ -161,10 +161,16 @@ def own_calls(comparison: Comparison) -> list[Json]:
     return found
 
 
+def plays(playbook: Path) -> Iterator[Json]:
+    """The plays of a playbook, with those that it imports."""
+    for play in yaml.safe_load(playbook.read_text(encoding="utf-8")):
+        imported = play.get("ansible.builtin.import_playbook")
+        yield from plays(playbook.parent / imported) if imported else [play]
+
+
 def play_of(role: str) -> Json:
     """Hosts and variables that site.yml gives a role."""
-    plays = yaml.safe_load(SITE.read_text(encoding="utf-8"))
-    for play in plays:
+    for play in plays(SITE):
         imported = [task.get("ansible.builtin.import_role", {}) for task in play.get("tasks", [])]
         if {"name": f"dataops.dagster.{role}", "rolespec_validate": False} in imported:
             return {"hosts": play["hosts"], "vars": play.get("vars", {})}

@@ -64,7 +64,13 @@ SITE = (
         1,
         ("Packages", "Start of the installation", "Firewall"),
     ),
-    Step("Docker", "start the engine, begin the image", 8, 2, ("Docker engine", "Images of a new deployment")),
+    Step(
+        "Docker",
+        "start engine and gate, begin image",
+        8,
+        2,
+        ("Docker engine", "Docker gate", "Images of a new deployment"),
+    ),
     Step(
         "Database",
         "set up PostgreSQL and its logins",
@@ -82,7 +88,10 @@ SITE = (
         "start it: it launches the runs",
         6,
         2,
-        ("Daemon", "Fence", "Secrets of other hosts", "What an earlier release allowed"),
+        (
+            *("Daemon", "Fence", "Secrets of other hosts", "What an earlier release allowed"),
+            *("The engine that other hosts reached", "The keys for that engine"),
+        ),
     ),
     Step(
         "Health",

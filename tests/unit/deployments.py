@@ -131,7 +131,6 @@ DEPLOYMENTS = {
                 *("/usr/local/lib/dagster/installed/.complete", "/usr/local/lib/dagster/installed/docker.io"),
             ]
         },
-        contents=False,
     ),
     # Every default changed.
     "alternative": Deployment(

@@ -40,6 +40,9 @@ def of_the_host(base: dict[str, Any]) -> dict[str, Any]:
         "secrets of another location": body(base, host__Binds=["/etc/dagster/secrets/reports:/run/secrets:ro"]),
         "a mount of the host": body(base, host__Mounts=[mount]),
         "a volume that is a mount": body(base, host__Mounts=[{**mount, "Type": "volume", "VolumeOptions": {"x": 1}}]),
+        "a writable bind by a folder in memory": body(base, host__Tmpfs={"/run/dagster/": "remount,rw"}),
+        "a folder in memory over the kernel's": body(base, host__Tmpfs={"/proc/sys": ""}),
+        "a folder in memory over dots": body(base, host__Tmpfs={"/tmp/../proc": ""}),
         "an anonymous volume": body(base, Volumes={"/elsewhere": {}}),
         "volumes of another container": body(base, host__VolumesFrom=["c" * 64]),
         "a volume driver": body(base, host__VolumeDriver="local"),
@@ -82,6 +85,7 @@ def of_others(base: dict[str, Any]) -> dict[str, Any]:
         "negative memory": body(base, host__Memory=-1),
         "no end of memory": body(base, host__OomKillDisable=True),
         "no limit of processes": body(base, host__PidsLimit=1 << 20),
+        "a real-time limit": body(base, host__Ulimits=[{"Name": "rtprio", "Soft": 99, "Hard": 99}]),
         "a real-time share": body(base, host__CpuRealtimeRuntime=950000),
         "another log driver": body(
             base, host__LogConfig={"Type": "syslog", "Config": {"syslog-address": "udp://192.0.2.1"}}

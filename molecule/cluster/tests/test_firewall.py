@@ -125,13 +125,12 @@ def test_rules_outlive_engine_and_flush(on: Callable[[str], Any], matrix: Callab
 
 
 def test_rules_are_there_after_a_reboot(
-    on: Callable[[str], Any], matrix: Callable[[], Reached], dagster: Dagster
+    on: Callable[[str], Any], matrix: Callable[[], Reached], dagster: Dagster, address: Callable[[str], str]
 ) -> None:
     before = ways.table(on("ctl2"))
     up = reboot(on("ctl2"), "ctl2")
     until(lambda: dagster.healthy(up), 120, "the daemons are healthy")
-    until(
-        lambda: on("ctl2").run(f"{ways.CODE.replace('pipeline', 'reporting')} -c 1").rc == 0, 60, "its code server runs"
-    )
+    code = (address("ctl2"), 4000)
+    until(lambda: ways.reached(on("ctl2"), [code])[code], 60, "its code server listens")
     assert ways.table(on("ctl2")) == before
     assert matrix() == listed()

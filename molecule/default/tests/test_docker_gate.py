@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import random
 from collections.abc import Callable
 from typing import Any
 
 import gate_attacks
+import gate_clients
 import pytest
 from deployment import Dagster, until
+from gate_clients import UNIT, body_of, request, send
 
 ENGINE = "/run/docker.sock"
 FOLDER = "/run/docker-gate-dagster"
-UNIT = "docker-gate-dagster.service"
 ROLES = ("launch", "inspect")
 PING = r"""
 import socket, sys
@@ -24,64 +24,12 @@ with socket.socket(socket.AF_UNIX) as sock:
     sock.sendall(b"GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     print(sock.recv(65536).split(b" ")[1].decode())
 """
-# Sends whole requests (base64, a line each) to a socket, and shows the status of each answer, 0 for none.
-SEND = r"""
-import base64, json, socket, sys
-found = []
-for line in open(sys.argv[2]):
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(15)
-        sock.connect(sys.argv[1])
-        answer = b""
-        try:
-            sock.sendall(base64.b64decode(line))
-            sock.shutdown(socket.SHUT_WR)
-            while data := sock.recv(65536):
-                answer += data
-        except (ConnectionError, TimeoutError):
-            pass
-    status = answer.split(b" ")[1:2]
-    found.append([int(status[0]) if status else 0, answer[-300:].decode("utf-8", "replace")])
-print(json.dumps(found))
-"""
-
-
-def send(host: Any, socket: str, requests: list[bytes]) -> list[tuple[int, str]]:
-    """Status and end of the answer to each request, sent by root of the host."""
-    lines = "\n".join(base64.b64encode(each).decode() for each in requests)
-    host.check_output("rm -f /tmp/requests")
-    for start in range(0, len(lines), 60000):
-        host.check_output("printf %%s %s >>/tmp/requests", lines[start : start + 60000])
-    answer = json.loads(host.check_output("timeout 300 python3 -c %s %s /tmp/requests", SEND, socket))
-    return [(status, text) for status, text in answer]
-
-
-def request(method: str, target: str, body: Any = None) -> bytes:
-    data = b"" if body is None else json.dumps(body).encode()
-    lines = [f"{method} {target} HTTP/1.1", "Host: docker", "Connection: close", f"Content-Length: {len(data)}"]
-    lines += ["Content-Type: application/json"] if data else []
-    return "\r\n".join([*lines, "", ""]).encode() + data
-
-
-def body_of(found: dict[str, Any]) -> dict[str, Any]:
-    """What the launcher has asked for, from what the engine shows of a run's container."""
-    run_id = "0123abcd-0000-4000-8000-00000000cafe"
-    config, host = found["Config"], found["HostConfig"]
-    command = [*config["Cmd"][:3], json.dumps({"run_id": run_id})]
-    labels = {"dagster/run_id": run_id, "dagster/job_name": "attack", "dataops.dagster.run": ""}
-    log = {"Type": "journald", "Config": {"labels": host["LogConfig"]["Config"]["labels"]}}
-    kept = {"NetworkMode": host["NetworkMode"], "Binds": host["Binds"], "LogConfig": log, "Init": True}
-    return {"Image": config["Image"], "Cmd": command, "User": "0:0", "Labels": labels, "HostConfig": kept}
 
 
 @pytest.fixture
 def run(dagster: Dagster, host: Any) -> dict[str, Any]:
     """The container of a run that has ended."""
-    run_id = dagster.launch("orders_report")
-    dagster.wait(run_id)
-    container = host.check_output("docker ps -aq --filter label=dagster/run_id=%s", run_id)
-    found: dict[str, Any] = json.loads(host.check_output("docker inspect %s", container))[0]
-    return found
+    return gate_clients.container_of_a_run(host, dagster)
 
 
 def test_services_do_not_reach_the_engine(host: Any) -> None:
@@ -151,46 +99,41 @@ def test_lost_run_is_found_by_its_health(dagster: Dagster, host: Any) -> None:
     dagster.wait(run_id, "FAILURE", seconds=180)
 
 
-@pytest.fixture
-def attacks(host: Any, run: dict[str, Any]) -> dict[str, bytes]:
-    """Each attack as bytes; the foreign container is the code server."""
-    base = body_of(run)
-    foreign = host.check_output("docker inspect -f '{{.Id}}' dagster-code-pipeline")
-    found = {name: request(*each) for name, each in gate_attacks.requests(base, run["Id"], foreign).items()}
-    return {**found, **gate_attacks.texts(base, run["Id"])}
-
-
 @pytest.mark.parametrize("role", ROLES)
-def test_attacks_over_the_socket(host: Any, attacks: dict[str, bytes], run: dict[str, Any], role: str) -> None:
+def test_attacks_over_the_socket(host: Any, run: dict[str, Any], role: str) -> None:
+    foreign = host.check_output("docker inspect -f '{{.Id}}' dagster-code-pipeline")
+    attacks = gate_clients.attacks(run, foreign)
     assert len(attacks) >= 60
-    since = host.check_output("date +%s.%N")
-    before = host.check_output("docker ps -a --no-trunc; docker network ls; docker volume ls; docker images -a")
-    answers = dict(zip(attacks, send(host, f"{FOLDER}/{role}.sock", list(attacks.values())), strict=True))
+    since, before = host.check_output("date +%s.%N"), gate_clients.holdings(host)
+    socket = f"{FOLDER}/{role}.sock"
+    answers = dict(zip(attacks, send(host, list(attacks.values()), socket=socket), strict=True))
     assert {name: answer for name, answer in answers.items() if answer[0] != 403} == {}
-    assert host.check_output("docker ps -a --no-trunc; docker network ls; docker volume ls; docker images -a") == before
+    assert gate_clients.holdings(host) == before
     lines = host.check_output("journalctl -u %s --since @%s -o cat --no-pager | grep -c '^refused root'", UNIT, since)
     assert int(lines) == len(attacks)
     # The control: the same container without what is refused is made.
     if role == "launch":
-        ((status, text),) = send(
-            host, f"{FOLDER}/launch.sock", [request("POST", "/v1.41/containers/create", body_of(run))]
-        )
-        assert status == 201, text
-        host.check_output("docker rm -f %s", json.loads(text[text.index("{") :])["Id"])
+        made(host, socket, body_of(run))
+
+
+def made(host: Any, socket: str, body: dict[str, Any]) -> None:
+    """A container is made of a body, and goes."""
+    ((status, text),) = send(host, [request("POST", gate_clients.CREATE, body)], socket=socket)
+    assert status == 201, text
+    host.check_output("docker rm -f %s", json.loads(text[text.index("{") :])["Id"])
 
 
 @pytest.mark.parametrize("name", ["privileged", "the host's disk", "a capability", "the network of the host"])
-def test_engine_itself_takes_them(host: Any, attacks: dict[str, bytes], name: str) -> None:
-    """The control of all attacks: whoever reaches the engine may do it."""
-    ((status, text),) = send(host, ENGINE, [attacks[name]])
-    assert status == 201, text
-    host.check_output("docker rm -f %s", json.loads(text[text.index("{") :])["Id"])
+def test_engine_itself_takes_them(host: Any, run: dict[str, Any], name: str) -> None:
+    """The control of all attacks: whoever reaches the engine may do it. It asks for this where it remaps users."""
+    attack = gate_attacks.creations(body_of(run))[name]
+    made(host, ENGINE, gate_attacks.body(attack, host__UsernsMode="host"))
 
 
 def test_fuzz_of_the_gate(host: Any, run: dict[str, Any]) -> None:
     """Wrong bytes in a good request: nothing but a container of that image comes of it, and the gate goes on."""
     rng = random.Random(7)  # noqa: S311 - the same each time
-    good = request("POST", "/v1.41/containers/create", body_of(run))
+    good = request("POST", gate_clients.CREATE, body_of(run))
     requests = []
     for _number in range(200):
         data = bytearray(good)
@@ -198,7 +141,7 @@ def test_fuzz_of_the_gate(host: Any, run: dict[str, Any]) -> None:
             data[rng.randrange(len(data))] = rng.randrange(256)
         requests.append(bytes(data))
     pid = host.check_output("systemctl show -p MainPID --value %s", UNIT)
-    answers = send(host, f"{FOLDER}/launch.sock", requests)
+    answers = send(host, requests, socket=f"{FOLDER}/launch.sock")
     made = host.check_output("docker ps -aq --filter label=dagster/job_name --filter status=created").split()
     for container in made:
         found = json.loads(host.check_output("docker inspect %s", container))[0]["HostConfig"]

@@ -136,9 +136,9 @@ def test_our_table_is_beside_theirs(look: Callable[[], Snapshot], neighbour: Any
     assert "elements" in ours
     for verb in ("reload", "restart"):
         ways.without(neighbour)
-        neighbour.check_output(f"systemctl {verb} nftables")
-        assert ways.table(neighbour) == ours
-    assert [line for line in differences(theirs, look()) if "table" in line] == []
+        neighbour.check_output(f"systemctl {verb} nftables")  # which does not wait for what follows from it
+        until(lambda: ways.table(neighbour) == ours, 20, f"our table is back after the {verb}")
+    assert [line for line in differences(theirs, look()) if line.startswith("table ")] == []
 
 
 def test_everything_comes_back_after_a_reboot(

@@ -110,6 +110,7 @@ def test_units_are_those_of_this_version(new: Play, host: Any) -> None:
     assert units(host) == {
         "dagster-daemon.service",
         "dagster-webserver@.service",
+        "docker-gate-dagster.service",
         "firewall-dagster.service",
         "haproxy-dagster.service",
         "prune-dagster-runs.service",

@@ -93,7 +93,7 @@ def as_listed(rules: Rules) -> str:
     if done.returncode:
         said = next(iter((done.stderr or done.stdout).strip().splitlines()), f"exit code {done.returncode}")
         raise Failed(
-            f"Nothing was changed. The kernel of this host refuses the rules of its firewall: {said}. It needs "
+            f"No rule was changed. The kernel of this host refuses the rules of its firewall: {said}. It needs "
             "nf_tables with sets, fib and ct. Set dagster_firewall to false for this host, or give it such a kernel"
         )
     return done.stdout
@@ -112,9 +112,9 @@ def is_waiting(rules: Rules) -> bool:
 def arm(rules: Rules, found: str) -> None:
     """Have systemd load the previous table after a while. It goes on when this process and the play are gone."""
     if is_waiting(rules):  # what a killed play has tried is no state to come back to
-        needed("systemctl", "stop", f"{rules.timer}.timer")
-    else:
-        write(rules.previous, replaced_by(rules.table, found))
+        needed("systemctl", "restart", f"{rules.timer}.timer")  # one job, so it waits at any time
+        return
+    write(rules.previous, replaced_by(rules.table, found))
     after = ("--timer-property=AccuracySec=100ms", f"--on-active={rules.seconds}")
     needed("systemd-run", "--quiet", "--collect", f"--unit={rules.timer}", *after, NFT, "-f", rules.previous)
 
@@ -152,12 +152,23 @@ def tried(rules: Rules, *, check_mode: bool) -> dict[str, Any]:
     if not result["changed"] or check_mode:
         return result
     arm(rules, found)
-    try:
-        needed(NFT, "-f", "-", text=rules.text)
-    except Failed:
-        disarm(rules)  # nft changes all or nothing
-        raise
+    needed(NFT, "-f", "-", text=rules.text)  # all or nothing; the timer of an earlier try goes on
     return result
+
+
+def removed(rules: Rules, *, check_mode: bool) -> dict[str, Any]:
+    """Takes the table away, with its file and a timer that would bring an older one back."""
+    found = loaded(rules.table)
+    files = [path for path in (rules.path, rules.previous) if os.path.exists(path)]
+    result = answer(rules, found, changed=bool(found or files or is_waiting(rules)))
+    if check_mode or not result["changed"]:
+        return {key: value for key, value in result.items() if key != "diff"}
+    disarm(rules)
+    if loaded(rules.table):
+        needed(NFT, "delete", "table", "inet", rules.table)
+    for path in files:
+        os.unlink(path)
+    return {key: value for key, value in result.items() if key != "diff"}
 
 
 def confirmed(rules: Rules, *, check_mode: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 
@@ -43,6 +44,16 @@ def routed(routes: str) -> list[str]:
         if mask and gateway:
             found.add(f"{socket.inet_ntoa(struct.pack('=I', network))}/{mask.bit_count()}")
     return sorted(found)
+
+
+def source_to(peer: str) -> str:
+    """The address from which this host comes to another one, empty without a route. Nothing is sent."""
+    with contextlib.suppress(OSError, UnicodeError):
+        family, kind, _protocol, _name, address = socket.getaddrinfo(peer, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as sock:
+            sock.connect(address)
+            return str(sock.getsockname()[0])
+    return ""
 
 
 def resolved(name: str) -> list[str]:

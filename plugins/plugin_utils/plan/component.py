@@ -121,6 +121,10 @@ class Component:
         """The socket of the host's Docker engine, which is asked what it is; empty when there is none to ask."""
         return ""
 
+    def peers(self) -> list[str]:
+        """Addresses or names of other hosts; facts say from which address this one comes to each."""
+        return []
+
     def nftables(self) -> bool:
         """Whether the kernel is asked if it takes rules of nftables."""
         return False

@@ -187,6 +187,7 @@ class Plan:
             "members": [str(self.host.values["dagster_group"])],
             "certificates": self.certificates(),
             "nftables": any(component.nftables() for component in components),
+            "peers": sorted({peer for component in components for peer in component.peers()}),
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
         }
 

@@ -94,6 +94,37 @@ class Firewall(Component):
         texts = [self.inventory.address(name) for name in hosts if name != self.host.name]
         return [each for text in texts for each in ([text] if is_address(text) else resolved.get(text, []))]
 
+    def peers(self) -> list[str]:
+        """The addresses of the other hosts to whose restricted ports this one comes."""
+        if not self.wanted:
+            return []
+        here = self.host.name
+        ports = {name: self.restricted(name) for name in self.inventory.hosts if name != here}
+        reached = [
+            name for name, found in ports.items() if any(port.reach and here in port.reach.hosts for port in found)
+        ]
+        return sorted({self.inventory.address(name) for name in reached})
+
+    def strange_sources(self, facts: Facts) -> list[str]:
+        """Sentences about other hosts that know this one by another address than that from which it comes."""
+        here, address = self.host.name, self.host.address
+        found: dict[tuple[str, str], dict[str, None]] = {}
+        for name in self.inventory.hosts if is_address(address) else ():
+            source = (facts.get("sources") or {}).get(self.inventory.address(name), address)
+            for port in self.restricted(name) if name != here and source != address else ():
+                reach, given = port.reach, self.inventory.hosts[name].values
+                if reach is None or here not in reach.hosts or not given["dagster_firewall"]:
+                    continue
+                more = [*reach.more, *(str(text) for text in (given[SOURCES] or {}).get(reach.group) or [])]
+                networks = [ipaddress.ip_network(text) for text in more if not problem_of(text)]
+                if not any(ipaddress.ip_address(source) in network for network in networks):
+                    found.setdefault((reach.group, source), {})[name] = None
+        return [
+            f"it comes to {', '.join(names)} from {source}, and the firewall there lets in {address}, by which the "
+            f"inventory knows it; set dagster_address of {here} to {source}, or name {source} in {SOURCES}.{group}"
+            for (group, source), names in found.items()
+        ]
+
     @property
     def container_subnets(self) -> list[str]:
         """The networks of our containers on this host. An engine of code servers alone has that of runs too.
@@ -128,7 +159,7 @@ class Firewall(Component):
             "runs": subnets.of_runs(self.host) if runs else "",
             "run_ports": sorted({*database, *ports}),
             "elsewhere": self.elsewhere(facts) if self.wanted else [],
-            "there": self.mark() in (facts.get("paths") or []),
+            "there": not {self.mark(), self.rules}.isdisjoint(facts.get("paths") or []),
         }
 
     def has_database(self, facts: Facts) -> bool:
@@ -138,7 +169,8 @@ class Firewall(Component):
             return bool(storage.server == self.host.name)
         resolved = (facts.get("resolved") or {}).get(storage.run_address, [])
         there = facts.get("addresses")
-        return there is None or not {storage.run_address, *resolved}.isdisjoint(there)
+        unknown = not is_address(storage.run_address) and not resolved  # a name of no host of the inventory
+        return there is None or unknown or not {storage.run_address, *resolved}.isdisjoint(there)
 
     # What can be wrong
 
@@ -168,6 +200,7 @@ class Firewall(Component):
             for name, addresses in (facts.get("resolved") or {}).items()
             if all(ipaddress.ip_address(address).is_loopback for address in addresses)
         ]
+        found += self.strange_sources(facts)
         if reason := facts.get("nftables"):
             found.append(
                 f"the kernel takes no rules of nftables here ({reason}), as in a container without that right; set "

@@ -24,6 +24,7 @@ class Reach:
     containers: tuple[str, ...] = ()  # kinds of containers of its own host: code, run
     published: bool = False  # whether an engine hands it on to a container
     more: tuple[str, ...] = ()  # addresses and networks that the component's own variables name
+    unknown: tuple[str, ...] = ()  # what they name otherwise, which rules cannot
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,14 @@ def is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def as_network(text: str) -> str:
+    """An address or network as pg_hba.conf takes it, in which 10.8.0.1/24 is 10.8.0.0/24; empty for names and words."""
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return ""
 
 
 def is_ipv4(text: str) -> bool:

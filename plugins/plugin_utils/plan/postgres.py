@@ -19,7 +19,13 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates impor
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, record, subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import external_postgres as external
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, Reach, first_address
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import (
+    LOOPBACK,
+    Port,
+    Reach,
+    as_network,
+    first_address,
+)
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import LOGINS, Storage
 
 # The major version that each Debian release ships.
@@ -175,9 +181,12 @@ class Postgres(Component):
         """Who connects. The containers of another host come from its own address."""
         clients = dict.fromkeys(consumer for consumer, _in_container, _logins in self.plan.storage.clients)
         given = "dagster_postgres_clients" in self.host.given
-        more = [str(one["address"]) for one in self.values["dagster_postgres_clients"] or []] if given else []
+        named = [str(one["address"]) for one in self.values["dagster_postgres_clients"] or []] if given else []
+        networks = {text: as_network(text) for text in named}
+        more = tuple(network for network in networks.values() if network)
+        unknown = tuple(text for text, network in networks.items() if not network)
         containers = tuple(self.plan.storage.containers(self.host.name))
-        return Reach("database", tuple(clients), containers, more=tuple(more))
+        return Reach("database", tuple(clients), containers, more=more, unknown=unknown)
 
     def memory(self) -> dict[str, tuple[int, int]]:
         return {"postgres": (1, 200)}
@@ -311,9 +320,16 @@ class Postgres(Component):
 
     def problems(self) -> list[str]:
         (port,) = self.ports()
-        if not 0 < port.number < 1024:
-            return []
-        return [f"{port.variable} is {port.number}; PostgreSQL is not root, and takes a port from 1024 on"]
+        found = []
+        if 0 < port.number < 1024:
+            found.append(f"{port.variable} is {port.number}; PostgreSQL is not root, and takes a port from 1024 on")
+        unknown = self.reach.unknown if self.values["dagster_firewall"] else ()
+        return found + [
+            f"dagster_postgres_clients has {entry}, which the rules of the firewall cannot name; add the addresses or "
+            "networks of these clients to dagster_firewall_sources.database as well, or here in its place"
+            for entry in unknown
+            if not (self.values["dagster_firewall_sources"] or {}).get("database")
+        ]
 
     def host_problems(self, facts: Facts) -> list[str]:
         return self.record_problems(facts) or [*self.first_contact_problems(facts), *self.port_problems(facts)]

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.gate import Way
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, Reach
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, Reach, is_ipv4
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
 
 KINDS = ("webserver", "webserver_read_only")  # as names.py calls their units
@@ -53,7 +53,10 @@ class Webserver(Component):
 
     def ports(self) -> list[Port]:
         offset = self.values["dagster_webserver_agent_offset"]
-        reach = Reach("webserver", tuple(self.inventory.group("dagster_proxy")))
+        proxies = self.inventory.group("dagster_proxy")
+        # The one that holds the shared address may come from it, as when its network is narrower.
+        shared = {str(self.inventory.hosts[name].values["dagster_vip"] or "").partition("/")[0] for name in proxies}
+        reach = Reach("webserver", tuple(proxies), more=tuple(sorted(filter(is_ipv4, shared))))
         served = [Port(port, variable, (self.bind,), unit, reach) for variable, port, unit in self.replicas]
         agents = {
             port.number: replace(

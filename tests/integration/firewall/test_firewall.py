@@ -166,6 +166,7 @@ def test_tables_of_others_stay_as_they_are(bare: World) -> None:
 # Stands for the timer of systemd: it goes on when whoever has started it is gone.
 SYSTEMD_RUN = """#!/bin/sh
 for word; do case $word in --on-active=*) seconds=${word#*=};; --unit=*) unit=${word#*=};; esac; done
+printf '%s\\n' "$@" >"$STATE/$unit.timer.argv"
 while [ "${1#-}" != "$1" ]; do shift; done
 setsid sh -c 'sleep "$0"; rm "$1"; shift; exec "$@"' "$seconds" "$STATE/$unit.timer" "$@" >/dev/null 2>&1 </dev/null &
 echo $! >"$STATE/$unit.timer"
@@ -173,6 +174,9 @@ echo $! >"$STATE/$unit.timer"
 SYSTEMCTL = """#!/bin/sh
 case $1 in
   is-active) [ -e "$STATE/$3" ];;
+  restart)
+    kill -- -"$(cat "$STATE/$2")"; argv=$STATE/$2.argv; set --
+    while read -r word; do set -- "$@" "$word"; done <"$argv"; systemd-run "$@";;
   stop) shift; for unit; do [ ! -e "$STATE/$unit" ] || { kill -- -"$(cat "$STATE/$unit")"; rm "$STATE/$unit"; }; done;;
 esac
 """
@@ -265,11 +269,25 @@ def test_without_rules_before_the_table_goes(bare: World, module: Module) -> Non
     assert bare.host.listing() == before
 
 
+def test_what_is_removed_does_not_come_back(bare: World, module: Module) -> None:
+    """Also when a killed play has left rules that are still to be taken back."""
+    before = bare.host.listing()
+    assert not module("removed", "")["changed"]
+    module("tried", text())
+    module("confirmed", text())
+    module("tried", CUT, seconds=4)
+    assert list(module.folder.glob("*.timer")), "the control"
+    assert module("removed", "")["changed"]
+    assert bare.host.listing() == before
+    assert list(module.folder.glob("*.timer")) == list(module.folder.glob("*.nft")) == []
+    assert not module("removed", "")["changed"]
+
+
 def test_rules_that_the_kernel_refuses_change_nothing(bare: World, module: Module) -> None:
     before = bare.host.listing()
     found = module("tried", text().replace("fib saddr type local accept", "fib saddr type nowhere accept"))
     assert found["failed"].startswith(
-        "Nothing was changed. The kernel of this host refuses the rules of its firewall: "
+        "No rule was changed. The kernel of this host refuses the rules of its firewall: "
     )
     assert bare.host.listing() == before
     assert list(module.folder.glob("*.timer")) == []

@@ -8,14 +8,14 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gate_attacks
 import gate_container
 import gate_policy
 import pytest
 from gate_container import Refused, Rules
-from gate_world import CODE, FOREIGN, LOCATION, OTHER, OWN, World, request, run_body
+from gate_world import CODE, FOREIGN, LOCATION, OTHER, OWN, World, program, request, run_body
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import rights
 
@@ -267,9 +267,23 @@ def test_runs_from_before_the_label_on_an_engine_of_ours(tmp_path: Path) -> None
 
 
 def test_user_who_is_none_of_the_services_is_refused(world: World) -> None:
-    world.gate.settings.users.clear()
+    world.gate.settings.given["users"].clear()
     assert world.send("launch", request("GET", "/_ping")) == b""
     assert "at the socket of launch" in world.said[0]
+
+
+def test_refusal_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever asks writes no line of its own into the journal."""
+    program.Gate.say(cast(Any, None), 5, "refused the image x\n<6>accepted\x1b[0m")
+    assert capsys.readouterr().err.splitlines() == ["<5>refused the image x\\n<6>accepted\\x1b[0m"]
+
+
+def test_mount_in_other_letters_is_another_one() -> None:
+    """To the engine it is the same key, and the last one counts."""
+    planned = {"Type": "bind", "Source": "/srv/lake", "Target": "/lake", "ReadOnly": True}
+    assert gate_container.mount({**planned, "VolumeOptions": None}) == gate_container.mount(planned)
+    for more in ({"readonly": False}, {"volumeoptions": None}, {"\u017fource": ""}):
+        assert gate_container.mount({**planned, **more}) != gate_container.mount(planned)
 
 
 def test_refusal_says_who_and_what_and_why(world: World) -> None:

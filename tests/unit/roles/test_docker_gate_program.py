@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gate_world import OWN, ROOT, World, request
+from gate_world import OWN, ROOT, World, program, request
 
 API = "/v1.41"
 ROLES = ("launch", "inspect")
@@ -92,6 +93,21 @@ def test_sockets_outlive_a_restart(tmp_path: Path) -> None:
         process.kill()
         first.engine.shutdown()
         first.engine.server_close()
+
+
+def test_kept_socket_of_another_address_gives_its_own_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd has it as well, so closing ours does not free the address. A name is another address than a number."""
+    kept = socket.create_server(("127.0.0.1", 0))
+    port, of_systemd = kept.getsockname()[1], os.dup(kept.fileno())
+    monkeypatch.setattr(program, "kept_sockets", lambda: {"tls": kept})
+    monkeypatch.setattr(program.Settings, "tls", lambda _settings: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    found = World(tmp_path, listen={"address": "localhost", "port": port})
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+        assert found.ask("launch", "GET", "/_ping")[0] == 200
+    finally:
+        found.end()
+        os.close(of_systemd)
 
 
 def test_end_of_the_gate_answers_what_it_has_taken(world: World) -> None:

@@ -133,7 +133,7 @@ def test_certificates_of_no_role(far: Far, who: str) -> None:
 def test_supplied_certificate_is_known_by_its_digest(tmp_path: Path) -> None:
     """It is one of many of the site's authority, and the others of it may nothing."""
     site = Authority(tmp_path, "site")
-    identity, other = site.issue("client", ["services.example.com"]), site.issue("more", ["www.example.com"])
+    identity, other = site.issue("client", ["services.example.com"]), site.issue("more", [NAMES["launch"]])
     encoded = ssl.PEM_cert_to_DER_cert(identity[0].read_text())
     far = Far(tmp_path, certificates={hashlib.sha256(encoded).hexdigest(): "launch"})
     far.world.gate.settings.given["listen"]["ca"] = str(site.path)

@@ -298,3 +298,16 @@ def test_engine_of_ours_prunes_also_runs_from_before_our_label() -> None:
     (unit,) = value("docker", "__dagster_docker_engine_unit")
     assert unit["name"] == "docker.service"
     assert "/etc/docker/daemon.json" in [entry["dest"] for entry in value("docker", "__dagster_docker_files")]
+
+
+def test_key_for_an_engine_without_a_gate_is_for_the_services_alone() -> None:
+    """Whoever has it is root of the engine's host."""
+    given = {
+        "dagster_docker_endpoint": "tcp://engine.example.com:2376",
+        "dagster_docker_tls_ca": "authority",
+        "dagster_docker_tls_client_cert": "certificate",
+        "dagster_docker_tls_client_key": "key",
+    }
+    files = {entry["dest"].rpartition("/")[2]: entry for entry in supplied("instance", "engine", "issue", **given)}
+    key = files["key.pem"]
+    assert (key["owner"], key["group"], key["mode"]) == ("dagster", "dagster", "0400")

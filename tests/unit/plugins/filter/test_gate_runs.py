@@ -15,6 +15,7 @@ from plans import LOCATION, component
 
 from ansible_collections.dataops.dagster.plugins.filter.code_location import code_containers, gate_runs
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import rights
+from ansible_collections.dataops.dagster.plugins.plugin_utils.run_rules import VERSIONS
 
 IMAGES = {"etl": {"ref": "dagster-code/etl:0123456789abcdef", "id": "sha256:1"}}
 VOLUMES = ["/var/lib/dagster:/var/lib/dagster", "/etc/dagster/containers:/run/dagster:ro"]
@@ -101,8 +102,11 @@ def test_run_of_the_plan_passes_and_any_other_does_not(variables: dict[str, Any]
         gate_container.checked(body, rules(file))
 
 
-def test_what_was_planned_before_stays_for_one_change() -> None:
-    """A run that is queued, or asked of a code server that is not replaced yet, has what was planned before."""
+def test_what_was_planned_before_stays_for_some_changes() -> None:
+    """A run that is queued, or asked of a code server that is not replaced yet, has what was planned before.
+
+    Also after a deployment that failed, and its mend: what was before both still serves.
+    """
     first, arguments = planned(**location(volumes=["/srv/old:/data"]))
     old = asked(arguments)
     second, arguments = planned(json.dumps(first), **location(volumes=["/srv/new:/data"]))
@@ -110,9 +114,13 @@ def test_what_was_planned_before_stays_for_one_change() -> None:
         assert gate_container.checked(body, rules(second))
     again, _arguments = planned(json.dumps(second), **location(volumes=["/srv/new:/data"]))
     assert again == second, "a second run changes nothing"
-    third, _arguments = planned(json.dumps(second), **location())
+    found = second
+    for number in range(VERSIONS - 1):
+        found, _arguments = planned(json.dumps(found), **location(volumes=[f"/srv/{number}:/data"]))
+        assert gate_container.checked(old, rules(found))
+    last, _arguments = planned(json.dumps(found), **location())
     with pytest.raises(Refused):
-        gate_container.checked(old, rules(third))
+        gate_container.checked(old, rules(last))
 
 
 def test_rights_of_a_location_are_those_of_its_runs() -> None:

@@ -193,6 +193,7 @@ def test_only_what_was_asked_for_is_answered() -> None:
 
 
 def test_names_without_an_address() -> None:
+    assert asked(peers=["127.0.0.1", "no.such.host.invalid"])["sources"] == {"127.0.0.1": "127.0.0.1"}
     found = asked(resolve=["localhost", "no.such.host.invalid"])
     assert found["unresolved"] == ["no.such.host.invalid"]
     assert found["resolved"].keys() == {"localhost"}

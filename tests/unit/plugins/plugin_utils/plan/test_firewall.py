@@ -64,15 +64,51 @@ def test_database_that_is_not_ours() -> None:
     assert "database" not in sources(handed("a", groups(database=[]), **variables))
 
 
+def test_database_of_a_name_that_nobody_knows_may_be_here() -> None:
+    variables: dict[str, Any] = {"dagster_database_host": "own.example.com"}
+    known: dict[str, Any] = {"addresses": ["10.0.0.1"], "resolved": {}}
+    assert handed("a", groups(database=[]), facts=known, **variables)["run_ports"] == [5432]
+    known["resolved"] = {"own.example.com": ["10.9.9.9"]}
+    assert handed("a", groups(database=[]), facts=known, **variables)["run_ports"] == []
+
+
+def test_host_that_comes_from_another_address() -> None:
+    """It would be shut out: each request of a proxy to a webserver, for example."""
+    apart = groups(webserver=["b"])  # a is the proxy
+    asked = plan("a", apart).questions()["peers"]
+    assert asked == ["10.0.0.2"]
+
+    def problems(source: str, **variables: Any) -> list[str]:
+        facts = {**FACTS, "sources": {"10.0.0.2": source}}
+        return list(component("firewall", "a", apart, **variables).host_problems(facts))
+
+    assert problems("10.0.0.1") == []
+    (problem,) = problems("10.7.0.1")
+    assert problem == (
+        "it comes to b from 10.7.0.1, and the firewall there lets in 10.0.0.1, by which the inventory knows it; set "
+        "dagster_address of a to 10.7.0.1, or name 10.7.0.1 in dagster_firewall_sources.webserver"
+    )
+    assert problems("10.7.0.1", dagster_firewall_sources={"webserver": ["10.7.0.0/16"]}) == []
+    assert problems("10.7.0.1", dagster_firewall=False) == []
+
+
+def test_shared_address_of_the_proxies_is_one_of_theirs() -> None:
+    two = groups(webserver=["c"], proxy=["a", "b"])
+    assert sources(handed("c", two, dagster_vip="10.0.0.9/24"))["webserver"] == ["10.0.0.1", "10.0.0.2", "10.0.0.9"]
+
+
 def test_what_the_inventory_adds() -> None:
     variables: dict[str, Any] = {
         "dagster_firewall_sources": {"code": ["10.7.0.0/16", "10.7.1.1", "fd00::7"]},
         "dagster_firewall_run_ports": [53],
-        "dagster_postgres_clients": [{"address": "10.8.0.0/24", "users": ["report"]}, {"address": "x", "users": []}],
+        "dagster_postgres_clients": [
+            {"address": "10.8.0.0/24", "users": ["report"]},
+            {"address": "10.9.0.1/24", "users": []},
+        ],
     }
     found = handed("a", **variables)
     assert sources(found)["code"] == ["10.7.0.0/16", "fd00::7"]
-    assert sources(found)["database"] == ["10.8.0.0/24", "172.30.0.0/23"]
+    assert sources(found)["database"] == ["10.8.0.0/24", "10.9.0.0/24", "172.30.0.0/23"]
     assert found["run_ports"] == [53, 5432]
 
 
@@ -108,6 +144,10 @@ def test_without_it_nothing_is_asked_and_nothing_is_wrong() -> None:
         ({"dagster_firewall_sources": {"database": ["bi.example.com"]}}, "no name is known at boot"),
         ({"dagster_firewall_sources": {"engine": ["10.0.0.300"]}}, "dagster_firewall_sources.engine: '10.0.0.300' "),
         ({"dagster_firewall_sources": {"webserver": ["10.0.0.1/8"]}}, "10.0.0.1/8 has host bits set"),
+        (
+            {"dagster_postgres_clients": [{"address": "samenet", "users": ["bi"]}]},
+            "dagster_postgres_clients has samenet, which the rules of the firewall cannot name; add the addresses",
+        ),
         ({"dagster_firewall_run_ports": [70000]}, "dagster_firewall_run_ports has 70000; a port is a number from 1 to"),
         (
             {"dagster_firewall_run_ports": [4000]},

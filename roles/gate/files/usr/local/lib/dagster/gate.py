@@ -104,9 +104,11 @@ class Settings:
 
     def role_of(self, certificate: dict[str, Any] | None, encoded: bytes | None) -> str:
         """The role of a client on another host. Raises Refused for a certificate of none."""
-        supplied = self.given["certificates"].get(hashlib.sha256(encoded or b"").hexdigest())
-        if supplied in gate_policy.ROLES:
-            return str(supplied)
+        if self.given["certificates"]:  # the site's authority may sign any name, so only these count
+            role = str(self.given["certificates"].get(hashlib.sha256(encoded or b"").hexdigest()))
+            if role not in gate_policy.ROLES:
+                raise Refused("a certificate that is not the one of the services")
+            return role
         names = [name for kind, name in (certificate or {}).get("subjectAltName", ()) if kind == "DNS"]
         roles = [role for role in gate_policy.ROLES if self.given["names"].get(role) in names]
         if len(roles) != 1:
@@ -143,6 +145,8 @@ class Engine(http.client.HTTPConnection):
             self.request(method, path, body or (b"" if method == "POST" else None), headers)
             answer = self.getresponse()
             found = answer.read(LARGEST_ANSWER + 1)
+            if answer.length:
+                raise http.client.IncompleteRead(found, answer.length)
             if len(found) > LARGEST_ANSWER:
                 raise http.client.HTTPException("the engine's answer is too long")
             return answer.status, found
@@ -243,7 +247,7 @@ class Gate:
 
     def say(self, level: int, text: str) -> None:
         """A line for the journal; level is that of syslog."""
-        print(f"<{level}>{text.encode('ascii', 'backslashreplace').decode()}", file=sys.stderr, flush=True)
+        print(f"<{level}>{text.encode('unicode_escape').decode()}", file=sys.stderr, flush=True)
 
     def listen(self) -> None:
         """Takes the listening sockets that systemd has kept, and makes those that are missing."""
@@ -254,7 +258,12 @@ class Gate:
             wanted["tls"] = (self.settings.given["listen"]["address"], self.settings.given["listen"]["port"])
         for name, where in wanted.items():
             sock = kept.pop(name, None)
-            if sock is None or not is_at(sock, where):
+            if sock is not None and not is_at(sock, where):
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)  # systemd has it too: closing ours does not free the address
+                sock.close()
+                sock = None
+            if sock is None:
                 sock = self.bound(name, where)
                 tell(f"FDSTOREREMOVE=1\nFDNAME={name}")
                 tell(f"FDSTORE=1\nFDNAME={name}", sock.fileno())

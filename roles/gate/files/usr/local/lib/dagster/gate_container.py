@@ -160,9 +160,14 @@ def flag(value: Any, _location: Mapping[str, Any]) -> bool:
     return isinstance(value, bool)
 
 
+def whole(value: Any) -> bool:
+    """A whole number. To Python, true is one as well."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def number(least: int, most: int) -> Check:
     """A whole number."""
-    return lambda value, _location: type(value) is int and least <= value <= most
+    return lambda value, _location: whole(value) and least <= value <= most
 
 
 def text(pattern: str) -> Check:
@@ -198,9 +203,13 @@ def bind(volume: Any) -> tuple[str, ...]:
     return (source, target, *(part for part in mode if part != "rw"))
 
 
+# As Docker's API spells them. A key in other letters is another key here, and the same to the engine.
+MOUNT = ("Type", "Source", "Target", "ReadOnly", "Consistency", "BindOptions", "VolumeOptions", "TmpfsOptions")
+
+
 def mount(value: Mapping[str, Any]) -> dict[str, Any]:
     """A volume in Docker's long form, in which false is what is not said."""
-    return {key: each for key, each in value.items() if each not in (None, False, "", {})}
+    return {key: each for key, each in value.items() if key not in MOUNT or each not in (None, False, "", {})}
 
 
 def command(value: Any, _location: Mapping[str, Any]) -> bool:
@@ -233,22 +242,37 @@ def anonymous(value: Any, _location: Mapping[str, Any]) -> bool:
 
 def swap(value: Any, _location: Mapping[str, Any]) -> bool:
     """Memory and swap together, in bytes."""
-    return type(value) is int and value >= 0
+    return whole(value) and value >= 0
+
+
+# Without those by which a process gets the whole processor: no limit of the container binds real-time tasks.
+ULIMITS = re.compile("core|cpu|data|fsize|locks|memlock|msgqueue|nofile|nproc|rss|sigpending|stack")
 
 
 def ulimits(value: Any, _location: Mapping[str, Any]) -> bool:
     """Limits of the processes of a run."""
     return all(
         set(each) <= {"Name", "Soft", "Hard"}
-        and re.fullmatch("[a-z]{2,12}", each["Name"])
-        and all(type(each[key]) is int for key in set(each) - {"Name"})
+        and ULIMITS.fullmatch(each["Name"])
+        and all(whole(each[key]) for key in set(each) - {"Name"})
         for each in value
     )
 
 
+# The engine takes each option of mount(8), and `remount` makes what is mounted there writable.
+TMPFS = re.compile(
+    "ro|rw|(no)?(exec|suid|dev|atime|diratime)|size=[0-9]+[kKmMgG%]?|mode=[0-7]+|(uid|gid)=[0-9]+|nr_inodes=[0-9]+[kmg]?"
+)
+# A path that is written plainly, and is none of the kernel's.
+FOLDER = re.compile(r"(?!/(proc|sys|dev)(/|$))(/(?!\.{1,2}(/|$))[^/]+)+|/dev/shm")
+
+
 def tmpfs(value: Any, _location: Mapping[str, Any]) -> bool:
     """Folders in memory."""
-    return all(path.startswith("/") and re.fullmatch("[a-z0-9=,]*", options) for path, options in value.items())
+    return all(
+        FOLDER.fullmatch(path) and all(TMPFS.fullmatch(option) for option in options.split(",") if option)
+        for path, options in value.items()
+    )
 
 
 SIZE = number(0, 1 << 50)
