@@ -1,4 +1,4 @@
-"""Object stores on loopback: S3 (moto), Google Cloud Storage (gcp-storage-emulator) and Azure Blob Storage (Azurite).
+"""Object stores on loopback: S3 (moto), Google Cloud Storage (gcp-storage-emulator) and Azure Blob Storage (tests/rig/azure_store.py).
 
 Each asks for a login as the real one does, and knows a login that may do nothing. Azure's clients build its address of
 the account's name, so they reach it through a proxy that knows the name, with TLS.
@@ -253,12 +253,11 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
     return paths
 
 
-def microsoft(folder: Path, program: Path, python: Path, names: Names) -> Store:
+def microsoft(folder: Path, python: Path, names: Names) -> Store:
     port = free_port()
     cert, key = certificate(folder, f"{AZURE_ACCOUNT}.blob.core.test")
-    argv = [str(program), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", "."]
-    argv += ["--cert", str(cert), "--key", str(key), "--skipApiVersionCheck", "--silent"]
-    server = Server(argv, port, folder / "microsoft", {"AZURITE_ACCOUNTS": f"{AZURE_ACCOUNT}:{AZURE_KEY}"})
+    argv = [sys.executable, str(ROOT / "tests/rig/azure_store.py"), "127.0.0.1", str(port), AZURE_ACCOUNT]
+    server = Server([*argv, str(cert), str(key)], port, folder / "microsoft", {"AZURE_KEY": AZURE_KEY})
     server.start()
     env = {"HTTPS_PROXY": names.url, "REQUESTS_CA_BUNDLE": str(cert)}
     config = {"storage_account": AZURE_ACCOUNT, "container": BUCKET, "endpoint_suffix": f"core.test:{port}"}
@@ -281,14 +280,14 @@ print(generate_account_sas(
 
 
 @contextlib.contextmanager
-def stores(folder: Path, python: Path, moto: str, packages: Path, azurite: Path) -> Iterator[dict[str, Store]]:
+def stores(folder: Path, python: Path, moto: str, packages: Path) -> Iterator[dict[str, Store]]:
     """All three. python is one with Dagster's libraries, moto one with that, packages those of Google's emulator."""
     names = Names()
     found: dict[str, Store] = {}
     try:
         found["s3"] = amazon(folder, moto)
         found["gcs"] = google(folder, packages)
-        found["azure"] = microsoft(folder, azurite, python, names)
+        found["azure"] = microsoft(folder, python, names)
         yield found
     finally:
         for store in found.values():

@@ -55,41 +55,6 @@ DEPLOYMENTS = {
             "dagster_docker_tls_client_key": "client's key",
         },
     ),
-    # Compute logs in a store with a login in a file, and in one whose login is a key.
-    "google_logs": Deployment(
-        ("inventories/cluster",),
-        extra={
-            "dagster_config": {
-                "compute_logs": {
-                    "module": "dagster_gcp.gcs",
-                    "class": "GCSComputeLogManager",
-                    "config": {"bucket": "logs"},
-                }
-            },
-            "dagster_compute_logs_login": '{"type": "service_account"}',
-            "dagster_secret_environment": {},
-        },
-    ),
-    "azure_logs": Deployment(
-        ("inventories/single_host",),
-        extra={
-            "dagster_config": {
-                "compute_logs": {
-                    "module": "dagster_azure.blob",
-                    "class": "AzureBlobComputeLogManager",
-                    "config": {"storage_account": "account", "container": "logs"},
-                }
-            },
-            "dagster_compute_logs_login": "YW5vdGhlciBrZXk=",
-        },
-        # What a store before it has left, and a venv that is there.
-        facts={
-            "paths": [
-                *("/opt/dagster/1.13.27/.complete", "/opt/dagster/1.13.27/.complete-azure"),
-                *("/etc/dagster/compute_logs.login", "/etc/dagster/code/compute_logs.login"),
-            ],
-        },
-    ),
     # What a check says to bare hosts.
     "check": Deployment(("inventories/cluster",), check=True, contents=False),
     # The same again: what a second run asks for. The content of its files is that of the first.
@@ -122,12 +87,26 @@ DEPLOYMENTS = {
         },
         contents=False,
     ),
-    # An engine that an earlier release let listen for other hosts.
+    # An engine that an earlier release let listen for other hosts. Compute logs in a store whose login is a key, after one
+    # whose login was a file.
     "engine_closes": Deployment(
         ("inventories/cluster",),
+        extra={
+            "dagster_config": {
+                "compute_logs": {
+                    "module": "dagster_azure.blob",
+                    "class": "AzureBlobComputeLogManager",
+                    "config": {"storage_account": "account", "container": "logs"},
+                }
+            },
+            "dagster_compute_logs_login": "YW5vdGhlciBrZXk=",
+            "dagster_secret_environment": {},
+        },
         facts={
             "paths": [
                 *("/etc/systemd/system/docker.service.d/10-dagster-tls.conf", "/etc/dagster/docker/key.pem"),
+                *("/opt/dagster/1.13.27/.complete", "/opt/dagster/1.13.27/.complete-azure"),
+                *("/etc/dagster/compute_logs.login", "/etc/dagster/code/compute_logs.login"),
                 *("/usr/local/lib/dagster/installed/.complete", "/usr/local/lib/dagster/installed/docker.io"),
             ]
         },
@@ -156,6 +135,4 @@ SHOWN = {
     "shared_address": ["edge1", "edge2"],
     "engine_closes": ["edge1", "run"],
     "alternative": ["dagster1", "dagster2"],
-    "google_logs": ["edge1", "run"],
-    "azure_logs": ["dagster1"],
 }

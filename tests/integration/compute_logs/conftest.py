@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,38 +10,18 @@ import pytest
 from libraries_rig import ROOT, installed, uv, versions
 from stores_rig import Store, stores
 
-REQUIREMENTS = ROOT / "tests" / "requirements"
-
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the venv of Dagster and all three libraries, Azurite and the packages of Google's emulator."""
+    """A folder with the venv of Dagster and all three libraries, and the packages of Google's emulator."""
     kept = os.environ.get("LOG_STORES")
     folder = Path(kept) if kept else tmp_path_factory.mktemp("programs")
     if (folder / "complete").exists():
         return folder
     folder.mkdir(exist_ok=True)
     installed(folder, versions()[-1], "dagster-aws", "dagster-azure", "dagster-gcp")
-    uv(
-        "pip",
-        "install",
-        "--quiet",
-        "--require-hashes",
-        "--target",
-        str(folder / "gcs"),
-        "-r",
-        str(REQUIREMENTS / "gcs.lock"),
-    )
-    for name in ("package.json", "package-lock.json"):
-        shutil.copyfile(REQUIREMENTS / "azurite" / name, folder / name)
-    done = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    packages = ("--target", str(folder / "gcs"), "-r", str(ROOT / "tests/requirements/gcs.lock"))
+    uv("pip", "install", "--quiet", "--require-hashes", *packages)
     (folder / "complete").touch()
     return folder
 
@@ -58,6 +36,5 @@ def world(programs: Path, python: Path, tmp_path_factory: pytest.TempPathFactory
     moto = os.environ.get("DAGSTER_PYTHON")
     if not moto:
         pytest.fail("DAGSTER_PYTHON is not set, expected the Python of an environment with moto")
-    azurite = programs / "node_modules" / ".bin" / "azurite-blob"
-    with stores(tmp_path_factory.mktemp("stores"), python, moto, programs / "gcs", azurite) as found:
+    with stores(tmp_path_factory.mktemp("stores"), python, moto, programs / "gcs") as found:
         yield found
