@@ -29,7 +29,10 @@ SIGNED = (
 # What a SAS signs, in this order: of an account, and of a blob, whose name comes after the third.
 KIND = "<BlobType>BlockBlob</BlobType>"
 OF_ACCOUNT = ("sp", "ss", "srt", "st", "se", "sip", "spr", "sv", "ses")
-OF_BLOB = (("sp", "st", "se"), ("si", "sip", "spr", "sv", "sr", "snapshot", "ses", "rscc", "rscd", "rsce", "rscl", "rsct"))
+OF_BLOB = (
+    ("sp", "st", "se"),
+    ("si", "sip", "spr", "sv", "sr", "snapshot", "ses", "rscc", "rscd", "rsce", "rscl", "rsct"),
+)
 
 
 class Refused(Exception):
@@ -85,7 +88,11 @@ class Request(BaseHTTPRequestHandler):
         right = base64.b64encode(hmac.digest(self.key, text.encode(), hashlib.sha256)).decode()
         if name != self.account or not hmac.compare_digest(signature, right):
             raise Refused(403, "AuthenticationFailed")
-        needs = {"GET": "r", "HEAD": "r", "PUT": "w", "DELETE": "d"}[self.command] if self.blob else "ld"[self.command == "POST"]
+        needs = (
+            {"GET": "r", "HEAD": "r", "PUT": "w", "DELETE": "d"}[self.command]
+            if self.blob
+            else "ld"[self.command == "POST"]
+        )
         if "sig" in self.query and needs not in self.query["sp"]:
             raise Refused(403, "AuthorizationPermissionMismatch")
 
@@ -93,7 +100,9 @@ class Request(BaseHTTPRequestHandler):
         """What a client signs with the key of the account."""
         values = [self.headers.get(name, "") for name in SIGNED]
         values[2] = "" if values[2] == "0" else values[2]
-        ours = sorted((name.lower(), value.strip()) for name, value in self.headers.items() if name[:5].lower() == "x-ms-")
+        ours = sorted(
+            (name.lower(), value.strip()) for name, value in self.headers.items() if name[:5].lower() == "x-ms-"
+        )
         asked = sorted((name.lower(), value) for name, value in self.query.items())
         first, last = ([f"{name}:{value}" for name, value in found] for found in (ours, asked))
         return "\n".join([self.command, *values, *first, f"/{self.account}{path}", *last])
@@ -120,8 +129,12 @@ class Request(BaseHTTPRequestHandler):
         """Deletions in one request, as the class deletes."""
         blobs, answers = self.blobs(), []
         for number, path in enumerate(re.findall(r"(?m)^DELETE /[^/ ]+/([^? ]+)", data)):
-            status = "404 The specified blob does not exist." if blobs.pop(unquote(path), None) is None else "202 Accepted"
-            answers.append(f"--batch\r\nContent-Type: application/http\r\nContent-ID: {number}\r\n\r\nHTTP/1.1 {status}\r\n\r\n")
+            status = (
+                "404 The specified blob does not exist." if blobs.pop(unquote(path), None) is None else "202 Accepted"
+            )
+            answers.append(
+                f"--batch\r\nContent-Type: application/http\r\nContent-ID: {number}\r\n\r\nHTTP/1.1 {status}\r\n\r\n"
+            )
         self.answer(202, f"{''.join(answers)}--batch--\r\n".encode(), Content_Type="multipart/mixed; boundary=batch")
 
     def blobs(self) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from libraries_rig import ROOT, installed, uv, versions
-from stores_rig import Store, stores
+from stores_rig import Store, amazon, stores
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +32,24 @@ def python(programs: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def world(programs: Path, python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Store]]:
-    moto = os.environ.get("DAGSTER_PYTHON")
-    if not moto:
+def moto() -> str:
+    found = os.environ.get("DAGSTER_PYTHON")
+    if not found:
         pytest.fail("DAGSTER_PYTHON is not set, expected the Python of an environment with moto")
+    return found
+
+
+@pytest.fixture(scope="session")
+def world(
+    programs: Path, python: Path, moto: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Store]]:
     with stores(tmp_path_factory.mktemp("stores"), python, moto, programs / "gcs") as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def open_store(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """S3 that asks nobody for rights."""
+    found = amazon(tmp_path_factory.mktemp("open"), moto, guarded=False)
+    yield found
+    found.server.stop()

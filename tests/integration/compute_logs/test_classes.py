@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from log_site_rig import Site
-from stores_rig import Store, amazon
+from stores_rig import Store
 
 STORES = ["s3", "gcs", "azure"]
 NOOP = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
@@ -30,14 +29,10 @@ def site(tmp_path: Path, python: Path) -> Iterator[Callable[..., Site]]:
 
 
 @pytest.fixture
-def store(request: pytest.FixtureRequest, world: dict[str, Store], tmp_path: Path) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, world: dict[str, Store]) -> Store:
     """The store of this kind. moto that knows rights cannot read its own signed links, so for S3 it knows none."""
-    if request.param != "s3":
-        yield world[request.param]
-        return
-    found = amazon(tmp_path, os.environ["DAGSTER_PYTHON"], guarded=False)
-    yield found
-    found.server.stop()
+    found: Store = request.getfixturevalue("open_store") if request.param == "s3" else world[request.param]
+    return found
 
 
 def problems_of(events: list[dict[str, Any]]) -> list[str]:

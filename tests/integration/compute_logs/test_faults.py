@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -20,9 +19,9 @@ def gate(site: Site, run_id: str) -> str:
     return lost_output(client, run_id)
 
 
-def test_run_succeeds_and_its_log_stays_where_it_was(tmp_path: Path, python: Path) -> None:
+def test_run_succeeds_and_its_log_stays_where_it_was(tmp_path: Path, python: Path, moto: str) -> None:
     """S3: the run goes on, an event says why the log is missing, and the log waits on the host of the run."""
-    store = amazon(tmp_path, os.environ["DAGSTER_PYTHON"])
+    store = amazon(tmp_path, moto)
     site = Site(tmp_path / "site", python, store.section(), store.login, store.env)
     try:
         good = site.run(AWS_MAX_ATTEMPTS="2")
