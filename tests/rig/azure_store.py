@@ -1,4 +1,4 @@
-"""Azure Blob Storage of the tests: what the class of compute logs asks for, in memory, behind the login of the real one.
+"""Azure Blob Storage of the tests: what the class of compute logs asks for, in memory, behind the real login.
 
     AZURE_KEY=KEY python azure_store.py HOST PORT ACCOUNT CERTIFICATE KEY_FILE
 

@@ -20,7 +20,8 @@ def away(other: Any) -> Iterator[Callable[[], None]]:
     """Stops the store, whose memory is gone with it: the bucket is there again afterwards."""
     yield lambda: other.check_output("systemctl stop gcs")
     other.check_output("systemctl start gcs")
-    until(lambda: other.run("python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 9023))'").rc == 0, 60, "it")
+    connect = "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 9023))'"
+    until(lambda: other.run(connect).rc == 0, 60, "the store is back")
 
 
 def links(dagster: Dagster, run_id: str) -> list[str]:
@@ -57,7 +58,8 @@ def test_login_is_a_file_that_no_container_shows(dagster: Dagster, host: Any) ->
         assert LOGIN in host.check_output(read, container), "the control: the run has it"
         assert LOGIN in host.check_output(read, "dagster-code-built"), "and the code server"
         shown = host.check_output(
-            "docker ps -aq | xargs docker inspect; ps -eo args=; systemctl show 'dagster-*'; cat /srv/dagster/home/dagster.yaml"
+            "docker ps -aq | xargs docker inspect; ps -eo args=; systemctl show 'dagster-*'; "
+            "cat /srv/dagster/home/dagster.yaml"
         )
         assert LOGIN not in shown
     finally:
