@@ -274,7 +274,10 @@ def main() -> None:
         else:
             known[name] = mark
     if not module.check_mode:
-        record.write(known, "services" if params["python"] else "containers/")
+        try:
+            record.write(known, "services" if params["python"] else "containers/")
+        except OSError as error:
+            module.warn(f"cannot write {record.path} ({error.strerror}), so the next play tries the store again")
     tried = [asked.who for _name, asked, _mark, _call in left]
     if problems:
         module.fail_json(

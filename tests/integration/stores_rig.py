@@ -1,4 +1,4 @@
-"""Object stores on loopback: S3 (moto), Google Cloud Storage (gcp-storage-emulator) and Azure Blob Storage (azure_store).
+"""Object stores on loopback: S3 (moto), Google Cloud Storage (google_store), Azure Blob Storage (azure_store).
 
 Each asks for a login as the real one does, and knows a login that may do nothing. Azure's clients build its address of
 the account's name, so they reach it through a proxy that knows the name, with TLS.

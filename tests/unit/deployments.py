@@ -87,8 +87,8 @@ DEPLOYMENTS = {
         },
         contents=False,
     ),
-    # An engine that an earlier release let listen for other hosts. Compute logs in a store whose login is a key, where that
-    # of an earlier one was a file.
+    # An engine that an earlier release let listen for other hosts. Compute logs in a store whose login is a key,
+    # where that of an earlier one was a file.
     "engine_closes": Deployment(
         ("inventories/cluster",),
         extra={

@@ -14,6 +14,7 @@ Output, JSON on stdout: {"problem": "bucket", "phase": "write", "said": "NoSuchB
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -63,6 +64,8 @@ CODES = {
     "403": "rights",
     "RequestTimeTooSkewed": "clock",
 }
+# A host that takes no file: the class writes one before it stores it.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # By the name of the exception, where the store was not asked.
 CLASSES = {
     "NoCredentialsError": "no login",
@@ -178,6 +181,8 @@ def judged(error: BaseException, phase: str) -> str:
     for each in causes(error):
         if "failed to authenticate" in str(each):  # Azure has one code for a wrong key and for a missing right
             return "login"
+        if isinstance(each, OSError) and each.errno in FULL:
+            return "disk"
         for code in codes(each):
             if code in CODES:
                 return CODES[code]

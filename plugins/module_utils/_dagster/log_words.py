@@ -94,6 +94,8 @@ class Asked:
         if problem == "rights":
             deed = DEEDS[str(answer.get("phase") or "build")]
             return f"may not {deed} {self._bucket} ({said}); give the login that right, or correct {self._login()}"
+        if problem == "disk":
+            return f"cannot write a temporary file ({said}); free space on this host, where its /tmp is"
         if problem == "clock":
             return f"has a clock that {address} does not accept ({said}); set it by NTP"
         if problem == "class":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import stat
@@ -114,6 +115,22 @@ def test_what_goes_wrong_is_a_sentence_and_is_asked_again(tmp_path: Path, python
     assert "could not use bucket logs" in call(tmp_path)["msg"]
     (tmp_path / "answer").write_text(json.dumps({**GOOD, "left": True}), encoding="utf-8")
     assert "may not delete in bucket logs" in call(tmp_path)["warned"][0]
+
+
+def test_record_that_cannot_be_written_is_a_warning(tmp_path: Path, python: Path) -> None:
+    (tmp_path / "programs").write_text("where the folder should be", encoding="utf-8")
+    found = call(tmp_path, python=str(python))
+    assert not found["failed"]
+    (warning,) = found["warned"]
+    assert "so the next play tries the store again" in warning
+
+
+def test_full_disk_is_not_taken_for_a_store() -> None:
+    full = RuntimeError("could not store")
+    full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert log_probe.judged(full, "write") == "disk"
+    said = Asked("a service", S3, "").sentence({**GOOD, "problem": "disk", "said": "No space left on device"})
+    assert said.endswith("(No space left on device); free space on this host, where its /tmp is")
 
 
 # Containers
