@@ -35,7 +35,7 @@ DAGSTER_VERSIONS = ("1.13.26", "1.13.27")
 
 # What the example's image installs more when asked (REQUIREMENTS): locks that hold all of the plain one, in the same
 # versions.
-EXAMPLE_LIBRARIES = ("aws", "mysql")
+EXAMPLE_LIBRARIES = ("aws", "gcp", "mysql")
 
 # One release of each Dagster minor whose dagster.yaml the validator knows. Changing one changes its catalogue too:
 # `make catalogue` after `make locks`.
@@ -85,6 +85,7 @@ def locks() -> Iterator[Lock]:
     yield plain(INPUTS / "tools.in", INPUTS / "tools.lock")
     yield plain(INPUTS / "oldest.in", INPUTS / "oldest.lock")
     yield plain(INPUTS / "s3.in", INPUTS / "s3.lock")
+    yield plain(INPUTS / "gcs.in", INPUTS / "gcs.lock")
     yield plain(INPUTS / "kubernetes.in", INPUTS / "kubernetes.lock")
     yield plain(INPUTS / "uv.in", HOST_LOCKS / "uv.txt")
     for name in ("requirements", "build-requirements"):

@@ -124,6 +124,7 @@ def suite(*, full: bool) -> list[Step]:
         Step("containers", (*pytest, "tests/integration/containers"), 1500, ["images"], filler=True),
         Step("libraries", (*pytest, "tests/integration/libraries"), 600, ["venvs"], filler=True),
         Step("steps", (*pytest, "tests/integration/steps"), 900, ["venvs"], filler=True),
+        Step("compute_logs", (*pytest, "tests/integration/compute_logs"), 2400, ["packages", "venvs"], filler=True),
         Step("database", (*pytest, "-m", "not alone", guard), 1800, ["packages", "venvs"], filler=True),
         Step("mariadb", (*pytest, "tests/integration/mariadb"), 1200, ["packages", "venvs"], filler=True),
         Step("firewall", (*pytest, "tests/integration/firewall"), 600, ["packages"], filler=True),

@@ -98,12 +98,26 @@ DEPLOYMENTS = {
         },
         contents=False,
     ),
-    # An engine that an earlier release let listen for other hosts.
+    # An engine that an earlier release let listen for other hosts. Compute logs in a store whose login is a key,
+    # where that of an earlier one was a file.
     "engine_closes": Deployment(
         ("inventories/cluster",),
+        extra={
+            "dagster_config": {
+                "compute_logs": {
+                    "module": "dagster_azure.blob",
+                    "class": "AzureBlobComputeLogManager",
+                    "config": {"storage_account": "account", "container": "logs"},
+                }
+            },
+            "dagster_compute_logs_login": "YW5vdGhlciBrZXk=",
+            "dagster_secret_environment": {},
+        },
         facts={
             "paths": [
                 *("/etc/systemd/system/docker.service.d/10-dagster-tls.conf", "/etc/dagster/docker/key.pem"),
+                *("/opt/dagster/1.13.27/.complete", "/opt/dagster/1.13.27/.complete-azure"),
+                *("/etc/dagster/compute_logs.login", "/etc/dagster/code/compute_logs.login"),
                 *("/usr/local/lib/dagster/installed/.complete", "/usr/local/lib/dagster/installed/docker.io"),
             ]
         },
@@ -116,6 +130,7 @@ DEPLOYMENTS = {
         extra={
             "dagster_ca_certificates": [str(ROOT / "tests/unit/rendered/site-ca.crt")],
             "external_address": "10.0.0.2",
+            "log_login": '{"type": "service_account"}',
             "pipeline_build_args": {},
             "pipeline_base_archive": "",
         },

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KINDS = {
     *(
         "certificates",
+        "compute_logs",
         "docker_gate",
         "edge",
         "firewall",

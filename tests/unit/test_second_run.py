@@ -139,8 +139,8 @@ READING = {
     *("include_tasks", "meta", "set_fact", "slurp"),
 }
 PIPES = {"community.crypto.openssl_csr_pipe", "community.crypto.x509_certificate_pipe"}
-# Modules of ours without an action that ends a snapshot: they read, or launch a run.
-OURS_READING = {"dagster_run", "end_snapshot", "instance_info", "preflight", "validate"}
+# Modules of ours without an action that ends a snapshot: they read, try, or launch a run.
+OURS_READING = {"compute_logs", "dagster_run", "end_snapshot", "instance_info", "preflight", "validate"}
 END = "dataops.dagster.end_snapshot"
 
 

@@ -10,6 +10,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels imp
 from ansible_collections.dataops.dagster.plugins.plugin_utils import run_rules
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     checks,
+    compute_logs,
     docker,
     environment,
     gate,
@@ -94,7 +95,7 @@ class CodeLocation(Component):
         return [
             f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",
             f"rm -rf {' '.join(self.values['dagster_home'] + folder for folder in ('/secrets', '/code', '/users'))}",
-            f"rm -f {self.plan.names['proven_images']}",
+            f"rm -f {self.plan.names['proven_images']} {self.plan.names['proven_logs']}",
             *super().removal(),
         ]
 
@@ -165,9 +166,9 @@ class CodeLocation(Component):
         return location_forms.devices(self.values, self.names_here)
 
     def logins(self, folder: str) -> list[str]:
-        """The files with the login of runs (containers) or of code servers (code); users have their own."""
-        home, name = self.values["dagster_home"], self.plan.storage.credential
-        return [f"{home}/{folder}/{name}", f"{home}/users/*/{folder}/{name}"]
+        """The files with the logins of runs (containers) or of code servers (code); users have their own."""
+        folders = [f"{self.values['dagster_home']}/{place}{folder}" for place in ("", "users/*/")]
+        return [f"{path}/{name}" for path in folders for name in (self.plan.storage.credential, compute_logs.FILE)]
 
     def logins_left(self, facts: Facts) -> list[str]:
         """Those of what does not start here, or does not any more. An earlier release wrote both everywhere."""

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import rights
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.forms import text
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import JOURNAL_LABELS, RUN_LABEL
+from ansible_collections.dataops.dagster.plugins.module_utils._secrets import redacted
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import Location
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
+    compute_logs,
     docker,
     environment,
     kubernetes,
@@ -48,10 +50,23 @@ class Configuration:
         self.given: Mapping[str, Any] = self.values["dagster_config"]
 
     @property
+    def logs(self) -> compute_logs.ComputeLogs:
+        """Where compute logs go."""
+        return compute_logs.of(self.values)
+
+    @property
+    def stored_logs(self) -> dict[str, Any]:
+        """The section of a store, without what looks like a secret; empty where logs are in none."""
+        found: dict[str, Any] = redacted(self.merged.get("compute_logs") or {}) if self.logs.stored else {}
+        return found
+
+    @property
     def run_environment(self) -> dict[str, Any]:
         """The environment of runs."""
         storage = self.plan.storage
         return {
+            # A pod has no file of ours but the ConfigMap, which holds no login.
+            **({} if storage.cluster else self.logs.container_environment),
             **self.values["dagster_environment"],
             **self.plan.exceptions("dagster_environment"),
             **storage.environment(storage.runs),
@@ -70,7 +85,8 @@ class Configuration:
         return {
             "storage": self.plan.storage.config(),
             "run_launcher": self.plan.cluster.section() if self.plan.cluster else self.docker,
-            "compute_logs": {
+            "compute_logs": self.logs.ours
+            or {
                 "module": "dagster._core.storage.local_compute_log_manager",
                 "class": "LocalComputeLogManager",
                 "config": {"base_dir": f"{state}/compute_logs"},
@@ -171,6 +187,11 @@ class Configuration:
                 *self.refused(),
                 *coordinator_problems(self.values, self.merged),
                 *compute_log_problems(self.plan.inventory, self.values, self.merged),
+                *self.logs.problems(
+                    self.values["dagster_environment"],
+                    self.values["dagster_secret_environment"],
+                    self.given.get("secrets"),
+                ),
             ]
         )
 
@@ -194,7 +215,7 @@ class Configuration:
     def locations(self) -> list[Location]:
         """What each code location adds, for what each place has."""
         values, storage = self.values, self.plan.storage
-        env = {*values["dagster_environment"], *storage.variables.values()}
+        env = {*values["dagster_environment"], *storage.variables.values(), *self.logs.secret_variables}
         volumes = self.run_volumes
         found = []
         for entry in values["dagster_code_locations"]:
@@ -224,7 +245,9 @@ class Configuration:
                 **self.plan.instance.environment,
                 **self.login,
                 **values["dagster_environment"],
-                **dict.fromkeys(values["dagster_secret_environment"]),  # their values are shown to nobody
+                **dict.fromkeys(
+                    [*values["dagster_secret_environment"], *self.logs.secret_variables]
+                ),  # shown to nobody
             },
             # A secret of dagster_environment is told by the name that the user wrote.
             allow=[

@@ -13,6 +13,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._words import did_
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import JUDGED_BY_PLAN
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     checks,
+    compute_logs,
     docker,
     environment,
     libraries,
@@ -81,8 +82,8 @@ class Instance(Component):
     def paths(self) -> list[str]:
         marks = libraries.installation(self.values, self.plan.configuration.merged)["marks"]
         ways = self.way.certificates()
-        kubeconfig = f"{self.values['dagster_home']}/{CREDENTIAL}"
-        return [self.config_file, *self.by_hand, *self.plan.names.services(), *marks, *ways, self.old_key, kubeconfig]
+        logins = [f"{self.values['dagster_home']}/{name}" for name in (CREDENTIAL, compute_logs.FILE)]
+        return [self.config_file, *self.by_hand, *self.plan.names.services(), *marks, *ways, self.old_key, *logins]
 
     def compared(self) -> list[str]:
         home, names = str(self.values["dagster_home"]), self.plan.names
@@ -165,6 +166,7 @@ class Instance(Component):
         home, names = self.values["dagster_home"], self.plan.names
         files = [self.plan.storage.credential, "environment", "environment.secret", "dagster.yaml", "workspace.yaml"]
         files += [CREDENTIAL] if self.plan.cluster else []
+        files += [compute_logs.FILE] if self.plan.configuration.logs.file_variable else []
         return [
             f"{self.values['dagster_install_dir']}/current",
             f"{names['programs']}/systemd_service.py",

@@ -16,6 +16,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._secrets import lo
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import check_k8s_context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import environment, launchers
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.compute_logs import LOGIN
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.kubernetes import VARIABLE, VOLUME
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import is_address
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import LAUNCHER, said
@@ -64,6 +65,7 @@ class Checks:
         self._names(report)
         self._variables(report, (*LAUNCHER, "env_vars"), self.options.get("env_vars"))
         self._volumes(report)
+        self._logs(report)
         self._monitoring(report)
         if self.celery:
             self._broker(report)
@@ -131,6 +133,12 @@ class Checks:
                     report.error(
                         (*LAUNCHER, key, index), f"found {path}, where our ConfigMap is", "choose another path"
                     )
+
+    def _logs(self, report: Report) -> None:
+        """The login of compute logs, which services and code servers have as a file or a variable."""
+        if self.plan.configuration.logs.login and not any(self.options.get(key) for key in FROM_THE_CLUSTER):
+            message = f"found nothing with a login of compute logs, and {LOGIN} is for services and code servers alone"
+            report.refuse("secret_not_in_runs", LAUNCHER, message, f"give runs one by a Secret: env_secrets ({PAGE})")
 
     def _monitoring(self, report: Report) -> None:
         monitoring = self.plan.configuration.merged.get("run_monitoring")

@@ -20,7 +20,12 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config import cont
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import refused, sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import Report, check_context, containers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.report import shown
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import environment, step_containers, subnets
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
+    compute_logs,
+    environment,
+    step_containers,
+    subnets,
+)
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 if TYPE_CHECKING:
@@ -50,7 +55,10 @@ DOUBTFUL = {
 }
 LABELS = ("dataops.dagster", RUN_ID_LABEL, "dagster/job_name")
 # What of dagster_home is for one reader, beside the files of passwords.
-SECRET_FILES = ("environment.secret", "guard.json", "secrets", "docker", "gate", "containers", "code", "users")
+SECRET_FILES = (
+    *("environment.secret", "guard.json", "secrets", "docker", "gate", "containers", "code", "users"),
+    compute_logs.FILE,
+)
 
 
 def said(report: Report, prefix: str = "") -> list[str]:

@@ -33,6 +33,8 @@ LOCATIONS = {
 }
 IN_A_CLUSTER = ("celery_k8s", "k8s")
 LOCATIONS |= {name: [{**LOCATION, "image": "registry.example.com/etl:1"}] for name in IN_A_CLUSTER}
+# What an example takes from a vault and is read by preflight.
+VAULT = {"{{ vault_log_service_account }}": '{"type": "service_account"}'}
 EXAMPLES = sorted((ROOT / "examples" / "dagster_config").glob("*.yml"))
 
 
@@ -51,6 +53,7 @@ def variables_of(path: Path, folder: Path) -> dict[str, Any]:
     folder.joinpath("my_company.lock").write_text(f"my-company==1.0 --hash=sha256:{'0' * 64}\n", encoding="utf-8")
     text = path.read_text(encoding="utf-8").replace("{{ inventory_dir }}", str(folder))
     found: dict[str, Any] = yaml.safe_load(text)
+    found = {name: VAULT.get(value, value) if isinstance(value, str) else value for name, value in found.items()}
     return {**found, **({"dagster_kubeconfig": KUBECONFIG} if "dagster_kubeconfig" in found else {})}
 
 
