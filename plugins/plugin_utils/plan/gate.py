@@ -42,9 +42,13 @@ def names_an_engine(host: Host) -> bool:
 
 
 def check(names: Names) -> list[str]:
-    """The command that says what the gate could not use of its files. A gate in service keeps what it had then."""
-    program = ["/usr/bin/python3", f"{names['programs']}/gate.py", "--check", f"{names['gate_config']}/gate.json"]
-    return ["runuser", f"--user={names['gate_user']}", "--", *program]
+    """The command that says what the gate could not use of its files. A gate in service keeps what it had then.
+
+    Its program is in one word: a check that names a file as a word gets a copy of it alone, and this one reads others
+    beside it.
+    """
+    program = f"exec /usr/bin/python3 {names['programs']}/gate.py --check {names['gate_config']}/gate.json"
+    return ["runuser", f"--user={names['gate_user']}", "--", "sh", "-c", program]
 
 
 class Way:
