@@ -72,7 +72,10 @@ class MysqlStorage(Storage):
         return found
 
     def external_problems(self) -> list[str]:
-        return [*super().external_problems(), *self.authority_problems()]
+        return [*super().external_problems(), *self.authority_problems(), *self.password_form_problems()]
+
+    def login_problems(self) -> list[str]:
+        return [*super().login_problems(), *self.password_form_problems()]
 
     def authority_problems(self) -> list[str]:
         """A sentence about a text that is no certificate of an authority."""
@@ -207,9 +210,6 @@ class Mysql(Database):
         return list(merged.values())
 
     # What can be wrong
-
-    def deployment_problems(self) -> list[str]:
-        return [*super().deployment_problems(), *self.plan.storage.password_form_problems()]
 
     def host_problems(self, facts: Facts) -> list[str]:
         return [*self.conflict_problems(facts), *self.first_contact_problems(facts), *self.port_problems(facts)]

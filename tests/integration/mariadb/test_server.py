@@ -225,7 +225,7 @@ def test_a_renewed_certificate_is_read_without_a_restart(secure: tuple[Server, P
     """And one for another address is refused: a client verifies whom it meant."""
     server, tls = secure
     options = options_of(tmp_path, **{RUN: password(RUN)})
-    verified = {"tls": True, "authority": f"{tls}/ca.pem"}
+    verified: dict[str, Any] = {"tls": True, "authority": f"{tls}/ca.pem"}
     kept = server.session(WEB, ssl={"ca": f"{tls}/ca.pem"})
     pid = server.pid()
     certificate(tls, "DNS:db.example.com")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
@@ -56,8 +57,11 @@ def test_network_that_mariadb_has_no_accounts_for() -> None:
 
 
 def test_accounts() -> None:
-    logins = [{"name": "run", "password": "secret", "role": "run"}, {"name": "d", "password": "x", "fenced": True}]
-    clients = [
+    logins: list[dict[str, Any]] = [
+        {"name": "run", "password": "secret", "role": "run"},
+        {"name": "d", "password": "x", "fenced": True},
+    ]
+    clients: list[dict[str, Any]] = [
         {"address": "10.0.0.2", "users": ["run", "d", "nobody"], "tls": True, "connections": {"run": 7, "d": 0}},
         {"address": "127.0.0.1", "users": ["run"]},
     ]

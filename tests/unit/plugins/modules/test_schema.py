@@ -186,7 +186,7 @@ class Venv:
         self.set()
 
     def set(self, **changes: Any) -> None:
-        state = {"problems": [], "revision": "old", "head": "new", "missing": []}
+        state: dict[str, Any] = {"problems": [], "revision": "old", "head": "new", "missing": []}
         state |= dict.fromkeys(("tables", "lease", "fence", "rights"), 0)
         state |= {"after": "new", "rc": 0, "calls": [], "repairs": True}
         self.state.write_text(json.dumps({**state, **changes}), encoding="utf-8")

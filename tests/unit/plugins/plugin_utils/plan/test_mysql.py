@@ -187,6 +187,8 @@ def test_password_that_its_file_cannot_hold(text: str) -> None:
     assert problem.startswith("dagster_database_run_password has a space at its beginning or end")
     assert "secret" not in problem
     assert plan(dagster_database_run_password=text).problems() == [], "PostgreSQL's file holds it"
+    own = {**ENGINE, **OWN, "dagster_database_run_password": text}
+    assert plan("a", groups(database=[]), **own).problems() == [problem], "on a server of the user's own too"
 
 
 # Whose instance
