@@ -28,7 +28,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance impo
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import run_start_timeout
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import LAUNCHER, RunContainers, said
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS, PODS
 
 if TYPE_CHECKING:
     from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
@@ -216,7 +216,8 @@ class Configuration:
         """What each code location adds, for what each place has."""
         values, storage = self.values, self.plan.storage
         env = {*values["dagster_environment"], *storage.variables.values(), *self.logs.secret_variables}
-        volumes = self.run_volumes
+        # Where a pod has a volume, says its launcher; that it has this one is checked there.
+        volumes = [*self.run_volumes, *([f"{PODS}:{PODS}:ro"] if self.plan.cluster else [])]
         found = []
         for entry in values["dagster_code_locations"]:
             given, others = context.parts(entry.get("container_context"))

@@ -204,7 +204,7 @@ def test_clients_of_mariadb() -> None:
     mariadb: dict[str, Any] = {"dagster_database_engine": "mysql"}
     found = handed("c", APART, **mariadb)
     assert sources(found)["database"] == sources(handed("c", APART))["database"]
-    assert [group["ports"] for group in found["groups"] if group["name"] == "database"] == [[3306]]
+    assert [ports for _addresses, ports in places(found, "database")] == [[3306]]
     assert handed("a", **mariadb)["run_ports"] == [3306]
     clients = [{"address": "10.8.0.1/24", "users": ["bi"]}]
     known = sources(handed("a", **mariadb, dagster_mysql_clients=clients))["database"]

@@ -338,11 +338,31 @@ def test_the_group_of_the_runs_is_empty() -> None:
 
 
 def test_database_without_such_a_secret() -> None:
-    """A storage whose client reads its password from files alone."""
-    found = of(config={"postgres_password_secret": None})
-    found.storage.secret_option = ""
-    (problem,) = Checks(found).problems()
-    assert "a storage whose password runs in Kubernetes can only read from a file" in problem
+    """MariaDB: its client reads the password from a file alone, and a pod has it where its user mounts a Secret."""
+    wanted: dict[str, Any] = {"config": {"postgres_password_secret": None}, "dagster_database_engine": "mysql"}
+    (problem,) = Checks(of(**wanted)).problems()
+    assert "mount a Secret with the key mysql.cnf at /run/dagster-database" in problem
+    volume = {"name": "database", "secret": {"secret_name": "dagster-database"}}
+    mount = {"name": "database", "mount_path": "/run/dagster-database/", "read_only": True}
+    wanted["config"] |= {"volumes": [volume], "volume_mounts": [mount]}
+    found = of(**wanted)
+    assert found.problems() == []
+    url = found.configuration.run_environment["DAGSTER_MYSQL_URL"]
+    assert "option_files=/run/dagster-database/mysql.cnf&option_groups=dagster_run" in url
+    (pods,) = (one for one in found.known["mysql"].options(FACTS)["dagster_mysql_clients"] if "10.20" in one["address"])
+    assert pods["users"] == ["dagster_run"]
+
+
+def test_login_of_compute_logs() -> None:
+    """Services and code servers have it. A pod has what the cluster gives it, and no path to a file of ours."""
+    store = {"module": "dagster_gcp.gcs", "class": "GCSComputeLogManager", "config": {"bucket": "logs"}}
+    login = {"dagster_compute_logs_login": '{"type": "service_account"}', "more": {"compute_logs": store}}
+    (problem,) = Checks(of(**copy.deepcopy(login))).problems()
+    assert "found nothing with a login of compute logs" in problem
+    found = of(config={"env_secrets": ["logs"]}, **copy.deepcopy(login))
+    assert Checks(found).problems() == []
+    assert "GOOGLE_APPLICATION_CREDENTIALS" not in found.configuration.run_environment
+    assert found.configuration.logs.container_environment, "the control: code servers have it"
 
 
 def test_options_that_runs_do_not_have_are_told() -> None:
