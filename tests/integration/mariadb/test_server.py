@@ -235,8 +235,7 @@ def test_a_renewed_certificate_is_read_without_a_restart(secure: tuple[Server, P
     server, tls = secure
     options = options_of(tmp_path, **{RUN: password(RUN)})
     verified: dict[str, Any] = {"tls": True, "authority": f"{tls}/ca.pem"}
-    kept = server.session(WEB, ssl={"ca": f"{tls}/ca.pem"})
-    pid = server.pid()
+    kept, pid = server.session(WEB, ssl={"ca": f"{tls}/ca.pem"}), server.pid()
     certificate(tls, "DNS:db.example.com")
     assert connected(server, RUN, options, **verified) == (True, ""), "the old one is in memory"
     server.query("FLUSH SSL", database="")
@@ -252,8 +251,7 @@ def test_a_renewed_certificate_is_read_without_a_restart(secure: tuple[Server, P
 def test_dagster_verifies_the_server(secure: tuple[Server, Path], folder: Path) -> None:
     """By the URL of its processes: it migrates with the right authority, and sends nothing with another one."""
     server, tls = secure
-    place = folder / "verified"
-    place.mkdir()
+    (place := folder / "verified").mkdir()
     with pytest.raises(AssertionError, match="certificate verify failed"):
         MariaSite(server, place, code=DEFINITIONS, tls=f"{tls}/other.pem").migrate()
     site = MariaSite(server, place, code=DEFINITIONS, tls=f"{tls}/ca.pem")
