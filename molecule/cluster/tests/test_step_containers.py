@@ -40,7 +40,7 @@ def test_job_runs_in_containers_of_its_steps(dagster: Dagster, on: Callable[[str
     run_id = dagster.launch("orders_report", "in_steps")
     dagster.wait(run_id, seconds=300)
     assert len(of_run(on("run"), run_id)) == 1 + STEPS
-    assert of_run(on("run"), run_id, "--filter status=running") == []
+    until(lambda: of_run(on("run"), run_id, "--filter status=running") == [], 60, "the run's container has ended")
 
 
 @pytest.mark.usefixtures("played")

@@ -74,7 +74,9 @@ class Firewall(Component):
     def removal(self) -> list[str]:
         unit = self.plan.names["firewall"]
         files = " ".join([self.rules, *self.drop_ins])
-        return [f"systemctl disable --now {unit}.service", f"rm -f {files}", *super().removal()]
+        folders = " ".join(path.rpartition("/")[0] for path in self.drop_ins)
+        gone = [f"rm -f {files}", f"rmdir --ignore-fail-on-non-empty {folders}"]
+        return [f"systemctl disable --now {unit}.service", *gone, *super().removal()]
 
     @property
     def drop_ins(self) -> list[str]:
