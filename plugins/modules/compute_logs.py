@@ -75,7 +75,7 @@ options:
     type: dict
     default: {}
   record:
-    description: File in which the module notes what has gone well.
+    description: File in which the module notes what has gone well in this call. No other call may have it.
     type: path
     required: true
   again:
@@ -199,29 +199,26 @@ def run(python: str, user: str, request: Json) -> Json:
     return log_containers.answer_of(done.stdout, done.stderr)
 
 
-class Record:
-    """What has gone well, for services and containers of this host."""
+def text_of_record(marks: dict[str, str]) -> str:
+    """What a record says."""
+    return json.dumps(marks, indent=1, sort_keys=True)
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        try:
-            with open(path, encoding="utf-8") as stream:
-                self.known: dict[str, str] = json.load(stream)
-        except (OSError, ValueError):
-            self.known = {}
 
-    def write(self, found: dict[str, str], part: str) -> None:
-        """Note what this call has asked or known; the other part of the host's stays."""
-        wanted = {name: value for name, value in self.known.items() if not name.startswith(part)}
-        wanted.update(found)
-        if wanted == self.known:
-            return
-        os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
-        with open(
-            os.open(f"{self.path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-        ) as stream:
-            json.dump(wanted, stream, indent=1, sort_keys=True)
-        os.replace(f"{self.path}.new", self.path)
+def recorded(path: str) -> dict[str, str]:
+    """What has gone well before."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return dict(json.load(stream))
+    except (OSError, ValueError):
+        return {}
+
+
+def write(path: str, marks: dict[str, str]) -> None:
+    """Note what has gone well."""
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    with open(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(text_of_record(marks))
+    os.replace(f"{path}.new", path)
 
 
 def wanted(params: Json) -> list[tuple[str, Asked, str, t.Callable[[t.Any], Json]]]:
@@ -246,13 +243,19 @@ def wanted(params: Json) -> list[tuple[str, Asked, str, t.Callable[[t.Any], Json
     return found
 
 
+def noted(params: Json) -> str:
+    """The text of the record once all has gone well."""
+    return text_of_record({name: mark for name, _asked, mark, _call in wanted(params)})
+
+
 def main() -> None:
     # Keeps the arguments, and with them the environment of containers, out of the host's system log.
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True, no_log=True)
     params = module.params
-    record = Record(params["record"])
-    left = [one for one in wanted(params) if params["again"] or record.known.get(one[0]) != one[2]]
-    known = {one[0]: one[2] for one in wanted(params) if one not in left and record.known.get(one[0]) == one[2]}
+    before = recorded(params["record"])
+    every = wanted(params)
+    left = [one for one in every if params["again"] or before.get(one[0]) != one[2]]
+    known = {name: mark for name, _asked, mark, _call in every if not params["again"] and before.get(name) == mark}
     engine: t.Any = None
     problems: list[str] = []
     if any(name.startswith("containers/") for name, _asked, _mark, _call in left):
@@ -273,11 +276,11 @@ def main() -> None:
             problems.append(sentence)
         else:
             known[name] = mark
-    if not module.check_mode:
+    if not module.check_mode and known != before:
         try:
-            record.write(known, "services" if params["python"] else "containers/")
+            write(params["record"], known)
         except OSError as error:
-            module.warn(f"cannot write {record.path} ({error.strerror}), so the next play tries the store again")
+            module.warn(f"cannot write {params['record']} ({error.strerror}), so the next play tries the store again")
     tried = [asked.who for _name, asked, _mark, _call in left]
     if problems:
         module.fail_json(

@@ -140,7 +140,7 @@ READING = {
 }
 PIPES = {"community.crypto.openssl_csr_pipe", "community.crypto.x509_certificate_pipe"}
 # Modules of ours without an action that ends a snapshot: they read, try, or launch a run.
-OURS_READING = {"compute_logs", "dagster_run", "end_snapshot", "instance_info", "preflight", "validate"}
+OURS_READING = {"dagster_run", "end_snapshot", "instance_info", "preflight", "validate"}
 END = "dataops.dagster.end_snapshot"
 
 

@@ -95,7 +95,7 @@ class CodeLocation(Component):
         return [
             f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",
             f"rm -rf {' '.join(self.values['dagster_home'] + folder for folder in ('/secrets', '/code', '/users'))}",
-            f"rm -f {self.plan.names['proven_images']} {self.plan.names['proven_logs']}",
+            f"rm -f {self.plan.names['proven_images']} {self.plan.names['proven_code_logs']}",
             *super().removal(),
         ]
 

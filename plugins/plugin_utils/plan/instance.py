@@ -66,7 +66,8 @@ class Instance(Component):
 
     def removal(self) -> list[str]:
         sandbox = f"{self.plan.names['unit_drop_ins']}/20-sandbox.conf"
-        return [f"rm -r {self.values['dagster_install_dir']} {sandbox}", *super().removal()]
+        removed = f"rm -r {self.values['dagster_install_dir']} {sandbox}"
+        return [removed, *super().removal(), f"rm -f {self.plan.names['proven_logs']}"]
 
     def known_by(self) -> list[str]:
         asks = self.host.name in docker.clients(self.inventory)

@@ -8,17 +8,22 @@ import json
 import stat
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 from fake_engine import refusal
 
+from ansible_collections.dataops.dagster.plugins.action import compute_logs
 from ansible_collections.dataops.dagster.plugins.module_utils._dagster import log_probe
 from ansible_collections.dataops.dagster.plugins.module_utils._dagster.log_words import Asked
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import log_containers
+from ansible_collections.dataops.dagster.plugins.module_utils._host.snapshot import mark
 from ansible_collections.dataops.dagster.plugins.modules import compute_logs as subject
+from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 
 S3 = {"module": "dagster_aws.s3", "class": "S3ComputeLogManager", "config": {"bucket": "logs"}}
 GOOD = {"problem": "", "phase": "", "said": "", "address": "", "left": False}
@@ -45,6 +50,21 @@ def python(tmp_path: Path) -> Path:
     return found
 
 
+def given(folder: Path, **changes: Any) -> dict[str, Any]:
+    found = {
+        "section": S3,
+        "python": str(folder / "python"),
+        "env": {"STAGE": "prod"},
+        "secret_env": {"OTHER": SECRET},
+        "file_variable": "AWS_SHARED_CREDENTIALS_FILE",
+        "login": f"[default]\naws_secret_access_key = {SECRET}",
+        "login_variable": "dagster_compute_logs_login",
+        "record": str(folder / "programs" / "proven_logs.json"),
+        **changes,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def call(folder: Path, *, check: bool = False, **changes: Any) -> dict[str, Any]:
     answer: dict[str, Any] = {"warned": []}
 
@@ -55,19 +75,8 @@ def call(folder: Path, *, check: bool = False, **changes: Any) -> dict[str, Any]
 
         return stop
 
-    given = {
-        "section": S3,
-        "python": str(folder / "python"),
-        "env": {"STAGE": "prod"},
-        "secret_env": {"OTHER": SECRET},
-        "file_variable": "AWS_SHARED_CREDENTIALS_FILE",
-        "login": f"[default]\naws_secret_access_key = {SECRET}",
-        "login_variable": "dagster_compute_logs_login",
-        "record": str(folder / "programs" / "proven_logs.json"),
-        "_ansible_check_mode": check,
-        **changes,
-    }
-    with pytest.MonkeyPatch.context() as patch, patch_module_args({k: v for k, v in given.items() if v is not None}):
+    arguments = {**given(folder, **changes), "_ansible_check_mode": check}
+    with pytest.MonkeyPatch.context() as patch, patch_module_args(arguments):
         patch.setattr(basic.AnsibleModule, "exit_json", end(False))
         patch.setattr(basic.AnsibleModule, "fail_json", end(True))
         patch.setattr(basic.AnsibleModule, "warn", lambda _self, text: answer["warned"].append(text))
@@ -237,11 +246,37 @@ def test_what_a_container_says_names_its_location(tmp_path: Path) -> None:
     assert (said["problem"], said["said"]) == ("store", "No such image: gone")
 
 
-def test_services_and_containers_of_a_host_share_the_record(tmp_path: Path, python: Path) -> None:
+def known(folder: Path, **changes: Any) -> bool:
+    """Whether a task needs no call, with a snapshot of that folder."""
+    entries = {
+        str(path): {"mark": mark(snapshot.KEY, str(path), path.read_bytes())} for path in folder.glob("programs/*")
+    }
+    read = snapshot.Snapshot({"places": [f"{folder}/programs/*"], "entries": {str(folder): {}, **entries}})
+    task = SimpleNamespace(args=given(folder, **changes))
+    action = compute_logs.ActionModule(task, *[MagicMock()] * 5)
+    try:
+        assert action.known(read) == {"changed": False, "asked": [], "problems": []}
+    except snapshot.Unknown:
+        return False
+    return True
+
+
+def test_second_run_needs_no_call(tmp_path: Path, python: Path) -> None:
+    """Until something that the module would try again."""
+    assert not known(tmp_path)
     call(tmp_path, python=str(python))
+    assert known(tmp_path)
+    for change in ({"login": "another"}, {"again": True}, {"section": {**S3, "config": {"bucket": "b"}}}):
+        assert not known(tmp_path, **change), change
+
+
+def test_second_run_needs_no_call_for_containers(tmp_path: Path) -> None:
+    code: dict[str, Any] = {"python": None, "containers": [CONTAINER], "secrets": SECRETS}
+    assert not known(tmp_path, **code)
     in_containers(tmp_path, Api(GOOD))
-    assert call(tmp_path)["asked"] == []
-    assert in_containers(tmp_path, Api())["asked"] == []
+    assert known(tmp_path, **code)
+    assert not known(tmp_path, **{**code, "secrets": {}}), "they have another login"
+    assert not known(tmp_path, **{**code, "containers": [{**CONTAINER, "image": "etl:2"}]})
 
 
 # Sentences
