@@ -49,7 +49,7 @@ def tasks(path: str, module: str) -> list[dict[str, Any]]:
 
 
 def value(role: str, expression: str) -> Any:
-    """An expression with the variables of a role, where a deployment leaves nothing out. Names stay as roles write them."""
+    """An expression with the variables of a role, where nothing is left out. Names stay as roles write them."""
     names = {"programs": PROGRAMS, "webserver": "dagster-webserver", "webserver_read_only": READ_ONLY}
     plan = {"names": names, "storage": {"credential": CREDENTIAL}, "kubernetes": {"kubeconfig": KUBECONFIG}}
     options = {"home": HOME, "install_dir": "{{ dagster.install_dir }}"}
