@@ -321,10 +321,15 @@ class Storage:
         if len(known) > 1 and not found:
             found.append(f"dagster_config.storage: found {' and '.join(known)}; one instance has one. Remove storage")
         if legacy:
+            meant = [
+                f"; for {DIALECTS[kind].PRODUCT} set dagster_database_engine to {kind}"
+                for kind in DIALECTS
+                if kind != self.dialect and re.match(rf"dagster_{kind}\b", _module_of(given[legacy[0]]))
+            ]
             found.append(
                 f"dagster_config.{legacy[0]}: found the old form ({', '.join(legacy)}), and a deployment has one block "
                 f"storage, which is there already ({self.dialect}); remove {'them' if len(legacy) > 1 else 'it'}: "
-                f"{INSTEAD}"
+                f"{INSTEAD}{''.join(meant)}"
             )
         return found
 
@@ -366,3 +371,8 @@ class Storage:
             "credential": self.credential,
             "variables": dict(self.variables),
         }
+
+
+def _module_of(section: Any) -> str:
+    """The module that a section of dagster.yaml names, empty where it names none."""
+    return str(section.get("module") or "") if isinstance(section, Mapping) else ""

@@ -38,7 +38,7 @@ def combinations() -> list[tuple[str, ...]]:
     names = re.findall(r"^([a-z0-9-]+)(?:\[\w+\])?==", inputs, re.MULTILINE)
     found = {(name,) for name in [*names, "boto3", "google-auth", "azure-identity"]} | {(), tuple(names)}
     for path in sorted((ROOT / "examples/dagster_config").glob("*.yml")):
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))["dagster_config"]
+        config = yaml.safe_load(path.read_text(encoding="utf-8")).get("dagster_config", {})
         found.add(tuple(json.loads(asked(versions()[-1], "of", given=json.dumps(config)))))
     return sorted(found)
 

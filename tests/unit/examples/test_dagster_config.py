@@ -29,7 +29,6 @@ ORACLE = ROOT / ".cache" / "oracle" / "1.13" / "bin" / "python"
 LOCATIONS = {
     "postgres_fields": [{**LOCATION, "volumes": ["/etc/dagster-ca/ca.pem:/etc/dagster-ca/ca.pem:ro"]}],
     "postgres_url": [{**LOCATION, "env": {"DAGSTER_POSTGRES_URL": "postgresql+psycopg2://dagster_run@db/dagster"}}],
-    "mysql": [{**LOCATION, "volumes": ["/etc/dagster-mysql/runs:/etc/dagster-mysql:ro"]}],
 }
 IN_A_CLUSTER = ("celery_k8s", "k8s")
 LOCATIONS |= {name: [{**LOCATION, "image": "registry.example.com/etl:1"}] for name in IN_A_CLUSTER}
@@ -64,6 +63,11 @@ def of_example(path: Path, folder: Path) -> Plan:
     return plan("a", members, **{"dagster_code_locations": locations, **variables_of(path, folder)})
 
 
+def of_services(found: Plan) -> dict[str, str]:
+    """The environment of a service that has the file of its password."""
+    return {**found.instance.environment, **found.storage.login_environment(found.storage.login("web"))}
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_passes_preflight(path: Path, tmp_path: Path) -> None:
     assert of_example(path, tmp_path).problems() == []
@@ -85,12 +89,12 @@ def test_example(path: Path, tmp_path: Path) -> None:
     configuration = of_example(path, tmp_path).configuration
     assert configuration.problems() == []
     env = {
-        **configuration.plan.instance.environment,
+        **of_services(configuration.plan),
         **variables.get("dagster_environment", {}),
         **variables.get("dagster_secret_environment", {}),
     }
-    # dagster.yaml alone does not show the volumes of locations.
-    allowed = ["file_not_in_runs"] if path.stem in LOCATIONS and path.stem not in IN_A_CLUSTER else []
+    # dagster.yaml alone shows neither the volumes of locations nor who has the file of MariaDB's password.
+    allowed = ["file_not_in_runs"] if path.stem in {*LOCATIONS, "mysql"} - {*IN_A_CLUSTER} else []
     report = validate(
         render(configuration.merged), env=env, allow=[*variables.get("dagster_config_allow", []), *allowed]
     )
@@ -102,8 +106,7 @@ def test_example(path: Path, tmp_path: Path) -> None:
 def test_the_real_classes_accept_an_example(name: str, tmp_path: Path) -> None:
     variables = variables_of(ROOT / f"examples/dagster_config/{name}.yml", tmp_path)
     found = of_example(ROOT / f"examples/dagster_config/{name}.yml", tmp_path)
-    secret = {"DAGSTER_MYSQL_PASSWORD": "not-real"}
-    env = {**found.instance.environment, **variables.get("dagster_environment", {}), **secret}
+    env = {**of_services(found), **variables.get("dagster_environment", {})}
     if found.cluster:
         env["KUBECONFIG"] = str(tmp_path / "kubeconfig")
         (tmp_path / "kubeconfig").write_text(json.dumps(KUBECONFIG), encoding="utf-8")

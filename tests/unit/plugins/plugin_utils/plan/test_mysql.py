@@ -92,6 +92,15 @@ def test_storage_in_dagster_config(config: dict[str, Any], said: str) -> None:
     assert plan(**ENGINE, dagster_config=config).problems()[0].startswith(said)
 
 
+@pytest.mark.parametrize("module", ["dagster_mysql", "dagster_mysql.run_storage"])
+def test_the_old_form_of_the_other_database_names_the_engine(module: str) -> None:
+    three = ("run_storage", "event_log_storage", "schedule_storage")
+    (said,) = plan(dagster_config={name: {"module": module, "class": "X"} for name in three}).problems()
+    assert said.endswith("; for MariaDB set dagster_database_engine to mysql")
+    (said,) = plan(**ENGINE, dagster_config={name: {"module": module, "class": "X"} for name in three}).problems()
+    assert "set dagster_database_engine" not in said, "the control"
+
+
 def test_the_reference_s_mysql_in_a_deployment_with_postgresql() -> None:
     snippet = {"storage": {"mysql": {"mysql_db": {"username": "x", "password": "y", "hostname": "z", "db_name": "d"}}}}
     (problem,) = plan(dagster_config=snippet).problems()
