@@ -90,7 +90,8 @@ SITE = (
         2,
         (
             *("Daemon", "Fence", "Secrets of other hosts", "What an earlier release allowed"),
-            *("What runs reach on their host", "The engine that other hosts reached", "The keys for that engine"),
+            *("What runs reach on their host", "The engine that other hosts reached"),
+            "Keys and logins that services read no more",
         ),
     ),
     Step(
