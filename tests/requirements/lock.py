@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,13 +54,14 @@ class Lock:
     """One lock: its input text and where both live, relative to the root of the repository.
 
     Of a lock with optional packages (a second input), hosts install a part. Such a lock says of each package what needs
-    it, and which input names it.
+    it, and which input names it. One that extends another (an earlier one) has its packages in the same versions.
     """
 
     source: Path
     text: str
     target: Path
     optional: tuple[Path, str] | None = None
+    extends: Path | None = None
 
 
 def library_version(version: str) -> str:
@@ -93,7 +94,7 @@ def locks() -> Iterator[Lock]:
     example = plain(EXAMPLE / "requirements.in", EXAMPLE / "requirements.lock")
     for name in EXAMPLE_LIBRARIES:
         more = f"{example.text}\ndagster-{name}=={library_version(DAGSTER_VERSIONS[-1])}\n"
-        yield Lock(example.source, more, EXAMPLE / f"requirements-{name}.lock")
+        yield Lock(example.source, more, EXAMPLE / f"requirements-{name}.lock", extends=example.target)
     template = plain(INPUTS / "dagster.in", HOST_LOCKS)
     libraries = plain(INPUTS / "libraries.in", HOST_LOCKS)
     for version in DAGSTER_VERSIONS:
@@ -121,8 +122,8 @@ def find_uv() -> str:
     return found
 
 
-def compile_lock(uv: str, lock: Lock, *, upgrade: bool) -> str:
-    """Return the text the lock should have."""
+def compile_lock(uv: str, lock: Lock, *, upgrade: bool, made: Mapping[Path, str]) -> str:
+    """Return the text the lock should have; made has those of the locks before it."""
     sources = [(lock.source, lock.text), *([lock.optional] if lock.optional else [])]
     names = " and ".join(str(source) for source, _text in sources)
     that = "them" if lock.optional else "that file"
@@ -142,6 +143,9 @@ def compile_lock(uv: str, lock: Lock, *, upgrade: bool) -> str:
         argv += ["--universal", "--python-version", PYTHON_VERSION, "--generate-hashes"]
         argv += ["--no-header", "--no-emit-index-url", "--no-emit-find-links", "--quiet"]
         argv += [] if lock.optional else ["--no-annotate"]
+        if lock.extends:
+            Path(folder, "extended.txt").write_text(made[lock.extends], encoding="utf-8")
+            argv += ["--constraints", "extended.txt"]
         # A uv.toml or pyproject.toml of the user's must not change what is locked; index settings stay in the
         # environment, where a company mirror belongs.
         done = subprocess.run([*argv, "--no-config"], cwd=folder, capture_output=True, text=True, check=False)
@@ -161,7 +165,9 @@ def main(arguments: list[str] | None = None) -> int:
     stale = 0
     try:
         uv = find_uv()
-        wanted = {lock.target: compile_lock(uv, lock, upgrade=options.upgrade) for lock in locks()}
+        wanted: dict[Path, str] = {}
+        for lock in locks():
+            wanted[lock.target] = compile_lock(uv, lock, upgrade=options.upgrade, made=wanted)
     except LockError as error:
         print(f"lock.py: {error}", file=sys.stderr)
         return 2
