@@ -52,7 +52,7 @@ def value(role: str, expression: str) -> Any:
     """An expression with the variables of a role, where nothing is left out. Names stay as roles write them."""
     names = {"programs": PROGRAMS, "webserver": "dagster-webserver", "webserver_read_only": READ_ONLY}
     plan = {"names": names, "storage": {"credential": CREDENTIAL}, "kubernetes": {"kubeconfig": KUBECONFIG}}
-    options = {"home": HOME, "install_dir": "{{ dagster.install_dir }}"}
+    options: dict[str, Any] = {"home": HOME, "install_dir": "{{ dagster.install_dir }}"}
     options |= {"webserver_ports": ["1"], "webserver_read_only_port": "2"}
     given = {"dagster": options, "dagster_plan": plan | {"webserver": {"gone": []}}}
     variables = DataLoader().load_from_file(str(ROLES / role / "vars/main.yml"), trusted_as_template=True)

@@ -356,7 +356,10 @@ def test_database_without_such_a_secret() -> None:
 def test_login_of_compute_logs() -> None:
     """Services and code servers have it. A pod has what the cluster gives it, and no path to a file of ours."""
     store = {"module": "dagster_gcp.gcs", "class": "GCSComputeLogManager", "config": {"bucket": "logs"}}
-    login = {"dagster_compute_logs_login": '{"type": "service_account"}', "more": {"compute_logs": store}}
+    login: dict[str, Any] = {
+        "dagster_compute_logs_login": '{"type": "service_account"}',
+        "more": {"compute_logs": store},
+    }
     (problem,) = Checks(of(**copy.deepcopy(login))).problems()
     assert "found nothing with a login of compute logs" in problem
     found = of(config={"env_secrets": ["logs"]}, **copy.deepcopy(login))
