@@ -46,7 +46,10 @@ RESTART: dict[str, tuple[str, ...]] = {
     "/etc/systemd/system/prune-dagster-runs.service": ("prune-dagster-runs.timer",),
     "/etc/systemd/system/prune-dagster-runs.service.d/20-sandbox.conf": ("prune-dagster-runs.timer",),
     "/etc/systemd/system/prune-dagster-runs.timer": ("prune-dagster-runs.timer",),
-    **{f"/usr/local/lib/dagster/gate{part}.py": GATE for part in ("", "_container", "_policy", "_requests")},
+    **{
+        f"/usr/local/lib/dagster/gate{part}.py": GATE
+        for part in ("", "_container", "_engine", "_json", "_policy", "_requests", "_sockets", "_steps")
+    },
     "/etc/docker-gate-dagster/gate.json": GATE,
     "/etc/docker-gate-dagster/runs.json": (),  # the gate reads it again by itself
     "/etc/systemd/system/docker-gate-dagster.service": GATE,
