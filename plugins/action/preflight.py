@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.vars.hostvars import HostVars
 
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import bare
+from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names, spec
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan, chosen
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import tag_problems
 
@@ -43,14 +45,21 @@ class ActionModule(ActionBase):
         self._refuse(name, problems)  # what follows relies on types
         plan = Plan(inventory, name)
         self._refuse(name, plan.problems())
-        began = time.time()
+        questions = plan.questions()
+        watched = plan.watched() if boolean(self._task.args.get("snapshot") or False) else {}
+        snapshot.forget(name)
+        asked, began = snapshot.now(), time.time()
         answer = self._execute_module(
-            module_name="dataops.dagster.host_facts", module_args=plan.questions(), task_vars=variables
+            module_name="dataops.dagster.host_facts",
+            module_args=snapshot.questions(questions, watched),
+            task_vars=variables,
         )
         ended = time.time()
         if answer.get("failed") or answer.get("unreachable"):
             return answer
         facts = answer["host"]
+        if watched:
+            snapshot.remember(name, snapshot.taken(answer, watched), asked)
         played = list(variables.get("ansible_play_hosts_all") or inventory.hosts)
         problems = plan.host_problems(facts, began, ended) + plan.limit_problems(facts, played)
         tags, skipped = (variables.get(f"ansible_{kind}_tags") or [] for kind in ("run", "skip"))
@@ -71,10 +80,13 @@ class ActionModule(ActionBase):
         self, name: str, variables: dict[str, Any], undecided: dict[str, spec.Options]
     ) -> tuple[Inventory, list[str]]:
         """The hosts of the groups with their variables, and what is wrong with those of the named one."""
-        roles = {group: tuple(found) for group, found in self._task.args["groups"].items()}
         every = variables["groups"]
-        groups = {group: tuple(str(host) for host in every.get(group) or []) for group in roles}
+        groups = {group: tuple(str(host) for host in every.get(group) or []) for group in self._task.args["groups"]}
         documented = {option: found for options in undecided.values() for option, found in options.items()}
+        own = self._given(name, documented, variables)[1]
+        roles, others = chosen(
+            {group: tuple(found) for group, found in self._task.args["groups"].items()}, own("dagster_database_engine")
+        )
         problems = tag_problems(variables.get("ansible_run_tags") or []) + spec.taken_name_problems(variables)
         problems += spec.unknown_names(variables, documented)
         hosts = {}
@@ -88,7 +100,7 @@ class ActionModule(ActionBase):
                 values, wrong = spec.read(known, [*needed, "playbooks"], {each: read(each) for each in given})
                 problems += wrong  # what is wrong on another host is told there
             hosts[other] = Host(other, address, values, frozenset(given))
-        return Inventory(groups, roles, hosts), problems
+        return Inventory(groups, roles, hosts, others), problems
 
     def _given(
         self, host: str, documented: spec.Options, variables: dict[str, Any]

@@ -61,6 +61,13 @@ options:
         type: str
         choices: [always, missing, never]
         default: missing
+      from_registry:
+        description:
+          - Whether O(images[].image) has to have come from its registry, so that pods of a Kubernetes cluster can
+            pull it, too. One that was built on the engine under such a name is refused.
+        type: bool
+        default: false
+        version_added: 0.2.0
       build:
         description: Build the image on the engine with its classic builder.
         type: dict
@@ -197,6 +204,13 @@ options:
         description: What else the runs of a location have in their environment, by its name.
         type: dict
         default: {}
+      steps:
+        description: What runs of locations read that start their steps (docker_executor), instead of the same above.
+        type: dict
+        suboptions:
+          dagster_yaml: {description: The text of what these runs read., type: str, required: true}
+          written: {description: The sections that the user has written., type: list, elements: str, default: []}
+          locations: {description: The names of these locations., type: list, elements: str, required: true}
       record:
         description: The file on the host that remembers what has been shown.
         type: path
@@ -266,6 +280,7 @@ images:
     - For each name in O(images) a dictionary with C(ref) (the reference to use), C(id) (the image ID; null if it is not
       on the engine yet, as in check mode) and C(action) (V(none), V(pulled), V(built) or V(loaded)).
     - With O(images[].pull=always) there is C(digest), what the registry has. With C(action=none) it is here.
+    - An image that came from its registry has C(registry_ref), by which whoever pulls it gets the same content.
   returned: always
   type: dict
   sample:

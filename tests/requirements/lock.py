@@ -1,5 +1,5 @@
 """Compile the locks of this repository: the tools of a checkout, Dagster on the hosts, uv on the hosts, the store of a
-scenario, and every Dagster that the validator is made from and measured against.
+scenario, the cluster of another, and every Dagster that the validator is made from and measured against.
 
 A lock keeps the versions it has until it is asked to move:
 
@@ -35,7 +35,7 @@ DAGSTER_VERSIONS = ("1.13.26", "1.13.27")
 
 # What the example's image installs more when asked (REQUIREMENTS): locks that hold all of the plain one, in the same
 # versions.
-EXAMPLE_LIBRARIES = ("aws",)
+EXAMPLE_LIBRARIES = ("aws", "gcp", "mysql")
 
 # One release of each Dagster minor whose dagster.yaml the validator knows. Changing one changes its catalogue too:
 # `make catalogue` after `make locks`.
@@ -85,6 +85,8 @@ def locks() -> Iterator[Lock]:
     yield plain(INPUTS / "tools.in", INPUTS / "tools.lock")
     yield plain(INPUTS / "oldest.in", INPUTS / "oldest.lock")
     yield plain(INPUTS / "s3.in", INPUTS / "s3.lock")
+    yield plain(INPUTS / "gcs.in", INPUTS / "gcs.lock")
+    yield plain(INPUTS / "kubernetes.in", INPUTS / "kubernetes.lock")
     yield plain(INPUTS / "uv.in", HOST_LOCKS / "uv.txt")
     for name in ("requirements", "build-requirements"):
         yield plain(EXAMPLE / f"{name}.in", EXAMPLE / f"{name}.lock")
@@ -98,9 +100,11 @@ def locks() -> Iterator[Lock]:
         text = template.text.replace("{version}", version).replace("{library}", library_version(version))
         more = libraries.text.replace("{library}", library_version(version))
         yield Lock(template.source, text, HOST_LOCKS / f"dagster-{version}.txt", (libraries.source, more))
-    # What the newest one has, and a library whose classes people configure beside ours: the unit tests ask both. moto
-    # stands in for AWS.
-    text += f"\ndagster-aws=={library_version(version)}\nmoto\nflask\nflask-cors\n"
+    # What the newest one has, the library of the other database, and libraries whose classes people configure beside
+    # ours: the tests ask all of them. moto stands in for AWS, kmock for the API of Kubernetes.
+    names = ("aws", "celery-k8s", "k8s", "mysql")
+    more = "".join(f"dagster-{name}=={library_version(version)}\n" for name in names)
+    text += f"\n{more}moto\nflask\nflask-cors\nkmock\n"
     yield Lock(template.source, text, INPUTS / "dagster.lock")
     oracle = plain(INPUTS / "oracle.in", INPUTS)
     for version in CATALOGUE_VERSIONS:

@@ -11,7 +11,7 @@ import secrets_on_host
 from deployment import Dagster, Play
 from restarts import Checked
 
-REPLICAS = ("dagster-webserver@3000.service", "dagster-webserver@3001.service")
+REPLICAS = tuple(f"dagster-webserver@{port}.service" for port in (3000, 3001, 3002))
 DAEMON = ("dagster-daemon.service",)
 SERVICES = REPLICAS + DAEMON
 POSTGRES = ("postgresql@15-dagster.service",)
@@ -46,7 +46,10 @@ RESTART: dict[str, tuple[str, ...]] = {
     "/etc/systemd/system/prune-dagster-runs.service": ("prune-dagster-runs.timer",),
     "/etc/systemd/system/prune-dagster-runs.service.d/20-sandbox.conf": ("prune-dagster-runs.timer",),
     "/etc/systemd/system/prune-dagster-runs.timer": ("prune-dagster-runs.timer",),
-    **{f"/usr/local/lib/dagster/gate{part}.py": GATE for part in ("", "_container", "_policy", "_requests")},
+    **{
+        f"/usr/local/lib/dagster/gate{part}.py": GATE
+        for part in ("", "_container", "_engine", "_json", "_policy", "_requests", "_sockets", "_steps")
+    },
     "/etc/docker-gate-dagster/gate.json": GATE,
     "/etc/docker-gate-dagster/runs.json": (),  # the gate reads it again by itself
     "/etc/systemd/system/docker-gate-dagster.service": GATE,

@@ -41,6 +41,7 @@ ENVIRONMENT = {
     "PGPASSFILE": "/run/dagster/pgpass",
     "HOME": "/tmp",
     "DAGSTER_RUN_JOB_NAME": "orders_report",  # from the launcher
+    "DOCKER_HOST": "none://set-step_containers-of-its-code-location-or-DOCKER_HOST-in-its-env",
 }
 IMAGE_NAMES = {"PATH", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONUNBUFFERED"}
 LABELS = {"dagster/run_id", "dagster/job_name", "dataops.dagster.image", "dataops.dagster.run"}

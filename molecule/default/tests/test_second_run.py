@@ -41,6 +41,14 @@ def test_second_run_after_it_changes_nothing(play: Callable[..., Play], host: An
     assert identities(host) == before
 
 
+def test_second_run_sends_the_host_few_modules(play: Callable[..., Play]) -> None:
+    """Preflight has read in one call what the roles compare (tests/unit/test_second_run.py says which are left)."""
+    done = play("site.yml", "-vvv")
+    assert done.changed == 0
+    sent = [line for line in done.output.splitlines() if "SSH: EXEC" in line and "/usr/bin/python3" in line]
+    assert 0 < len(sent) <= 5, "\n".join(sent)
+
+
 def test_second_run_with_the_oldest_ansible_changes_nothing(play: Callable[..., Play], host: Any) -> None:
     """And without facts among the variables, as hardened sites have it."""
     before = identities(host)
@@ -80,7 +88,8 @@ def test_killed_run_is_finished_by_the_next(play: Callable[..., Play], inventory
     The test after this one takes its change away, and asserts that nothing is left to do then.
     """
     change = '{"dagster_config": {"retention": {"sensor": {"purge_after_days": {"skipped": 6}}}}}'
-    pids = "systemctl show -p MainPID --value dagster-daemon dagster-webserver@3000 dagster-webserver@3001"
+    replicas = " ".join(f"dagster-webserver@{port}" for port in (3000, 3001, 3002))
+    pids = f"systemctl show -p MainPID --value dagster-daemon {replicas}"
     before = host.check_output(pids)
     at_task("dataops.dagster.instance : Migrate the schema of the database", kill, "site.yml", inventory, "-e", change)
     assert "skipped: 6" in host.file("/etc/dagster/.dagster.yaml.next").content_string

@@ -39,6 +39,12 @@ class Daemon(Component):
     def removal(self) -> list[str]:
         return [f"systemctl disable --now {self.plan.names['daemon']}.service", *super().removal()]
 
+    def compared(self) -> list[str]:
+        return [self.mark()]
+
+    def units(self) -> list[str]:
+        return [f"{self.plan.names['daemon']}.service"]
+
     def journal(self) -> list[str]:
         return [f"_SYSTEMD_UNIT={self.plan.names['daemon']}.service"]
 
@@ -58,7 +64,9 @@ class Daemon(Component):
         return {"dagster_daemon_login": self.plan.storage.daemon_login(self.host.name)}
 
     def handed(self, facts: Facts) -> dict[str, Any]:
-        return {"gate": Way(self.host, self.plan).of_service("daemon")}
+        storage = self.plan.storage
+        login = storage.daemon_login(self.host.name) or storage.login("web")
+        return {"login": storage.unit_environment(login), "gate": Way(self.host, self.plan).of_service("daemon")}
 
     def deployment_problems(self) -> list[str]:
         return [

@@ -61,6 +61,7 @@ FIXED = {
     "gate": "docker-gate-{name}",
     "gate_config": "/etc/docker-gate-{name}",
     "gate_sockets": "/run/docker-gate-{name}",
+    "gate_steps": "/run/docker-gate-{name}/steps",  # of each code location whose runs start steps, one folder
     "gate_user": "{name}_gate",
     # A unit that has one of these groups has that role at the gate. No user is a member.
     "launch_group": "{name}_launch",
@@ -70,6 +71,7 @@ FIXED = {
     "programs": "/usr/local/lib/{name}",
     "record": "/usr/local/lib/{name}/installed",
     "proven_images": "/usr/local/lib/{name}/proven_images.json",
+    "proven_logs": "/usr/local/lib/{name}/proven_logs.json",  # what has reached the store of compute logs
     "apt_proxy": "/run/{name}-apt-proxy.conf",  # there only while apt installs for us
     "downloads": "/usr/local/lib/{name}/downloads",
     "proven": "/usr/local/lib/{name}/proven",  # what runs need, as the last good canary has proven it

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.budget import ENGINES
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.gate import Way
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, Reach, is_ipv4
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
 
 KINDS = ("webserver", "webserver_read_only")  # as names.py calls their units
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
@@ -105,6 +105,12 @@ class Webserver(Component):
     def paths(self) -> list[str]:
         return [self.read_only_login, *(self.plan.names.enabled(kind) for kind in KINDS)]
 
+    def compared(self) -> list[str]:
+        return [self.plan.names.unit_file(kind, "@.service") for kind in KINDS]
+
+    def units(self) -> list[str]:
+        return [f"{unit}{port}.service" for _variable, port, unit in self.replicas]
+
     def gone(self, facts: Facts) -> list[str]:
         """The units of webservers that are no longer listed: those that run there, or would at the next boot."""
         ours = tuple(f"{self.plan.names[kind]}@" for kind in KINDS)
@@ -114,7 +120,11 @@ class Webserver(Component):
         return sorted(unit for unit in there - listed if unit.startswith(ours))
 
     def handed(self, facts: Facts) -> dict[str, Any]:
+        storage = self.plan.storage
+        read = storage.login_environment(storage.login("read"))
         return {
+            "login": {kind: storage.unit_environment(storage.login(kind)) for kind in ("web", "read")},
+            "read_only": {name: value for name, value in read.items() if name != storage.variables["credential"]},
             "gate": Way(self.host, self.plan).of_service("webserver"),
             "gone": self.gone(facts),
             "state": self.values["dagster_state_dir"],

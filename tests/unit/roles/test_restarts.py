@@ -24,6 +24,7 @@ REREAD = {"daemon": {"{{ dagster.home }}/workspace.yaml"}, "webserver": set()}
 # How roles name the folder of their files, and the file with a password.
 HOME = "{{ dagster.home }}"
 CREDENTIAL = "{{ dagster_plan.storage.credential }}"
+LOGS = "compute_logs.login"
 # Tasks that end what a package serves by itself, or has served for us: no process is left that reads these files.
 ENDED = {"packaged.yml", "retire.yml"}
 HAPROXY = "{{ dagster_plan.names.haproxy }}.service"
@@ -69,7 +70,7 @@ def reads(role: str, unit: str) -> set[str]:
     own = (ROLES / role / "templates/etc/systemd/system" / unit).read_text()
     text = shared + own
     found = set(re.findall(r"^EnvironmentFile=-?(.+)$", text, re.MULTILINE))
-    found |= set(re.findall(rf"^LoadCredential={re.escape(CREDENTIAL)}:(.+)$", text, re.MULTILINE))
+    found |= set(re.findall(rf"^LoadCredential=(?:{re.escape(CREDENTIAL)}|{LOGS}):(.+)$", text, re.MULTILINE))
     found = {re.sub(r"{{ '[^']*' if read_only }}", "", path) for path in found}
     command = re.findall(r"^ExecStart=((?:.*\\\n)*.*)$", own, re.MULTILINE)
     assert len(command) == 1

@@ -72,7 +72,7 @@ def test_engine_that_the_user_names_has_no_gate() -> None:
     each = {host: {"dagster_docker_endpoint": "tcp://x:2376"} for host in "ac"}
     found = plan("a", APART, each, dagster_docker_tls_client_cert="PEM").instance
     assert [found.way.of_service(name) for name in ("daemon", "webserver")] == [{}, {}]
-    assert found.way.handed()["applies"] is False
+    assert found.way.handed()["own_engine"] is True
     assert found.environment["DOCKER_HOST"] == "tcp://x:2376"
     named = plan(dagster_docker_endpoint="unix:///run/other.sock")
     assert named.instance.way.roles["daemon"] == "launch", "the gate stands before that socket"
@@ -117,6 +117,14 @@ def limited(size: str) -> dict[str, Any]:
         (
             {"dagster_config": {"run_launcher": {"config": limited("999g")}}},
             "dagster_config.run_launcher.config.container_kwargs.mem_limit is 1022976 MiB",
+        ),
+        (
+            {"dagster_config": {"run_launcher": {"config": {"container_kwargs": {"memswap_limit": "99g"}}}}},
+            "half of dagster_config.run_launcher.config.container_kwargs.memswap_limit is 50688 MiB",
+        ),
+        (
+            {"dagster_code_locations": [{**LOCATION, "shm_size": "9g"}]},
+            "dagster_code_locations[etl].shm_size is 9216 MiB",
         ),
     ],
 )
