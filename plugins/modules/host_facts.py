@@ -253,14 +253,14 @@ def container_root(daemon_json: str, subuid: str) -> int:
 
 
 def connect_error(host: str, port: int, dialect: str) -> str:
-    """Why no server of this kind of database answers there, empty when one does."""
+    """Why no server of this kind of database is of use there, empty when one is."""
     try:
         with socket.create_connection((host, port), timeout=10) as connection:
             connection.settimeout(10)
-            answers = DIALECTS[dialect].answers(connection)
+            refused = DIALECTS[dialect].refused(connection)
     except OSError as error:
         return f"{host}:{port} cannot be reached from {socket.gethostname()}: {error.strerror or error}"
-    return "" if answers else f"{host}:{port} answers, but not as a {DIALECTS[dialect].PRODUCT} server"
+    return f"{host}:{port} {refused}" if refused else ""
 
 
 def certificate(path: str, key_path: str) -> dict[str, Any]:

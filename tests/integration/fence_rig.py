@@ -237,7 +237,7 @@ class Site:
             return False
 
         try:
-            until(answers, 60, "the webserver answers")
+            until(answers, 180, "the webserver answers")
             yield dagster
         finally:
             process.end()

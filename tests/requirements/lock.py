@@ -35,7 +35,7 @@ DAGSTER_VERSIONS = ("1.13.26", "1.13.27")
 
 # What the example's image installs more when asked (REQUIREMENTS): locks that hold all of the plain one, in the same
 # versions.
-EXAMPLE_LIBRARIES = ("aws",)
+EXAMPLE_LIBRARIES = ("aws", "mysql")
 
 # One release of each Dagster minor whose dagster.yaml the validator knows. Changing one changes its catalogue too:
 # `make catalogue` after `make locks`.
@@ -98,9 +98,10 @@ def locks() -> Iterator[Lock]:
         text = template.text.replace("{version}", version).replace("{library}", library_version(version))
         more = libraries.text.replace("{library}", library_version(version))
         yield Lock(template.source, text, HOST_LOCKS / f"dagster-{version}.txt", (libraries.source, more))
-    # What the newest one has, and a library whose classes people configure beside ours: the unit tests ask both. moto
-    # stands in for AWS.
-    text += f"\ndagster-aws=={library_version(version)}\nmoto\nflask\nflask-cors\n"
+    # What the newest one has, the library of the other database, and one whose classes people configure beside ours:
+    # the tests ask all of them. moto stands in for AWS.
+    more = "".join(f"dagster-{name}=={library_version(version)}\n" for name in ("aws", "mysql"))
+    text += f"\n{more}moto\nflask\nflask-cors\n"
     yield Lock(template.source, text, INPUTS / "dagster.lock")
     oracle = plain(INPUTS / "oracle.in", INPUTS)
     for version in CATALOGUE_VERSIONS:

@@ -90,7 +90,7 @@ def suite(*, full: bool) -> list[Step]:
     that stay for tests that run alone, six of them the cluster's, come so late that they do not wait long.
     """
     pytest, rig, bench = ("pytest", "-q"), "tests/rig/rig", "tests/bench/run"
-    seen = ("unit", "database", "firewall")  # by which the tests of plants have passed
+    seen = ("unit", "database", "mariadb", "firewall")  # by which the tests of plants have passed
     guard = "tests/integration/guard"  # of the database: lease, fence, logins and the ways to it
     default, cluster = scenario("default", alone=True), scenario("cluster", alone=True)
     steps = [
@@ -111,6 +111,7 @@ def suite(*, full: bool) -> list[Step]:
         Step("containers", (*pytest, "tests/integration/containers"), 1500, ["images"], filler=True),
         Step("libraries", (*pytest, "tests/integration/libraries"), 600, ["venvs"], filler=True),
         Step("database", (*pytest, "-m", "not alone", guard), 1800, ["packages", "venvs"], filler=True),
+        Step("mariadb", (*pytest, "tests/integration/mariadb"), 1200, ["packages", "venvs"], filler=True),
         Step("firewall", (*pytest, "tests/integration/firewall"), 600, ["packages"], filler=True),
         Step("plants", ("tests/plants/run", "--no-host", "--tests-passed"), 2700, seen, filler=True),
         Step("guard", (*pytest, "-m", "alone", guard), 1200, ["packages", "venvs"], alone=True),

@@ -55,6 +55,8 @@ DEPLOYMENTS = {
             "dagster_docker_tls_client_key": "client's key",
         },
     ),
+    # The other database.
+    "mariadb": Deployment(("inventories/cluster",), extra={"dagster_database_engine": "mysql"}),
     # What a check says to bare hosts.
     "check": Deployment(("inventories/cluster",), check=True, contents=False),
     # The same again: what a second run asks for. The content of its files is that of the first.
@@ -115,6 +117,7 @@ SHOWN = {
     "single_host": ["dagster1"],
     "cluster": ["db", "edge1", "ctl1", "ctl2", "run"],
     "supplied_certificates": ["ctl1", "edge1", "run"],
+    "mariadb": ["db", "ctl1", "run"],
     "check": ["db", "edge1", "ctl1", "run"],
     "second_run": ["dagster1"],
     "shared_address": ["edge1", "edge2"],

@@ -356,5 +356,5 @@ def test_hosts_of_a_live_deployment_are_changed_one_after_the_other() -> None:
         "vip",
         "daemon",
     }
-    at_once = {"postgres", "instance", "gate", "code_location"}
+    at_once = {"postgres", "mysql", "instance", "gate", "code_location"}
     assert {role for role, value in serial.items() if value is None} == at_once

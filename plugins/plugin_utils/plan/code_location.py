@@ -17,6 +17,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     registries,
     texts,
 )
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.budget import ENGINES
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
@@ -27,7 +28,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations imp
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import code_port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, Reach
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import RunContainers
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS, ENGINES
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 ENGINE_UNIT = "docker.service"
 # What of dagster_home runs mount.
@@ -96,13 +97,24 @@ class CodeLocation(Component):
     def servers(self) -> list[dict[str, Any]]:
         return self.plan.storage.asked_for()
 
+    @property
+    def database_host(self) -> str:
+        """Where code servers of this host reach the database."""
+        derived = self.plan.storage.address(self.host.name, in_container=True)
+        derived = self.host.chosen("dagster_database_run_host", derived)
+        return str(self.host.chosen("dagster_database_code_host", derived))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """With which code servers connect to the database."""
+        storage = self.plan.storage
+        return storage.environment(storage.container(self.host.name, self.database_host, storage.login("code")))
+
     def options(self, facts: Facts) -> dict[str, Any]:
         every = locations(self.inventory, self.values)
         here = [found.name for found in self.here]
         return {
-            "dagster_database_code_host": self.host.chosen(
-                "dagster_database_run_host", self.plan.storage.address(self.host.name, in_container=True)
-            ),
+            "dagster_database_code_host": self.database_host,
             # Names only: a location may hold secrets. Runs of every location start on the run engine; another engine
             # needs only what its own code servers run.
             "dagster_code_images_here": [found.name for found in every] if self.runs_start_here else here,
@@ -115,7 +127,8 @@ class CodeLocation(Component):
         return {
             "here": [found.name for found in self.here],
             "runs": self.runs_start_here,
-            "verified": self.plan.storage.verified(self.host.name, CONTAINERS),
+            "environment": self.environment,
+            "authority": self.plan.storage.authority(self.host.name, CONTAINERS),
             "port": code_port(self.values),
             # An image is made on one of the engines, the others get that very image.
             "builder": next(iter(every), ""),

@@ -20,7 +20,6 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance impo
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import run_start_timeout
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import LAUNCHER, RunContainers, said
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 if TYPE_CHECKING:
     from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
@@ -48,8 +47,7 @@ class Configuration:
         return {
             **self.values["dagster_environment"],
             **self.plan.exceptions("dagster_environment"),
-            **storage.run_environment(storage.run_address, storage.login("run")),
-            **storage.verified(storage.run_host, CONTAINERS),
+            **storage.environment(storage.container(storage.run_host, storage.run_address, storage.login("run"))),
         }
 
     @property
@@ -142,7 +140,8 @@ class Configuration:
 
     def problems(self) -> list[str]:
         """Sentences about what stands in it."""
-        return [
+        # With another storage in it, whatever else would be said is about something that nobody meant.
+        return self.plan.storage.config_problems(self.given) or [
             *RunContainers(self.plan).of_all_runs(self.given),
             *self.refused(),
             *coordinator_problems(self.values, self.merged),
@@ -181,6 +180,12 @@ class Configuration:
             found.append(Location(str(entry.get("name")), {*env, *(entry.get("env") or {})}, own, run))
         return found
 
+    @property
+    def login(self) -> dict[str, Any]:
+        """What names the file of a password, as runs have it: each unit of a service names its own."""
+        name = self.plan.storage.variables["credential"]
+        return {name: self.run_environment[name]}
+
     def refused(self) -> list[str]:
         """Sentences about what Dagster would refuse, and what would do harm."""
         values = self.values
@@ -190,6 +195,7 @@ class Configuration:
             version=self.catalogue_version,
             env={
                 **self.plan.instance.environment,
+                **self.login,
                 **values["dagster_environment"],
                 **dict.fromkeys(values["dagster_secret_environment"]),  # their values are shown to nobody
             },

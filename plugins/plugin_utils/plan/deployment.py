@@ -19,6 +19,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     record,
     texts,
 )
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.budget import Budget
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration
@@ -29,9 +30,11 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory imp
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import Names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.proxy import Proxy
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Budget, Storage
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.webserver import Webserver
 
+DATABASE = "dagster_database"
+ENGINE = "dagster_database_engine"  # which of its roles a deployment has
 PACKAGE = __name__.rpartition(".")[0]
 Kind = TypeVar("Kind")
 
@@ -54,10 +57,26 @@ def component_of(role: str) -> type[Component]:
 
 
 @functools.cache
-def storage_of(roles: tuple[str, ...]) -> type[Storage]:
-    """The storage beside one of the roles of group dagster_database, which may be without a host."""
-    (found,) = (known for role in roles for known in beside(role, Storage))
-    return found
+def storages(roles: tuple[str, ...]) -> dict[str, type[Storage]]:
+    """The storages beside roles of group dagster_database, which may be without a host, by the role of each."""
+    return {role: known for role in roles for known in beside(role, Storage)}
+
+
+def chosen(roles: Mapping[str, tuple[str, ...]], engine: Any) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """The roles of each group with one database, that of dagster_database_engine, and those of the other ones.
+
+    A text that names none stands for the default, another problem says so.
+    """
+    known = storages(roles[DATABASE])
+    wanted = engine if engine in known else next(iter(known))
+    others = tuple(role for role in known if role != wanted)
+    return {group: tuple(role for role in found if role not in others) for group, found in roles.items()}, others
+
+
+def removal(component: Component, facts: Facts) -> str:
+    """How what a role has made is taken away, and what stays all the same."""
+    data = component.data(facts)
+    return f"To remove it: {'; '.join(component.removal())}" + (f". {data}" if data else "")
 
 
 class Plan:
@@ -67,9 +86,11 @@ class Plan:
         self.inventory = inventory
         self.host: Host = inventory.hosts[host]
         self.names = Names(self.host.values)
-        self.storage = storage_of(tuple(inventory.roles["dagster_database"]))(self.host, inventory)
+        (storage,) = storages(tuple(inventory.roles[DATABASE])).values()
+        self.storage = storage(self.host, inventory)
         roles = sorted({role for found in inventory.roles.values() for role in found})
         self.known = {role: self.component(role, host) for role in roles}  # also of roles that this host does not get
+        self.others = {role: self.component(role, host) for role in inventory.others}
         self.instance = Instance(self.host, self)
         self.configuration = Configuration(self.host, self)
         self.components = {role: self.known[role] for role in inventory.roles_of(host)}
@@ -141,8 +162,15 @@ class Plan:
         """What is wrong with the inventory, each sentence once."""
         found = [
             *names.problems(self.inventory),
+            *checks.same_problems(self.inventory, ENGINE, "they have one database"),
             *texts.name_problems(self.host, self.storage),
             *checks.group_problems(self.inventory, self.storage.external),
+        ]
+        found += [
+            f"{variable} is set, and {ENGINE} is {self.storage.dialect}, where it does nothing; remove it"
+            for role in self.others
+            for variable in sorted(self.host.given)
+            if variable.startswith(f"dagster_{role}_")
         ]
         found += folders.problems(self.host.values, self.host.given)
         found += downloads.problems(self.host.values)
@@ -173,7 +201,7 @@ class Plan:
                 *(record.whole(self.names["record"]), record.entry(self.names["record"], "*")),
                 *(record.installing(self.names["record"]), self.names["apt_proxy"]),
                 # Also the marks of roles that the host may have had before.
-                *(path for component in self.known.values() for path in component.marks()),
+                *(path for part in (*self.known.values(), *self.others.values()) for path in part.marks()),
                 *(path for component in components for path in component.paths()),
             ],
             "engine": next(filter(None, (component.engine() for component in components)), None),
@@ -246,6 +274,7 @@ class Plan:
         found = checks.system_problems(facts)
         found += names.host_problems(facts.get("paths") or [], self.names.name)
         found += record.file_problems(self.components.values(), facts)
+        found += self.engine_problems(facts)
         found += checks.surroundings_problems(facts, began, ended)
         own = self.names.sysctl("*")
         found += addresses.absent_problems(self.components.values(), self.inventory, own, facts)
@@ -261,16 +290,25 @@ class Plan:
         found = [text for component in self.components.values() for text in component.host_warnings(facts)]
         found += record.policy_warnings(self.names.fixed, facts)
         there = facts.get("paths") or []
-        for role, component in self.known.items():
+        for role, component in (*self.known.items(), *self.others.items()):
             if role in self.components or not component.mark() or component.mark() not in there:
                 continue
             groups = " or ".join(group for group, roles in self.inventory.roles.items() if role in roles)
-            found.append(
-                f"the host is not in group {groups} any more, and what role {role} has made stays "
-                f"({component.mark()}). To remove it: {'; '.join(component.removal())}"
-                + (f". {data}" if (data := component.data(facts)) else "")
-            )
+            why = f"the host is not in group {groups or DATABASE} any more, and what role {role} has made stays"
+            found.append(f"{why} ({component.mark()}). {removal(component, facts)}")
         return found
+
+    def engine_problems(self, facts: Facts) -> list[str]:
+        """A sentence where the host has the database of this deployment already, and it is another one."""
+        there = facts.get("paths") or []
+        here = self.host.name == self.storage.server
+        return [
+            f"{ENGINE} is {self.storage.dialect}, and the host has the deployment's {role} ({component.mark()}); the "
+            f"other database would be empty, because no play moves data. Set it to {role}, or take that one away "
+            f"first. {removal(component, facts)}"
+            for role, component in self.others.items()
+            if here and component.mark() in there
+        ]
 
     def health(self) -> dict[str, Any]:
         """What the health gate asks of whom. It asks hosts that a play leaves out as well, and is the same on all."""
@@ -313,7 +351,10 @@ class Plan:
             "options": options,
             "names": self.names.fixed,
             "no_proxy": ",".join(self.no_proxy),
-            "storage": {**self.storage.handed(), "parameters": self.storage.parameters(self.configuration.merged)},
+            "storage": {
+                **self.storage.handed(),
+                "parameters": self.storage.driver_parameters(self.configuration.merged),
+            },
             "staged": self.instance.staged,
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "package_files": {role: component.package_files(facts) for role, component in components.items()},

@@ -142,7 +142,10 @@ class Instance(Component):
             "judged": list(JUDGED_BY_PLAN),
             "gate": self.way.handed(),
             "fence": self.fence,
-            "verified": storage.verified(self.host.name, str(self.values["dagster_home"])),
+            # Which password the command line reads.
+            "login": storage.login_environment(storage.login("web")),
+            "tls": storage.verifies(self.host.name),
+            "authority": storage.authority(self.host.name, str(self.values["dagster_home"])),
             "rights": {"logins": storage.writers, "app": storage.app},
             **libraries.installation(self.values, self.plan.configuration.merged),
         }
@@ -183,10 +186,7 @@ class Instance(Component):
         remote = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": f"{values['dagster_home']}/docker"}
         return {
             "DAGSTER_HOME": str(values["dagster_home"]),
-            **storage.environment(
-                storage.address(self.host.name, in_container=False), str(values["dagster_database_user"])
-            ),
-            **storage.verified(self.host.name, str(values["dagster_home"])),
+            **storage.environment(storage.service(storage.login("web"))),
             "DOCKER_HOST": endpoint,
             "DAGSTER_DAEMON_HEARTBEAT_TOLERANCE": values["dagster_heartbeat_tolerance"],
             **(remote if endpoint.startswith("tcp://") else {}),
@@ -197,7 +197,7 @@ class Instance(Component):
         """Whose logins may do what a daemon does (empty: any login), and what a second daemon is told."""
         full = self.values["dagster_daemon_fencing"] == "full"
         return {
-            "logins": str(self.values["dagster_database_daemon_role"]) if full else "",
+            "logins": self.plan.storage.fenced if full else "",
             "unit": self.plan.names["daemon"],
             "command": self.plan.names["command_line"],
         }

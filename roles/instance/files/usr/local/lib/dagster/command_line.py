@@ -30,8 +30,8 @@ class Instance:
     user: str
     home: str
     programs: str  # folder of dagster and its like
-    variable: str  # which names the file with the password
-    credential: str  # name of that file
+    credential: str  # name of the file with the password
+    variable: str  # NAME=VALUE of the variable that names the path of that file
 
 
 def refusal(instance: Instance, command: list[str]) -> str:
@@ -79,14 +79,16 @@ def run(instance: Instance, command: list[str]) -> None:
     """Becomes the command. Raises OSError."""
     user = pwd.getpwnam(instance.user)
     found = environment(instance, user.pw_dir)
-    password = copied(os.path.join(instance.home, instance.credential), user)
+    path = os.path.join(instance.home, instance.credential)
+    name, _equals, value = instance.variable.partition("=")
+    password = value.replace(path, copied(path, user))
     os.initgroups(user.pw_name, user.pw_gid)
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
     os.umask(0o027)
     os.chdir(instance.home)
     os.environ["PATH"] = found["PATH"]  # where execvpe looks
-    os.execvpe(command[0], command, {**found, instance.variable: password})  # noqa: S606 - what root typed
+    os.execvpe(command[0], command, {**found, name: password})  # noqa: S606 - what root typed
 
 
 def main(argv: list[str]) -> int:
