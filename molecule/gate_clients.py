@@ -43,16 +43,30 @@ for line in open(sys.argv[2]):
     found.append([int(status[0]) if status else 0, answer[-300:].decode("utf-8", "replace")])
 print(json.dumps(found))
 """
+# Shows the status of the answer at a socket.
+PING_OF_A_SOCKET = r"""
+import socket, sys
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.settimeout(20)
+    sock.connect(sys.argv[1])
+    sock.sendall(b"GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    print(sock.recv(65536).split(b" ")[1].decode())
+"""
 PING = b"GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
-def send(host: Any, requests: list[bytes], **way: Any) -> list[tuple[int, str]]:
-    """Status and end of the answer to each request, sent by root of the host; way is what PROGRAM takes."""
+def send(
+    host: Any, requests: list[bytes], python: str = "python3", file: str = "/tmp/requests", **way: Any
+) -> list[tuple[int, str]]:
+    """Status and end of the answer to each request; way is what PROGRAM takes.
+
+    They are sent by root of the host, or by another Python that reads file.
+    """
     lines = "\n".join(base64.b64encode(each).decode() for each in requests)
-    host.check_output("rm -f /tmp/requests")
+    host.check_output("rm -f %s", file)
     for start in range(0, len(lines), 60000):
-        host.check_output("printf %%s %s >>/tmp/requests", lines[start : start + 60000])
-    answer = json.loads(host.check_output("timeout 400 python3 -c %s %s /tmp/requests", PROGRAM, json.dumps(way)))
+        host.check_output("printf %%s %s >>%s", lines[start : start + 60000], file)
+    answer = json.loads(host.check_output(f"timeout 400 {python} -c %s %s %s", PROGRAM, json.dumps(way), file))
     return [(int(status), str(text)) for status, text in answer]
 
 

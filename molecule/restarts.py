@@ -10,23 +10,25 @@ from typing import Any
 
 from deployment import ROOT, Play
 
-MODULE = ROOT / "plugins/module_utils/_host/units.py"
+MODULES = {name: ROOT / f"plugins/module_utils/_host/{name}.py" for name in ("here", "units")}
 # Runs on the host what the module decides by. Each file is made young for a moment; its times are given back.
 PROGRAM = r"""
 import base64, json, os, sys, time, types
 
 # The host has no Ansible: a stand-in for each name that is imported.
-OURS = "ansible_collections.dataops.dagster.plugins.module_utils._host.kept"
-for path, names in {"ansible.module_utils.common.warnings": ["warn"], OURS: ["Kept", "undisturbed"]}.items():
+OURS = "ansible_collections.dataops.dagster.plugins.module_utils._host"
+STANDINS = {"ansible.module_utils.common.warnings": ["warn"], OURS: ["access"], f"{OURS}.kept": ["Kept", "undisturbed"]}
+for path, names in STANDINS.items():
     parts = path.split(".")
     for end in range(len(parts)):
         package = ".".join(parts[: end + 1])
         sys.modules.setdefault(package, types.ModuleType(package))
     for name in names:
         setattr(sys.modules[path], name, object)
-source, units, files = json.loads(base64.b64decode(sys.stdin.read()))
-module = types.ModuleType("units")
-exec(compile(source, "units.py", "exec"), module.__dict__)
+sources, units, files = json.loads(base64.b64decode(sys.stdin.read()))
+for name, source in sources.items():
+    module = sys.modules[f"{OURS}.{name}"] = types.ModuleType(name)
+    exec(compile(source, name, "exec"), module.__dict__)
 
 def actions():
     now = module.show([spec["name"] for spec in units])
@@ -43,6 +45,11 @@ for path in files:
         os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns), follow_symlinks=False)
 print(json.dumps(answer))
 """
+
+
+def sources() -> dict[str, str]:
+    """What of the module the host is asked with, each after what it imports."""
+    return {name: path.read_text(encoding="utf-8") for name, path in MODULES.items()}
 
 
 @dataclass
@@ -89,7 +96,7 @@ def units(output: str) -> list[dict[str, Any]]:
 
 def actions(host: Any, specs: list[dict[str, Any]], files: list[str]) -> dict[str, dict[str, str]]:
     """What the play would do to which unit when one of the files were new; under "" when none is."""
-    given = base64.b64encode(json.dumps([MODULE.read_text(encoding="utf-8"), specs, files]).encode()).decode()
+    given = base64.b64encode(json.dumps([sources(), specs, files]).encode()).decode()
     answer: dict[str, dict[str, str]] = json.loads(
         host.check_output("printf %%s %s | timeout 60 python3 -c %s", given, PROGRAM)
     )

@@ -206,7 +206,8 @@ def changed(name: str, was: str, now: str) -> str:
 def differences(before: Mapping[str, str], after: Mapping[str, str], *, rebooted: bool = False) -> list[str]:
     """What somebody else would notice between two snapshots, each as a sentence.
 
-    What is new may be there when it can be told apart by our name. After a reboot each process is another one.
+    What is new may be there when it can be told apart by our name, or is a folder that was made for something with our
+    name: systemd looks for drop-ins below the name of the unit. After a reboot each process is another one.
     """
     found = []
     for name, was in sorted(before.items()):
@@ -216,5 +217,8 @@ def differences(before: Mapping[str, str], after: Mapping[str, str], *, rebooted
             found.append(f"{name} is gone; it was {was}")
         elif after[name] != was:
             found.append(changed(name, was, after[name]))
-    new = (name for name in sorted(after.keys() - before.keys()) if name.startswith(NAMED))
-    return found + [f"{name} is new and does not have our name" for name in new if OURS not in name]
+    new = [name for name in sorted(after.keys() - before.keys()) if name.startswith(NAMED)]
+    ours = [name for name in after if OURS in name]
+    needed = {folder for folder in new if any(name.startswith(f"{folder}/") for name in ours)}
+    strange = (name for name in new if OURS not in name and name not in needed)
+    return found + [f"{name} is new and does not have our name" for name in strange]

@@ -12,7 +12,9 @@ from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ..module_utils._docker import proven
 from ..module_utils._docker.images import ARGUMENT_SPEC, Wanted, pack_context, want_all
+from ..plugin_utils import snapshot
 
 MODULE = "dataops.dagster.code_images"
 Json = dict[str, t.Any]
@@ -33,7 +35,13 @@ class ActionModule(ActionBase):
         if errors:
             return {**result, "failed": True, "changed": False, "msg": "\n".join(errors)}
         try:
-            return {**result, **self._remote(params, wanted, task_vars)}
+            answer = snapshot.answered(
+                self._task,
+                task_vars,
+                lambda read: self._known(read, params, wanted),
+                lambda: self._remote(params, wanted, task_vars),
+            )
+            return {**result, **answer}
         finally:
             if self._connection._shell.tmpdir:
                 self._remove_tmp_path(self._connection._shell.tmpdir)
@@ -54,6 +62,25 @@ class ActionModule(ActionBase):
             if not os.path.isdir(os.path.dirname(item["path"])):
                 errors.append(f"code_images: export: found no folder for {item['path']} on the controller.")
         return errors
+
+    def _known(self, read: snapshot.Snapshot, params: Json, wanted: list[Wanted]) -> Json:
+        """What the engine would answer that has all images; each of them has been shown to open the instance."""
+        asked = [item for item in wanted if item.kind == "image"] if params["verify_only"] else wanted
+        other = params["begin"] or params["export"] or params["keep"] is not None or not (asked or params["load"])
+        if other or any(item.pull == "always" or "@" in item.ref for item in asked):
+            raise snapshot.Unknown("what only the engine or a registry can say")
+        ids = {item.name: read.image(item.ref) for item in asked}
+        if any(read.image(item["ref"]) != item["id"] for item in params["load"]):
+            raise snapshot.Unknown("an image that has moved")
+        images = {item.name: {"ref": item.ref, "id": ids.get(item.name), "action": "none"} for item in wanted}
+        answer: Json = {"changed": False, "images": images, **({"unverified": {}} if params["verify_only"] else {})}
+        answer.update({"missing": [], "loaded": []} if params["load"] else {})
+        if params["instance"] and not (params["verify_only"] or self._task.check_mode):
+            record = proven.recorded(read.text(params["instance"]["record"]) or "")
+            answer["dagster_versions"] = proven.versions(record, params["instance"], ids)
+            if answer["dagster_versions"] is None:
+                raise snapshot.Unknown("an image that is yet to be asked")
+        return answer
 
     def _remote(self, params: Json, wanted: list[Wanted], task_vars: Json) -> Json:
         if params["keep"] is not None:
@@ -113,6 +140,7 @@ class ActionModule(ActionBase):
         if first.get("failed") or not first.get("needs"):
             return first if first.get("failed") else nothing
         sent = self._transfer(builds, [], set(first["needs"]), set(first["needs_bases"]))
+        snapshot.end()  # an engine that builds in the background
         answer = self._ask(params, {**sent, "folder": self._remote_folder()}, task_vars, begin=True)
         if not answer.get("failed"):
             self._connection._shell.tmpdir = None  # what removes the folder of a task must not find it

@@ -13,6 +13,7 @@ from ansible.module_utils.basic import FILE_COMMON_ARGUMENTS
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import masked
+from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import refusal, refused, sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import Report, validate_data
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.report import Finding
@@ -109,13 +110,30 @@ class ActionModule(ActionBase):
         sent.update({name: arguments[name] for name in ("path", "python", "validate")})
         sent.update({"stage": True} if arguments["stage"] else {})
         sent.update(content=text, env=env, secret_env=secrets, dagster_version=version)
-        result: dict[str, Any] = self._execute_module(
-            module_name="dataops.dagster.config_file", module_args=sent, task_vars=task_vars
+        result = snapshot.answered(
+            self._task,
+            task_vars,
+            lambda read: self._known(read, sent),
+            lambda: self._execute_module(
+                module_name="dataops.dagster.config_file", module_args=sent, task_vars=task_vars
+            ),
         )
         # Whatever the user allowed to stand there stays out of logs.
         result.pop("invocation", None)
         self._show(result, report)
         return result
+
+    @staticmethod
+    def _known(read: snapshot.Snapshot, sent: dict[str, Any]) -> dict[str, Any]:
+        """What config_file answers when nothing is to be written: then it asks no Dagster either."""
+        same = {name: str(sent[name]) for name in ("owner", "group", "mode") if name in sent}
+        more = [name for name in FILE_COMMON_ARGUMENTS if sent.get(name) and name not in same]
+        if more or sent["validate"] != "strict":
+            raise snapshot.Unknown("attributes")
+        stage = bool(sent.get("stage"))
+        read.service({"files": [{"dest": sent["path"], "content": sent["content"], "stage": stage, **same}]})
+        by = f"Dagster {sent['dagster_version']}"
+        return {"changed": False, "path": sent["path"], "problems": [], "checked_by": by}
 
     def _show(self, result: dict[str, Any], report: Report) -> None:
         """Add what the module cannot know: what harms, and which keys change."""

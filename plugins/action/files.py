@@ -1,5 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Controller side of dataops.dagster.files: renders the templates, so that one remote call writes them all."""
+"""Controller side of dataops.dagster.files: renders the templates, so that one remote call writes them all.
+
+There is no call where preflight has seen that all is as wanted.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+
+from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 
 try:
     from ansible.template import trust_as_template
@@ -77,11 +82,15 @@ class ActionModule(ActionBase):
             for entry in rendered
             if boolean(entry.get("secret") or False) and entry.get("content") is not None
         }
+        arguments = {**self._task.args, "files": rendered, "secrets": secrets}
         result.update(
-            self._execute_module(
-                module_name="dataops.dagster.service",
-                module_args={**self._task.args, "files": rendered, "secrets": secrets},
-                task_vars=variables,
+            snapshot.answered(
+                self._task,
+                variables,
+                lambda read: read.service(arguments),
+                lambda: self._execute_module(
+                    module_name="dataops.dagster.service", module_args=arguments, task_vars=variables
+                ),
             )
         )
         if result.get("failed"):

@@ -8,6 +8,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.dataops.dagster.plugins.module_utils import _proxies
+from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import record
 
 TEXT = "Installed by dataops.dagster.\n"
@@ -68,6 +69,7 @@ class ActionModule(ActionBase):
             result["diff"] = {"before": "", "after": "".join(lines), "after_header": "packages"}
         if not result["changed"] or self._task.check_mode:  # a bare host's apt knows no names before its first update
             return result
+        snapshot.end()
         # A file that somebody else has there is brought back by module apt, so it does not become ours.
         theirs = record.POLICY in (host.get("lines") or {}) and record.POLICY not in left
         marks = [] if theirs else [record.installing(folder)]

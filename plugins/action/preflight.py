@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.vars.hostvars import HostVars
 
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import bare
+from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names, spec
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
@@ -43,14 +45,21 @@ class ActionModule(ActionBase):
         self._refuse(name, problems)  # what follows relies on types
         plan = Plan(inventory, name)
         self._refuse(name, plan.problems())
-        began = time.time()
+        questions = plan.questions()
+        watched = plan.watched() if boolean(self._task.args.get("snapshot") or False) else {}
+        snapshot.forget(name)
+        asked, began = snapshot.now(), time.time()
         answer = self._execute_module(
-            module_name="dataops.dagster.host_facts", module_args=plan.questions(), task_vars=variables
+            module_name="dataops.dagster.host_facts",
+            module_args=snapshot.questions(questions, watched),
+            task_vars=variables,
         )
         ended = time.time()
         if answer.get("failed") or answer.get("unreachable"):
             return answer
         facts = answer["host"]
+        if watched:
+            snapshot.remember(name, snapshot.taken(answer, watched), asked)
         played = list(variables.get("ansible_play_hosts_all") or inventory.hosts)
         problems = plan.host_problems(facts, began, ended) + plan.limit_problems(facts, played)
         tags, skipped = (variables.get(f"ansible_{kind}_tags") or [] for kind in ("run", "skip"))

@@ -16,6 +16,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils import run_rules
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import merge_contexts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.dotenv import dotenv
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import step_containers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 PORT = 4000  # inside the container; the port on the host is the location's
@@ -166,24 +167,30 @@ def code_containers(
     every_run: Mapping[str, Any] | None = None,
     no_proxy: str = "",
     run_volumes: list[str] | None = None,
+    steps: str = "",
 ) -> list[dict[str, Any]]:
     """Each location's container, as module code_containers takes it.
 
     env and volumes are what every code server has, run_volumes what every run has (those, without it); secrets is the
     folder of secret_files; default_port is the port on the host of a location that names none; every_run is what
     dagster_config gives to the container of each run; no_proxy is what a location reaches without the proxy that its
-    own environment may name.
+    own environment may name; steps is the folder of the sockets of runs that start steps.
     """
     volumes_of = (volumes, volumes if run_volumes is None else run_volumes)
     return [
         {
             **_container(
-                beside_a_proxy(location, no_proxy), images[location["name"]], env, volumes_of, secrets, every_run or {}
+                location := beside_a_proxy(given, no_proxy),
+                images[given["name"]],
+                env,
+                volumes_of,
+                secrets,
+                _contexts(location, _own(location, secrets, steps), volumes_of[1], every_run or {}),
             ),
             "publish_address": publish_address,
             "port": int(location.get("port") or default_port),
         }
-        for location in locations
+        for given in locations
     ]
 
 
@@ -201,21 +208,24 @@ def gate_runs(
     secrets: str,
     every_run: Mapping[str, Any],
     launcher: Mapping[str, Any],
+    steps: str = "",
 ) -> str:
     """What the Docker gate knows of the runs of each location, as the text of its file.
 
-    before is the text that it has now; volumes and every_run are those of code_containers; launcher is what
+    before is the text that it has now; volumes, every_run and steps are those of code_containers; launcher is what
     dagster.yaml says of all runs.
     """
     found = []
     for location in locations:
-        docker = _contexts(location, _own(location, secrets), volumes, every_run)["docker"]
-        found.append(run_rules.of_location(images[location["name"]]["ref"], launcher, docker))
+        docker = _contexts(location, _own(location, secrets, steps), volumes, every_run)["docker"]
+        image = images[location["name"]]["ref"]
+        found.append(run_rules.of_location(location["name"], image, launcher, docker, *_sockets(location, steps)))
     return run_rules.written(found, before)
 
 
-def _own(location: dict[str, Any], secrets: str) -> dict[str, Any]:
+def _own(location: dict[str, Any], secrets: str, steps: str) -> dict[str, Any]:
     """What a location itself says of its runs."""
+    sockets = _sockets(location, steps)
     own_env = {name: text(value) for name, value in (location.get("env") or {}).items()}
     secret_env = bool(location.get("secret_env"))
     shared = _shared(location)
@@ -223,14 +233,20 @@ def _own(location: dict[str, Any], secrets: str) -> dict[str, Any]:
         "env_vars": [
             *(f"{name}={value}" for name, value in own_env.items()),
             *([f"DAGSTER_PROJECT_ENV_FILE_PATHS={json.dumps({location['name']: SECRETS})}"] if secret_env else []),
+            *([step_containers.DOCKER_HOST] if sockets else []),
         ],
         "networks": shared["networks"],
         "container_kwargs": {
-            "volumes": _own_volumes(location, secrets),
+            "volumes": _own_volumes(location, secrets) + sockets,
             "user": _user(location),
             **_run_kwargs(shared),
         },
     }
+
+
+def _sockets(location: dict[str, Any], steps: str) -> list[str]:
+    """The volume with the socket of runs that start steps; steps is the folder of all of them."""
+    return [step_containers.bind(location, steps)] if step_containers.wanted(location) else []
 
 
 def _own_volumes(location: dict[str, Any], secrets: str) -> list[str]:
@@ -245,13 +261,12 @@ def _container(
     env: dict[str, str],
     volumes: tuple[list[str], list[str]],  # of the code server, of runs
     secrets: str,
-    every_run: Mapping[str, Any],
+    contexts: Mapping[str, Any],
 ) -> dict[str, Any]:
     own_env = {name: text(value) for name, value in (location.get("env") or {}).items()}
     folder, secret_env = f"{secrets}/{location['name']}", bool(location.get("secret_env"))
     mounted = [*_of_its_user(volumes[0], location), *_own_volumes(location, secrets)]
     shared = _shared(location)
-    contexts = _contexts(location, _own(location, secrets), volumes[1], every_run)
     ref = image["ref"]
     return {
         "name": location["name"],

@@ -197,6 +197,13 @@ options:
         description: What else the runs of a location have in their environment, by its name.
         type: dict
         default: {}
+      steps:
+        description: What runs of locations read that start their steps (docker_executor), instead of the same above.
+        type: dict
+        suboptions:
+          dagster_yaml: {description: The text of what these runs read., type: str, required: true}
+          written: {description: The sections that the user has written., type: list, elements: str, default: []}
+          locations: {description: The names of these locations., type: list, elements: str, required: true}
       record:
         description: The file on the host that remembers what has been shown.
         type: path

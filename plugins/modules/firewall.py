@@ -79,7 +79,7 @@ EXAMPLES = r"""
 RETURN = r"""
 found:
   description: The table that the kernel had, as C(nft) lists it. Empty without one.
-  returned: success
+  returned: success, unless preflight has just seen that it is as wanted
   type: str
   sample: ""
 """

@@ -86,6 +86,20 @@ options:
       - Certificates to read (PEM), each with the path of its key.
       - Without python3-cryptography on the host, no certificate is read.
     type: dict
+  snapshot:
+    description: What to read for RV(snapshot). In a path or the name of a unit, C(*) stands for any part of it.
+    type: dict
+    version_added: 0.2.0
+    suboptions:
+      places: {description: Paths., type: list, elements: path, default: []}
+      units: {description: Units of systemd., type: list, elements: str, default: []}
+      table: {description: A file with rules of nftables (C(path)) and the table that they make (C(table))., type: dict}
+  snapshot_key: {description: 'The key by which RV(snapshot) marks what is in files.', type: str, version_added: 0.2.0}
+  recent:
+    description: Whether stamps may be those that preflight has read, unless this run has changed the host since.
+    type: bool
+    default: false
+    version_added: 0.2.0
 """
 
 EXAMPLES = r"""
@@ -94,6 +108,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+snapshot:
+  description: State of files, units, rules and images (of O(engine)) for later tasks. It shows no text of a file.
+  returned: with O(snapshot)
+  type: dict
 host:
   description: What was read, for the fact C(dagster_host). Options that were not given have no result here, so a later
     read can be merged into an earlier one.
@@ -119,6 +137,12 @@ host:
       sample: {10.0.0.2: 10.0.0.1}
     nftables:
       description: With O(nftables), why the kernel takes no rules of nftables. Empty when it does.
+      type: str
+      sample: ""
+    replaced_kernel:
+      description: >-
+        With O(nftables), the release of the kernel that runs if an upgrade has removed its modules. It can load no
+        module before the next boot. Empty when they are there.
       type: str
       sample: ""
     texts:
@@ -190,7 +214,6 @@ host:
       sample: [{port: 80, address: 127.0.0.1, process: nginx, unit: nginx.service}]
 """
 
-import calendar
 import glob
 import grp
 import json
@@ -205,7 +228,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
-from ansible_collections.dataops.dagster.plugins.module_utils._host import namespaces, netfilter
+from ansible_collections.dataops.dagster.plugins.module_utils._host import namespaces, netfilter, snapshot
+from ansible_collections.dataops.dagster.plugins.module_utils._host.certificates import certificate
 from ansible_collections.dataops.dagster.plugins.module_utils._host.networks import (
     local_addresses,
     local_addresses6,
@@ -263,46 +287,6 @@ def connect_error(host: str, port: int, dialect: str) -> str:
     return "" if answers else f"{host}:{port} answers, but not as a {DIALECTS[dialect].PRODUCT} server"
 
 
-def certificate(path: str, key_path: str) -> dict[str, Any]:
-    """What a certificate says, and whether the key belongs to it; empty for one that cannot be read."""
-    try:
-        from cryptography import x509
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-    except ImportError:
-        return {}
-    pem = read(path)
-    try:
-        found = x509.load_pem_x509_certificate(pem.encode())
-    except ValueError:
-        return {}
-    names: list[str] = []
-    key_id = authority_key_id = b""
-    for extension in found.extensions:
-        value = extension.value
-        if isinstance(value, x509.SubjectAlternativeName):
-            names = [str(name.value) for name in value]
-        elif isinstance(value, x509.SubjectKeyIdentifier):
-            key_id = value.digest
-        elif isinstance(value, x509.AuthorityKeyIdentifier):
-            authority_key_id = value.key_identifier or b""
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    try:
-        key = load_pem_private_key(read(key_path).encode(), None)
-        matches = key.public_key().public_bytes(*form) == found.public_key().public_bytes(*form)
-    except (ValueError, TypeError):  # no key, or one with a passphrase
-        matches = False
-    # The end has no zone: it is UTC. Newer releases have a property with one, Debian 12's does not.
-    end = found.not_valid_after_utc if hasattr(found, "not_valid_after_utc") else found.not_valid_after
-    return {
-        "not_after": calendar.timegm(end.timetuple()),
-        "names": names,
-        "key_id": key_id.hex(),
-        "authority_key_id": authority_key_id.hex(),
-        "key_matches": matches,
-        "pem": pem,
-    }
-
-
 def there(path: str) -> list[str]:
     """The paths that fit a pattern, or the path itself if it exists."""
     return sorted(glob.glob(path)) if "*" in path else [path] * os.path.exists(path)
@@ -358,6 +342,7 @@ def asked(
         found["sources"] = {peer: source for peer in peers if (source := source_to(peer))}
     if nftables:
         found["nftables"] = netfilter.refusal()
+        found["replaced_kernel"] = netfilter.replaced_kernel()
     if texts is not None:
         found["texts"] = {path: read(path) for path in texts if os.path.isfile(path)}
     if engine is not None:
@@ -426,16 +411,19 @@ def main() -> None:
             "run_id": {"type": "str"},
             "stamps": {"type": "list", "elements": "path"},
             "certificates": {"type": "dict"},
+            "snapshot": {"type": "dict", "options": snapshot.OPTIONS},
+            "snapshot_key": {"type": "str", "no_log": True},
+            "recent": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
+        required_together=[("snapshot", "snapshot_key")],
     )
-    others = ("shells", "members")
-    found = {
-        **facts(),
-        **accounts(*(module.params[name] for name in others)),
-        **asked(**{name: value for name, value in module.params.items() if name not in others}),
-    }
-    module.exit_json(changed=False, host=found)
+    options = dict(module.params)
+    options.pop("recent")  # for the controller
+    wanted, key = options.pop("snapshot"), options.pop("snapshot_key")
+    found = {**facts(), **accounts(options.pop("shells"), options.pop("members")), **asked(**options)}
+    read = {**snapshot.take(**wanted, key=key), "images": info.images(options["engine"] or "")} if wanted else None
+    module.exit_json(changed=False, host=found, **({"snapshot": read} if read else {}))
 
 
 if __name__ == "__main__":

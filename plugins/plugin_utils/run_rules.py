@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import forms
+from ansible_collections.dataops.dagster.plugins.plugin_utils import run_arguments
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 
 # Arguments of the container that a run may only have as they are planned. Others either harm nothing, or are refused.
 PLANNED = (
+    *("auto_remove", "labels"),
     *("cap_add", "device_requests", "devices", "entrypoint", "group_add", "healthcheck", "ipc_mode", "log_config"),
     *("mounts", "read_only", "restart_policy", "runtime", "security_opt", "sysctls", "user", "volumes"),
 )
@@ -41,17 +43,27 @@ def launcher(config: Mapping[str, Any]) -> dict[str, Any]:
     kwargs = given.get(context.KWARGS) or {}
     return {
         "networks": [str(name) for name in given.get("networks") or []],
+        "env_vars": acted_on(given.get("env_vars")),
         context.KWARGS: {key: kwargs[key] for key in PLANNED if kwargs.get(key) is not None},
     }
 
 
-def of_location(image: str, every: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """What the runs of a location may have: every is what all runs have, own the location's context for Docker."""
+def of_location(
+    name: str, image: str, every: Mapping[str, Any], own: Mapping[str, Any], steps: str = ""
+) -> dict[str, Any]:
+    """What the runs of a location may have: every is what all runs have, own the location's context for Docker.
+
+    steps is the volume with the socket of runs that start steps; it is among the volumes too.
+    """
     kwargs = {**(every.get(context.KWARGS) or {}), **(own.get(context.KWARGS) or {})}
     exactly = {key: form(kwargs[name]) for name, (key, form) in EXACTLY.items() if kwargs.get(name) not in (None, "")}
     return {
+        "name": name,
+        **({"steps": steps} if steps else {}),
         "images": [image],
         "networks": list(dict.fromkeys([*(every.get("networks") or []), *(own.get("networks") or [])])),
+        "labels": labels(kwargs.get("labels")),
+        "env": acted_on([*(every.get("env_vars") or []), *(own.get("env_vars") or [])]),
         "binds": list(context.binds(kwargs.get("volumes"))),
         "mounts": list(kwargs.get("mounts") or []),
         "devices": [device(each) for each in kwargs.get("devices") or []],
@@ -59,6 +71,19 @@ def of_location(image: str, every: Mapping[str, Any], own: Mapping[str, Any]) ->
         "security_opt": list(kwargs.get("security_opt") or []),
         "exactly": exactly,
     }
+
+
+def labels(given: Any) -> dict[str, str]:
+    """Labels as the launcher reads them: those of a list have no value."""
+    if isinstance(given, Mapping):
+        return {str(name): str(value) for name, value in given.items()}
+    return dict.fromkeys(map(str, given or ()), "")
+
+
+def acted_on(given: Any) -> list[str]:
+    """The variables, NAME or NAME=value, that the gate lets through only where the inventory names them."""
+    prefixes = run_arguments.GATE.ACTED_ON
+    return [str(each) for each in (given if isinstance(given, list) else ()) if str(each).startswith(prefixes)]
 
 
 def written(locations: list[dict[str, Any]], before: str) -> str:
@@ -116,6 +141,7 @@ def _health(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 EXACTLY: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "auto_remove": ("AutoRemove", bool),
     "device_requests": ("DeviceRequests", lambda found: [_device_request(each) for each in found]),
     "entrypoint": ("Entrypoint", lambda found: shlex.split(found) if isinstance(found, str) else found),
     "group_add": ("GroupAdd", lambda found: [str(each) for each in found]),

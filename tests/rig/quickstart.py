@@ -89,7 +89,7 @@ SITE = (
         2,
         (
             *("Daemon", "Fence", "Secrets of other hosts", "What an earlier release allowed"),
-            *("The engine that other hosts reached", "The keys for that engine"),
+            *("What runs reach on their host", "The engine that other hosts reached", "The keys for that engine"),
         ),
     ),
     Step(

@@ -110,6 +110,7 @@ def suite(*, full: bool) -> list[Step]:
         Step("importer", ("tools/importer.sh",), 600, filler=True),
         Step("containers", (*pytest, "tests/integration/containers"), 1500, ["images"], filler=True),
         Step("libraries", (*pytest, "tests/integration/libraries"), 600, ["venvs"], filler=True),
+        Step("steps", (*pytest, "tests/integration/steps"), 900, ["venvs"], filler=True),
         Step("database", (*pytest, "-m", "not alone", guard), 1800, ["packages", "venvs"], filler=True),
         Step("firewall", (*pytest, "tests/integration/firewall"), 600, ["packages"], filler=True),
         Step("plants", ("tests/plants/run", "--no-host", "--tests-passed"), 2700, seen, filler=True),

@@ -121,3 +121,25 @@ SHOWN = {
     "engine_closes": ["edge1", "run"],
     "alternative": ["dagster1", "dagster2"],
 }
+
+
+def bare_host() -> Json:
+    """What host_facts finds on a machine that was just installed."""
+    return {
+        "distribution": "debian",
+        "release": "bookworm",
+        "memory_mb": 8000,
+        "packages": {},
+        "listeners": [],
+        "connect_errors": [],
+        "certificates": {},
+        "container_root": 0,
+        "user_namespaces": True,
+        "own_proc": True,
+        "users": ["root"],
+        "groups": ["root"],
+        "paths": [],
+        "texts": {},
+        "addresses": [],
+        "networks": {"10.0.0.0/24": "eth0"},
+    }

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import jinja2
@@ -23,7 +23,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.conditional import Conditional
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
-from deployments import Deployment
+from copied import copied, shortened
+from deployments import Deployment, bare_host
 
 from ansible_collections.dataops.dagster.plugins.action import dagster_yaml, files, preflight, service
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import gate, spec
@@ -110,32 +111,6 @@ def compiled(environment: jinja2.Environment, source: Any, *arguments: Any, **mo
     return CODE[key]
 
 
-@functools.cache
-def copied() -> dict[str, str]:
-    """The files that roles copy as they are, by their text without the space around it."""
-    # Tests that import a program of a role leave its compiled form beside it.
-    paths = [path for path in ROOT.glob("roles/*/files/**/*") if path.is_file() and path.suffix != ".pyc"]
-    return {path.read_text(encoding="utf-8").strip(): f"as {path.relative_to(ROOT)}" for path in paths}
-
-
-def shortened(value: Any) -> Any:
-    """Arguments in which the name of a copied file stands for its text."""
-    if isinstance(value, dict):
-        return {key: item if key in ("content", "secrets") else shortened(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [shortened(item) for item in value]
-    return named(value) if isinstance(value, str) else value
-
-
-def named(value: str) -> str:
-    """A text, or parts of a query, by the names of their files."""
-    if value.strip() in copied():
-        return copied()[value.strip()]
-    for text, name in copied().items() if "SELECT" in value else ():
-        value = value.replace(text, name) if "SELECT" in text else value
-    return value
-
-
 @dataclass
 class Host:
     """What is known of a host during the plays, and what it was given."""
@@ -150,8 +125,11 @@ class Host:
 class Players:
     """The hosts of a deployment, and the plays that they take part in."""
 
+    actions: ClassVar[dict[str, Any]] = ACTIONS
+
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
+        self.ended: set[str] = set()  # the hosts that a task of the play has left out
         self.loader = DataLoader()
         self.loader.set_basedir(str(ROOT / "playbooks"))
         inventory = InventoryManager(self.loader, sources=[str(ROOT / path) for path in deployment.inventories])
@@ -184,6 +162,7 @@ class Players:
             pattern = Templar(loader=self.loader, variables=own).template(play["hosts"])
             names = list(dict.fromkeys(name for group in pattern.split(":") for name in self.groups.get(group, [])))
             hosts = [self.hosts[name] for name in names]
+            self.ended = set()
             header = plain({key: play[key] for key in play.keys() - {"name", "tasks", "roles", "vars"}})
             header["hosts"] = plain(pattern)
             for role in roles_of(play) or [""]:
@@ -218,7 +197,7 @@ class Players:
             own = {**variables, **(task.get("vars") or {})}
             when = task.get("when", [])
             added = when if isinstance(when, list) else [when]
-            every = {name: [*before, *added] for name, before in conditions.items()}
+            every = {name: [*before, *added] for name, before in conditions.items() if name not in self.ended}
             module, *more = sorted(key for key in task if key not in KEYWORDS) or [""]
             assert not more, f"{task.get('name')}: {module} and {more}: one of them is not known here"
             if module == "ansible.builtin.import_tasks":
@@ -233,6 +212,11 @@ class Players:
             elif module in ("ansible.builtin.import_role", "ansible.builtin.include_role"):
                 inner = self.called(task[module], scope)
                 self.tasks(self.load(inner.folder / "tasks" / f"{task[module]['tasks_from']}.yml"), inner, every, own)
+            elif module == "ansible.builtin.meta" and task[module] == "end_host":
+                # One after the other, and each leaves the hosts of the play.
+                for name in every:
+                    if self.included(self.hosts[name], every[name], scope, own):
+                        self.ended.add(name)
             elif module == "ansible.builtin.meta":
                 for name in every:
                     self.hosts[name].given.append({module: plain(task[module])})
@@ -260,7 +244,7 @@ class Players:
             "ansible_check_mode": self.deployment.check,
             "playbook_dir": str(ROOT / "playbooks"),
             "groups": self.groups,
-            "ansible_play_hosts": scope.names,
+            "ansible_play_hosts": [name for name in scope.names if name not in self.ended],
             "ansible_play_hosts_all": scope.names,
             "ansible_play_batch": scope.names,
             **paths,
@@ -293,9 +277,8 @@ class Players:
     def call(self, host: Host, task: Json, module: str, scope: Scope, variables: Json, templar: Templar) -> Json:
         arguments = templar.template(task[module] or {})
         name = module.removeprefix(OURS)
-        if name in ACTIONS:
-            result, arguments = self.action(name, arguments, scope, variables, templar)
-            result.update(self.answer(host, module, arguments, variables) if name == "service" else {})
+        if name in self.actions:
+            result, arguments = self.action(host, task, arguments, scope, variables, templar)
         else:
             asked = templar.template(task["delegate_to"]) if "delegate_to" in task else host.name
             result = self.answer(self.hosts.get(asked, host), module, arguments, variables)
@@ -328,29 +311,52 @@ class Players:
         host.written[path] = text
         return "below"
 
-    def action(self, name: str, arguments: Json, scope: Scope, variables: Json, templar: Templar) -> tuple[Json, Json]:
+    def action(
+        self, host: Host, task: Json, arguments: Json, scope: Scope, variables: Json, templar: Templar
+    ) -> tuple[Json, Json]:
         """Runs the controller's side; returns its result and what the host's side was given."""
         given: Json = {}
+        name = next(key for key in task if key not in KEYWORDS).removeprefix(OURS)
+        delegate_to = task.get("delegate_to")
 
-        def execute(module_name: str, module_args: Json, task_vars: Json) -> Json:
+        def execute(
+            module_name: str = "",
+            module_args: Json | None = None,
+            task_vars: Json | None = None,
+            wrap_async: bool = False,
+        ) -> Json:
             assert task_vars
-            if module_name == "dataops.dagster.host_facts":
-                given.update(arguments, host_facts=module_args)
-                own = {"addresses": ["127.0.0.1", variables["ansible_host"]]}
-                return {"host": {**bare_host(), **own, **self.deployment.facts}}
-            given.update(module_args)
-            return {"changed": True, "changed_paths": ["/some/file"]}
+            assert not wrap_async
+            asked = {**(arguments if module_args is None else module_args)}
+            there = self.hosts.get(known.delegate_to, host)
+            answer = self.remote(there, module_name or OURS + name, asked, variables)
+            # Another one each time.
+            asked.pop("snapshot_key", None)
+            given.update({**arguments, "host_facts": asked} if name == "preflight" else asked)
+            return answer
 
-        task = SimpleNamespace(
+        known = SimpleNamespace(
             args=arguments, async_val=0, check_mode=False, diff=False, action=OURS + name, collections=[]
         )
-        task.get_search_path = lambda: [str(scope.folder)]
+        known.delegate_to = templar.template(delegate_to) if delegate_to else None
+        known.get_search_path = lambda: [str(scope.folder)]
         connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
-        action = ACTIONS[name](task, connection, SimpleNamespace(), self.loader, templar, None)
+        action = self.actions[name](known, connection, SimpleNamespace(), self.loader, templar, None)
         action._execute_module = execute
         result: Json = action.run(task_vars=variables)
         assert not result.get("failed"), result
+        result.pop("invocation", None)  # to Ansible it is no template, before ansible-core 2.19 either
         return result, given or arguments
+
+    def remote(self, host: Host, module: str, arguments: Json, variables: Json) -> Json:
+        """What a module says that an action of ours calls on a host. A snapshot says nothing: all is asked."""
+        if module != "dataops.dagster.host_facts":
+            return self.answer(host, module, arguments, variables)
+        own = {"addresses": ["127.0.0.1", variables["ansible_host"]]}
+        nothing: Json = {key: {} for key in ("entries", "units", "images")}
+        nothing |= {"places": [], "owners": {"user": {}, "group": {}}, "in_force": False}
+        read = {**bare_host(), **own, **self.deployment.facts, "stamps": []}
+        return {"host": {**read, "texts": dict(read["texts"])}, "snapshot": nothing}
 
     def answer(self, host: Host, module: str, arguments: Json, variables: Json) -> Json:
         """What a module says on a bare host."""
@@ -426,25 +432,3 @@ class Scope:
 
 def units(arguments: Json) -> list[str]:
     return [str(unit["name"]) for unit in arguments.get("units", [])]
-
-
-def bare_host() -> Json:
-    """What host_facts finds on a machine that was just installed."""
-    return {
-        "distribution": "debian",
-        "release": "bookworm",
-        "memory_mb": 8000,
-        "packages": {},
-        "listeners": [],
-        "connect_errors": [],
-        "certificates": {},
-        "container_root": 0,
-        "user_namespaces": True,
-        "own_proc": True,
-        "users": ["root"],
-        "groups": ["root"],
-        "paths": [],
-        "texts": {},
-        "addresses": [],
-        "networks": {"10.0.0.0/24": "eth0"},
-    }

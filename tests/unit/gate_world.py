@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import grp
+import hashlib
 import http.server
 import json
 import os
@@ -12,23 +14,26 @@ import socket
 import socketserver
 import threading
 import time
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gate as program
 import gate_policy
 import gate_requests
+import gate_settings
+from gate_container import NETWORKS as JOINS
+from gate_container import STEP, STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = "0123abcd-0000-4000-8000-00000000cafe"
+ANOTHER = "0123abcd-0000-4000-8000-00000000beef"  # a run of the same location
 OWN, FOREIGN, CODE = "a" * 64, "b" * 64, "c" * 64  # containers: of a run, of somebody else, of a code server
+# A run that starts steps, one of its steps, and a step of another run.
+DELEGATING, OWN_STEP, OTHER_STEP = "d" * 64, "e" * 64, "f" * 64
 NETWORKS = {"dagster": "1" * 64, "lake": "2" * 64, "bridge": "3" * 64}
 LABELS = {"dagster/run_id": RUN, "dagster/job_name": "nightly", "dataops.dagster.run": ""}
-CONTAINERS = {
-    OWN: LABELS,
-    FOREIGN: {"dagster/run_id": RUN} | {"com.example": "x"},
-    CODE: {"dataops.dagster.location": "etl"},
-}
 LOG = {"Type": "journald", "Config": {"labels": "dagster/run_id"}}
 LOCATION: dict[str, Any] = {
     "images": ["dagster-code/etl:0123456789abcdef"],
@@ -38,6 +43,7 @@ LOCATION: dict[str, Any] = {
     "devices": [{"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}],
     "capabilities": ["NET_RAW"],
     "security_opt": [],
+    "labels": {"team": "data"},
     "exactly": {"LogConfig": LOG, "User": "0:0"},
 }
 OTHER: dict[str, Any] = {
@@ -49,7 +55,28 @@ OTHER: dict[str, Any] = {
     "devices": [],
     "capabilities": [],
 }
+# A location whose runs may start steps. Its socket is put in by the world.
+BIND = "/run/docker-gate-dagster/steps/mapped:/run/docker-gate:ro"
+DELEGATES: dict[str, Any] = {
+    **LOCATION,
+    "name": "mapped",
+    "images": ["dagster-code/mapped:0123456789abcdef"],
+    "binds": [*LOCATION["binds"], BIND],
+    "steps": BIND,
+}
+# What the gate writes on its runs.
+LIMITS = {"Memory": 1 << 30, "PidsLimit": 4096, "SecurityOpt": ["no-new-privileges:true"]}
+ALLOWED = {**DELEGATES, "binds": LOCATION["binds"], "limits": LIMITS}
+CONTAINERS = {
+    OWN: {**LABELS, JOINS: json.dumps(LOCATION["networks"])},
+    FOREIGN: {"dagster/run_id": RUN} | {"com.example": "x"},
+    CODE: {"dataops.dagster.location": "etl"},
+    DELEGATING: {**LABELS, STEPS: json.dumps(ALLOWED)},
+    OWN_STEP: {**LABELS, STEP: "load", STEPS: "", JOINS: json.dumps(LOCATION["networks"])},
+    OTHER_STEP: {**LABELS, "dagster/run_id": ANOTHER, STEP: "load", STEPS: ""},
+}
 SETTINGS: dict[str, Any] = {
+    "container_root": os.getuid(),
     "label": "dataops.dagster.run",
     "memory_mb": 1024,
     "pids": 4096,
@@ -84,6 +111,38 @@ def run_body(**host: Any) -> dict[str, Any]:
     }
 
 
+def delegating_body(**host: Any) -> dict[str, Any]:
+    """What DockerRunLauncher asks for a run of the location whose runs start steps."""
+    body = run_body(**{"Binds": DELEGATES["binds"], **host})
+    env = [*body["Env"], "DOCKER_HOST=unix:///run/docker-gate/docker.sock"]
+    volumes: dict[str, Any] = {each.split(":")[1]: {} for each in body["HostConfig"]["Binds"]}
+    return {**body, "Image": DELEGATES["images"][0], "Env": env, "Volumes": volumes}
+
+
+def step_command(run: str = RUN, *keys: str, **more: Any) -> list[str]:
+    """The command of a step, as docker_executor writes it."""
+    told = {"__class__": "ExecuteStepArgs", "pipeline_run_id": run, "step_keys_to_execute": list(keys or ("load",))}
+    packed = zlib.compress(json.dumps({**told, **more}).encode())
+    return ["dagster", "api", "execute_step", "--compressed-input-json", base64.b64encode(packed).decode()]
+
+
+def step_name(run: str = RUN, key: str = "load") -> str:
+    """The name that docker_executor gives."""
+    return f"dagster-step-{hashlib.sha1(f'{run}{key}'.encode(), usedforsecurity=False).hexdigest()}"
+
+
+def step_body(**host: Any) -> dict[str, Any]:
+    """What docker_executor asks for: all that its run has."""
+    body = delegating_body(**host)
+    env = [*body["Env"], "DAGSTER_RUN_STEP_KEY=load"]
+    return {**body, "Cmd": step_command(), "Env": env, "Labels": {"dataops.dagster.run": ""}}
+
+
+def here(value: Any, bind: str) -> Any:
+    """The same with the socket of steps where the test has it."""
+    return json.loads(json.dumps(value).replace(BIND, bind))
+
+
 class Engine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """Answers like an engine and remembers each request, but for the gate's own looks at containers and networks."""
 
@@ -93,6 +152,9 @@ class Engine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         super().__init__(str(path), Answers)
         self.asked: list[tuple[str, str, bytes]] = []
         self.images: set[str] = set()
+        self.listed: list[dict[str, Any]] = []
+        self.ended: set[str] = set()  # containers that have
+        self.bind = BIND
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def changes(self) -> list[tuple[str, str, bytes]]:
@@ -120,7 +182,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
         if path == "/_ping":
             self.say(200, b"OK")
         elif path == "/containers/json":
-            self.say(200, [])
+            self.say(200, self.server.listed)
         elif match and self.command == "GET":
             self.say(*self.found(match[1], match[2]))
         elif path == "/containers/create":
@@ -138,12 +200,12 @@ class Answers(http.server.BaseHTTPRequestHandler):
             full = {**NETWORKS, **{number: number for number in NETWORKS.values()}}.get(name)
             named = next((key for key, number in NETWORKS.items() if number == full), "")
             return (200, {"Id": full, "Name": named, "IPAM": {}}) if full else (404, {"message": "no such network"})
+        name = {step_name(): OWN_STEP, step_name(ANOTHER): OTHER_STEP}.get(name, name)
         full = next((number for number in CONTAINERS if number.startswith(name)), "")
-        return (
-            (200, {"Id": full, "Config": {"Labels": CONTAINERS[full]}, "State": {}})
-            if full
-            else (404, {"message": "no"})
-        )
+        if not full:
+            return 404, {"message": "no"}
+        state = {"Running": full not in self.server.ended}
+        return 200, {"Id": full, "Config": {"Labels": here(CONTAINERS[full], self.server.bind)}, "State": state}
 
     def say(self, status: int, body: Any = None) -> None:
         """An answer."""
@@ -152,16 +214,29 @@ class Answers(http.server.BaseHTTPRequestHandler):
         if status != 204:
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)
+        if data:
+            self.wfile.write(data)
+
+
+class Heard(program.Gate):
+    """A gate that keeps its lines of the journal."""
+
+    def __init__(self, settings: gate_settings.Settings) -> None:
+        self.said: list[str] = []
+        super().__init__(settings)
+
+    def say(self, level: int, text: str) -> None:  # noqa: ARG002
+        self.said.append(text)
 
 
 class World:
     """An engine and its gate."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, engine: Callable[[Path], Any] | None = None, **settings: Any) -> None:
         self.folder = folder
-        self.engine = Engine(folder / "engine.sock")
-        self.write_runs([LOCATION, OTHER])
+        self.engine = (engine or Engine)(folder / "engine.sock")
+        self.engine.bind = self.bind = f"{folder}/s/mapped:/run/docker-gate:ro"
+        self.write_runs([LOCATION, OTHER, DELEGATES])
         group, user = grp.getgrgid(os.getgid()).gr_name, pwd.getpwuid(os.getuid()).pw_name
         given = {
             **SETTINGS,
@@ -172,26 +247,37 @@ class World:
             **settings,
         }
         (folder / "gate.json").write_text(json.dumps(given), encoding="utf-8")
-        self.gate = program.Gate(program.Settings(str(folder / "gate.json")))
-        self.said: list[str] = []
-        self.gate.say = lambda level, text: self.said.append(text)  # type: ignore[method-assign]  # noqa: ARG005
+        self.gate = Heard(gate_settings.Settings(str(folder / "gate.json")))
+        self.said = self.gate.said
+        self.gate.proc = str(folder / "proc")
+        self.is_in(DELEGATING)
         self.gate.listen()
         self.thread = threading.Thread(target=self.gate.run, daemon=True)
         self.thread.start()
 
     def write_runs(self, locations: list[dict[str, Any]], before: list[dict[str, Any]] | None = None) -> None:
         """What the plan says of runs."""
-        text = json.dumps({"locations": locations, "before": before or []})
+        text = json.dumps(here({"locations": locations, "before": before or []}, self.bind))
         path = self.folder / "runs.json"
         new = path.with_suffix(".new")
         new.write_text(text, encoding="utf-8")
         new.rename(path)
 
+    def is_in(self, container: str, line: str = "0::/system.slice/docker-{}.scope\n") -> None:
+        """This process is in a container from now on."""
+        path = self.folder / "proc" / str(os.getpid()) / "cgroup"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(line.format(container), encoding="utf-8")
+
+    def door(self, role: str) -> Path:
+        """Where a role asks."""
+        return self.folder / ("s/mapped/docker.sock" if role == "steps" else f"{role}.sock")
+
     def connect(self, role: str) -> socket.socket:
         """A connection in a role."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(10)
-        sock.connect(str(self.folder / f"{role}.sock"))
+        sock.connect(str(self.door(role)))
         return sock
 
     def send(self, role: str, data: bytes) -> bytes:

@@ -22,6 +22,7 @@ class Preflight:
         self.answer: dict[str, Any] = {}
         self.others: dict[str, dict[str, Any]] = {}
         self.asked: list[dict[str, Any]] = []
+        self.arguments: dict[str, Any] = {"groups": ROLES}
 
     def run(self, hosts: Groups | None = None, host: str = "a", **variables: Any) -> dict[str, Any]:
         addresses = {
@@ -32,7 +33,7 @@ class Preflight:
         addresses = {name: {**known, **self.others.get(name, {})} for name, known in addresses.items()}
         magic = {"inventory_hostname": host, "hostvars": addresses, "groups": hosts or groups()}
         given = {**VARIABLES, **variables, **magic}
-        task = SimpleNamespace(args={"groups": ROLES}, async_val=0, check_mode=False, diff=False, action="preflight")
+        task = SimpleNamespace(args=self.arguments, async_val=0, check_mode=False, diff=False, action="preflight")
         templar = Templar(loader=DataLoader(), variables=given)
         shell = SimpleNamespace(tmpdir=None)
         action = preflight.ActionModule(

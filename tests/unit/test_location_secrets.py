@@ -82,6 +82,41 @@ def test_runs_in_progress_keep_their_secrets(name: str) -> None:
     assert [message for message in said if message.startswith(words)], said
 
 
+LOGINS = [
+    *("/etc/dagster/code/pgpass", "/etc/dagster/containers/pgpass"),
+    *("/etc/dagster/users/1000/code/pgpass", "/etc/dagster/users/1000/containers/pgpass"),
+]
+
+
+def logins_gone(host: Host) -> list[int]:
+    """The tasks that take a login away."""
+    return [
+        number
+        for path in LOGINS[:2]
+        for number in place(host, "dataops.dagster.files", path)
+        if path not in host.written
+    ]
+
+
+@pytest.mark.parametrize(("name", "kept"), [("ctl1", "code"), ("run", "containers")])
+def test_each_host_has_the_logins_of_what_starts_there(name: str, kept: str) -> None:
+    """An earlier release wrote both everywhere, and runs may have started on another host before."""
+    other = {"code": "containers", "containers": "code"}[kept]
+    host = Players(Deployment(("inventories/cluster",), facts={"paths": LOGINS})).hosts[name]
+    assert f"/etc/dagster/{kept}/pgpass" in host.written
+    assert f"/etc/dagster/{other}/pgpass" not in host.written
+    (gone,) = logins_gone(host)
+    roles = [str(task.get("play", {}).get("role", "")) for task in host.given]
+    assert all(number < gone for number, role in enumerate(roles) if role.endswith((".daemon", ".code_location")))
+
+
+def test_runs_in_progress_keep_their_login() -> None:
+    """Of a host on which none start any more."""
+    mounts = ("/etc/dagster/containers",)
+    host = Players(Deployment(("inventories/cluster",), facts={"paths": LOGINS}, run_mounts=mounts)).hosts["ctl1"]
+    assert logins_gone(host) == []
+
+
 def test_nothing_left_costs_no_call() -> None:
     """A first installation and each later play of the same ask no engine and remove nothing."""
     for host in Players(DEPLOYMENTS["cluster"]).hosts.values():
@@ -109,7 +144,9 @@ PLAYED: dict[str, Any] = {"dagster_daemon_units": {}}
 def test_secrets_wait_for_a_daemon_that_may_start_runs(
     left_out: list[str], runs: bool, login: bool, gone: bool
 ) -> None:
-    play = next(play for play in load("playbooks/part_close.yml") if play["name"] == "Secrets of other hosts")
+    play = next(
+        play for play in load("playbooks/part_close_old_access.yml") if play["name"] == "Secrets of other hosts"
+    )
     hosts = {name: {"inventory_hostname": name, **({} if name in left_out else PLAYED)} for name in ("ctl1", "ctl2")}
     role = load("roles/code_location/vars/main.yml")
     names = ("__dagster_code_secrets", "__dagster_code_daemon", "__dagster_code_locations")
@@ -118,7 +155,7 @@ def test_secrets_wait_for_a_daemon_that_may_start_runs(
         **play["vars"],
         "dagster": {"home": "/etc/dagster"},
         "dagster_code_locations": [{"name": "a", "secrets": {"x": "y"}}],
-        "dagster_plan": {"code_location": {"here": ["a"], "runs": runs}},
+        "dagster_plan": {"code_location": {"here": ["a"], "runs": runs, "logins_left": []}},
         "dagster_host": {"paths": [f"{FOLDER}/a", f"{FOLDER}/gone", *(["/login"] if login else [])]},
         "groups": {"dagster_daemon": list(hosts)},
         "hostvars": hosts,

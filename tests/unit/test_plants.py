@@ -29,7 +29,7 @@ KINDS = {
         "neighbours",
         "post_once",
     ),
-    *("restarts", "run_containers", "sandbox", "secret_files", "settings", "sites", "time_bombs"),
+    *("restarts", "run_containers", "sandbox", "second_run", "secret_files", "settings", "sites", "time_bombs"),
 }
 EVERY = plant_files.every()
 SCENARIOS = {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")}

@@ -78,7 +78,7 @@ def test_control_finds_the_role_elsewhere(tmp_path: Path) -> None:
 REPLACED = {
     "playbooks/preflight.yml": [("dagster_database: [postgres,", "dagster_database: [ledger,", 1)],
     "playbooks/site.yml": [("dataops.dagster.postgres", "dataops.dagster.ledger", 1), ("[postgres]", "[ledger]", 1)],
-    "playbooks/part_close.yml": [("dataops.dagster.postgres", "dataops.dagster.ledger", 1)],
+    "playbooks/part_close_old_access.yml": [("dataops.dagster.postgres", "dataops.dagster.ledger", 1)],
     "plugins/module_utils/_database/dialects.py": [
         ("import postgres\n", "import ledger\n", 1),
         ('{"postgres": postgres}', '{"ledger": ledger}', 1),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from deployment import Dagster, Play, identities, until
+from gate_clients import PING_OF_A_SOCKET
 
 PREFIX = "/data/dagster"
 REGISTRY_PASSWORD = "not-a-real-registry-login-c3"
@@ -147,6 +148,20 @@ def test_read_only_root_and_user_of_a_location(dagster: Dagster, host: Any) -> N
 
     assert able("dagster-code-built") == set(can), "the control: root, who may write"
     assert able("dagster-code-pulled") == {"its secret", "the login", "temporary", "state"}
+
+
+def test_user_of_a_location_reaches_the_gate_for_its_steps(dagster: Dagster, host: Any) -> None:
+    """With a read-only root, and as no root of the container. Runs of other locations have no socket."""
+    sleep = {"ops": {"sleep_seconds": {"config": {"seconds": 120}}}}
+    answers = {}
+    for location in ("pulled", "built"):
+        run_id = dagster.launch("sleep_job", location, sleep)
+        until(lambda run_id=run_id: dagster.status(run_id) == "STARTED", 60, "the run has begun")  # type: ignore[misc]
+        run = host.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id)
+        answers[location] = host.run(f"docker exec {run} python -c %s /run/docker-gate/docker.sock", PING_OF_A_SOCKET)
+        host.check_output("docker stop -t 10 %s", run)
+    assert answers["pulled"].stdout == "200\n", answers["pulled"].stderr
+    assert "FileNotFoundError" in answers["built"].stderr
 
 
 def test_containers_have_no_capabilities_but_those_of_their_location(host: Any) -> None:

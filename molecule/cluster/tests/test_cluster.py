@@ -67,8 +67,11 @@ GATE = "/etc/docker-gate-dagster/tls"
 
 def mounted(name: str) -> tuple[dict[str, tuple[str, str, str]], dict[str, str]]:
     """Files and folders for the containers of a host: of the locations that start there, and of no other."""
-    files = {"/etc/dagster/code/pgpass": ("dagster_code", f"{ROOT_OF_CONTAINERS} 400", "")}
-    folders = {**OWN, "/etc/dagster/code": f"{ROOT_OF_CONTAINERS} 500", "/etc/dagster/secrets": "root:root 711"}
+    files: dict[str, tuple[str, str, str]] = {}
+    folders = {**OWN, "/etc/dagster/secrets": "root:root 711"}
+    if name != "run":  # no code server is there
+        files["/etc/dagster/code/pgpass"] = ("dagster_code", f"{ROOT_OF_CONTAINERS} 400", "")
+        folders["/etc/dagster/code"] = f"{ROOT_OF_CONTAINERS} 500"
     for location in STARTED[name]:
         folder = f"/etc/dagster/secrets/{location}"
         folders[folder] = f"{ROOT_OF_CONTAINERS} 500"

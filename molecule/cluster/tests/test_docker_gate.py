@@ -24,7 +24,12 @@ def gate(connections: dict[str, dict[str, str]]) -> str:
 def send(host: Any, gate: str, role: str, requests: list[bytes], folder: str | None = None) -> list[int]:
     """The statuses of some requests with the certificate of a role."""
     own = f"/etc/dagster/gate/{role}"
-    way = {"address": gate, "port": 2378, "authority": f"{own}/ca.pem", "folder": own if folder is None else folder}
+    way: dict[str, Any] = {
+        "address": gate,
+        "port": 2378,
+        "authority": f"{own}/ca.pem",
+        "folder": own if folder is None else folder,
+    }
     return [status for status, _text in gate_clients.send(host, requests, **way)]
 
 

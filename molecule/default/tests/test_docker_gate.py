@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gate_attacks
 import gate_clients
 import pytest
 from deployment import Dagster, until
-from gate_clients import UNIT, body_of, request, send
+from gate_clients import PING_OF_A_SOCKET, UNIT, body_of, request, send
 
 ENGINE = "/run/docker.sock"
 FOLDER = "/run/docker-gate-dagster"
 ROLES = ("launch", "inspect")
-PING = r"""
-import socket, sys
-with socket.socket(socket.AF_UNIX) as sock:
-    sock.settimeout(20)
-    sock.connect(sys.argv[1])
-    sock.sendall(b"GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    print(sock.recv(65536).split(b" ")[1].decode())
-"""
+MOUNT = {"Type": "bind", "Source": "/srv/planned", "Target": "/planned", "ReadOnly": True}
 
 
 @pytest.fixture
@@ -45,12 +39,14 @@ def test_services_do_not_reach_the_engine(host: Any) -> None:
             "tr '\\0' '\\n' </proc/%s/environ", pid
         )
     ask = "setpriv --reuid dagster --regid dagster --groups %s python3 -c %s %s"
-    assert host.run(ask, "dagster,docker", PING, ENGINE).stdout == "200\n", "the control: that group reaches it"
-    assert host.run(ask, "dagster,dagster_launch,dagster_inspect", PING, ENGINE).rc != 0
-    assert host.run(ask, "dagster,dagster_launch", PING, f"{FOLDER}/launch.sock").stdout == "200\n"
-    assert host.run(ask, "dagster,dagster_launch", PING, f"{FOLDER}/inspect.sock").rc != 0
-    assert host.run(ask, "dagster,dagster_inspect", PING, f"{FOLDER}/launch.sock").rc != 0
-    assert host.run(ask, "dagster", PING, f"{FOLDER}/inspect.sock").rc != 0
+    assert host.run(ask, "dagster,docker", PING_OF_A_SOCKET, ENGINE).stdout == "200\n", (
+        "the control: that group reaches it"
+    )
+    assert host.run(ask, "dagster,dagster_launch,dagster_inspect", PING_OF_A_SOCKET, ENGINE).rc != 0
+    assert host.run(ask, "dagster,dagster_launch", PING_OF_A_SOCKET, f"{FOLDER}/launch.sock").stdout == "200\n"
+    assert host.run(ask, "dagster,dagster_launch", PING_OF_A_SOCKET, f"{FOLDER}/inspect.sock").rc != 0
+    assert host.run(ask, "dagster,dagster_inspect", PING_OF_A_SOCKET, f"{FOLDER}/launch.sock").rc != 0
+    assert host.run(ask, "dagster", PING_OF_A_SOCKET, f"{FOLDER}/inspect.sock").rc != 0
 
 
 def process_groups(host: Any, pid: str) -> list[str]:
@@ -130,6 +126,49 @@ def test_engine_itself_takes_them(host: Any, run: dict[str, Any], name: str) -> 
     made(host, ENGINE, gate_attacks.body(attack, host__UsernsMode="host"))
 
 
+@pytest.mark.parametrize(
+    ("attack", "good"),
+    [
+        (
+            {"Mounts": [{**MOUNT, "readonly": False}]},
+            {"Mounts": [MOUNT]},
+        ),
+        ({"Tmpfs": {"/scratch": "remount,rw"}}, {"Tmpfs": {"/scratch": "size=1m"}}),
+    ],
+    ids=["a mount in other letters", "a mount that is mounted again"],
+)
+def test_read_only_stays_read_only(
+    host: Any, run: dict[str, Any], attack: dict[str, Any], good: dict[str, Any]
+) -> None:
+    """To the engine the last of two keys counts, and it knows no big letters. Its options of mount(8) change others."""
+    body, socket = body_of(run), f"{FOLDER}/launch.sock"
+
+    def asking(more: dict[str, Any]) -> dict[str, Any]:
+        return {**body, "HostConfig": {**body["HostConfig"], **more}}
+
+    with planned_mount(host):
+        ((status, text),) = send(host, [request("POST", gate_clients.CREATE, asking(attack))], socket=socket)
+        assert status == 403, text
+        made(host, socket, asking(good))
+        made(host, ENGINE, gate_attacks.body(asking(attack), host__UsernsMode="host"))
+
+
+@contextlib.contextmanager
+def planned_mount(host: Any) -> Iterator[None]:
+    """The gate knows one mount more, as if the inventory had it in mounts of container_kwargs."""
+    runs = "/etc/docker-gate-dagster/runs.json"
+    host.check_output("cp -a %s /tmp/runs.json && mkdir -p /srv/planned", runs)
+    known = json.loads(host.check_output("cat %s", runs))
+    for location in known["locations"]:
+        location["mounts"] = [*location["mounts"], MOUNT]
+    try:
+        # In place: owner and mode stay, and the gate reads what has changed.
+        host.check_output("printf %%s %s >%s", json.dumps(known), runs)
+        yield
+    finally:
+        host.check_output("cp -a /tmp/runs.json %s && rm -r /tmp/runs.json /srv/planned", runs)
+
+
 def test_fuzz_of_the_gate(host: Any, run: dict[str, Any]) -> None:
     """Wrong bytes in a good request: nothing but a container of that image comes of it, and the gate goes on."""
     rng = random.Random(7)  # noqa: S311 - the same each time
@@ -157,7 +196,7 @@ def test_gate_that_restarts_lets_clients_wait(dagster: Dagster, host: Any) -> No
     host.check_output(
         "systemd-run -q sh -c 'sleep 0.5; systemctl restart %s; sleep 0.7; systemctl restart %s'", UNIT, UNIT
     )
-    assert set(host.check_output(ask, PING, f"{FOLDER}/launch.sock").split()) == {"200"}
+    assert set(host.check_output(ask, PING_OF_A_SOCKET, f"{FOLDER}/launch.sock").split()) == {"200"}
     host.check_output("systemctl kill -s KILL %s", UNIT)
     until(lambda: host.run("systemctl is-active %s", UNIT).rc == 0, 30, "systemd has started it again")
     dagster.wait(dagster.launch("orders_report"))

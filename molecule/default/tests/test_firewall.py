@@ -48,6 +48,12 @@ def serve(host: Any) -> None:
     host.check_output(f"timeout 10 sh -c 'until ss -Hltn | grep -q :{OPEN}; do sleep 0.1; done'")
 
 
+def engine_again(host: Any) -> None:
+    """It puts its own rules up again. systemd takes more than three starts in a minute for a fault."""
+    host.check_output("systemctl reset-failed docker.service && systemctl restart docker.service")
+    until(lambda: host.run(f"{ways.CODE} -c 1").rc == 0, 60, "the code server runs")
+
+
 def assert_only_the_database(host: Any, pairs: list[ways.Pair]) -> None:
     """A run reaches nothing but the database, a code server whatever is not ours."""
     run = ways.reached(host, pairs, ways.in_run_network(host))
@@ -68,7 +74,7 @@ def test_only_the_database_is_for_runs(host: Any, pairs: list[ways.Pair]) -> Non
 
 
 @pytest.mark.usefixtures("served")
-@pytest.mark.parametrize("event", ["systemctl restart docker", "iptables -F"])
+@pytest.mark.parametrize("event", ["systemctl restart docker.service", "iptables -F"])
 def test_rules_outlive_others(host: Any, pairs: list[ways.Pair], event: str) -> None:
     before = ways.table(host)
     try:
@@ -77,8 +83,57 @@ def test_rules_outlive_others(host: Any, pairs: list[ways.Pair], event: str) -> 
         assert ways.table(host) == before
         assert_only_the_database(host, pairs)
     finally:
-        host.check_output("systemctl restart docker")  # it puts its own rules up again
-        until(lambda: host.run(f"{ways.CODE} -c 1").rc == 0, 60, "the code server runs")
+        engine_again(host)
+
+
+@pytest.fixture
+def rules_of_others(host: Any) -> Iterator[None]:
+    """Those of the rig's own name server, by which its hosts find package hosts, and of the engine."""
+    host.check_output("iptables-save -f /run/rules-of-others")
+    yield
+    host.check_output("iptables-restore /run/rules-of-others && rm /run/rules-of-others")
+    engine_again(host)
+
+
+@pytest.mark.usefixtures("rules_of_others")
+@pytest.mark.parametrize("do", ["start", "reload", "restart", "stop"])
+def test_table_comes_back_after_nftables(host: Any, do: str) -> None:
+    """Its file begins with a flush of all tables, and so does its stop."""
+    before, unit = ways.table(host), "nftables.service"
+    was = host.run(f"systemctl is-active {unit}").rc == 0
+    try:
+        host.check_output(f"systemctl {'stop' if do == 'start' else 'start'} {unit}")
+        host.check_output(f"systemctl {do} {unit}")
+        until(lambda: ways.table(host) == before, 20, "our table is there again")
+        # A unit of ours that is stopped stays so.
+        host.check_output(f"systemctl stop {ways.UNIT}")
+        host.check_output(f"systemctl reset-failed {unit} && systemctl restart {unit}")
+        assert ways.table(host) == ""
+    finally:
+        host.check_output(f"systemctl {'start' if was else 'stop'} {unit}")
+        host.check_output(f"systemctl reset-failed {unit} && systemctl restart {ways.UNIT}")
+
+
+def test_same_port_at_another_address_is_of_others(host: Any) -> None:
+    """Of somebody else's service there, each neighbour may ask. Here a namespace stands for one."""
+    for command in (
+        "ip netns add beside",
+        "ip link add beside type veth peer name eth0 netns beside",
+        "ip address add 192.0.2.1/24 dev beside",
+        "ip link set beside up",
+        "ip -n beside address add 192.0.2.2/24 dev eth0",
+        "ip -n beside link set eth0 up",
+        "systemd-run -q --unit=somebody-else python3 -m http.server 3000 --bind 192.0.2.1",
+    ):
+        host.check_output(command)
+    try:
+        host.check_output("timeout 10 sh -c 'until ss -Hltn | grep -q 192.0.2.1:3000; do sleep 0.1; done'")
+        asked = [("192.0.2.1", 3000)]
+        assert ways.reached(host, asked, "ip netns exec beside python3") == {asked[0]: True}
+    finally:
+        host.run("systemctl stop somebody-else")
+        host.run("ip link del beside")
+        host.run("ip netns del beside")
 
 
 def test_rules_that_cut_the_connection_are_taken_back(

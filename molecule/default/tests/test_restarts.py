@@ -46,12 +46,30 @@ RESTART: dict[str, tuple[str, ...]] = {
     "/etc/systemd/system/prune-dagster-runs.service": ("prune-dagster-runs.timer",),
     "/etc/systemd/system/prune-dagster-runs.service.d/20-sandbox.conf": ("prune-dagster-runs.timer",),
     "/etc/systemd/system/prune-dagster-runs.timer": ("prune-dagster-runs.timer",),
-    **{f"/usr/local/lib/dagster/gate{part}.py": GATE for part in ("", "_container", "_policy", "_requests")},
+    **{
+        f"/usr/local/lib/dagster/gate{part}.py": GATE
+        for part in (
+            "",
+            "_container",
+            "_endings",
+            "_engine",
+            "_json",
+            "_policy",
+            "_requests",
+            "_rooms",
+            "_settings",
+            "_sockets",
+            "_steps",
+        )
+    },
     "/etc/docker-gate-dagster/gate.json": GATE,
     "/etc/docker-gate-dagster/runs.json": (),  # the gate reads it again by itself
     "/etc/systemd/system/docker-gate-dagster.service": GATE,
     "/etc/systemd/system/docker-gate-dagster.service.d/20-sandbox.conf": GATE,
     "/etc/systemd/system/firewall-dagster.service": ("firewall-dagster.service",),
+    # systemd reads all units again when it restarts one.
+    "/etc/systemd/system/nftables.service.d/50-firewall-dagster.conf": ("firewall-dagster.service",),
+    "/etc/systemd/system/firewalld.service.d/50-firewall-dagster.conf": ("firewall-dagster.service",),
     "/etc/postgresql/15/dagster/conf.d/dagster.conf": POSTGRES,
     "/etc/postgresql/15/dagster/dagster/pg_hba.conf": (),  # the server reads them again by itself: roles.sql
     "/etc/postgresql/15/dagster/dagster/pg_ident.conf": (),

@@ -41,9 +41,16 @@ ENVIRONMENT = {
     "PGPASSFILE": "/run/dagster/pgpass",
     "HOME": "/tmp",
     "DAGSTER_RUN_JOB_NAME": "orders_report",  # from the launcher
+    "DOCKER_HOST": "none://set-step_containers-of-its-code-location-or-DOCKER_HOST-in-its-env",
 }
 IMAGE_NAMES = {"PATH", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONUNBUFFERED"}
-LABELS = {"dagster/run_id", "dagster/job_name", "dataops.dagster.image", "dataops.dagster.run"}
+LABELS = {
+    "dagster/run_id",
+    "dagster/job_name",
+    "dataops.dagster.image",
+    "dataops.dagster.networks",
+    "dataops.dagster.run",
+}
 
 
 def test_container_of_a_run_is_as_expected(dagster: Dagster, host: Any) -> None:

@@ -41,6 +41,14 @@ def test_second_run_after_it_changes_nothing(play: Callable[..., Play], host: An
     assert identities(host) == before
 
 
+def test_second_run_sends_the_host_few_modules(play: Callable[..., Play]) -> None:
+    """Preflight has read in one call what the roles compare (tests/unit/test_second_run.py says which are left)."""
+    done = play("site.yml", "-vvv")
+    assert done.changed == 0
+    sent = [line for line in done.output.splitlines() if "SSH: EXEC" in line and "/usr/bin/python3" in line]
+    assert 0 < len(sent) <= 5, "\n".join(sent)
+
+
 def test_second_run_with_the_oldest_ansible_changes_nothing(play: Callable[..., Play], host: Any) -> None:
     """And without facts among the variables, as hardened sites have it."""
     before = identities(host)

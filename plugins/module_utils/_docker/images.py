@@ -104,6 +104,14 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "written": {"type": "list", "elements": "str", "default": []},
             "env": {"type": "dict", "default": {}},
             "location_env": {"type": "dict", "default": {}},
+            "steps": {
+                "type": "dict",
+                "options": {
+                    "dagster_yaml": {"type": "str", "required": True},
+                    "written": {"type": "list", "elements": "str", "default": []},
+                    "locations": {"type": "list", "elements": "str", "required": True},
+                },
+            },
             "record": {"type": "path", "required": True},
         },
     },

@@ -13,7 +13,7 @@ import urllib.parse
 
 from .._host.proc import holders, listening_at
 from .._socket import LocalConnection
-from .labels import CONFIG_LABEL, LOCATION_LABEL, NETWORK, NETWORK_LABEL, RUN_ID_LABEL
+from .labels import CONFIG_LABEL, LOCATION_LABEL, NETWORK, NETWORK_LABEL, RUN_ID_LABEL, STEP_LABEL
 
 Json = dict[str, t.Any]
 SCHEME = "unix://"
@@ -38,6 +38,20 @@ def has_image(endpoint: str, ref: str) -> bool:
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
+
+
+def images(endpoint: str) -> dict[str, str]:
+    """The ID of the image behind each name on the engine at a local socket; without an engine there is none."""
+    if not endpoint.startswith(SCHEME) or sleeps(endpoint):
+        return {}
+    connection = LocalConnection(endpoint.removeprefix(SCHEME), TIMEOUT)
+    try:
+        listed = _get(connection, "/images/json")
+        return {str(name): str(image["Id"]) for image in listed for name in image.get("RepoTags") or ()}
+    except (OSError, http.client.HTTPException, ValueError):
+        return {}
     finally:
         connection.close()
 
@@ -72,7 +86,8 @@ def run_container(endpoint: str, run_id: str) -> str:
     connection = LocalConnection(endpoint.removeprefix(SCHEME), TIMEOUT)
     wanted = urllib.parse.quote(json.dumps({"label": [f"{RUN_ID_LABEL}={run_id}"]}))
     try:
-        found = _get(connection, f"/containers/json?all=1&filters={wanted}")
+        every = _get(connection, f"/containers/json?all=1&filters={wanted}")
+        found = [item for item in every if not (item.get("Labels") or {}).get(STEP_LABEL)]
         return _end(_get(connection, f"/containers/{found[0]['Id']}/json")["State"]) if found else ""
     except (OSError, http.client.HTTPException, ValueError):
         return ""
@@ -105,6 +120,7 @@ def described(version: Json, info: Json, networks: list[Json], containers: list[
         "root": _root(folder) if "name=userns" in options else 0,
         "networks": [_network(network) for network in networks],
         "containers": [_container(item) for item in containers if not _is_ours(item)],
+        "code_networks": _code_networks(containers),
         "stamps": _stamps(networks, containers),
         "run_mounts": _run_mounts(containers),
     }
@@ -115,6 +131,12 @@ def _run_mounts(containers: list[Json]) -> list[str]:
     runs = [item for item in containers if RUN_ID_LABEL in (item.get("Labels") or {})]
     live = [item for item in runs if item.get("State") not in ("exited", "dead", "removing")]
     return sorted({str(mount["Source"]) for item in live for mount in item.get("Mounts") or () if mount.get("Source")})
+
+
+def _code_networks(containers: list[Json]) -> list[str]:
+    """The networks in which code servers are."""
+    servers = [item for item in containers if CONFIG_LABEL in (item.get("Labels") or {})]
+    return sorted({name for item in servers for name in (item.get("NetworkSettings") or {}).get("Networks") or {}})
 
 
 def _stamps(networks: list[Json], containers: list[Json]) -> list[str]:

@@ -12,6 +12,8 @@ IMAGE_LABEL = "dataops.dagster.image"
 # On the container of a run, beside the one that the launcher gives to the runs of every Dagster.
 RUN_LABEL = "dataops.dagster.run"
 RUN_ID_LABEL = "dagster/run_id"
+# On the container of a step, beside those of its run: which step it is.
+STEP_LABEL = "dataops.dagster.step"
 # On a container that only shows whether an image can open the instance; it is gone in a moment.
 PROOF_LABEL = "dataops.dagster.proof"
 # On the network of the runs, with this value.

@@ -9,7 +9,6 @@ passed is noted in a file, so that it is done once for an image and a dagster.ya
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import os
@@ -20,7 +19,7 @@ from dataclasses import dataclass, field
 
 from .._dagster.program import program
 from .._dagster.skew import library, skew
-from . import rights
+from . import proven, rights
 from .engine import Engine, explain, sdk_errors
 from .labels import PROOF_LABEL
 
@@ -34,8 +33,6 @@ COMMAND = (
     'd=$(command -v dagster) || exit 127; p=$(sed -n "1s/^#! *//p" "$d"); '
     f'case "$p" in ""|*sh) p=python3;; esac; exec $p -B /{PROGRAM} </{REQUEST}'
 )
-# What decides where Python finds packages.
-PYTHON = {"LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"}
 
 
 @dataclass
@@ -45,19 +42,6 @@ class Verdict:
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
-
-
-def digest(instance: Json, env: Json) -> str:
-    """What a proof depends on beside the image."""
-    asked = [instance["dagster_yaml"], instance["dagster_version"], env, program()]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def environment(instance: Json, location: str) -> dict[str, str]:
-    """What of the environment of a location's runs the instance depends on."""
-    every = {**(instance.get("env") or {}), **((instance.get("location_env") or {}).get(location) or {})}
-    named = instance["dagster_yaml"]
-    return {str(name): str(value) for name, value in every.items() if name in PYTHON or str(name) in named}
 
 
 def judge(images: str, answer: Json, instance: Json, verdict: Verdict) -> None:
@@ -71,7 +55,10 @@ def judge(images: str, answer: Json, instance: Json, verdict: Verdict) -> None:
     for problem in answer["problems"]:
         path, message = str(problem["path"]), str(problem["message"])
         place = re.sub(r"\.(module|config)$", "", path)
-        place = f"dagster_config.{place}" if place.split(".", 1)[0] in instance["written"] else f"our {place}"
+        section = place.split(".", 1)[0]
+        place = f"dagster_config.{place}" if section in instance["written"] else f"our {place}"
+        if section == "run_launcher" and "locations" in instance:
+            place = f"step_containers ({place})"
         missing = re.search(r"No module named '(dagster_\w+)'", message)
         if missing:
             package = missing[1].replace("_", "-") + (f"=={library(version)}" if library(version) else "")
@@ -99,19 +86,24 @@ class Proofs:
 
     def prove(self, images: t.Mapping[str, Json]) -> Verdict:
         """Ask each image that has not been asked yet; images are those of the locations, by name."""
+        ids = {name: str(found["id"]) for name, found in images.items() if found.get("id")}
+        known = proven.versions(self.known, self.instance, ids)
+        if known is not None:
+            return Verdict(versions=known)
         verdict = Verdict()
-        asked: dict[tuple[str, str], list[str]] = {}
-        for name, found in images.items():
-            if found.get("id"):
-                key = (str(found["id"]), json.dumps(environment(self.instance, name), sort_keys=True))
-                asked.setdefault(key, []).append(name)
+        asked: dict[tuple[str, str, str], list[str]] = {}
+        for name, image in ids.items():
+            instance = proven.of_location(self.instance, name)
+            env = json.dumps(proven.environment(instance, name), sort_keys=True)
+            asked.setdefault((image, env, instance["dagster_yaml"]), []).append(name)
         passed: dict[str, Json] = {}
-        for (image, env), names in asked.items():
-            proof = digest(self.instance, json.loads(env))
+        for (image, env, _read), names in asked.items():
+            instance = proven.of_location(self.instance, names[0])
+            proof = proven.digest(instance, json.loads(env))
             version = (self.known.get(image) or {}).get(proof)
             if version is None:
                 before = len(verdict.errors)
-                version = self._ask(image, json.loads(env), names, verdict)
+                version = self._ask(image, json.loads(env), names, verdict, instance)
                 if len(verdict.errors) > before:
                     continue
             passed.setdefault(image, {})[proof] = version
@@ -120,11 +112,11 @@ class Proofs:
             self._write(passed)
         return verdict
 
-    def _ask(self, image: str, env: Json, names: list[str], verdict: Verdict) -> str:
+    def _ask(self, image: str, env: Json, names: list[str], verdict: Verdict, instance: Json) -> str:
         """Judge an image; the version of its Dagster."""
         images = f"image of location{'s' if len(names) > 1 else ''} {', '.join(names)}"
         pin = self.instance["dagster_version"]
-        code, output, words = self._run(image, env)
+        code, output, words = self._run(image, env, instance)
         try:
             answer = json.loads(output.strip().splitlines()[-1])
             answer["problems"]
@@ -135,10 +127,10 @@ class Proofs:
                 f"has to install dagster=={pin} and the library of the storage, with dagster on PATH, and a shell."
             )
             return ""
-        judge(images, answer, self.instance, verdict)
+        judge(images, answer, instance, verdict)
         return str(answer.get("dagster_version") or "")
 
-    def _run(self, image: str, env: Json) -> tuple[int, str, str]:
+    def _run(self, image: str, env: Json, instance: Json) -> tuple[int, str, str]:
         """Run the program in a container of an image: its status, its answer, and what else it said."""
         api = self.engine.api
         for left in api.containers(all=True, filters={"label": [PROOF_LABEL]}):  # of a play that was killed
@@ -149,7 +141,7 @@ class Proofs:
             image, ["sh", "-c", COMMAND], environment=env, user="0:0", labels={PROOF_LABEL: ""}, host_config=settings
         )["Id"]
         try:
-            request = {"env": None, "texts": {"dagster_yaml": self.instance["dagster_yaml"]}}
+            request = {"env": None, "texts": {"dagster_yaml": instance["dagster_yaml"]}}
             api.put_archive(container, "/", packed({PROGRAM: program(), REQUEST: json.dumps(request)}))
             api.start(container)
             code = int(api.wait(container, timeout=TIMEOUT)["StatusCode"])
@@ -168,10 +160,9 @@ class Proofs:
     def _read(self) -> Json:
         try:
             with open(self.instance["record"], encoding="utf-8") as stream:
-                found = json.load(stream)
-        except (OSError, ValueError):
+                return proven.recorded(stream.read())
+        except OSError:
             return {}
-        return found if isinstance(found, dict) else {}
 
     def _write(self, passed: Json) -> None:
         """Note what has passed; images that are gone leave the file."""

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import errno
-import grp
 import os
-import pwd
 import shutil
 import stat
 import tempfile
@@ -14,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._host import access
+from ansible_collections.dataops.dagster.plugins.module_utils._host.here import HERE, Here
 from ansible_collections.dataops.dagster.plugins.module_utils._host.kept import Kept, is_version, next_of
 
 # The options of a module that writes files.
@@ -43,39 +42,24 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def number_of(name: str | None, kind: str) -> int:
-    """The number of a user or group name, -1 for none. Raises LookupError for a name that does not exist."""
-    if name is None:
-        return -1
-    if name.isdigit():
-        return int(name)
-    try:
-        return pwd.getpwnam(name).pw_uid if kind == "user" else grp.getgrnam(name).gr_gid
-    except KeyError as error:
-        raise LookupError(f"there is no {kind} {name} on this host") from error
-
-
 class Refused(Exception):
     """A path cannot be made as wanted; the text says why."""
-
-
-def content(path: str) -> bytes | None:
-    """What is in a file, None where there is none."""
-    try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except FileNotFoundError:
-        return None
 
 
 class Entry:
     """One path of the list, with what is there now."""
 
     def __init__(
-        self, check_mode: bool, spec: dict[str, Any], secrets: dict[str, str], kept: Kept | None = None
+        self,
+        check_mode: bool,
+        spec: dict[str, Any],
+        secrets: dict[str, str],
+        kept: Kept | None = None,
+        host: Here = HERE,
     ) -> None:
         self.check_mode = check_mode
         self.kept = kept
+        self.host = host
         self.dest: str = spec["dest"]
         self.state: str = spec["state"]
         self.secret = bool(spec["secret"])
@@ -87,10 +71,7 @@ class Entry:
             raise Refused(f"{self.dest}: mode is {spec['mode']!r}; octal text is expected, such as '0644'") from error
         self.writers: list[int] = spec.get("writers") or []
         self.names = {"user": spec["owner"], "group": spec["group"]}
-        try:
-            self.current: os.stat_result | None = os.lstat(self.dest)
-        except (FileNotFoundError, NotADirectoryError):
-            self.current = None
+        self.current = host.state(self.dest)
         # What is not there yet has no reader, so it is written at once.
         self.stage = bool(spec["stage"]) and self.current is not None
 
@@ -127,11 +108,11 @@ class Entry:
             os.unlink(next_of(self.dest))
 
     def link(self) -> dict[str, str] | None:
-        before = os.readlink(self.dest) if os.path.islink(self.dest) else ""
+        before = self.host.target(self.dest)
         if before == self.src:
             self.unstage()
             return None
-        if self.stage and os.path.islink(next_of(self.dest)) and os.readlink(next_of(self.dest)) == self.src:
+        if self.stage and self.host.target(next_of(self.dest)) == self.src:
             return None
         if self.current is not None and not before:
             raise Refused(f"{self.dest} is not a symbolic link; move it away, a link to {self.src} belongs there")
@@ -144,11 +125,11 @@ class Entry:
         return self.difference(f"{before}\n" if before else "", f"{self.src}\n")
 
     def directory(self) -> dict[str, str] | None:
-        if self.current is not None and not os.path.isdir(self.dest):
-            raise Refused(f"{self.dest} is not a folder; move it away, a folder belongs there")
         if self.current is not None:
             # Where a site has put a folder onto another disk, a link is in its place: owner and mode are the folder's.
-            self.current = os.stat(self.dest)
+            self.current = self.host.folder(self.dest)
+            if self.current is None:
+                raise Refused(f"{self.dest} is not a folder; move it away, a folder belongs there")
         before = self.attributes()
         if self.current is None and not self.check_mode:
             os.makedirs(self.dest, 0o755)
@@ -157,9 +138,9 @@ class Entry:
 
     def share(self) -> dict[str, str] | None:
         """Lets the writers write into a folder, and into what is made in it; the difference or None."""
-        if not os.path.isdir(self.dest):  # check mode
+        if self.host.folder(self.dest) is None:  # check mode
             return None
-        lists = access.lacking(self.dest, self.writers)
+        lists = self.host.lacking(self.dest, self.writers)
         if not lists:
             return None
         if not self.check_mode:
@@ -181,12 +162,13 @@ class Entry:
             if self.current is None and not self.check_mode:  # in check mode the play would have made it by now
                 raise Refused(f"{self.dest} is not there, and neither content nor template is given for it")
             return self.own(self.dest, self.attributes(), 0o644)
-        wanted, before = self.text.encode("utf-8"), content(self.dest)
-        if before == wanted:
+        wanted = self.text.encode("utf-8")
+        if self.host.holds(self.dest, wanted):
             self.unstage()
             return self.own(self.dest, self.attributes(), 0o644)
-        if self.stage and content(next_of(self.dest)) == wanted:
+        if self.stage and self.host.holds(next_of(self.dest), wanted):
             return None
+        before = self.host.content(self.dest)
         if not self.check_mode:
             folder = os.path.dirname(self.dest)
             handle, beside = tempfile.mkstemp(prefix=".new-", dir=folder)
@@ -216,7 +198,7 @@ class Entry:
     def own(self, path: str, before: str, default_mode: int) -> dict[str, str] | None:
         """Gives path (the destination, or its new text beside it) owner and mode; the difference or None."""
         try:
-            uid, gid = number_of(self.names["user"], "user"), number_of(self.names["group"], "group")
+            uid, gid = (self.host.number_of(self.names[kind], kind) for kind in ("user", "group"))
         except LookupError as error:
             if self.check_mode:  # the play would have made that user by now
                 return self.difference(before, f"{error}\n")
@@ -238,7 +220,7 @@ class Entry:
         return {"before_header": self.dest, "after_header": self.dest, "before": before, "after": after}
 
 
-def leftovers(specs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def leftovers(specs: list[dict[str, Any]], host: Here = HERE) -> list[dict[str, Any]]:
     """An absent entry for each path in a purged folder that is neither in the list nor a parent of what is."""
     wanted = {spec["dest"] for spec in specs}
     for path in list(wanted):
@@ -247,23 +229,27 @@ def leftovers(specs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             wanted.add(path)
     found = []
     for spec in specs:
-        if spec["purge"] and os.path.isdir(spec["dest"]):
-            names = (name for name in sorted(os.listdir(spec["dest"])) if not is_version(name))
+        if spec["purge"] and host.folder(spec["dest"]) is not None:
+            names = (name for name in host.names(spec["dest"]) if not is_version(name))
             paths = (os.path.join(spec["dest"], name) for name in names)
             found += [{**spec, "dest": path, "state": "absent", "purge": False} for path in paths if path not in wanted]
     return found
 
 
 def reconcile(
-    specs: list[dict[str, Any]], secrets: dict[str, str], check_mode: bool, kept: Kept | None = None
+    specs: list[dict[str, Any]],
+    secrets: dict[str, str],
+    check_mode: bool,
+    kept: Kept | None = None,
+    host: Here = HERE,
 ) -> Iterator[dict[str, str]]:
     """The difference of each path that was not as wanted, once it is. Raises Refused at the first that cannot be.
 
-    kept gets what is replaced. Without it nothing of that is kept.
+    kept gets what is replaced. Without it nothing of that is kept. A host that is not here is compared in check mode.
     """
-    for spec in specs + leftovers(specs):
+    for spec in specs + leftovers(specs, host):
         try:
-            difference = Entry(check_mode, spec, secrets, kept).reconcile()
+            difference = Entry(check_mode, spec, secrets, kept, host).reconcile()
         except OSError as error:
             raise Refused(f"{spec['dest']}: {error.strerror or error}") from error
         if difference is not None:

@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._host import netfilter
 from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import read
 
 NFT = "/usr/sbin/nft"
@@ -91,12 +92,34 @@ def as_listed(rules: Rules) -> str:
     script = f'{NFT} -f - && exec {NFT} -s -j {LIST} "$0"'
     done = run("unshare", "--net", "sh", "-c", script, rules.table, text=rules.text)
     if done.returncode:
-        said = next(iter((done.stderr or done.stdout).strip().splitlines()), f"exit code {done.returncode}")
-        raise Failed(
-            f"No rule was changed. The kernel of this host refuses the rules of its firewall: {said}. It needs "
-            "nf_tables with sets, fib and ct. Set dagster_firewall to false for this host, or give it such a kernel"
-        )
+        said = refusal(next(iter((done.stderr or done.stdout).strip().splitlines()), f"exit code {done.returncode}"))
+        raise Failed(f"No rule was changed. The kernel of this host refuses the rules of its firewall: {said}")
     return done.stdout
+
+
+def in_force(path: str, table: str) -> bool:
+    """Whether the kernel has the table that the rules of a file make."""
+    if not os.path.exists(NFT) or not os.path.exists(path):
+        return False
+    try:
+        return has(Rules(path, read(path), table, ""))
+    except Failed:
+        return False
+
+
+def has(rules: Rules) -> bool:
+    """Whether the kernel has the table. Raises Failed when it would refuse it."""
+    return comparable(as_listed(rules)) == comparable(loaded(rules.table, "-j"))
+
+
+def refusal(said: str) -> str:
+    """What nft said of rules that it or the kernel refuses, and what to do."""
+    if kernel := netfilter.replaced_kernel():
+        return f"{said}. An upgrade has taken the modules of the kernel that runs ({kernel}) away; reboot the host"
+    return (
+        f"{said}. It needs nf_tables with sets, fib and ct. Set dagster_firewall to false for this host, or give it "
+        "such a kernel"
+    )
 
 
 def replaced_by(table: str, listed: str) -> str:
@@ -145,7 +168,7 @@ def tried(rules: Rules, *, check_mode: bool) -> dict[str, Any]:
     """Loads the rules until they are confirmed or taken back. Nothing is done where kernel and file have them."""
     if check_mode and not os.path.exists(NFT):
         return answer(rules, "", changed=True)
-    same = comparable(as_listed(rules)) == comparable(loaded(rules.table, "-j"))
+    same = has(rules)
     there = os.path.exists(rules.path) and read(rules.path) == rules.text
     found = loaded(rules.table)
     result = answer(rules, found, changed=not there or not same)
@@ -176,7 +199,7 @@ def confirmed(rules: Rules, *, check_mode: bool) -> dict[str, Any]:
     if check_mode:
         return answer(rules, loaded(rules.table), changed=True)
     disarm(rules)
-    if comparable(as_listed(rules)) != comparable(loaded(rules.table, "-j")):
+    if not has(rules):
         raise Failed(
             f"The rules of the firewall were not confirmed within {rules.seconds} s, so the host has taken them back. "
             "Play it again; if the connection to this host is that slow, play fewer hosts at a time (--limit)"

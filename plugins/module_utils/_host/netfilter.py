@@ -12,6 +12,7 @@ NETLINK_NETFILTER, NFTABLES, GETGEN = 12, 10, 16
 NLM_F_REQUEST, NLMSG_ERROR = 1, 2
 HEADER = struct.Struct("=IHHII")
 SECONDS = 5.0
+MODULES = "/lib/modules"
 
 
 def refusal() -> str:
@@ -26,6 +27,19 @@ def refusal() -> str:
             return answered(asked.recv(4096))
     except OSError as error:
         return error.strerror or str(error)
+
+
+def replaced_kernel() -> str:
+    """The release of the kernel that runs, when its modules are gone and another's are there; else empty.
+
+    An upgrade that removes the old kernel leaves it so until the next boot: what is not loaded yet can't be any more.
+    """
+    running = os.uname().release
+    try:
+        there = os.listdir(MODULES)
+    except OSError:  # a container has none
+        return ""
+    return running if there and running not in there else ""
 
 
 def answered(answer: bytes) -> str:

@@ -28,8 +28,13 @@ def differing(specs: list[dict[str, Any]], secrets: dict[str, str]) -> list[dict
     return [spec for spec in candidates if Entry(True, spec, secrets).reconcile() is not None]
 
 
-def copies(specs: list[dict[str, Any]], secrets: dict[str, str], stage: str) -> list[str]:
-    """Makes a copy of each folder as it would be; copy and folder in turn, an outer folder before an inner one."""
+def copies(
+    specs: list[dict[str, Any]], secrets: dict[str, str], stage: str, folders: dict[str, dict[str, Any]]
+) -> list[str]:
+    """Makes a copy of each folder as it would be; copy and folder in turn, an outer folder before an inner one.
+
+    folders: the specs of folders, by path. A check may run as a user who has to be let into a folder that is new.
+    """
     pairs = []
     for number, folder in enumerate(sorted({os.path.dirname(spec["dest"]) for spec in specs})):
         copy = os.path.join(stage, str(number))
@@ -37,6 +42,9 @@ def copies(specs: list[dict[str, Any]], secrets: dict[str, str], stage: str) -> 
             shutil.copytree(folder, copy, symlinks=True)
         else:
             os.mkdir(copy)
+            os.chmod(copy, 0o755)  # noqa: S103 - as folders are in
+        if folder in folders:
+            Entry(False, {**folders[folder], "dest": copy}, {}).reconcile()
         for spec in specs:
             if os.path.dirname(spec["dest"]) == folder:
                 there = os.path.join(copy, os.path.basename(spec["dest"]))
@@ -63,7 +71,9 @@ def ask(command: list[str], pairs: list[str]) -> str:
     return f"{' '.join(command)} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}"
 
 
-def judged(check: list[str], specs: list[dict[str, Any]], secrets: dict[str, str]) -> str:
+def judged(
+    check: list[str], specs: list[dict[str, Any]], secrets: dict[str, str], folders: dict[str, dict[str, Any]]
+) -> str:
     """What a check says against the files of specs. A path that the command names is replaced by that of a copy."""
     with tempfile.TemporaryDirectory(prefix="dagster-check-", dir=MEMORY) as stage:
         named = {spec["dest"]: os.path.join(stage, f"named{number}") for number, spec in enumerate(specs)}
@@ -72,7 +82,7 @@ def judged(check: list[str], specs: list[dict[str, Any]], secrets: dict[str, str
             there = named.get(spec["dest"])
             if there:
                 Entry(False, {**spec, "dest": there}, {there: secrets.get(spec["dest"], "")}).reconcile()
-        pairs = copies([spec for spec in specs if spec["dest"] not in named], secrets, stage)
+        pairs = copies([spec for spec in specs if spec["dest"] not in named], secrets, stage, folders)
         refused = ask([named.get(word, word) for word in check], pairs)
     for path, there in named.items():
         refused = refused.replace(there, path)
@@ -87,10 +97,11 @@ def rehearse(specs: list[dict[str, Any]], secrets: dict[str, str], units: Iterab
     """
     checked = [unit for unit in units if unit["check"] and unit["state"] == "started"]
     changed = differing(specs, secrets) if checked else []
+    folders = {spec["dest"]: spec for spec in specs if spec["state"] == "directory"}
     for unit in checked:
         own = [spec for spec in changed if {spec["dest"], os.path.dirname(spec["dest"])} & set(unit["files"])]
         try:
-            refused = judged(unit["check"], own, secrets) if own else ""
+            refused = judged(unit["check"], own, secrets, folders) if own else ""
         except OSError:
             continue
         if refused:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import subprocess
 import time
 from collections import deque
@@ -13,6 +14,7 @@ from typing import Any
 
 from ansible.module_utils.common.warnings import warn
 
+from ansible_collections.dataops.dagster.plugins.module_utils._host.here import HERE, Here
 from ansible_collections.dataops.dagster.plugins.module_utils._host.kept import Kept, undisturbed
 
 PROPERTIES = (
@@ -41,6 +43,7 @@ ARGUMENTS: dict[str, Any] = {
     "journal_lines": {"type": "int", "default": 20},
 }
 SERVING = ("active", "reloading")
+Unit = dict[str, Any]
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 
 
@@ -56,15 +59,15 @@ def run(*argv: str) -> str:
     return done.stdout
 
 
-def show(names: list[str]) -> dict[str, dict[str, str]]:
+def show(names: list[str]) -> dict[str, Unit]:
     """Properties of the units by name."""
-    if not names:
-        return {}
-    blocks = run("systemctl", "show", f"--property={PROPERTIES}", *names).strip().split("\n\n")
-    return {
-        name: dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        for name, block in zip(names, blocks, strict=True)
-    }
+    return dict(zip(names, shown(names), strict=True)) if names else {}
+
+
+def shown(patterns: list[str]) -> list[Unit]:
+    """Properties of the units that fit. A name without a pattern has some even when systemd does not know it."""
+    blocks = run("systemctl", "show", f"--property={PROPERTIES}", *patterns).strip().split("\n\n")
+    return [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
 
 
 def started_at(pid: int) -> float:
@@ -95,24 +98,28 @@ def processes(cgroup: str) -> list[int]:
     return []
 
 
-def changed_at(path: str) -> float:
-    """When a path itself was changed; 0 when it is not there."""
-    try:
-        return os.lstat(path).st_mtime
-    except OSError:
-        return 0.0
+def times(now: Unit) -> dict[str, float]:
+    """When a unit's main process started (0 without one), since when it runs, and when its newest process started."""
+    if "times" in now:  # of a host that was read before
+        return dict(now["times"])
+    pid = int(now.get("MainPID") or 0)
+    since = started_at(pid) if pid else activated_at(now.get("ActiveEnterTimestampMonotonic", ""))
+    newest = max([since, *map(started_at, processes(now.get("ControlGroup", "")))])
+    return {"started": since if pid else 0.0, "since": since, "newest": newest}
 
 
-def modified_at(path: str) -> float:
+def modified_at(path: str, host: Here = HERE) -> float:
     """When a file, the link itself or a file in a directory was changed; 0 when the path is not there."""
     try:
-        inside = os.listdir(path) if os.path.isdir(path) and not os.path.islink(path) else []
-    except OSError:
-        inside = []
-    return max(changed_at(each) for each in [path, *(os.path.join(path, name) for name in inside)])
+        state = host.state(path)
+        inside = host.names(path) if state is not None and stat.S_ISDIR(state.st_mode) else []
+        states = [state, *(host.state(os.path.join(path, name)) for name in inside)]
+    except OSError:  # it goes in this moment
+        return 0.0
+    return max((float(each.st_mtime) for each in states if each is not None), default=0.0)
 
 
-def is_enabled(now: dict[str, str]) -> bool:
+def is_enabled(now: Unit) -> bool:
     """Whether a unit comes up at boot by itself, or is none that could be enabled.
 
     One that is only enabled in /run comes up with another unit, which somebody may have disabled for theirs.
@@ -121,7 +128,7 @@ def is_enabled(now: dict[str, str]) -> bool:
     return state != "enabled-runtime" and state.startswith(("enabled", "static", "indirect", "generated", "alias"))
 
 
-def unit_files(now: dict[str, str]) -> list[str]:
+def unit_files(now: Unit) -> list[str]:
     """The file of a unit and its drop-ins. Sandbox and command are those with which its main process was started.
 
     The folder beside its file stands for a drop-in that systemd has not read yet.
@@ -130,12 +137,12 @@ def unit_files(now: dict[str, str]) -> list[str]:
     return [*filter(None, [file, *now.get("DropInPaths", "").split()]), *([f"{file}.d"] if file else [])]
 
 
-def read_by(spec: dict[str, Any], now: dict[str, str]) -> list[str]:
+def read_by(spec: dict[str, Any], now: Unit) -> list[str]:
     """The files that a unit reads."""
     return [*filter(None, spec["files"]), *unit_files(now)]
 
 
-def wanted_action(spec: dict[str, Any], now: dict[str, str], young: Iterable[str] = ()) -> tuple[str, str]:
+def wanted_action(spec: dict[str, Any], now: Unit, young: Iterable[str] = (), host: Here = HERE) -> tuple[str, str]:
     """The action a unit needs (start, restart, reload, enable, stop or nothing) and why.
 
     young are the paths that check mode would have written: they count as newer than every process.
@@ -148,16 +155,17 @@ def wanted_action(spec: dict[str, Any], now: dict[str, str], young: Iterable[str
     # A unit that crashes again and again is activating too, without a process while it waits for its next try.
     if not active or (now["ActiveState"] == "activating" and not pid):
         return "start", f"was {now.get('ActiveState', 'unknown')}"
-    since = started_at(pid) if pid else activated_at(now.get("ActiveEnterTimestampMonotonic", ""))
+    found = times(now)
+    since = found["since"]
     written = {place for path in young for place in (path, os.path.dirname(path))}
     if spec["reload"]:
         for path in set(spec["files"]).intersection(unit_files(now)):
-            if path in young or modified_at(path) > since:
+            if path in young or modified_at(path, host) > since:
                 return "restart", f"{path} is newer than the process, and a reload would not apply it"
         # A reload keeps the main process and brings new workers; the newest process is as old as the last reload.
-        since = max([since, *map(started_at, processes(now.get("ControlGroup", "")))])
+        since = found["newest"]
     for path in read_by(spec, now):
-        if path in written or modified_at(path) > since:
+        if path in written or modified_at(path, host) > since:
             return ("reload" if spec["reload"] else "restart"), f"{path} is newer than the process"
     return ("", "") if is_enabled(now) else ("enable", f"was {now.get('UnitFileState') or 'not enabled'}")
 
@@ -228,7 +236,7 @@ def reload(spec: dict[str, Any], cgroup: str) -> None:
 def perform(
     specs: list[dict[str, Any]],
     actions: dict[str, tuple[str, str]],
-    now: dict[str, dict[str, str]],
+    now: dict[str, Unit],
     tried: dict[str, str],
 ) -> None:
     """Carries the actions out. Raises Failed. tried gets the action of each unit that is touched."""
@@ -263,7 +271,7 @@ def perform(
             reload(spec, now[spec["name"]].get("ControlGroup", ""))
 
 
-def settled(specs: list[dict[str, Any]], seconds: float) -> dict[str, dict[str, str]]:
+def settled(specs: list[dict[str, Any]], seconds: float) -> dict[str, Unit]:
     """Properties of the units once each of them is down or says what it is to say, at the latest after so long."""
     end = time.monotonic() + seconds
     while True:
@@ -300,7 +308,7 @@ def attempt(*argv: str) -> str:
     return ""
 
 
-def undo(kept: Kept, before: dict[str, dict[str, str]], tried: dict[str, str]) -> list[str]:
+def undo(kept: Kept, before: dict[str, Unit], tried: dict[str, str]) -> list[str]:
     """Puts the previous files back, and brings the units that were touched back to what they were before.
 
     What became of that, in sentences. Only a unit that served before is waited for.
@@ -318,7 +326,7 @@ def undo(kept: Kept, before: dict[str, dict[str, str]], tried: dict[str, str]) -
     return list(filter(None, words))
 
 
-def came_back(name: str, before: dict[str, str], action: str) -> str:
+def came_back(name: str, before: Unit, action: str) -> str:
     """Has a unit run as before an action; a sentence when it served then."""
     if action == "stop" and is_enabled(before):
         attempt("systemctl", "enable", "--quiet", name)
@@ -333,7 +341,7 @@ def came_back(name: str, before: dict[str, str], action: str) -> str:
 def serve(options: dict[str, Any]) -> bool:
     """Whether all units run with the files as they are now."""
     now = show([spec["name"] for spec in options["units"]])
-    return not any(wanted_action(spec, now[spec["name"]])[0] for spec in options["units"])
+    return not judged(options["units"], now)
 
 
 def reconcile(
@@ -345,14 +353,13 @@ def reconcile(
     refuses the new files. In check mode there is none.
     """
     specs = options["units"]
-    now: dict[str, dict[str, str]] = {}
+    now: dict[str, Unit] = {}
     tried: dict[str, str] = {}
     try:
         now = show([spec["name"] for spec in specs])
         if kept is not None:
             kept.adopt(path for spec in specs for path in read_by(spec, now[spec["name"]]))
-        actions = {spec["name"]: wanted_action(spec, now[spec["name"]], young) for spec in specs}
-        actions = {name: action for name, action in actions.items() if action[0]}
+        actions = judged(specs, now, young)
         if actions and not check_mode:
             perform(specs, actions, now, tried)
         if options["status_timeout"] or (actions and not check_mode):
@@ -361,10 +368,23 @@ def reconcile(
         words = [str(error), *last_words([spec["name"] for spec in specs], options["journal_lines"])]
         words += undo(kept, now, tried) if kept is not None else []
         raise Failed("\n".join(words)) from error
+    return answer(actions, now)
+
+
+def judged(
+    specs: list[dict[str, Any]], now: dict[str, Unit], young: Iterable[str] = (), host: Here = HERE
+) -> dict[str, tuple[str, str]]:
+    """The action that each unit needs, and why; without those that need none."""
+    actions = {spec["name"]: wanted_action(spec, now[spec["name"]], young, host) for spec in specs}
+    return {name: action for name, action in actions.items() if action[0]}
+
+
+def answer(actions: dict[str, tuple[str, str]], now: dict[str, Unit]) -> dict[str, Any]:
+    """What a module says of its units."""
     texts = {name: f"{action}: {reason}" for name, (action, reason) in actions.items()}
     return {
         "actions": texts,
         "status": {name: state.get("StatusText", "") for name, state in now.items()},
-        "started": {name: int(started_at(int(state.get("MainPID") or 0))) for name, state in now.items()},
+        "started": {name: int(times(state)["started"]) for name, state in now.items()},
         "diff": [{"before": "", "after": f"{text}\n", "after_header": name} for name, text in texts.items()],
     }

@@ -70,8 +70,9 @@ def binds(volumes: Any) -> Iterator[str]:
     if isinstance(volumes, Mapping):
         for source, target in volumes.items():
             if isinstance(target, Mapping):
-                mode = target.get("mode")
-                target = f"{target.get('bind')}:{mode}" if mode else target.get("bind")
+                mode = target.get("mode") or ("ro" if target.get("ro") else "")
+                modes = ",".join(filter(None, (mode, target.get("propagation"))))
+                target = f"{target.get('bind')}:{modes}" if modes else target.get("bind")
             yield f"{source}:{target}"
     elif isinstance(volumes, list):
         yield from (volume for volume in volumes if isinstance(volume, str))

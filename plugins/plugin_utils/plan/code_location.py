@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import CONFIG_LABEL
@@ -11,14 +12,16 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     checks,
     docker,
     environment,
+    gate,
     in_runs,
     location_forms,
     read_only,
     registries,
+    step_containers,
     texts,
 )
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration, at
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
     location_problems,
@@ -79,6 +82,12 @@ class CodeLocation(Component):
     def mark(self) -> str:
         return f"{self.values['dagster_home']}/containers"
 
+    def compared(self) -> list[str]:
+        home, state = (str(self.values[name]) for name in ("dagster_home", "dagster_state_dir"))
+        folders = [f"{home}/{name}" for name in ("containers", "code", "secrets", "secrets/*", "users", "users/*")]
+        folders += [home, f"{home}/users/*/*"]
+        return [*folders, *(f"{folder}/*" for folder in folders), state, f"{state}/storage", f"{state}/compute_logs"]
+
     def removal(self) -> list[str]:
         return [
             f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",
@@ -115,6 +124,7 @@ class CodeLocation(Component):
         return {
             "here": [found.name for found in self.here],
             "runs": self.runs_start_here,
+            "logins_left": self.logins_left(facts),
             "verified": self.plan.storage.verified(self.host.name, CONTAINERS),
             "port": code_port(self.values),
             # An image is made on one of the engines, the others get that very image.
@@ -126,6 +136,7 @@ class CodeLocation(Component):
             "launcher": run_rules.launcher(self.plan.configuration.merged),
             "instance": in_runs.handed(self.plan),
             "no_proxy": self.plan.exceptions("dagster_environment"),
+            "gate_check": gate.check(self.plan.names),
         }
 
     @property
@@ -138,14 +149,23 @@ class CodeLocation(Component):
         """The devices of the host that containers of locations have here, each with what names it."""
         return location_forms.devices(self.values, self.names_here)
 
-    @property
-    def run_login(self) -> str:
-        """The file with the login of runs, which a host that starts none may have from an earlier release."""
-        return f"{self.values['dagster_home']}/containers/{self.plan.storage.credential}"
+    def logins(self, folder: str) -> list[str]:
+        """The files with the login of runs (containers) or of code servers (code); users have their own."""
+        home, name = self.values["dagster_home"], self.plan.storage.credential
+        return [f"{home}/{folder}/{name}", f"{home}/users/*/{folder}/{name}"]
+
+    def logins_left(self, facts: Facts) -> list[str]:
+        """Those of what does not start here, or does not any more. An earlier release wrote both everywhere."""
+        servers = bool(self.here) or "dagster_code_locations_here" in self.host.given
+        unused = {"containers": not self.runs_start_here, "code": not servers}
+        patterns = [pattern for folder, left in unused.items() if left for pattern in self.logins(folder)]
+        there = facts.get("paths") or []
+        return [path for path in there if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
 
     def paths(self) -> list[str]:
         home = self.values["dagster_home"]
-        return [*self.devices, self.run_login, f"{home}/secrets/*", f"{home}/users/*"]
+        logins = [path for folder in ("containers", "code") for path in self.logins(folder)]
+        return [*self.devices, *logins, f"{home}/secrets/*", f"{home}/users/*"]
 
     def host_problems(self, facts: Facts) -> list[str]:
         """Sentences about devices, and about members of a group that is somebody else's at first contact.
@@ -171,7 +191,7 @@ class CodeLocation(Component):
         return self.plan.storage.password_problems("code") if self.here else []
 
     def deployment_problems(self) -> list[str]:
-        values = self.values
+        values, merged = self.values, Configuration(self.plan.services.host, self.plan).merged
         given = {name: values[name] for name in ("dagster_docker_socket", "dagster_docker_endpoint")}
         return [
             *texts.socket_problems(given),
@@ -183,10 +203,19 @@ class CodeLocation(Component):
             ),
             *environment.loader_problems(values["dagster_code_locations"], values["dagster_config"]),
             *location_forms.problems(values),
-            *read_only.problems(values, Configuration(self.plan.services.host, self.plan).merged),
+            *read_only.problems(values, merged),
+            *step_containers.problems(
+                values, at(merged, ("run_launcher", "class")), self.without_gate, self.plan.names["gate_steps"]
+            ),
             *registries.problems(values),
             *RunContainers(self.plan).of_locations(),
         ]
+
+    @property
+    def without_gate(self) -> str:
+        """The engine that the services ask without a gate, empty where they ask that."""
+        hosts = [self.inventory.hosts[name] for name in self.inventory.services]
+        return next((str(host.values["dagster_docker_endpoint"]) for host in hosts if not gate.applies(host)), "")
 
     def host_warnings(self, facts: Facts) -> list[str]:
         return location_forms.warnings(self.values, self.names_here)

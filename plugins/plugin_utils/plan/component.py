@@ -144,6 +144,20 @@ class Component:
         """Servers outside of the deployment (host, port) that have to be reached from here."""
         return []
 
+    # What its role compares, so that preflight reads it and a run with nothing to do need not ask again
+
+    def compared(self) -> list[str]:
+        """Paths that its role writes, or that its units read; in a name, `*` stands for any part."""
+        return []
+
+    def units(self) -> list[str]:
+        """Units that its role keeps running; in a name, `*` stands for any part."""
+        return []
+
+    def table(self) -> dict[str, str]:
+        """The file with its rules of nftables (path) and the table that these make; empty without one."""
+        return {}
+
     # What it hands to its role
 
     def options(self, facts: Facts) -> dict[str, Any]:

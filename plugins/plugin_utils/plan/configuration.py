@@ -15,7 +15,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config import cont
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import Location
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, environment
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, environment, step_containers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import versions
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import run_start_timeout
@@ -68,7 +68,10 @@ class Configuration:
                 "class": "DockerRunLauncher",
                 "config": {
                     "networks": [str(values["dagster_docker_network"])],
-                    "env_vars": [f"{name}={text(value)}" for name, value in sorted_by_name(self.run_environment)],
+                    "env_vars": [
+                        step_containers.NO_ENGINE,
+                        *(f"{name}={text(value)}" for name, value in sorted_by_name(self.run_environment)),
+                    ],
                     "container_kwargs": {
                         "volumes": [f"{state}:{state}", f"{values['dagster_home']}/containers:/run/dagster:ro"],
                         # As process 1 of its container a run would ignore a termination that comes before it has set

@@ -39,6 +39,12 @@ class Daemon(Component):
     def removal(self) -> list[str]:
         return [f"systemctl disable --now {self.plan.names['daemon']}.service", *super().removal()]
 
+    def compared(self) -> list[str]:
+        return [self.mark()]
+
+    def units(self) -> list[str]:
+        return [f"{self.plan.names['daemon']}.service"]
+
     def journal(self) -> list[str]:
         return [f"_SYSTEMD_UNIT={self.plan.names['daemon']}.service"]
 

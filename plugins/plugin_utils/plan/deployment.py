@@ -24,6 +24,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component imp
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.daemon import Daemon
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import Docker
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.firewall import Firewall
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import Instance
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import Names
@@ -191,6 +192,21 @@ class Plan:
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
         }
 
+    def watched(self) -> dict[str, Any]:
+        """What else is asked of the host, so that roles with nothing to do need not: all that they compare."""
+        components, programs = self.components.values(), self.names["programs"]
+        paths = (path for component in components for path in component.compared())
+        units = (unit for component in components for unit in component.units())
+        return {
+            "snapshot": {
+                "places": list(dict.fromkeys([programs, f"{programs}/*", *paths])),
+                "units": list(dict.fromkeys(units)),
+                "table": next(filter(None, (component.table() for component in components)), None),
+            },
+            "stamps": canary.proves(components)["stamps"],
+            "texts": [self.names["proven"], self.names["proven_images"]],
+        }
+
     def certificates(self) -> dict[str, str]:
         """The certificates of this host, each with its key."""
         return {path: key for component in self.components.values() for path, key in component.certificates().items()}
@@ -220,12 +236,40 @@ class Plan:
                 f"with {self.host.name}; use --limit {':'.join(sorted(played | before))}, or none"
             ]
         if not left_out:
-            return []
+            return [*self.fence_problems(facts, played), *self.moved_problems(facts, played)]
         enough, in_turn = played | left_out, self.known_in_turn(played | left_out)
         more = f", --limit {':'.join(sorted(in_turn))} if another of these is new too" if in_turn > enough else ""
         return [
             f"the play leaves out {', '.join(sorted(left_out))}, but {self.host.name} is new and they have to know it; "
             f"use --limit {':'.join(sorted(enough))}{more}, or none"
+        ]
+
+    def fence_problems(self, facts: Facts, played: set[str]) -> list[str]:
+        """A sentence when a daemon is to get a login of its own, and a play leaves out another one."""
+        parts = [part for part in self.components.values() if isinstance(part, Daemon)]
+        left_out = {*self.inventory.group("dagster_daemon")} - played
+        if not left_out or not any(
+            part.unfenced(facts) and self.storage.daemon_login(self.host.name) for part in parts
+        ):
+            return []
+        return [
+            f"dagster_daemon_fencing is full, and was lease_only for {self.host.name}; the fence goes up once all "
+            f"daemons have a login of their own, and the play leaves out {', '.join(sorted(left_out))}; use "
+            f"--limit {':'.join(sorted(played | left_out))}, or none"
+        ]
+
+    def moved_problems(self, facts: Facts, played: set[str]) -> list[str]:
+        """A sentence when the address of this host has changed, and a play leaves out some that know the old one."""
+        firewall = Firewall(self.host, self)
+        former = firewall.former_address(facts)
+        knowing = {host for part in self.components.values() for host in part.known_by()} | {*firewall.named_on()}
+        left_out = knowing - played
+        if not former or not left_out:
+            return []
+        return [
+            f"the address of {self.host.name} was {former} and is {self.host.address} (dagster_address, or else "
+            f"ansible_host), and the play leaves out {', '.join(sorted(left_out))}, whose rules and settings have the "
+            f"old one; use --limit {':'.join(sorted(played | left_out))}, or none"
         ]
 
     def tag_problems(self, facts: Facts, tags: Iterable[str], skipped: Iterable[str]) -> list[str]:

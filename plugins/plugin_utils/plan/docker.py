@@ -24,8 +24,10 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import 
 DEFAULT_SOCKET = "unix:///run/docker.sock"
 # Where role docker keeps the engine's certificates.
 TLS_FOLDER = "/etc/docker/tls"
+TLS_FILES = tuple(f"{TLS_FOLDER}/{name}" for name in ("ca.pem", "ca-key.pem", "cert.pem", "key.pem"))
 # With this an earlier release let the engine listen with TLS. It stays until all of its clients ask the gate.
-LISTENS = "/etc/systemd/system/docker.service.d/10-dagster-tls.conf"
+DROP_INS = "/etc/systemd/system/docker.service.d"
+LISTENS = f"{DROP_INS}/10-dagster-tls.conf"
 # Settings of an engine that is ours.
 SETTINGS = (
     "dagster_docker_address_pools",
@@ -112,11 +114,19 @@ class Docker(Component):
         return self.plan.names.unit_file("prune", ".timer")
 
     def paths(self) -> list[str]:
-        return [*engine.TRACES, engine.STARTED_AT_BOOT, LISTENS]
+        return [*engine.TRACES, engine.STARTED_AT_BOOT, LISTENS, *TLS_FILES]
 
     def run_needs(self) -> list[str]:
-        drop_ins = "/etc/systemd/system/docker.service.d/*"  # where it listens, and through what it pulls
+        drop_ins = f"{DROP_INS}/*"  # where it listens, and through what it pulls
         return ["/etc/docker/daemon.json", drop_ins, f"{TLS_FOLDER}/*", self.plan.names["downloads"]]
+
+    def compared(self) -> list[str]:
+        folders = ["/etc/docker", DROP_INS, f"/etc/systemd/system/{self.plan.names['prune']}.service.d", TLS_FOLDER]
+        prune = [self.plan.names.unit_file("prune", suffix) for suffix in (".service", ".timer")]
+        return [*folders, *(f"{folder}/*" for folder in folders), *prune]
+
+    def units(self) -> list[str]:
+        return ["docker.service", f"{self.plan.names['prune']}.timer"]
 
     def engine(self) -> str:
         return self.socket if self.socket.startswith("unix://") else ""
@@ -148,10 +158,17 @@ class Docker(Component):
         """Whether an engine of ours listens with TLS still."""
         return LISTENS in (facts.get("paths") or []) and not self.foreign(facts)
 
+    def left(self, facts: Facts) -> bool:
+        """Whether an engine of ours that was closed has its certificates still: the play was killed in between."""
+        paths = facts.get("paths") or []
+        kept = any(path in paths for path in TLS_FILES) and LISTENS not in paths
+        return kept and self.deployed(facts) and not self.foreign(facts)
+
     def handed(self, facts: Facts) -> dict[str, Any]:
         return {
             "tls_folder": TLS_FOLDER,
             "listens": self.listens(facts),
+            "left": self.left(facts),
             "foreign": bool(self.foreign(facts)),
             "subnets": self.new_subnets(facts),
             # A host that has the address of its gateway has the network.

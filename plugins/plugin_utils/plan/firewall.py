@@ -4,14 +4,30 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, is_address, port_of
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import (
+    LOOPBACK,
+    Port,
+    first_address,
+    is_address,
+    is_ipv4,
+    port_of,
+)
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.record import HEADER
 
 SOURCES, RUN_PORTS = "dagster_firewall_sources", "dagster_firewall_run_ports"
+# Units that flush all of nftables when they stop or start. firewalld stops the first one, and is its conflict.
+FLUSH = ("nftables", "firewalld")
+# By which address other hosts know this one, in a comment of its rules.
+KNOWN_BY = rf"({HEADER[1:-1]}|(?<=^# Other hosts know this one by )\S+$)"
+# Where a host names its name servers. Behind the stub of systemd-resolved, the engine takes those of the second file.
+RESOLVERS = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
+NAME_SERVER, STUB, NAMES = re.compile(r"^[ \t]*nameserver[ \t]+(\S+)", re.MULTILINE), "127.0.0.53", 53
 
 
 def family(addresses: Iterable[str], version: int) -> list[str]:
@@ -46,12 +62,35 @@ class Firewall(Component):
     def paths(self) -> list[str]:
         return [self.rules]
 
+    def compared(self) -> list[str]:
+        return [self.rules, self.mark(), *self.drop_ins, *(path.rpartition("/")[0] for path in self.drop_ins)]
+
+    def units(self) -> list[str]:
+        return [f"{self.plan.names['firewall']}.service"] if self.wanted else []
+
+    def table(self) -> dict[str, str]:
+        return {"path": self.rules, "table": self.plan.names["firewall_table"]} if self.wanted else {}
+
     def removal(self) -> list[str]:
         unit = self.plan.names["firewall"]
-        return [f"systemctl disable --now {unit}.service", f"rm {self.rules}", *super().removal()]
+        files = " ".join([self.rules, *self.drop_ins])
+        folders = " ".join(path.rpartition("/")[0] for path in self.drop_ins)
+        gone = [f"rm -f {files}", f"rmdir --ignore-fail-on-non-empty {folders}"]
+        return [f"systemctl disable --now {unit}.service", *gone, *super().removal()]
+
+    @property
+    def drop_ins(self) -> list[str]:
+        """Beside the units of others that take all tables away, ours too: each asks for ours again."""
+        return [f"/etc/systemd/system/{unit}.service.d/50-{self.plan.names['firewall']}.conf" for unit in FLUSH]
 
     def nftables(self) -> bool:
         return self.wanted
+
+    def lines(self) -> dict[str, str]:
+        return {self.rules: KNOWN_BY}
+
+    def texts(self) -> list[str]:
+        return list(RESOLVERS) if self.wanted and self.host.name in self.inventory.group("dagster_run") else []
 
     # What the components of this and of other hosts say
 
@@ -70,18 +109,28 @@ class Firewall(Component):
                 continue
             known = found.setdefault(
                 reach.group,
-                {"name": reach.group, "ports": [], "closing": [], "published": reach.published, "sources": set()},
+                {"name": reach.group, "published": reach.published, "sources": set(), "places": {}},
             )
-            known["closing" if port in closing else "ports"].append(port.number)
+            addresses = port.own_addresses(facts["listeners"])
+            place = known["places"].setdefault(tuple(addresses), {"ports": set(), "closing": set()})
+            place["closing" if port in closing else "ports"].add(port.number)
             more = [*reach.more, *(str(text) for text in (self.values[SOURCES] or {}).get(reach.group) or [])]
             known["sources"] |= {*self.addresses(reach.hosts, facts), *(text for text in more if not problem_of(text))}
             known["sources"] |= {*self.container_subnets} if reach.containers else set()
         return [
             {
                 "name": known["name"],
-                "ports": sorted(set(known["ports"])),
-                "closing": known["closing"],  # open until the end of the play that closes them
                 "published": known["published"],
+                # Ports with the addresses of this host at which they are ours, none for all. A place that closes is
+                # open until the end of the play.
+                "places": [
+                    {
+                        **{name: sorted(found) for name, found in place.items()},
+                        "v4": [text for text in addresses if is_ipv4(text)],
+                        "v6": [text for text in addresses if not is_ipv4(text)],
+                    }
+                    for addresses, place in sorted(known["places"].items())
+                ],
                 "v4": family(known["sources"], 4),
                 "v6": family(known["sources"], 6),
             }
@@ -151,12 +200,16 @@ class Firewall(Component):
     def handed(self, facts: Facts) -> dict[str, Any]:
         runs = self.host.name in self.inventory.group("dagster_run")
         ports = [port_of(value) for value in self.values[RUN_PORTS] or []]
+        ports += [NAMES] if runs and self.serves_names(facts) else []
         database = [self.plan.storage.port] if self.has_database(facts) else []
         return {
             "groups": self.groups(facts) if self.wanted else [],
             "containers": self.container_subnets,
             "from_containers": family(self.container_subnets, 4),
             "runs": subnets.of_runs(self.host) if runs else "",
+            "runs_wait": runs and self.code_servers_beside_runs(facts),
+            "known_by": self.host.address,
+            "drop_ins": self.drop_ins,
             "run_ports": sorted({*database, *ports}),
             "elsewhere": self.elsewhere(facts) if self.wanted else [],
             "there": not {self.mark(), self.rules}.isdisjoint(facts.get("paths") or []),
@@ -171,6 +224,45 @@ class Firewall(Component):
         there = facts.get("addresses")
         unknown = not is_address(storage.run_address) and not resolved  # a name of no host of the inventory
         return there is None or unknown or not {storage.run_address, *resolved}.isdisjoint(there)
+
+    def serves_names(self, facts: Facts) -> bool:
+        """Whether the name server of the runs is this host, at an address that is not loopback.
+
+        The engine asks that of the host for a container, from the network of the container. It asks one at loopback
+        from its own.
+        """
+        launcher = self.plan.configuration.merged.get("run_launcher") or {}
+        kwargs = (launcher.get("config") or {}).get("container_kwargs") or {}
+        given = kwargs.get("dns") or (self.values["dagster_docker_config"] or {}).get("dns")
+        texts = facts.get("texts") or {}
+        said = [NAME_SERVER.findall(str(texts.get(path, ""))) for path in RESOLVERS]
+        servers = given or (said[1] if said[0] == [STUB] else said[0])
+        own = {*(facts.get("addresses") or []), first_address(subnets.of_runs(self.host))}
+        return any(
+            is_address(text) and not ipaddress.ip_address(text).is_loopback and text in own
+            for text in map(str, servers)
+        )
+
+    def code_servers_beside_runs(self, facts: Facts) -> bool:
+        """Whether code servers of an earlier release are in the network of the runs still, until they are replaced."""
+        networks = (facts.get("engine") or {}).get("code_networks") or []
+        return str(self.values[subnets.RUNS[0]]) in networks
+
+    def former_address(self, facts: Facts) -> str:
+        """By which address other hosts have known this one, empty when it is the same or nobody knows."""
+        said = [text for text in (facts.get("lines") or {}).get(self.rules, []) if not re.fullmatch(HEADER, text)]
+        return next((text for text in said if text != self.host.address), "")
+
+    def named_on(self) -> list[str]:
+        """The hosts whose rules name this one: it comes to their ports, or their containers must not come to its."""
+        here, found = self.host.name, []
+        own = any(is_refused_to_runs(port) for port in self.restricted(here))
+        for name, host in self.inventory.hosts.items():
+            reached = any(port.reach and here in port.reach.hosts for port in self.restricted(name))
+            contained = own and name in self.inventory.engines
+            if name != here and host.values["dagster_firewall"] and (reached or contained):
+                found.append(name)
+        return found
 
     # What can be wrong
 
@@ -201,7 +293,12 @@ class Firewall(Component):
             if all(ipaddress.ip_address(address).is_loopback for address in addresses)
         ]
         found += self.strange_sources(facts)
-        if reason := facts.get("nftables"):
+        if (reason := facts.get("nftables")) and (kernel := facts.get("replaced_kernel")):
+            found.append(
+                f"the kernel that runs ({kernel}) takes no rules of nftables ({reason}), because an upgrade has taken "
+                "its modules away from /lib/modules; reboot the host, so that it runs the new kernel"
+            )
+        elif reason:
             found.append(
                 f"the kernel takes no rules of nftables here ({reason}), as in a container without that right; set "
                 "dagster_firewall to false for this host and let something before it refuse foreign connections, or "

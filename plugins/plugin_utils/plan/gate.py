@@ -13,9 +13,10 @@ from ansible_collections.dataops.dagster.plugins.module_utils._docker import for
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_ID_LABEL, RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import supplied_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, step_containers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import Names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, Reach, port_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,16 @@ def applies(host: Host) -> bool:
     """Whether the services of a host ask the gate. Else the user has named an engine that we do not set up."""
     given = str(host.values.get("dagster_docker_endpoint") or "") if "dagster_docker_endpoint" in host.given else ""
     return not given or given.startswith("unix://")
+
+
+def check(names: Names) -> list[str]:
+    """The command that says what the gate could not use of its files. A gate in service keeps what it had then.
+
+    Its program is in one word: a check that names a file as a word gets a copy of it alone, and this one reads others
+    beside it.
+    """
+    program = f"exec /usr/bin/python3 {names['programs']}/gate.py --check {names['gate_config']}/gate.json"
+    return ["runuser", f"--user={names['gate_user']}", "--", "sh", "-c", program]
 
 
 class Way:
@@ -164,12 +175,19 @@ class Gate(Component):
         """What the gate knows of the runs of each location; role code_location writes it with the images."""
         return f"{self.plan.names['gate_config']}/runs.json"
 
+    def compared(self) -> list[str]:
+        folders = [self.plan.names["gate_config"], f"{self.plan.names['gate_config']}/tls", f"{self.mark()}.d"]
+        return [*folders, *(f"{folder}/*" for folder in folders), self.mark()]
+
+    def units(self) -> list[str]:
+        return [f"{self.plan.names['gate']}.service"]
+
     def removal(self) -> list[str]:
         names = self.plan.names
         return [
             f"systemctl disable --now {names['gate']}.service",
             f"userdel {names['gate_user']}",
-            f"rm -r {names['gate_config']} {self.mark()}.d",
+            f"rm -r {names['gate_config']} {names['gate_sockets']} {self.mark()}.d",
             *super().removal(),
         ]
 
@@ -192,6 +210,9 @@ class Gate(Component):
             "names": {role: name_of(role, self.plan) for role in (LAUNCH, INSPECT)},
             "supplied": supplied_roles(self.values),
             "engine": engine.socket.removeprefix("unix://"),
+            "check": check(self.plan.names),
+            # Whether runs of a location start steps.
+            "steps": any(step_containers.wanted(entry) for entry in self.values["dagster_code_locations"]),
             # Runs from before our label, on an engine that is ours alone.
             "label": RUN_LABEL if engine.foreign(facts) else RUN_ID_LABEL,
         }
@@ -228,15 +249,24 @@ class Gate(Component):
         every = (self.values["dagster_config"].get("run_launcher") or {}).get("config") or {}
         found: list[tuple[str, Any]] = [("dagster_config.run_launcher.config", every)]
         for entry in self.values["dagster_code_locations"]:
+            where = f"dagster_code_locations[{entry.get('name')}]"
             given, _others = context.parts(entry.get("container_context"))
-            found.append((f"dagster_code_locations[{entry.get('name')}].container_context", given))
+            found.append((f"{where}.container_context", given))
+            yield from _sizes(where, {"shm_size": entry.get("shm_size")})
         for where, given in found:
             kwargs = given.get(context.KWARGS) if isinstance(given, Mapping) else None
-            size = kwargs.get("mem_limit") if isinstance(kwargs, Mapping) else None
-            try:
-                yield f"{where}.{context.KWARGS}.mem_limit", forms.parse_size(size) // MIB if size else 0
-            except (ValueError, TypeError):
-                continue  # another problem says so
+            yield from _sizes(f"{where}.{context.KWARGS}", kwargs if isinstance(kwargs, Mapping) else {})
+
+
+def _sizes(where: str, given: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """The sizes that the memory of the host limits, in MiB; of memory with swap the half."""
+    for name, share in (("mem_limit", 1), ("shm_size", 1), ("memswap_limit", 2)):
+        try:
+            size = forms.parse_size(given.get(name))
+        except (ValueError, TypeError):
+            continue  # another problem says so
+        if size:
+            yield f"{'half of ' if share > 1 else ''}{where}.{name}", size // share // MIB
 
 
 def supplied_roles(values: Mapping[str, Any]) -> dict[str, str]:

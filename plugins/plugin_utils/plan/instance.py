@@ -81,6 +81,12 @@ class Instance(Component):
         ways = self.way.certificates()
         return [self.config_file, *self.by_hand, *self.plan.names.services(), *marks, *ways, self.old_key]
 
+    def compared(self) -> list[str]:
+        home, names = str(self.values["dagster_home"]), self.plan.names
+        folders = [home, f"{home}/gate/*", f"{home}/docker", names["unit_drop_ins"], names["ca_certificates"]]
+        more = [f"{self.values['dagster_install_dir']}/current", names["command_line"], names["tmpfiles"]]
+        return [*folders, *(f"{folder}/*" for folder in folders), str(self.values["dagster_state_dir"]), *more]
+
     @property
     def old_key(self) -> str:
         """With this an earlier release asked the engine."""

@@ -61,6 +61,7 @@ FIXED = {
     "gate": "docker-gate-{name}",
     "gate_config": "/etc/docker-gate-{name}",
     "gate_sockets": "/run/docker-gate-{name}",
+    "gate_steps": "/run/docker-gate-{name}/steps",  # of each code location whose runs start steps, one folder
     "gate_user": "{name}_gate",
     # A unit that has one of these groups has that role at the gate. No user is a member.
     "launch_group": "{name}_launch",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,11 +36,27 @@ class Port:
     addresses: tuple[str, ...]
     unit: str  # how the names of the units begin that may hold it already
     reach: Reach | None = None  # None for whoever reaches the host
+    listens: tuple[str, ...] = ()  # where alone it listens, if it can share the port with nobody at other addresses
 
     @property
     def number(self) -> int:
         """The port, 0 when the value is none."""
         return port_of(self.value)
+
+    def own_addresses(self, listeners: Iterable[Mapping[str, Any]]) -> list[str]:
+        """The addresses at which the port is ours, none for every address of the host.
+
+        A name may be any of them, and a unit may still listen at one that it had before. A container that an engine
+        publishes elsewhere may be anybody's.
+        """
+        wanted = self.listens or self.addresses
+        if not all(is_address(text) and text not in WILDCARDS for text in wanted):
+            return []
+        held = [each for each in listeners if each["port"] == self.number and each["unit"].startswith(self.unit)]
+        published = self.reach is not None and self.reach.published
+        if not published and not {str(each["address"]) for each in held} <= {*wanted}:
+            return []
+        return sorted({*wanted})
 
 
 def port_of(value: Any) -> int:

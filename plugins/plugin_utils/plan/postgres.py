@@ -174,7 +174,21 @@ class Postgres(Component):
 
     def ports(self) -> list[Port]:
         # Another cluster may have it as well: host_problems knows which one is ours.
-        return [Port(self.plan.storage.port, "dagster_database_port", ("0.0.0.0",), "postgresql@", self.reach)]
+        where = self.listens if "listen_addresses" not in (self.values["dagster_postgres_options"] or {}) else []
+        port, every = self.plan.storage.port, ("0.0.0.0",)
+        return [Port(port, "dagster_database_port", every, "postgresql@", self.reach, listens=tuple(where))]
+
+    @property
+    def listens(self) -> list[str]:
+        """The addresses to which clients connect."""
+        found = {LOOPBACK}
+        for consumer, in_container, _logins in self.plan.storage.clients:
+            inside = consumer == self.host.name
+            if not inside:
+                found.add(self.inventory.address(self.host.name))
+            elif in_container:
+                found.add(first_address(subnets.of_runs(self.host)))
+        return [str(text) for text in self.host.chosen("dagster_postgres_listen_addresses", sorted(found))]
 
     @property
     def reach(self) -> Reach:
@@ -217,6 +231,15 @@ class Postgres(Component):
     def run_needs(self) -> list[str]:
         every = Cluster("*", "*")  # nobody else's has files of these names
         return [f"{every.etc}/{name}" for name in (*RECORDS, "dagster/pg_ident.conf")]
+
+    def compared(self) -> list[str]:
+        every, names = Cluster("*", "*").etc, self.plan.names
+        folders = [f"{every}/dagster", self.tls_folder]
+        found = [*folders, *(f"{folder}/*" for folder in folders), f"{every}/conf.d/dagster*.conf", self.no_main]
+        return [*found, self.mark(), f"/etc/systemd/system/{names.sysctl_unit('postgres')}"]
+
+    def units(self) -> list[str]:
+        return [Cluster("*", "*").unit, self.plan.names.sysctl_unit("postgres")]
 
     def lines(self) -> dict[str, str]:
         # The later ones of these files win.
@@ -266,9 +289,6 @@ class Postgres(Component):
         if not self.plan.storage.tls_addresses or self.values["dagster_postgres_tls_cert"]:
             return {}
         return {f"{self.tls_folder}/{name}.pem": f"{self.tls_folder}/{key}.pem" for name, key in PAIRS.items()}
-
-    def texts(self) -> list[str]:
-        return [f"{self.tls_folder}/ca.pem"] if self.plan.storage.tls_addresses else []
 
     def before(self, facts: Facts) -> list[dict[str, Any]]:
         """What code servers of an earlier release need until they are replaced.
@@ -411,18 +431,16 @@ class Postgres(Component):
         budget = self.plan.budget
         logins = [self.plan.storage.daemon_login(name) for name in self.inventory.group("dagster_daemon")]
         logins = self.host.chosen("dagster_postgres_daemon_logins", list(filter(None, logins)))
-        own = self.inventory.address(self.host.name)
-        clients, listen = [], {LOOPBACK}
+        clients = []
         for consumer, in_container, users in self.plan.storage.clients:
             inside = consumer == self.host.name
             if inside and not in_container:
                 continue  # over loopback: see handed
-            listen.add(first_address(subnets.of_runs(self.host)) if inside else own)
             here = self.plan.storage.containers(consumer) if inside else {}
             clients += self.containers_here(here) if inside else [self.client(consumer, users)]
         return {
             "dagster_database_port": self.plan.storage.port,
-            "dagster_postgres_listen_addresses": sorted(listen),
+            "dagster_postgres_listen_addresses": self.listens,
             "dagster_postgres_clients": clients,
             "dagster_postgres_daemon_logins": logins,
             "dagster_postgres_max_connections": budget.limit,

@@ -113,6 +113,16 @@ class Proxy(Component):
     def paths(self) -> list[str]:
         return [ENABLED, self.sysctl_unit_file, *(f"/etc/systemd/system/{unit}" for unit in PACKAGES)]
 
+    def compared(self) -> list[str]:
+        names = self.plan.names
+        folders = [f"{names.unit_file('haproxy')}.d", names["nginx_own"]]
+        files = [names["haproxy_config"], names.unit_file("haproxy"), names["nginx"], names.sysctl("nginx")]
+        return [*folders, *(f"{folder}/*" for folder in folders), *files, self.sysctl_unit_file]
+
+    def units(self) -> list[str]:
+        more = [self.plan.names.sysctl_unit("nginx")] if self.values["dagster_vip"] else []
+        return [f"{self.plan.names['haproxy']}.service", UNIT, *more]
+
     def theirs(self, facts: Facts) -> bool:
         """Whether nginx is somebody else's. Then it is only reloaded: they start and stop it."""
         return "nginx" in facts["packages"] and "nginx-light" not in self.plan.ours(facts)

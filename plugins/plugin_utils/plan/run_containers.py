@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import forms, rights
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_ID_LABEL
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import looks_secret
-from ansible_collections.dataops.dagster.plugins.plugin_utils import run_rules
+from ansible_collections.dataops.dagster.plugins.plugin_utils import run_arguments, run_rules
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import refused, sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import Report, check_context, containers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.report import shown
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import environment, subnets
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import environment, step_containers, subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ class RunContainers:
             f"read_only.{plan.storage.credential}",
             *SECRET_FILES,
         )
+        self.gate = plan.names["gate_sockets"]
         self.version = plan.configuration.catalogue_version
+        self.most_pids = int(self.values["dagster_gate_pids_limit"])
 
     def report(self) -> Report:
         """Findings about a deployment."""
@@ -181,9 +183,11 @@ class RunContainers:
             elif key in run_rules.REFUSED and value:
                 message = f"found {shown(value)}: the Docker gate starts no run with it"
                 report.error(path, message, run_rules.REFUSED[key])
+            elif self._typed(key, value) and (instead := run_arguments.instead(key, value, self.most_pids)):
+                report.error(path, f"found {shown(value)}: the Docker gate starts no run with it", instead)
             elif key in DOUBTFUL and value:
-                found, instead = DOUBTFUL[key]
-                report.refuse(key, path, f"found {key}: {found}", instead)
+                found, hint = DOUBTFUL[key]
+                report.refuse(key, path, f"found {key}: {found}", hint)
         self._rights(report, at, kwargs)
         for name in labels(kwargs.get("labels")):
             if name.startswith(LABELS):
@@ -216,6 +220,12 @@ class RunContainers:
             (("", str(text).partition(":")[0], False) for text in (tmpfs if isinstance(tmpfs, (list, dict)) else ())),
         )
 
+    @staticmethod
+    def _typed(key: str, value: Any) -> bool:
+        """Whether Docker's client takes the value; the check of types tells of others."""
+        kinds = containers.TYPES.get(key, ())
+        return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+
     def _rights(self, report: Report, at: Path, kwargs: Mapping[str, Any]) -> None:
         """What would take away the limits that the Docker gate sets."""
         for name in kwargs["cap_add"] if isinstance(kwargs.get("cap_add"), list) else ():
@@ -236,11 +246,20 @@ class RunContainers:
         for source, target, _read_only in volumes:
             if source in ENGINES:
                 report.error(at, f"found {source}, where the engine of the host has its socket", ENGINE)
+            if f"{source.rstrip('/')}/".startswith(f"{self.gate}/"):
+                message = f"found {source}, where the Docker gate has its sockets"
+                report.error(
+                    at, message, f"{step_containers.OPTION} of the location mounts the one that its runs may have"
+                )
             path, source = posixpath.normpath(target), posixpath.normpath(source) if source else ""
             if path in (state, f"{state}/storage", f"{state}/compute_logs") and source != path:
                 message = f"found {target}, where the state of the instance is"
                 report.error(at, message, "mount yours at another path, or set dagster_state_dir")
-            for ours, what in ((CONTAINERS, "the login of runs"), (SECRETS, "secrets of locations")):
+            for ours, what in (
+                (CONTAINERS, "the login of runs"),
+                (SECRETS, "secrets of locations"),
+                (step_containers.INSIDE, "the sockets for steps"),
+            ):
                 if path == ours or path.startswith(f"{ours}/"):
                     report.error(at, f"found {target}, where {what} are", "mount yours at another path")
             if source.startswith("/") and source != "/" and self.shows(source, home):

@@ -74,6 +74,13 @@ class Vip(Component):
     def paths(self) -> list[str]:
         return [CONFIG]
 
+    def compared(self) -> list[str]:
+        drop_ins = "/etc/systemd/system/keepalived.service.d"
+        return [CONFIG, CONFIG.rpartition("/")[0], drop_ins, f"{drop_ins}/*"] if self.shared else []
+
+    def units(self) -> list[str]:
+        return ["keepalived.service"] if self.shared else []
+
     def listening(self) -> dict[str, list[str]]:
         return {"dagster_vip_own_address": [self.own_address]} if self.shared else {}
 

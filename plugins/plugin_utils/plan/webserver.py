@@ -105,6 +105,12 @@ class Webserver(Component):
     def paths(self) -> list[str]:
         return [self.read_only_login, *(self.plan.names.enabled(kind) for kind in KINDS)]
 
+    def compared(self) -> list[str]:
+        return [self.plan.names.unit_file(kind, "@.service") for kind in KINDS]
+
+    def units(self) -> list[str]:
+        return [f"{unit}{port}.service" for _variable, port, unit in self.replicas]
+
     def gone(self, facts: Facts) -> list[str]:
         """The units of webservers that are no longer listed: those that run there, or would at the next boot."""
         ours = tuple(f"{self.plan.names[kind]}@" for kind in KINDS)

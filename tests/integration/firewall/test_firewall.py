@@ -10,7 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firewall_rig import CODE, ENGINE, METADATA, NFT, PORTS, ROOT, RUN, TALKER, World, rules, world
+from firewall_rig import (
+    CODE,
+    ENGINE,
+    FRAGMENTS,
+    METADATA,
+    NFT,
+    OTHER,
+    PORTS,
+    ROOT,
+    RUN,
+    TALKER,
+    World,
+    rules,
+    world,
+)
 from plans import FACTS, groups, plan
 
 # Host a has the database, all containers and a webserver; b the other services, c the proxy. 10.0.0.99 is a stranger.
@@ -68,7 +82,9 @@ def of_containers(database: bool = True) -> tuple[dict[Pair, bool], dict[Pair, b
     code: dict[Pair, bool] = {}
     for address in (OWN, "172.30.0.1"):
         run |= {("", address, port): port == 5432 and database for port in PORTS}
-        code |= {("", address, port): port in OPEN or port == 5432 for port in PORTS}
+    # Of ours, only the database listens at the gateway.
+    code |= {("", OWN, port): port in OPEN or port == 5432 for port in PORTS}
+    code |= {("", "172.30.0.1", port): True for port in PORTS}
     # Other hosts take a container for this host, which may ask none of their webservers.
     elsewhere = {("", B, port): port not in (3000, 13000) for port in PORTS}
     run |= {**elsewhere, ("", CODE, 4000): False, ("", STRANGER, 80): True}
@@ -123,10 +139,64 @@ def test_ipv6(bare: World) -> None:
     # The engine publishes at an address of IPv4, so code servers have no port there.
     pairs = {(source, "fd00::1", port): port for source in sources for port in PORTS if port != 4000}
     assert all(bare.lan.reached(*pairs).values()), "the control"
-    each = {"b": {"dagster_address": "fd00::2"}}
+    each = {"a": {"dagster_address": "fd00::1"}, "b": {"dagster_address": "fd00::2"}}
     bare.host.nft(rules(plan("a", GROUPS, each), HOST))
     found = bare.lan.reached(*pairs)
     assert found == {pair: pair[2] in OPEN | sources[pair[0]] for pair in pairs}
+
+
+def test_same_ports_at_other_addresses_are_of_others(bare: World) -> None:
+    """A service of somebody else there stays open, unless one of ours listens at all addresses, or still does."""
+    bare.host.nft(text())
+    others = [(STRANGER, OTHER, port) for port in PORTS] + [("fd00::99", "fd00::1", port) for port in (3000, 5432)]
+    assert all(bare.lan.reached(*others).values())
+    ours = {"dagster_webserver_bind": "0.0.0.0"}
+    still = [{"port": 3000, "address": "0.0.0.0", "unit": "dagster-webserver@3000.service"}]
+    for given, facts in ((ours, HOST), ({}, {**HOST, "listeners": still})):
+        bare.host.nft(rules(plan("a", GROUPS, **given), facts))
+        found = bare.lan.reached(*others)
+        assert {pair[1:] for pair, may in found.items() if not may} >= {(OTHER, 3000), ("fd00::1", 3000)}
+        assert found[(STRANGER, OTHER, 5432)]
+
+
+def test_fragments(bare: World) -> None:
+    """Without containers nothing is tracked, so the rules see them. A host that is let in may send them."""
+    apart = groups(webserver=["b"], daemon=["b"], code=["b"], run=["b"], proxy=["b"])  # a has the database
+    each = {"a": {"dagster_address": "fd00::1"}, "b": {"dagster_address": "fd00::2"}}
+    bare.host.nft("flush ruleset")
+
+    def answered(source: str) -> bool:
+        return bare.lan.run("python3", "-c", FRAGMENTS, source, "fd00::1", "5432").strip() == "answered"
+
+    assert answered("fd00::99"), "the control"
+    wanted = rules(plan("a", apart, each), HOST)
+    assert "ct state" not in wanted
+    # Whatever else the rules say, the one about fragments alone refuses them.
+    alone = wanted.replace("tcp flags & (syn | ack) == syn counter drop", "")
+    for text_of_rules in (wanted, alone):
+        bare.host.nft(text_of_rules)
+        assert not answered("fd00::99")
+        assert answered("fd00::2")
+    whole = ("fd00::99", "fd00::1", 5432)
+    assert bare.lan.reached(whole)[whole], "the control: no other rule is left"
+
+
+def test_code_servers_of_an_earlier_release_are_no_runs(bare: World) -> None:
+    """They are in the network of the runs until they are replaced."""
+    pair = ("", "172.30.0.1", 9999)
+    bare.host.nft(text())
+    assert not bare.run.reached(pair)[pair], "the control"
+    old = {**HOST, "engine": {"code_networks": ["dagster"]}}
+    bare.host.nft(rules(plan("a", GROUPS), old))
+    assert bare.run.reached(pair)[pair]
+
+
+def test_name_server_of_the_host(bare: World) -> None:
+    pair = ("", OWN, 53)
+    bare.host.nft(text())
+    assert not bare.run.reached(pair)[pair], "the control"
+    bare.host.nft(rules(plan("a", GROUPS), {**HOST, "texts": {"/etc/resolv.conf": f"nameserver {OWN}\n"}}))
+    assert bare.run.reached(pair)[pair]
 
 
 def test_open_connections_go_on(bare: World) -> None:

@@ -18,6 +18,16 @@ def test_second_installation_changes_nothing(cluster: Cluster) -> None:
     assert cluster.install(["a", "b", "c"]) == []
 
 
+def test_login_of_the_guard_that_was_dropped_by_hand(cluster: Cluster) -> None:
+    """The version of the lease stays in the database. Made again, the login has no right at first."""
+    cluster.query("DROP OWNED BY dagster_guard; DROP ROLE dagster_guard")
+    cluster.install(["a", "b", "c"])
+    look = "SELECT has_schema_privilege('dagster_guard', 'dagster_guard', 'USAGE')"
+    assert cluster.query(look) == [(True,)]
+    assert cluster.differs(["a", "b", "c"]) == ""
+    assert cluster.install(["a", "b", "c"]) == []
+
+
 def test_installation_notices_each_change(cluster: Cluster) -> None:
     cluster.query("ALTER ROLE dagster_guard_owner NOCREATEROLE")
     cluster.query("ALTER ROLE dagster_daemon_a PASSWORD 'other'")

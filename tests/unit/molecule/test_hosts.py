@@ -77,7 +77,7 @@ def test_one_sentence_has_all_the_words() -> None:
 
 
 def test_the_module_that_a_host_is_asked_with_needs_no_ansible() -> None:
-    given = base64.b64encode(json.dumps([restarts.MODULE.read_text(encoding="utf-8"), [], []]).encode())
+    given = base64.b64encode(json.dumps([restarts.sources(), [], []]).encode())
     loads = restarts.PROGRAM.partition("def actions")[0] + "print(module.wanted_action.__name__)"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", loads], input=given, capture_output=True, check=True, timeout=60

@@ -52,9 +52,12 @@ def test_what_is_new_has_our_name() -> None:
         "container brave_bell dagster run": "1",
         "listener tcp 127.0.0.1:5433 postgres postgresql@15-dagster.service": "there",
         "unit file dagster-daemon.service": "enabled",
+        "file /etc/systemd/system/nftables.service.d": "folder",
+        "file /etc/systemd/system/nftables.service.d/50-firewall-dagster.conf": "1",
     }
     assert snapshot.differences(BEFORE, {**BEFORE, **ours}) == []
     unnamed = {"file /etc/nginx/conf.d/gzip.conf": "1", "table inet guard": "1", "passwd runner": "x"}
+    unnamed |= {"file /etc/systemd/system/docker.service.d": "a folder that nothing of ours is in"}
     assert snapshot.differences(BEFORE, {**BEFORE, **unnamed}) == [
         f"{name} is new and does not have our name" for name in sorted(unnamed)
     ]

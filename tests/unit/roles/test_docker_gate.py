@@ -15,12 +15,13 @@ import gate_container
 import gate_policy
 import pytest
 from gate_container import Refused, Rules
-from gate_world import CODE, FOREIGN, LOCATION, OTHER, OWN, World, program, request, run_body
+from gate_world import CODE, CONTAINERS, FOREIGN, LOCATION, OTHER, OWN, World, program, request, run_body
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import rights
 
 API = "/v1.41"
 ROLES = ("launch", "inspect")
+BASE = run_body()
 RULES = Rules(memory=1 << 30, most_memory=2 << 30, pids=4096, locations=(LOCATION, OTHER))
 
 
@@ -132,13 +133,7 @@ def test_limits_that_a_run_asks_for(asked: dict[str, Any], key: str, value: Any)
             "Ulimits": [{"Name": "nofile", "Soft": 1, "Hard": 2}],
             "Dns": ["1.1.1.1"],
         },
-        {
-            "ExtraHosts": ["db:host-gateway"],
-            "ShmSize": 1 << 26,
-            "NanoCpus": 5,
-            "ReadonlyRootfs": True,
-            "AutoRemove": True,
-        },
+        {"ExtraHosts": ["db:host-gateway"], "ShmSize": 1 << 26, "NanoCpus": 5, "ReadonlyRootfs": True},
     ],
 )
 def test_what_the_plan_says_passes(host: dict[str, Any]) -> None:
@@ -165,6 +160,51 @@ def test_run_is_as_restricted_as_its_location(user: str | None, read_only: bool 
     assert gate_container.checked(asked, rules)["HostConfig"]["Tmpfs"] == rights.TEMPORARY, "the control"
     with pytest.raises(Refused, match="User" if read_only else "ReadonlyRootfs"):
         gate_container.checked({**run_body(ReadonlyRootfs=read_only), "User": user}, rules)
+
+
+PLANNED = {**LOCATION, "env": ["NVIDIA_VISIBLE_DEVICES=0", "LD_LIBRARY_PATH"], "labels": {"team": "data"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "good"),
+    [
+        ({"Env": ["NVIDIA_VISIBLE_DEVICES=0", "LD_LIBRARY_PATH=/opt/lib", "SECRET=s3cret"]}, True),
+        ({"Env": ["NVIDIA_VISIBLE_DEVICES=all", "SECRET=s3cret"]}, False),
+        ({"Env": ["LD_PRELOAD=/x.so", "SECRET=s3cret"]}, False),
+        ({"Env": ["SECRET=s3cret", "SECRET2 s3cret"]}, False),
+        ({"Labels": {**BASE["Labels"], "team": "data"}}, True),
+        ({"Labels": {**BASE["Labels"], "team": "other"}}, False),
+        ({"Labels": {**BASE["Labels"], "traefik.enable": "true"}}, False),
+        ({"WorkingDir": "/opt/app/"}, True),
+        ({"WorkingDir": "/proc/self/fd/8"}, False),
+        ({"WorkingDir": "/opt/../proc/self/fd/8"}, False),
+    ],
+)
+def test_labels_variables_and_folder_are_those_of_the_plan(changes: dict[str, Any], good: bool) -> None:
+    """Hooks of the runtime and other programs of the host act on them. Values stay out of the journal."""
+    body, rules = {**run_body(), **changes}, dataclasses.replace(RULES, locations=(PLANNED,))
+    if good:
+        assert gate_container.checked(body, rules)
+        return
+    with pytest.raises(Refused) as refused:
+        gate_container.checked(body, rules)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("name", "status"), [("dagster", 204), ("lake", 403)])
+def test_container_joins_the_networks_of_its_location_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch, name: str, status: int
+) -> None:
+    """Another location has the network lake, and each container has been made with those of its own."""
+    body = {**run_body(), "Image": OTHER["images"][0]}
+    assert world.ask("launch", "POST", f"{API}/containers/create", body)[0] == 201
+    made = json.loads(world.engine.changes()[0][2])["Labels"]
+    assert json.loads(made[gate_container.NETWORKS]) == ["dagster"]
+    monkeypatch.setitem(CONTAINERS, OWN, made)
+    joined = {"Container": OWN, "EndpointConfig": {}}
+    assert world.ask("launch", "POST", f"{API}/networks/{name}/connect", joined)[0] == status
+    monkeypatch.setitem(CONTAINERS, OWN, {name: each for name, each in made.items() if name != gate_container.NETWORKS})
+    assert world.ask("launch", "POST", f"{API}/networks/{name}/connect", joined)[0] == 403, "the gate has not made it"
 
 
 def test_image_by_digest_of_another_location() -> None:
@@ -203,7 +243,6 @@ def test_connection_is_used_again(world: World) -> None:
 # What nobody may
 
 
-BASE = run_body()
 ATTACKS = {
     **{name: request(*each) for name, each in gate_attacks.requests(BASE, OWN, FOREIGN).items()},
     **gate_attacks.texts(BASE, OWN),

@@ -7,17 +7,20 @@ import hashlib
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gate_requests
+import gate_rooms
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from gate_attacks import creations
-from gate_world import OWN, World, everything, request, run_body
+from gate_world import OWN, World, everything, program, request, run_body
 
 API = "/v1.41"
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
@@ -157,6 +160,50 @@ def test_renewed_certificate_is_used_without_a_restart(far: Far) -> None:
             served.append(secured.getpeercert(binary_form=True))
         far.authority.issue("server", ["127.0.0.1"], SERVER)
     assert served[0] != served[1]
+
+
+def test_pair_that_does_not_fit_leaves_the_one_before(far: Far) -> None:
+    """A play writes certificate and key one after the other, and somebody may supply halves of two."""
+    launch = far.authority.issue("launch", [NAMES["launch"]])
+    assert far.ask(launch, request("GET", "/_ping")).startswith(b"HTTP/1.1 200 ")
+    folder = far.world.folder
+    (folder / "server-key.pem").write_bytes(launch[1].read_bytes())
+    for _number in range(2):
+        assert far.ask(launch, request("GET", "/_ping")).startswith(b"HTTP/1.1 200 ")
+    (line,) = far.world.said
+    assert "server-key.pem, goes on with what they were" in line
+    assert program.main(["gate", "--check", str(folder / "gate.json")]) == 1, "a play learns of it"
+    far.authority.issue("server", ["127.0.0.1"], SERVER)
+    assert far.ask(launch, request("GET", "/_ping")).startswith(b"HTTP/1.1 200 ")
+    assert program.main(["gate", "--check", str(folder / "gate.json")]) == 0
+
+
+def test_silent_connections_of_a_host_leave_room_for_others(far: Far) -> None:
+    """They go once their time for the handshake has passed, and are never more than the room of one host."""
+    launch = far.authority.issue("launch", [NAMES["launch"]])
+    began = time.monotonic()  # before their time begins, so that a slow machine does not make it look shorter
+    silent = [socket.create_connection(("127.0.0.1", far.port), 20) for _number in range(gate_rooms.GREETED + 4)]
+    try:
+        far.world.wait_for_a_line()
+        assert f"{gate_rooms.GREETED} of 127.0.0.1 without a role are open" in far.world.said[0]
+        assert far.world.ask("launch", "GET", "/_ping")[0] == 200, "other doors are open"
+        assert [sock.recv(1) for sock in silent[: gate_rooms.GREETED]] == [b""] * gate_rooms.GREETED
+        assert time.monotonic() - began < gate_requests.READING
+        assert far.ask(launch, request("GET", "/_ping")).startswith(b"HTTP/1.1 200 ")
+    finally:
+        for sock in silent:
+            sock.close()
+
+
+def test_one_host_leaves_room_in_its_role() -> None:
+    rooms = gate_rooms.Rooms({"launch over TLS": gate_rooms.CLIENTS})
+    first: dict[str, int | None] = {"launch over TLS": None, "launch over TLS by 10.0.0.2": gate_rooms.OF_HOST}
+    second: dict[str, int | None] = {"launch over TLS": None, "launch over TLS by 10.0.0.3": gate_rooms.OF_HOST}
+    assert [rooms.enter(first) for _number in range(gate_rooms.OF_HOST)] == [""] * gate_rooms.OF_HOST
+    assert rooms.enter(first) == f"{gate_rooms.OF_HOST} of launch over TLS by 10.0.0.2"
+    assert rooms.enter(second) == ""
+    rooms.leave(list(first))
+    assert rooms.enter(first) == ""
 
 
 @pytest.mark.parametrize("name", list(creations(run_body()))[:8])

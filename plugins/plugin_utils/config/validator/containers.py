@@ -194,8 +194,8 @@ def _root(checker: Checker, kwargs: dict[str, Any], at: Path) -> None:
 
 
 NO_SOCKET = (
-    "leave it out: the Docker gate starts no run with it, whatever dagster_config_allow says. Only the launcher starts "
-    "containers, so a job cannot have docker_executor"
+    "leave it out: the Docker gate starts no run with it, whatever dagster_config_allow says. Jobs with "
+    "docker_executor start their steps once step_containers of their entry in dagster_code_locations is true"
 )
 
 

@@ -13,6 +13,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
 from ansible_collections.dataops.dagster.plugins.action import dagster_yaml
+from ansible_collections.dataops.dagster.plugins.module_utils._host.snapshot import mark
+from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 
 CONFIG = {"telemetry": {"enabled": False}, "storage": {"postgres": {"postgres_url": {"env": "URL"}}}}
 
@@ -36,6 +38,7 @@ class Host:
         }
         args = {name: value for name, value in args.items() if value is not None}
         task = SimpleNamespace(args=args, async_val=0, check_mode=False, diff=True, action="dagster_yaml")
+        task.delegate_to = None
         templar = Templar(loader=DataLoader(), variables={})
         shell = SimpleNamespace(tmpdir=None)
         action = dagster_yaml.ActionModule(task, SimpleNamespace(_shell=shell), SimpleNamespace(), None, templar, None)
@@ -153,3 +156,22 @@ def test_wrong_arguments(host: Host, changes: dict[str, Any], message: str) -> N
 )
 def test_changed_keys(before: str, after: str, expected: list[str]) -> None:
     assert dagster_yaml.changed_keys(before, after) == expected
+
+
+def test_a_file_that_preflight_has_seen_costs_no_call(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = {"mode": "0640", "group": "dagster", "stage": True}
+    path = "/etc/dagster/dagster.yaml"
+    host.run(**wanted)
+    text = mark(snapshot.KEY, path, host.sent.pop()["content"].encode())
+    entry = {"st_mode": 0o100640, "st_uid": 0, "st_gid": 7, "st_mtime": 1.0, "mark": text}
+    owners = {"user": {"root": 0}, "group": {"dagster": 7}}
+    read = snapshot.Snapshot({"places": ["/etc/dagster/*"], "entries": {path: entry}, "owners": owners, "units": {}})
+    monkeypatch.setattr(snapshot, "of", lambda *_arguments: read)
+    result = host.run(**wanted)
+    assert (result["changed"], result["problems"], result["checked_by"]) == (False, [], "Dagster 1.13.27")
+    assert (result["harms"], "invocation" in result, host.sent) == ([], False, [])
+    others: tuple[dict[str, Any], ...]
+    others = ({"mode": "0600"}, {"group": "other"}, {"seuser": "x"}, {"validate": "catalogue"}, {"config": {}})
+    for other in others:
+        host.run(**{**wanted, **other})
+        assert host.sent.pop()["path"] == path, other

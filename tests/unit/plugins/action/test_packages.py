@@ -12,6 +12,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 from ansible_collections.dataops.dagster.plugins.action import packages
+from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -314,3 +315,15 @@ def test_the_proxy_of_a_killed_call_goes_too() -> None:
         made, variables = killed(paths, {})
         assert made.run(task_vars=variables)["removed"] == gone
         assert written(made) == [[f"-{path}" for path in gone]]
+
+
+@pytest.mark.parametrize(("installed", "ends"), [({"nginx": "1"}, False), ({}, True)])
+def test_what_is_installed_ends_a_snapshot(
+    installed: dict[str, str], ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package brings units and files."""
+    ended: list[bool] = []
+    monkeypatch.setattr(snapshot, "end", lambda: ended.append(True))
+    made, variables = action(installed, ["nginx"])
+    made.run(task_vars=variables)
+    assert ended == [True] * ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from ansible.template import trust_as_template
 from plans import FACTS, LOCATION, Groups, groups, specs
 from preflights import Preflight
 
+from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import vip
 
 PROGRAM = "/usr/local/lib/dagster/edge.sh"
@@ -365,3 +367,28 @@ def test_what_an_operator_has_to_know_is_a_warning(action: Preflight) -> None:
 def test_host_that_cannot_be_read(action: Preflight) -> None:
     action.answer = {"failed": True, "msg": "no python"}
     assert action.run() == {"failed": True, "msg": "no python"}
+
+
+def test_what_roles_compare_is_read_in_the_same_call(action: Preflight) -> None:
+    """It is kept beside the facts, which are shown. A preflight that does not ask for it ends an earlier one."""
+    read = {"places": [], "entries": {}, "owners": {"user": {}, "group": {}}, "units": {}, "in_force": False}
+    proven, home = "/usr/local/lib/dagster/proven", "/etc/dagster"
+    facts = {**FACTS, "stamps": ["/etc/x 1"], "texts": {proven: "/etc/x 1\n", "/other": "x"}}
+    action.answer = {"host": facts, "snapshot": read}
+    action.arguments["snapshot"] = "true"
+    result = action.run()
+    (asked,) = action.asked
+    assert asked["snapshot_key"] == snapshot.KEY
+    assert {home, f"{home}/*", "/etc/nginx/conf.d/dagster.conf"} <= {*asked["snapshot"]["places"]}
+    assert {"nginx.service", "dagster-daemon.service", "postgresql@*-*.service"} <= {*asked["snapshot"]["units"]}
+    assert asked["snapshot"]["table"] == {"path": "/etc/firewall-dagster.nft", "table": "dagster_firewall"}
+    assert result["host"] == {**FACTS, "texts": {"/other": "x"}}
+    variables = {"inventory_hostname": "a", "playbook_dir": snapshot.PLAYBOOKS}
+    known = snapshot.of(SimpleNamespace(delegate_to=None), variables)
+    assert known is not None
+    stamps = {"stamps": asked["stamps"], "texts": [proven]}
+    assert known.stamps(stamps)["host"] == {"stamps": ["/etc/x 1"], "texts": {proven: "/etc/x 1\n"}}
+    del action.arguments["snapshot"]
+    action.run()
+    assert action.asked[1].keys() & {"snapshot", "snapshot_key", "stamps"} == set()
+    assert snapshot.of(SimpleNamespace(delegate_to=None), variables) is None

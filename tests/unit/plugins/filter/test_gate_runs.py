@@ -5,69 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import docker
 import gate_container
+import gate_steps
 import pytest
-from docker.models.containers import _create_container_args  # type: ignore[attr-defined]
-from gate_container import Refused, Rules
-from gate_world import RUN
-from plans import LOCATION, component
+from gate_container import Refused
+from gate_launches import STEPS, asked, kwargs, location, planned, rules
+from gate_world import step_command, step_name
 
-from ansible_collections.dataops.dagster.plugins.filter.code_location import code_containers, gate_runs
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import rights
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import step_containers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.run_rules import VERSIONS
-
-IMAGES = {"etl": {"ref": "dagster-code/etl:0123456789abcdef", "id": "sha256:1"}}
-VOLUMES = ["/var/lib/dagster:/var/lib/dagster", "/etc/dagster/containers:/run/dagster:ro"]
-SECRETS = "/etc/dagster/secrets"
-
-
-def planned(before: str = "", **variables: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The file of the gate, and the arguments with which the launcher makes a run's container."""
-    found = component("code_location", **variables)
-    handed = found.handed({})
-    locations = found.values["dagster_code_locations"]
-    text = gate_runs(locations, IMAGES, before, VOLUMES, SECRETS, handed["every_run"], handed["launcher"])
-    (server,) = code_containers(
-        locations, IMAGES, {}, VOLUMES, SECRETS, "127.0.0.1", every_run=handed["every_run"], run_volumes=VOLUMES
-    )
-    own = json.loads(server["env"]["DAGSTER_CONTAINER_CONTEXT"])["docker"]
-    all_runs = found.plan.configuration.merged["run_launcher"]["config"]
-    kwargs = {**all_runs["container_kwargs"], **own["container_kwargs"]}
-    return json.loads(text), {**kwargs, "networks": [*all_runs["networks"], *own["networks"]]}
-
-
-def asked(arguments: dict[str, Any]) -> dict[str, Any]:
-    """What Docker's client sends for them, as DockerRunLauncher gives them to it."""
-    given = {**arguments, "version": "1.41"}
-    networks = given.pop("networks")
-    labels = given.pop("labels", {})
-    labels = dict.fromkeys(labels, "") if isinstance(labels, list) else dict(labels)
-    given.pop("stop_timeout", None)
-    given |= {
-        "image": IMAGES["etl"]["ref"],
-        "command": ["dagster", "api", "execute_run", json.dumps({"run_id": RUN})],
-        "detach": True,
-        "environment": {"A": "b"},
-        "network": networks[0],
-        "labels": {**labels, "dagster/run_id": RUN, "dagster/job_name": "nightly"},
-    }
-    made = _create_container_args(given)
-    client = docker.APIClient(version="1.41", base_url="unix:///nowhere.sock")
-    found: dict[str, Any] = json.loads(json.dumps(client.create_container_config(made.pop("image"), **made)))
-    return found
-
-
-def rules(file: dict[str, Any]) -> Rules:
-    return Rules(memory=1 << 30, most_memory=8 << 30, pids=4096, locations=(*file["locations"], *file["before"]))
-
-
-def location(**changes: Any) -> dict[str, Any]:
-    return {"dagster_code_locations": [{**LOCATION, "name": "etl", **changes}]}
-
-
-def kwargs(**arguments: Any) -> dict[str, Any]:
-    return {"dagster_config": {"run_launcher": {"config": {"container_kwargs": arguments}}}}
 
 
 @pytest.mark.parametrize(
@@ -100,6 +47,13 @@ def test_run_of_the_plan_passes_and_any_other_does_not(variables: dict[str, Any]
     body["HostConfig"]["Binds"] = [*body["HostConfig"]["Binds"], "/:/host"]
     with pytest.raises(Refused, match="Binds"):
         gate_container.checked(body, rules(file))
+
+
+def test_planned_run_drops_its_rights_by_itself() -> None:
+    """Role and gate each do it, so neither depends on the other. The gate's part is in test_docker_gate.py."""
+    _file, arguments = planned(**location(capabilities=["NET_RAW"]))
+    host = asked(arguments)["HostConfig"]
+    assert (host["CapAdd"], host["CapDrop"], host["SecurityOpt"]) == (["NET_RAW"], ["ALL"], [*rights.SECURITY])
 
 
 def test_what_was_planned_before_stays_for_some_changes() -> None:
@@ -137,6 +91,50 @@ def test_rights_of_a_location_are_those_of_its_runs() -> None:
     plain, _arguments = planned(**location())
     with pytest.raises(Refused):
         gate_container.checked(asked(arguments), rules(plain))
+
+
+def of_a_step(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What docker_executor sends: it knows no label of a run, and all else as the run has it."""
+    body = asked(arguments)
+    labels = {name: value for name, value in body["Labels"].items() if not name.startswith("dagster/")}
+    return {**body, "Labels": labels, "Cmd": step_command()}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"secrets": {"token": "x"}, "secret_env": {"A": "b"}, "labels": {"team": "data"}},
+        {"user": "1000:1000", "read_only": True, "secrets": {"token": "x"}, "capabilities": ["NET_RAW"]},
+        {"volumes": ["/srv/data:/data:ro"], "devices": ["/dev/fuse"], "networks": ["lake"], "shm_size": "1g"},
+        {"container_context": {"docker": {"container_kwargs": {"runtime": "nvidia", "mem_limit": "2g"}}}},
+    ],
+)
+def test_steps_of_a_run_pass_where_the_location_says_so(changes: dict[str, Any]) -> None:
+    """From the inventory to the engine: the run has the socket, its steps have the rest."""
+    file, arguments = planned(**location(step_containers=True, **changes))
+    run = gate_container.checked(asked(arguments), rules(file))
+    assert f"{STEPS}/etl:/run/docker-gate:ro" in run["HostConfig"]["Binds"]
+    hosts = [text for text in run["Env"] if text.startswith("DOCKER_HOST=")]
+    assert hosts == ["DOCKER_HOST=unix:///run/docker-gate/docker.sock"]
+    asking = gate_steps.asking({"Config": {"Labels": run["Labels"]}, "State": {"Running": True}}, "etl", rules(file))
+    step = gate_steps.checked(of_a_step(arguments), step_name(), asking, asking.rules(rules(file)))
+    binds = [each for each in run["HostConfig"]["Binds"] if "docker-gate" not in each]
+    assert step["HostConfig"] == {**run["HostConfig"], "Binds": binds}
+    assert "/run/dagster" in str(binds), "the login of runs"
+    assert not [text for text in step["Env"] if text.startswith("DOCKER_HOST=")]
+    assert asking.user == int(str(changes.get("user", "0")).partition(":")[0])
+
+
+def test_run_of_a_location_without_the_option_has_no_socket() -> None:
+    file, arguments = planned(**location())
+    assert "docker-gate" not in json.dumps([file, arguments["volumes"]])
+    body = asked(arguments)
+    hosts = [text for text in body["Env"] if text.startswith("DOCKER_HOST=")]
+    assert hosts == [step_containers.NO_ENGINE], "Docker's client says which option is not set"
+    _file, others = planned(**location(step_containers=True))
+    with pytest.raises(Refused, match="Binds"):
+        gate_container.checked(asked(others), rules(file))
 
 
 def test_file_that_somebody_has_damaged_is_written_anew() -> None:

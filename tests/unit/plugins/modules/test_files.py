@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.dataops.dagster.plugins.module_utils._host.snapshot import take
 from ansible_collections.dataops.dagster.plugins.modules import service
+from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 
 ROOT = Path(__file__).resolve().parents[4]
 MODULE = "ansible_collections.dataops.dagster.plugins.modules.service"
@@ -59,15 +61,29 @@ class Host:
         return [self.name(path) for path in self.run(*files, **how)["changed_paths"]]
 
     def converges(self, *files: dict[str, Any], **how: Any) -> list[str]:
-        """Check promises what apply does, and a second apply does nothing."""
+        """Check promises what apply does, and a second apply does nothing. A snapshot tells both without a call."""
         before = self.tree()
         promised = self.changed(*files, check=True, **how)
+        assert self.quiet(*files, **how) is (promised == [])
         assert self.tree() == before
         assert self.changed(*files, **how) == promised
         after = self.tree()
+        assert self.quiet(*files, **how)
         assert self.changed(*files, **how) == []
         assert self.tree() == after
         return promised
+
+    def quiet(self, *files: dict[str, Any], secrets: dict[str, str] | None = None) -> bool:
+        """Whether nothing is to be done, as a snapshot of the folder tells it. It knows nothing of access lists."""
+        folders = [self.folder, *(path for path in self.folder.rglob("*") if path.is_dir())]
+        read = take([str(self.folder), *(f"{path}/*" for path in folders)], [], None, snapshot.KEY)
+        wanted = {str(self.folder / name): text for name, text in (secrets or {}).items()}
+        entries = [{**entry, "dest": str(self.folder / entry["dest"]), "writers": []} for entry in files]
+        try:
+            snapshot.Snapshot(json.loads(json.dumps(read))).service({"files": entries, "secrets": wanted})
+        except (snapshot.Differs, snapshot.Unknown):
+            return False
+        return True
 
     def name(self, path: str) -> str:
         return str(Path(path).relative_to(self.folder))

@@ -296,6 +296,9 @@ def test_module_returns_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         "engine",
         "stamps",
         "run_id",
+        "snapshot",
+        "snapshot_key",
+        "recent",
     )
     params = {**dict.fromkeys(options), "paths": [str(tmp_path)]}
     module = MagicMock(params=params)
@@ -329,7 +332,7 @@ def test_host_that_is_itself_in_a_user_namespace(users: str, own: bool) -> None:
 def test_kernel_is_asked_for_nftables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only when it is to be asked. A refusal is told in the words of the system."""
     monkeypatch.setattr(netfilter, "refusal", lambda: "Operation not permitted")
-    assert asked(nftables=True) == {"nftables": "Operation not permitted"}
+    assert asked(nftables=True)["nftables"] == "Operation not permitted"
     assert asked(nftables=False) == {}
 
 

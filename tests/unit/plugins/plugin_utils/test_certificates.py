@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from ansible_collections.dataops.dagster.plugins.module_utils._host import certificates as certificates_of_host
 from ansible_collections.dataops.dagster.plugins.modules import host_facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils import certificates
 
@@ -129,15 +130,15 @@ def test_what_a_host_reads_of_its_own(tmp_path: Any, ca: Issued) -> None:
     paths = {name: tmp_path / name for name in ("cert.pem", "key.pem", "other.pem", "text.pem")}
     for name, text in zip(paths, (server.pem, server.key_pem, ca.key_pem, "x"), strict=True):
         paths[name].write_text(text, encoding="utf-8")
-    found = host_facts.certificate(str(paths["cert.pem"]), str(paths["key.pem"]))
+    found = certificates_of_host.certificate(str(paths["cert.pem"]), str(paths["key.pem"]))
     assert found["names"] == ["10.0.0.6"]
     assert found["key_matches"]
     assert found["pem"] == server.pem
     assert found["not_after"] == int((NOW + datetime.timedelta(days=365)).timestamp())
-    authority = host_facts.certificate(str(paths["cert.pem"]), str(paths["other.pem"]))
+    authority = certificates_of_host.certificate(str(paths["cert.pem"]), str(paths["other.pem"]))
     assert not authority["key_matches"]
     identifier = ca.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     assert found["authority_key_id"] == identifier.hex()
-    assert host_facts.certificate(str(paths["text.pem"]), "") == {}
+    assert certificates_of_host.certificate(str(paths["text.pem"]), "") == {}
     asked = host_facts.asked(None, None, {str(paths["text.pem"]): "", str(paths["cert.pem"]): ""}, None)
     assert asked["certificates"].keys() == {str(paths["cert.pem"])}, "what cannot be read is left out"

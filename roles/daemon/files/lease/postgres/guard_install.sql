@@ -1,6 +1,6 @@
--- The statements that install guard.sql, none when this very text is installed with these roles: its text, owner of the
--- schema, the guard's login, and the group role of the daemons' logins (NULL: lease only; ansible-core 2.16 gives an empty
--- text for it).
+-- The statements that install guard.sql, none when this very text is installed with these roles, and the guard's login
+-- has its rights: its text, owner of the schema, the guard's login, and the group role of the daemons' logins (NULL:
+-- lease only; ansible-core 2.16 gives an empty text for it).
 WITH given AS (
   SELECT %s::text AS sql, %s::text AS owner, %s::text AS caller, nullif(%s::text, '') AS logins
 ), wanted AS (
@@ -28,4 +28,7 @@ SELECT statement FROM (
   SELECT 9, 'RESET ROLE'
 ) AS statements, wanted
 WHERE obj_description(to_regnamespace('dagster_guard'), 'pg_namespace') IS DISTINCT FROM wanted.version
+   -- A login that was dropped by hand and made again has lost its rights.
+   OR NOT EXISTS (SELECT FROM pg_roles
+                   WHERE rolname = caller AND has_schema_privilege(pg_roles.oid, to_regnamespace('dagster_guard'), 'USAGE'))
 ORDER BY step

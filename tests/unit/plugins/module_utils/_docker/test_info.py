@@ -6,6 +6,7 @@ import http.server
 import json
 import socketserver
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,7 @@ def test_engine_is_described_by_what_decides() -> None:
         ],
         "stamps": ["location etl sha256:7 1", "network dagster n1"],
         "run_mounts": [],
+        "code_networks": [],
     }
 
 
@@ -106,6 +108,20 @@ def test_end_of_a_container_is_told(state: Json, said: str) -> None:
 
 def test_nobody_to_ask_of_a_container(tmp_path: Path) -> None:
     assert info.run_container(f"unix://{tmp_path}/none.sock", "r") == ""
+
+
+def test_container_of_a_run_is_none_of_its_steps(tmp_path: Path) -> None:
+    """An engine lists the newest first; the steps have the label of their run."""
+    wanted = urllib.parse.quote(json.dumps({"label": ["dagster/run_id=r"]}))
+    labels = {"dagster/run_id": "r"}
+    listed = [{"Id": "2", "Labels": {**labels, "dataops.dagster.step": "load"}}, {"Id": "1", "Labels": labels}]
+    answers = {
+        f"/containers/json?all=1&filters={wanted}": listed,
+        "/containers/1/json": {"State": {"Status": "exited", "ExitCode": 1}},
+        "/containers/2/json": {"State": {"Status": "running"}},
+    }
+    with engine(tmp_path / "docker.sock", answers):
+        assert info.run_container(f"unix://{tmp_path}/docker.sock", "r") == "Its container is exited with code 1."
 
 
 @pytest.mark.parametrize(
@@ -162,6 +178,16 @@ def test_engine_is_asked_at_its_socket(tmp_path: Path) -> None:
     path = tmp_path / "docker.sock"
     with engine(path, ANSWERS) as endpoint:
         assert info.ask(endpoint) == {**described(), "group": path.group()}
+
+
+def test_names_of_images(tmp_path: Path) -> None:
+    listed = [{"Id": "sha256:1", "RepoTags": ["etl:1", "etl:2"]}, {"Id": "sha256:2", "RepoTags": None}]
+    with engine(tmp_path / "docker.sock", {"/images/json": listed}) as endpoint:
+        assert info.images(endpoint) == {"etl:1": "sha256:1", "etl:2": "sha256:1"}
+    with engine(tmp_path / "other.sock", {}) as endpoint:
+        assert info.images(endpoint) == {}
+    for nobody in (f"unix://{tmp_path}/none.sock", "tcp://10.0.0.1:2376", ""):
+        assert info.images(nobody) == {}
 
 
 def test_nobody_answers_as_an_engine(tmp_path: Path) -> None:

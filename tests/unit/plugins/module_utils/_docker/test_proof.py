@@ -159,6 +159,28 @@ def test_a_missing_library_is_named(dagster: str, instance: dict[str, Any]) -> N
     assert not os.path.exists(instance["record"]), "what is refused is asked again"
 
 
+LAUNCHER = (
+    "run_launcher: {module: dagster_docker, class: DockerRunLauncher, config: {env_vars: [A=b], networks: [dagster], "
+    "container_kwargs: {init: true}}}\n"
+)
+
+
+def test_runs_that_start_steps_read_the_launcher_too(dagster: str, instance: dict[str, Any]) -> None:
+    """Other locations of the same image do without its library."""
+    gone = LAUNCHER.replace("dagster_docker", "dagster_gcp")
+    instance["steps"] = {"dagster_yaml": POSTGRES + gone, "written": [], "locations": ["etl"]}
+    verdict = prove(Api(dagster), instance, etl="sha256:1", bi="sha256:1")
+    assert verdict.errors == [
+        "image of location etl has no dagster_gcp, which step_containers (our run_launcher) needs in each run; add "
+        "dagster-gcp==0.29.27 to its Dockerfile."
+    ]
+    assert verdict.versions == {"bi": "1.13.27"}
+    instance["steps"]["dagster_yaml"] = POSTGRES + LAUNCHER
+    again = Api(dagster)
+    assert prove(again, instance, etl="sha256:1", bi="sha256:1").errors == []
+    assert again.started == ["sha256:1"], "the other one is remembered"
+
+
 def test_what_an_older_library_does_not_know_is_said(dagster: str, instance: dict[str, Any]) -> None:
     instance["dagster_yaml"] = POSTGRES.replace("db_name: d", "db_name: d, of_the_future: 1")
     (problem,) = prove(Api(dagster), instance, etl="sha256:1").errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -110,11 +111,29 @@ def test_copies_are_the_folders_as_they_would_be(tmp_path: Path) -> None:
     (etc / "link").symlink_to("kept")
     stage = tmp_path / "stage"
     stage.mkdir()
-    pairs = rehearsal.copies([wanted(etc / "inner/b", "new"), wanted(etc / "kept", "new")], {}, str(stage))
+    pairs = rehearsal.copies([wanted(etc / "inner/b", "new"), wanted(etc / "kept", "new")], {}, str(stage), {})
     assert pairs == [str(stage / "0"), str(etc), str(stage / "1"), str(etc / "inner")], "the outer folder first"
     assert ((stage / "0/kept").read_text(), (stage / "0/link").is_symlink()) == ("new", True)
     assert (stage / "1/b").read_text() == "new"
     assert ((etc / "kept").read_text(), list((etc / "inner").iterdir())) == ("kept", [])
+
+
+@pytest.mark.parametrize("folder", ["new", "there"])
+def test_copy_of_a_folder_lets_in_whom_the_folder_will(tmp_path: Path, folder: str) -> None:
+    """A check may run as another user, and before the first play the folder is not there."""
+    path, stage = tmp_path / "etc", tmp_path / "stage"
+    stage.mkdir()
+    if folder == "there":
+        path.mkdir(mode=0o700)
+    given = {str(path): {**wanted(path, ""), "state": "directory", "mode": "0751"}}
+    before = os.umask(0o077)
+    try:
+        rehearsal.copies([wanted(path / "a", "new")], {}, str(stage), given)
+        rehearsal.copies([wanted(tmp_path / "unsaid/a", "new")], {}, f"{stage}/0", {})
+    finally:
+        os.umask(before)
+    assert (stage / "0").stat().st_mode & 0o777 == 0o751
+    assert (stage / "0/0").stat().st_mode & 0o777 == 0o755
 
 
 @pytest.mark.parametrize("files", ["same", "elsewhere"])
@@ -152,7 +171,7 @@ def test_folder_that_cannot_be_copied(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as taken:
         taken.bind(str(tmp_path / "socket"))
         with pytest.raises(OSError, match="socket"):
-            rehearsal.copies([wanted(tmp_path / "new", "bad")], {}, str(tmp_path / "stage"))
+            rehearsal.copies([wanted(tmp_path / "new", "bad")], {}, str(tmp_path / "stage"), {})
         rehearsal.rehearse([wanted(tmp_path / "new", "bad")], {}, [unit(tmp_path)])
     assert not (tmp_path / "new").exists()
 

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from plans import Groups, groups, inventory, plan
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import configuration
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import configuration, step_containers
 
 
 def test_environment_of_runs_is_theirs_whatever_the_user_sets_beside_it() -> None:
     found = plan(dagster_environment={"b": "1", "A": 2, "C": "3"})
     launcher = found.configuration.ours["run_launcher"]["config"]
     assert launcher["env_vars"] == [
+        step_containers.NO_ENGINE,
         *("A=2", "b=1", "C=3", "DAGSTER_POSTGRES_HOST=172.30.0.1", "DAGSTER_POSTGRES_USER=dagster_run"),
         "PGPASSFILE=/run/dagster/pgpass",
     ]

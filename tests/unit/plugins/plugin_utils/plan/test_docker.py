@@ -121,6 +121,17 @@ def test_engine_listens_until_its_clients_ask_the_gate() -> None:
     assert [port for port in plan("b", TWO_HOSTS).ports() if port.number == 2376] == []
 
 
+def test_certificates_of_an_engine_that_was_closed_go() -> None:
+    """The play may have been killed between closing it and their removal."""
+    mark, key = "/etc/systemd/system/prune-dagster-runs.timer", f"{docker.TLS_FOLDER}/key.pem"
+    found = component("docker", "b", TWO_HOSTS)
+    assert {*docker.TLS_FILES} <= {*found.paths()}
+    assert found.handed({**FACTS, "paths": [mark, key]})["left"] is True
+    for paths in ([mark], [mark, key, docker.LISTENS], [key]):
+        assert found.handed({**FACTS, "paths": paths})["left"] is False, paths
+    assert found.handed({**FACTS, "paths": [mark, key], "packages": {"docker-ce": "1"}})["left"] is False
+
+
 def test_packages_of_an_engine() -> None:
     """Nothing is installed over one from another source."""
     engine = ["python3-docker", "docker.io", "containerd", "runc", "iptables"]

@@ -28,10 +28,10 @@ def sources(found: dict[str, Any]) -> dict[str, list[str]]:
 def test_one_host_lets_nobody_in_but_its_containers() -> None:
     found = handed("a")
     assert sources(found) == {"code": [], "database": ["172.30.0.0/23"], "webserver": []}
-    assert {group["name"]: group["ports"] for group in found["groups"]} == {
-        "code": [4000],
-        "database": [5432],
-        "webserver": [3000, 3001, 13000, 13001],
+    assert {group["name"]: group["places"] for group in found["groups"]} == {
+        "code": [{"ports": [4000], "closing": [], "v4": ["127.0.0.1"], "v6": []}],
+        "database": [{"ports": [5432], "closing": [], "v4": ["127.0.0.1", "172.30.0.1"], "v6": []}],
+        "webserver": [{"ports": [3000, 3001, 13000, 13001], "closing": [], "v4": ["127.0.0.1"], "v6": []}],
     }
     assert [group["name"] for group in found["groups"] if group["published"]] == ["code"]
     assert (found["runs"], found["run_ports"], found["elsewhere"]) == ("172.30.0.0/24", [5432], [])
@@ -52,6 +52,93 @@ def test_hosts_that_are_apart() -> None:
     assert a["elsewhere"] == [*webservers, "10.0.0.3 . 2378"]
     assert c["elsewhere"] == ["10.0.0.1 . 4000", *webservers]
     assert b["elsewhere"] == []
+
+
+def places(found: dict[str, Any], group: str) -> list[tuple[list[str], list[int]]]:
+    every = [place for each in found["groups"] if each["name"] == group for place in each["places"]]
+    return [([*place["v4"], *place["v6"]], place["ports"]) for place in every]
+
+
+def test_ports_are_ours_where_we_listen() -> None:
+    a, b, c = (handed(host, APART) for host in "abc")
+    assert places(a, "code") == [(["10.0.0.1"], [4000])]
+    assert places(b, "webserver") == [(["127.0.0.1"], [3000, 3001, 13000, 13001])]
+    assert places(c, "engine") == [([], [2378])], "a name may be any address of the host"
+    assert places(c, "database") == [([], [5432])]
+    six: dict[str, Any] = {"a": {"dagster_address": "fd00::1"}}
+    assert places(handed("a", APART, six), "code") == [(["fd00::1"], [4000])]
+    for every in ("0.0.0.0", "::"):
+        assert places(handed("b", APART, dagster_webserver_bind=every), "webserver")[0][0] == []
+    given: tuple[dict[str, Any], ...] = (
+        {"dagster_postgres_listen_addresses": ["*"]},
+        {"dagster_postgres_options": {"listen_addresses": "localhost"}},
+    )
+    for variables in given:
+        assert places(handed("a", **variables), "database") == [([], [5432])]
+
+
+def test_address_that_a_unit_has_not_left_yet() -> None:
+    """Its port is ours everywhere until it is restarted. A container there may be anybody's."""
+
+    def listening(address: str, port: int, unit: str) -> dict[str, Any]:
+        return handed("a", facts={"listeners": [{"address": address, "port": port, "unit": unit}]})
+
+    webserver = "dagster-webserver@3000.service"
+    assert ([], [3000]) in places(listening("0.0.0.0", 3000, webserver), "webserver")
+    assert ([], [3000]) not in places(listening("127.0.0.1", 3000, webserver), "webserver")
+    assert ([], [3000]) not in places(listening("10.0.0.1", 3000, "shop.service"), "webserver")
+    assert places(listening("10.0.0.1", 4000, "docker.service"), "code") == [(["127.0.0.1"], [4000])]
+
+
+STUB, BEHIND = "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"
+
+
+@pytest.mark.parametrize(
+    ("texts", "variables", "derived"),
+    [
+        ({STUB: "search x\nnameserver 10.0.0.1\n"}, {}, True),
+        ({STUB: "nameserver 10.0.0.53\n"}, {}, False),
+        ({STUB: "nameserver 127.0.0.1\n"}, {}, False),  # the engine asks that itself
+        ({STUB: "nameserver 127.0.0.53\n"}, {}, False),
+        ({STUB: "nameserver 127.0.0.53\n", BEHIND: "nameserver 10.0.0.1\n"}, {}, True),
+        ({STUB: "nameserver 10.0.0.1\n"}, {"dagster_docker_config": {"dns": ["10.0.0.53"]}}, False),
+        ({}, {"dagster_docker_config": {"dns": ["172.30.0.1"]}}, True),
+    ],
+)
+def test_name_server_of_the_runs_on_their_host(texts: dict[str, str], variables: dict[str, Any], derived: bool) -> None:
+    found = handed("a", facts={"addresses": ["127.0.0.1", "10.0.0.1"], "texts": texts}, **variables)
+    assert found["run_ports"] == ([53, 5432] if derived else [5432])
+    assert STUB in plan().questions()["texts"]
+
+
+def test_address_that_has_changed() -> None:
+    """Hosts that the play leaves out would let in the old one, and go on connecting there."""
+    rules = "/etc/firewall-dagster.nft"
+    own = plan("b", groups(proxy=["b"]))
+    pattern = own.questions()["lines"][rules]
+
+    def problems(address: str, *played: str) -> list[str]:
+        text = f"# Managed by dataops.dagster\n# Other hosts know this one by {address}\n"
+        said = [found[1] for found in re.finditer(pattern, text, re.MULTILINE)]
+        assert said == ["Managed by dataops.dagster", address]
+        marks = [part.mark() for part in own.components.values()]
+        return list(own.limit_problems({**FACTS, "paths": marks, "lines": {rules: said}}, played))
+
+    assert problems("10.0.0.2", "b") == []
+    assert problems("10.0.0.9", "a", "b") == []
+    assert problems("10.0.0.9", "b") == [
+        "the address of b was 10.0.0.9 and is 10.0.0.2 (dagster_address, or else ansible_host), and the play leaves "
+        "out a, whose rules and settings have the old one; use --limit a:b, or none"
+    ]
+
+
+def test_code_servers_of_an_earlier_release() -> None:
+    def waits(*networks: str) -> bool:
+        return bool(handed("a", facts={"engine": {**ENGINE, "code_networks": [*networks]}})["runs_wait"])
+
+    assert waits("dagster")
+    assert not waits("dagster_code")
+    assert not waits()
 
 
 def test_database_that_is_not_ours() -> None:
@@ -117,7 +204,8 @@ def test_port_of_an_earlier_engine_has_a_rule_while_it_is_open() -> None:
 
     def ports(**facts: Any) -> list[tuple[str, list[int], list[int]]]:
         found = handed("c", APART, facts=facts)["groups"]
-        return [(group["name"], group["ports"], group["closing"]) for group in found if group["name"] == "engine"]
+        every = [(group["name"], place) for group in found for place in group["places"]]
+        return [(name, place["ports"], place["closing"]) for name, place in every if name == "engine"]
 
     listens = {"paths": ["/etc/systemd/system/docker.service.d/10-dagster-tls.conf", *FACTS.get("paths", [])]}
     assert ports() == [("engine", [2378], [])]
@@ -166,6 +254,11 @@ def test_what_is_wrong_with_it(variables: dict[str, Any], words: str) -> None:
         (
             {"nftables": "Operation not permitted"},
             "the kernel takes no rules of nftables here (Operation not permitted)",
+        ),
+        (
+            {"nftables": "Invalid argument", "replaced_kernel": "6.1.0-18-amd64"},
+            "the kernel that runs (6.1.0-18-amd64) takes no rules of nftables (Invalid argument), because an upgrade "
+            "has taken its modules away from /lib/modules; reboot the host",
         ),
         (
             {"resolved": {"c.example.com": ["127.0.1.1"]}},
@@ -257,3 +350,14 @@ def test_the_matrix_of_the_documentation_is_that_of_the_plan() -> None:
     rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", SECURITY.read_text(encoding="utf-8"), re.MULTILINE)
     said = {group: sorted(text.strip().split(", ")) for group, text in rows if group in reach}
     assert said == reach
+
+
+def test_fencing_for_some_of_the_daemons() -> None:
+    """The other one would be refused by the fence."""
+    own = plan("a", groups(daemon=["a", "b"]))
+    marks = [part.mark() for part in own.components.values()]
+    facts = {**FACTS, "paths": marks, "lines": {"/etc/dagster/guard.json": ["null"]}}
+    assert own.limit_problems({**facts, "lines": {}}, ["a"]) == own.limit_problems(facts, ["a", "b"]) == []
+    (problem,) = own.limit_problems(facts, ["a"])
+    assert problem.startswith("dagster_daemon_fencing is full, and was lease_only for a;")
+    assert problem.endswith("leaves out b; use --limit a:b, or none")

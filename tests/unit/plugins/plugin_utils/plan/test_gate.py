@@ -118,6 +118,14 @@ def limited(size: str) -> dict[str, Any]:
             {"dagster_config": {"run_launcher": {"config": limited("999g")}}},
             "dagster_config.run_launcher.config.container_kwargs.mem_limit is 1022976 MiB",
         ),
+        (
+            {"dagster_config": {"run_launcher": {"config": {"container_kwargs": {"memswap_limit": "99g"}}}}},
+            "half of dagster_config.run_launcher.config.container_kwargs.memswap_limit is 50688 MiB",
+        ),
+        (
+            {"dagster_code_locations": [{**LOCATION, "shm_size": "9g"}]},
+            "dagster_code_locations[etl].shm_size is 9216 MiB",
+        ),
     ],
 )
 def test_memory_above_that_of_the_host(variables: dict[str, Any], words: str) -> None:

@@ -16,6 +16,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names
 # What belongs to the host or to a server on it. Preflight refuses a second instance there, because they would share it.
 OF_THE_HOST = re.compile(
     r"/etc/docker(/.*)?|/etc/systemd/system/docker\.service\.d(/.*)?|/etc/postgresql/15"
+    r"|/etc/systemd/system/(nftables|firewalld)\.service\.d"
     r"|/etc/postgresql-common/createcluster\.d|/etc/nginx/sites-enabled/default"
 )
 UNITS_OF_THE_HOST = {

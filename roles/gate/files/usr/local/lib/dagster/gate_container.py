@@ -8,6 +8,7 @@ program gains any.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,12 +17,20 @@ from typing import Any
 RUN_ID, JOB_NAME = "dagster/run_id", "dagster/job_name"
 # On each container of a run of this deployment; names that begin so say what else is ours.
 RUN, OURS = "dataops.dagster.run", "dataops.dagster"
+# Beside these on a run that may start steps: what they may have (gate_steps.py). And on a step: which one it is.
+STEPS, STEP = "dataops.dagster.steps", "dataops.dagster.step"
+# The networks that a container may join once it is made: those of its location.
+NETWORKS = "dataops.dagster.networks"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 COMMANDS = ("execute_run", "resume_run")
 # As the launcher asks for it, and as others write it.
 NO_NEW_PRIVILEGES = ("no-new-privileges:true", "no-new-privileges", "no-new-privileges=true")
 ROOT = "0:0"
+OPTION = "step_containers of its code location"
 MIB = 1024 * 1024
+
+
+Check = Callable[[Any, Mapping[str, Any]], bool]
 
 
 class Refused(Exception):
@@ -56,35 +65,64 @@ def checked(body: dict[str, Any], rules: Rules) -> dict[str, Any]:
     refusals = []
     for location in candidates:  # several locations may share an image
         try:
-            return _of_location(body, location, rules)
+            found = of_location(body, location, rules, command)
+            _labels(body, location)
+            return _with_steps(with_networks(found, location), location)
         except Refused as error:
             refusals.append(error)
     raise refusals[0]
 
 
-def _of_location(body: dict[str, Any], location: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
+def of_location(body: dict[str, Any], location: Mapping[str, Any], rules: Rules, its_command: Check) -> dict[str, Any]:
+    """A body that has no more than a location, limits included. Raises Refused."""
     host = body.get("HostConfig")
     if not isinstance(host, dict):
         raise Refused("no HostConfig")
     for key, value in body.items():
         if key not in BODY:
             raise Refused(f"{key[:60]!r}, which no run needs")
-        _judge(key, value, BODY[key], location)
+        _judge(key, value, its_command if key == "Cmd" else BODY[key], location)
     for key, value in host.items():
         if key not in HOST:
             raise Refused(f"HostConfig.{key[:60]}, which no run needs")
         _judge(f"HostConfig.{key}", value, HOST[key], location)
-    _labels(body)
     _restricted(body, location)
-    targets = {bind.split(":")[1] for bind in host.get("Binds") or ()}
-    if set(body.get("Volumes") or {}) - targets:
+    targets, volumes = {each.split(":")[1] for each in host.get("Binds") or ()}, set(body.get("Volumes") or {})
+    # Docker's client takes a mode such as z for a part of the path. The engine would make a volume there.
+    if volumes - targets - {each.split(":", 1)[1] for each in host.get("Binds") or ()}:
         raise Refused("Volumes that are not among its binds")
     if host.get("NetworkMode") not in location["networks"]:
         raise Refused(f"the network {str(host.get('NetworkMode'))[:80]}, in which no run of the location may be")
-    return {**body, "HostConfig": {**host, **limits(host, location, rules)}}
+    mounted: dict[str, Any] = {path: {} for path in sorted(volumes & targets)}
+    return {**body, "Volumes": mounted, "HostConfig": {**host, **limits(host, location, rules)}}
 
 
-Check = Callable[[Any, Mapping[str, Any]], bool]
+def with_networks(body: dict[str, Any], location: Mapping[str, Any]) -> dict[str, Any]:
+    """The body with the networks that its container may join; an image may have a label of that name."""
+    return {**body, "Labels": {**(body.get("Labels") or {}), NETWORKS: json.dumps(location["networks"])}}
+
+
+def joined_by(found: Mapping[str, Any]) -> list[str]:
+    """The networks that a container may join, as it was made."""
+    try:
+        names = json.loads(found["Config"]["Labels"][NETWORKS])
+    except (ValueError, LookupError, TypeError):
+        return []
+    return names if isinstance(names, list) else []
+
+
+def _with_steps(body: dict[str, Any], location: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a run that gets the socket for its steps: what they may have is kept on it, as long as it is there.
+
+    So a run goes on with what it was made with, also once the plan says something else.
+    """
+    socket = location.get("steps")
+    if not socket or socket not in (body["HostConfig"].get("Binds") or ()):
+        return body
+    binds = [each for each in location["binds"] if each != socket]
+    limits = {key: body["HostConfig"][key] for key in OF_STEPS if body["HostConfig"].get(key)}
+    told = json.dumps({**location, "images": [body["Image"]], "binds": binds, "limits": limits}, sort_keys=True)
+    return {**body, "Labels": {**body["Labels"], STEPS: told}}
 
 
 def _judge(key: str, value: Any, check: Check, location: Mapping[str, Any]) -> None:
@@ -92,6 +130,8 @@ def _judge(key: str, value: Any, check: Check, location: Mapping[str, Any]) -> N
         good = value is None or check(value, location)
     except (TypeError, ValueError, KeyError, AttributeError, IndexError):
         good = False
+    if not good and "docker.sock" in str(value):
+        raise Refused(f"{key}: the socket of the engine. For docker_executor, {OPTION} gives another one")
     if not good:
         raise Refused(f"{key}: {str(value)[:100]!r} is not what the plan says")
 
@@ -125,17 +165,28 @@ def capability(name: str) -> str:
     return str(name).upper().removeprefix("CAP_")
 
 
-def _labels(body: Mapping[str, Any]) -> None:
-    labels = body.get("Labels")
-    if not isinstance(labels, dict) or not all(isinstance(each, str) for each in labels.values()):
-        raise Refused("no labels of a run")
+def _labels(body: Mapping[str, Any], location: Mapping[str, Any]) -> None:
+    labels = label_texts(body.get("Labels"))
     if not UUID.fullmatch(labels.get(RUN_ID, "")) or not labels.get(JOB_NAME) or RUN not in labels:
         raise Refused(f"no label {RUN_ID}, {JOB_NAME} or {RUN}")
-    for name in labels:
-        if name.lower().startswith(OURS) and name != RUN:
-            raise Refused(f"the label {name[:60]}, by which something else is known")
+    planned_labels({name: each for name, each in labels.items() if name not in (RUN_ID, JOB_NAME)}, location)
     if labels[RUN_ID] not in (body.get("Cmd") or [""])[-1]:
         raise Refused("a command for another run than its label says")
+
+
+def label_texts(found: Any) -> dict[str, str]:
+    """Labels, which are texts. Raises Refused."""
+    if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
+        raise Refused("labels that are no text")
+    return found
+
+
+def planned_labels(found: Mapping[str, str], location: Mapping[str, Any]) -> None:
+    """Raises Refused for a label that the plan does not give: other programs of the host may act on labels."""
+    known = {RUN: "", **(location.get("labels") or {})}
+    for name, value in found.items():
+        if known.get(name) != value:
+            raise Refused(f"the label {name[:60]}; labels are those of its code location, and of dagster_config")
 
 
 def _restricted(body: Mapping[str, Any], location: Mapping[str, Any]) -> None:
@@ -186,7 +237,7 @@ def texts(pattern: str) -> Check:
 
 def as_planned(key: str) -> Check:
     """What the plan says of the location, or nothing."""
-    return lambda value, location: value in ("", {}, []) or value == location.get("exactly", {}).get(key)
+    return lambda value, location: nothing(value, location) or value == location.get("exactly", {}).get(key)
 
 
 def among(key: str, form: Callable[[Any], Any] = lambda value: value) -> Check:
@@ -217,8 +268,12 @@ def command(value: Any, _location: Mapping[str, Any]) -> bool:
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value) or len(value) < 4:
         return False
     start, (api, what, _run) = value[:-3], value[-3:]
-    python = len(start) == 3 and start[0].startswith("/") and start[1:] == ["-m", "dagster"]
-    return (start == ["dagster"] or python) and api == "api" and what in COMMANDS
+    return is_dagster(start) and api == "api" and what in COMMANDS
+
+
+def is_dagster(start: list[str]) -> bool:
+    """Whether a command begins with Dagster's own program."""
+    return start == ["dagster"] or (len(start) == 3 and start[0].startswith("/") and start[1:] == ["-m", "dagster"])
 
 
 def security(value: Any, location: Mapping[str, Any]) -> bool:
@@ -238,6 +293,23 @@ def endpoints(value: Any, location: Mapping[str, Any]) -> bool:
 def anonymous(value: Any, _location: Mapping[str, Any]) -> bool:
     """Where volumes are mounted, as Docker's client says it beside the binds."""
     return isinstance(value, dict) and all(each == {} for each in value.values())
+
+
+# What the linker, or a hook of the runtime before the container starts, does as it is told to.
+ACTED_ON = ("LD_", "NVIDIA_")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.DOTALL)
+
+
+def variables(value: Any, location: Mapping[str, Any]) -> bool:
+    """Variables of the environment. What they hold is shown in no refusal."""
+    if not isinstance(value, list) or not all(isinstance(each, str) and VARIABLE.fullmatch(each) for each in value):
+        raise Refused("Env with something that is no NAME=value")
+    known = location.get("env") or ()
+    for each in value:
+        name = each.partition("=")[0]
+        if name.startswith(ACTED_ON) and name not in known and each not in known:
+            raise Refused(f"Env: {name[:60]}, which the plan does not give; env of its code location names it")
+    return True
 
 
 def swap(value: Any, _location: Mapping[str, Any]) -> bool:
@@ -265,6 +337,9 @@ TMPFS = re.compile(
 )
 # A path that is written plainly, and is none of the kernel's.
 FOLDER = re.compile(r"(?!/(proc|sys|dev)(/|$))(/(?!\.{1,2}(/|$))[^/]+)+|/dev/shm")
+WORKING_DIR = rf"(/|({FOLDER.pattern})/?)?"  # none that is an open file of the runtime, below /proc/self/fd
+PLATFORM = re.compile(r"linux(/[a-z0-9]{1,10}(/v[0-9])?)?")
+ADDRESS = "[0-9A-Fa-f.:]{2,45}"
 
 
 def tmpfs(value: Any, _location: Mapping[str, Any]) -> bool:
@@ -275,6 +350,11 @@ def tmpfs(value: Any, _location: Mapping[str, Any]) -> bool:
     )
 
 
+PROCESSORS = ("CpuPeriod", "CpuQuota", "CpusetCpus", "CpusetMems", "NanoCpus")
+# What would be more of the host than others have, or a profile that holds less.
+SHARES = ("BlkioWeight", "CpuShares", "MemoryReservation", "MemorySwappiness", "OomScoreAdj", "SecurityOpt", "Ulimits")
+# What of a run is kept on it for its steps.
+OF_STEPS = ("Memory", "MemorySwap", "PidsLimit", *PROCESSORS, *SHARES)
 SIZE = number(0, 1 << 50)
 BODY: dict[str, Check] = {
     **dict.fromkeys(
@@ -284,9 +364,9 @@ BODY: dict[str, Check] = {
     **{key: as_planned(key) for key in ("Entrypoint", "Healthcheck", "Runtime", "User")},
     "Cmd": command,
     "Domainname": text(r"[A-Za-z0-9.-]{0,253}"),
-    "Env": texts(r"[A-Za-z_][A-Za-z0-9_]*=.*"),
+    "Env": variables,
     "HostConfig": lambda value, _location: isinstance(value, dict),
-    "Hostname": text(r"[A-Za-z0-9.-]{0,63}"),
+    "Hostname": text(r"[A-Za-z0-9_.-]{0,63}"),
     "Image": text(r"[ -~]+"),
     "Labels": lambda value, _location: isinstance(value, dict),
     "NetworkingConfig": endpoints,
@@ -294,27 +374,30 @@ BODY: dict[str, Check] = {
     "StopTimeout": number(0, 86400),
     "Tty": flag,
     "Volumes": anonymous,
-    "WorkingDir": text(r"(/[ -~]*)?"),
+    "WorkingDir": text(WORKING_DIR),
 }
 HOST: dict[str, Check] = {
     **dict.fromkeys(("Privileged", "PublishAllPorts", "OomKillDisable"), nothing),
-    **dict.fromkeys(("AutoRemove", "Init", "ReadonlyRootfs"), flag),
+    **dict.fromkeys(("Init", "ReadonlyRootfs"), flag),
     **dict.fromkeys(("CpuPeriod", "CpuQuota", "CpuShares", "KernelMemory", "Memory", "MemoryReservation"), SIZE),
     **dict.fromkeys(("NanoCpus", "ShmSize"), SIZE),
     **dict.fromkeys(("CpusetCpus", "CpusetMems"), text(r"[0-9,-]{0,200}")),
     **{
         key: as_planned(key)
-        for key in ("DeviceRequests", "GroupAdd", "IpcMode", "LogConfig", "RestartPolicy", "Runtime", "Sysctls")
+        for key in (
+            *("AutoRemove", "DeviceRequests", "GroupAdd", "IpcMode", "LogConfig", "RestartPolicy", "Runtime"),
+            "Sysctls",
+        )
     },
     "Binds": among("binds", bind),
     "BlkioWeight": number(0, 1000),
     "CapAdd": texts(r"[A-Za-z_]{1,40}"),
     "CapDrop": texts(r"[A-Za-z_]{1,40}"),
     "Devices": among("devices"),
-    "Dns": texts(r"[0-9a-f.:]{2,45}"),
+    "Dns": texts(ADDRESS),
     "DnsOptions": texts(r"[a-z0-9:-]{1,60}"),
     "DnsSearch": texts(r"[A-Za-z0-9._-]{1,253}"),
-    "ExtraHosts": texts(r"[A-Za-z0-9._-]{1,253}:(host-gateway|[0-9a-f.:]{2,45})"),
+    "ExtraHosts": texts(rf"[A-Za-z0-9._-]{{1,253}}:(host-gateway|{ADDRESS})"),
     "MemorySwap": swap,
     "MemorySwappiness": number(0, 100),
     "Mounts": among("mounts", mount),

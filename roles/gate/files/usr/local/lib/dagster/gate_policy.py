@@ -1,9 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the Docker gate lets through, request by request: method, path, query and body. Pure: no I/O.
 
-There are two roles. `inspect` may ask for containers of runs and stop them, `launch` may also make and start them.
-Everything that is not named here is refused. What goes to the engine is written anew from what was understood, so the
-engine cannot understand something else.
+There are three roles. `inspect` may ask for containers of runs and stop them, `launch` may also make and start them.
+`steps` may do all of that with the containers of the steps of one run (gate_steps.py). Everything that is not named
+here is refused. What goes to the engine is written anew from what was understood, so the engine cannot understand
+something else.
 """
 
 from __future__ import annotations
@@ -16,22 +17,27 @@ from typing import Any
 from urllib.parse import unquote_plus, urlencode
 
 import gate_container
-from gate_container import Refused, Rules
+import gate_steps
+from gate_container import MIB, PLATFORM, Refused, Rules
+from gate_json import parsed, written
 
-LAUNCH, INSPECT = "launch", "inspect"
-ROLES = (LAUNCH, INSPECT)
+LAUNCH, INSPECT, STEPS = "launch", "inspect", "steps"
+ROLES = (LAUNCH, INSPECT)  # of services
+EVERY = (*ROLES, STEPS)
+MAKERS = (LAUNCH, STEPS)
 OLDEST_API, NEWEST_API = 40, 99  # older ones take settings of a container where it is started
-DEEPEST = 40  # levels of a body
 
 # A path is taken as it is written: no encoding, no dots, no second slash.
 PATH = re.compile(r"/(?:v1\.(?P<api>[1-9][0-9]{1,2})/)?(?P<rest>[A-Za-z0-9_][A-Za-z0-9_.:/@-]*)")
 ID = r"(?P<id>[A-Za-z0-9][A-Za-z0-9_.-]{0,127})"
 NUMBER = re.compile(r"[0-9]{1,4}")
 BOOLEAN = re.compile(r"0|1|true|false|True|False")
+NO = re.compile(r"0|false|False")
 SIGNAL = re.compile(r"(SIG)?[A-Z][A-Z0-9]{1,9}|[1-9]|[1-5][0-9]|6[0-4]")
 CONDITION = re.compile(r"not-running|next-exit|removed")
-PLATFORM = re.compile(r"linux(/[a-z0-9]{1,10}(/v[0-9])?)?")
 ANY = re.compile(r"[ -~]{0,2000}")
+LONGEST_LIST = 2 * MIB  # some hundred containers
+FEWER = "Ask for fewer containers, with limit or a filter, for example of a label dagster/run_id=ID"
 FILTERS = {"label", "status", "id", "exited"}
 # What is told of engine and images. The rest of it is about the host and about others.
 VERSION = ("ApiVersion", "Arch", "MinAPIVersion", "Os", "Version")
@@ -43,7 +49,7 @@ LOGIN = {"Status": "The images of runs are on the engine already, so nobody has 
 
 
 @dataclass(frozen=True)
-class Step:
+class Order:
     """What is to be done for a request: ask the engine, once these have been looked at, or answer without it."""
 
     method: str = "GET"
@@ -53,12 +59,16 @@ class Step:
     container: str = ""  # has to be that of a run
     network: str = ""  # has to be one of runs
     shown: tuple[str, ...] = ()  # what of the answer is handed on; everything when empty
+    steps: Mapping[str, Any] | None = None  # the location whose socket has to be there for the run that is made
+    ends: bool = False  # what ends a run ends its steps as well
     seconds: int = 60  # for the engine to answer
+    most: int = 0  # bytes of an answer that others decide about, and what to do about a longer one
+    less: str = ""
     answer: Mapping[str, Any] | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
 
-Handler = Callable[["Asked", Rules], Step]
+Handler = Callable[["Asked", Rules], Order]
 
 
 @dataclass(frozen=True)
@@ -69,10 +79,13 @@ class Asked:
     query: Mapping[str, str]
     body: bytes
     prefix: str
+    run: gate_steps.Run | None  # that asks in the role of steps
 
 
-def decide(role: str, method: str, target: str, body: bytes, rules: Rules) -> Step:
-    """What is to be done for a request of a role. Raises Refused."""
+def decide(role: str, method: str, target: str, body: bytes, rules: Rules, run: gate_steps.Run | None = None) -> Order:
+    """What is to be done for a request of a role, and in that of steps of a run. Raises Refused."""
+    if (role == STEPS) != bool(run):
+        raise Refused("a run in another role than that of its steps")
     text, mark, query = target.partition("?")
     path = PATH.fullmatch(text)
     if not path or ".." in text or "//" in text or "/./" in text or (mark and not query):
@@ -80,16 +93,18 @@ def decide(role: str, method: str, target: str, body: bytes, rules: Rules) -> St
     if path["api"] and not OLDEST_API <= int(path["api"]) <= NEWEST_API:
         raise Refused(f"version 1.{path['api']} of Docker's API")
     prefix = f"/v1.{path['api']}" if path["api"] else ""
-    for known, pattern, roles, allowed, handler in ROUTES:
+    known = False
+    for verb, pattern, roles, allowed, handler in ROUTES:
         match = re.fullmatch(pattern, path["rest"])
-        if not match or known != method:
+        if not match or verb != method:
             continue
+        known = True
         if role not in roles:
-            raise Refused(f"the role {role} may not do this")
-        if body and handler not in (create, connect, login):
+            continue
+        if body and handler not in (create, create_step, connect, login):
             raise Refused("a body where none belongs")
-        return handler(Asked(match, parameters(query, allowed), body, prefix), rules)
-    raise Refused("nothing that runs need")
+        return handler(Asked(match, parameters(query, allowed), body, prefix, run), rules)
+    raise Refused(f"the role {role} may not do this" if known else "nothing that runs need")
 
 
 def parameters(query: str, allowed: Mapping[str, re.Pattern[str]]) -> dict[str, str]:
@@ -106,84 +121,39 @@ def parameters(query: str, allowed: Mapping[str, re.Pattern[str]]) -> dict[str, 
     return found
 
 
-def parsed(body: bytes) -> dict[str, Any]:
-    """The object of a body. Raises Refused for what two readers could understand in two ways."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise Refused("a body in which a key comes twice")
-        return found
-
-    def no_number(text: str) -> Any:
-        raise Refused(f"a body with {text}")
-
-    try:
-        text = body.decode("utf-8")
-        if depth(text) > DEEPEST:
-            raise Refused("a body that is nested too deeply")
-        found = json.loads(text, object_pairs_hook=once, parse_constant=no_number)
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise Refused("a body that is no JSON") from error
-    if not isinstance(found, dict):
-        raise Refused("a body that is no object")
-    return found
-
-
-def depth(text: str) -> int:
-    """At least how deeply a JSON text is nested; brackets in its strings count as well, in favour of refusing."""
-    deepest = level = 0
-    quoted = False
-    for part in re.finditer(r'\\.|["\[\]{}]', text):
-        sign = part[0]
-        if sign == '"':
-            quoted = not quoted
-        elif not quoted and sign in "[{":
-            level += 1
-            deepest = max(deepest, level)
-        elif not quoted and sign in "]}":
-            level -= 1
-    return deepest
-
-
-def written(value: Any) -> bytes:
-    """A body as the engine gets it."""
-    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
-
-
 # What each route does
 
 
-def ping(asked: Asked, _rules: Rules) -> Step:
+def ping(asked: Asked, _rules: Rules) -> Order:
     """Whether the engine is there."""
-    return Step(path=f"{asked.prefix}/_ping")
+    return Order(path=f"{asked.prefix}/_ping")
 
 
-def version(asked: Asked, _rules: Rules) -> Step:
+def version(asked: Asked, _rules: Rules) -> Order:
     """Each client asks first which API the engine has."""
-    return Step(path=f"{asked.prefix}/version", shown=VERSION)
+    return Order(path=f"{asked.prefix}/version", shown=VERSION)
 
 
-def info(asked: Asked, _rules: Rules) -> Step:
+def info(asked: Asked, _rules: Rules) -> Order:
     """What an engine says of itself names others' containers and registries."""
-    return Step(path=f"{asked.prefix}/info", shown=INFO)
+    return Order(path=f"{asked.prefix}/info", shown=INFO)
 
 
-def image(asked: Asked, rules: Rules) -> Step:
+def image(asked: Asked, rules: Rules) -> Order:
     """An image of a location."""
     name = asked.match["name"]
     if name not in rules.images():
         raise Refused(f"the image {name[:100]}, which no location has")
-    return Step(path=f"{asked.prefix}/images/{name}/json", shown=IMAGE)
+    return Order(path=f"{asked.prefix}/images/{name}/json", shown=IMAGE)
 
 
-def network(asked: Asked, _rules: Rules) -> Step:
+def network(asked: Asked, _rules: Rules) -> Order:
     """The launcher looks at each further network of a run."""
     name = asked.match["id"]
-    return Step(path=f"{asked.prefix}/networks/{{network}}", network=name, shown=NETWORK)
+    return Order(path=f"{asked.prefix}/networks/{{network}}", network=name, shown=NETWORK)
 
 
-def listed(asked: Asked, rules: Rules) -> Step:
+def listed(asked: Asked, rules: Rules) -> Order:
     """The containers of runs, and no others."""
     filters = parsed(asked.query["filters"].encode()) if "filters" in asked.query else {}
     for name, values in filters.items():
@@ -191,16 +161,26 @@ def listed(asked: Asked, rules: Rules) -> Step:
             raise Refused(f"the filter {name[:40]!r}")
     filters = {**filters, "label": [*filters.get("label", []), rules.label]}
     query = {**asked.query, "filters": written(filters).decode()}
-    return Step(path=f"{asked.prefix}/containers/json", query=urlencode(query))
+    return Order(path=f"{asked.prefix}/containers/json", query=urlencode(query), most=LONGEST_LIST, less=FEWER)
 
 
-def create(asked: Asked, rules: Rules) -> Step:
+def create(asked: Asked, rules: Rules) -> Order:
     """The container of a run."""
     body = gate_container.checked(parsed(asked.body), rules)
-    return Step("POST", f"{asked.prefix}/containers/create", urlencode(asked.query), written(body))
+    told = body["Labels"].get(gate_container.STEPS)
+    steps = json.loads(told) if told else None
+    return Order("POST", f"{asked.prefix}/containers/create", urlencode(asked.query), written(body), steps=steps)
 
 
-def connect(asked: Asked, _rules: Rules) -> Step:
+def create_step(asked: Asked, rules: Rules) -> Order:
+    """The container of a step of the run that asks."""
+    if not asked.run:
+        raise Refused("a step of no run")
+    body = gate_steps.checked(parsed(asked.body), asked.query.get("name", ""), asked.run, rules)
+    return Order("POST", f"{asked.prefix}/containers/create", urlencode(asked.query), written(body))
+
+
+def connect(asked: Asked, _rules: Rules) -> Order:
     """The launcher makes a container in one network and then joins the others."""
     body = parsed(asked.body)
     container = body.get("Container")
@@ -211,71 +191,87 @@ def connect(asked: Asked, _rules: Rules) -> Step:
     # The server puts the ID in.
     text = written({"Container": "{container}", "EndpointConfig": {}})
     path = f"{asked.prefix}/networks/{{network}}/connect"
-    return Step("POST", path, "", text, container=container, network=asked.match["id"])
+    return Order("POST", path, "", text, container=container, network=asked.match["id"])
 
 
-def login(_asked: Asked, _rules: Rules) -> Step:
+def login(_asked: Asked, _rules: Rules) -> Order:
     """A launcher with a registry logs in each time. That goes nowhere."""
-    return Step(answer=LOGIN)
+    return Order(answer=LOGIN)
 
 
-def action(asked: Asked, _rules: Rules) -> Step:
+def action(asked: Asked, _rules: Rules) -> Order:
     """An action on the container of a run, or a look at it."""
     last = asked.match.groupdict().get("action") or ""
     method = {"json": "GET", "": "DELETE"}.get(last, "POST")
     path = f"{asked.prefix}/containers/{{container}}" + (f"/{last}" if last else "")
     seconds = {"stop": 60 + int(asked.query.get("t") or 600), "wait": 3600}.get(last, 60)
-    return Step(method, path, urlencode(asked.query), container=asked.match["id"], seconds=seconds)
+    ends = last == "stop" and not asked.run
+    return Order(method, path, urlencode(asked.query), container=asked.match["id"], seconds=seconds, ends=ends)
 
 
 Route = tuple[str, str, tuple[str, ...], dict[str, re.Pattern[str]], Handler]
 ROUTES: tuple[Route, ...] = (
-    ("GET", "_ping", ROLES, {}, ping),
-    ("HEAD", "_ping", ROLES, {}, ping),
-    ("GET", "version", ROLES, {}, version),
+    ("GET", "_ping", EVERY, {}, ping),
+    ("HEAD", "_ping", EVERY, {}, ping),
+    ("GET", "version", EVERY, {}, version),
     ("GET", "info", ROLES, {}, info),
     ("GET", "images/(?P<name>[a-z0-9][a-z0-9_.:/@-]{0,254})/json", ROLES, {}, image),
     (
         "GET",
         "containers/json",
         ROLES,
-        {**dict.fromkeys(("all", "size", "trunc_cmd"), BOOLEAN), "limit": re.compile("-1|[0-9]{1,4}"), "filters": ANY},
+        {
+            **dict.fromkeys(("all", "trunc_cmd"), BOOLEAN),
+            "size": NO,  # the engine would read the files of each container
+            "limit": re.compile("-1|[0-9]{1,4}"),
+            "filters": ANY,
+        },
         listed,
     ),
-    ("GET", f"containers/{ID}/(?P<action>json)", ROLES, {}, action),
-    ("POST", f"containers/{ID}/(?P<action>stop)", ROLES, {"t": NUMBER}, action),
-    ("POST", f"containers/{ID}/(?P<action>wait)", ROLES, {"condition": CONDITION}, action),
-    ("POST", f"containers/{ID}/(?P<action>kill)", (LAUNCH,), {"signal": SIGNAL}, action),
-    ("POST", f"containers/{ID}/(?P<action>start)", (LAUNCH,), {}, action),
+    ("GET", f"containers/{ID}/(?P<action>json)", EVERY, {}, action),
+    ("POST", f"containers/{ID}/(?P<action>stop)", EVERY, {"t": NUMBER}, action),
+    ("POST", f"containers/{ID}/(?P<action>wait)", EVERY, {"condition": CONDITION}, action),
+    ("POST", f"containers/{ID}/(?P<action>kill)", MAKERS, {"signal": SIGNAL}, action),
+    ("POST", f"containers/{ID}/(?P<action>start)", MAKERS, {}, action),
     (
         "DELETE",
         f"containers/{ID}",
-        (LAUNCH,),
-        {"force": BOOLEAN, **dict.fromkeys(("v", "link"), re.compile("0|false|False"))},
+        MAKERS,
+        {"force": BOOLEAN, "v": NO, "link": NO},
         action,
     ),
     ("POST", "containers/create", (LAUNCH,), {"platform": PLATFORM}, create),
-    ("GET", f"networks/{ID}", (LAUNCH,), {}, network),
-    ("POST", f"networks/{ID}/connect", (LAUNCH,), {}, connect),
-    ("POST", "auth", ROLES, {}, login),
+    ("POST", "containers/create", (STEPS,), {"platform": PLATFORM, "name": gate_steps.NAME}, create_step),
+    ("GET", f"networks/{ID}", MAKERS, {}, network),
+    ("POST", f"networks/{ID}/connect", MAKERS, {}, connect),
+    ("POST", "auth", EVERY, {}, login),
 )
 
 
 # What the engine has told, judged
 
 
-def container_id(found: Mapping[str, Any], rules: Rules) -> str:
-    """The whole ID of a container. Raises Refused for one that is none of a run."""
+Found = Mapping[str, Any]
+
+
+def container_id(found: Found, rules: Rules, run: gate_steps.Run | None = None, _made: Found | None = None) -> str:
+    """The whole ID of a container. Raises Refused for one that is none of a run, or of a step of the run that asks."""
+    if run:
+        gate_steps.belongs(found, run)
+        return _whole(found)
     labels = (found.get("Config") or {}).get("Labels") or {}
     if rules.label not in labels or gate_container.RUN_ID not in labels:
         raise Refused("a container that is none of a run")
     return _whole(found)
 
 
-def network_id(found: Mapping[str, Any], rules: Rules) -> str:
-    """The whole ID of a network. Raises Refused for one in which no run may be."""
-    if found.get("Name") not in rules.networks():
-        raise Refused(f"the network {str(found.get('Name'))[:80]}, in which no run may be")
+def network_id(found: Found, rules: Rules, _run: gate_steps.Run | None = None, made: Found | None = None) -> str:
+    """The whole ID of a network. Raises Refused for one in which no run may be, or not the container that joins it."""
+    name = found.get("Name")
+    if name not in rules.networks():
+        raise Refused(f"the network {str(name)[:80]}, in which no run may be")
+    if made is not None and name not in gate_container.joined_by(made):
+        raise Refused(f"the network {str(name)[:80]}, in which no run of its location may be")
     return _whole(found)
 
 

@@ -8,13 +8,15 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gate_container import MIB, Refused
 
 LARGEST_HEAD, LARGEST_BODY = 16 * 1024, MIB
-READING = 10.0  # seconds that a client may take to send a request
-IDLE = 60.0  # seconds that a client may keep a connection without one
+GREETING = 3.0  # seconds that a client may take for the handshake of TLS
+READING = 10.0  # seconds that a client may take to begin with its first request, and to send the rest of one
+IDLE = 60.0  # seconds that a client may keep a connection after an answer
 
 REQUEST = re.compile(rb"(GET|HEAD|POST|DELETE) (/[!-~]{0,4000}) HTTP/1\.1")
 HEADER = re.compile(rb"([A-Za-z0-9-]{1,60}):[ \t]*([ -~]{0,4000}?)[ \t]*")
@@ -32,12 +34,16 @@ class Request:
     close: bool
 
 
-def read(sock: socket.socket) -> Request | None:
-    """The next request of a client, None when it has closed. Raises Refused and OSError."""
-    sock.settimeout(IDLE)
+def read(sock: socket.socket, wait: float = IDLE, begun: Callable[[], None] = lambda: None) -> Request | None:
+    """The next request of a client, None when it has closed. Raises Refused and OSError.
+
+    wait is for its first byte, and begun is called then.
+    """
+    sock.settimeout(wait)
     data = sock.recv(LARGEST_HEAD)
     if not data:
         return None
+    begun()
     end = time.monotonic() + READING
     while b"\r\n\r\n" not in data:
         if len(data) > LARGEST_HEAD:
