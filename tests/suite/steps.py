@@ -77,6 +77,16 @@ def scenario(name: str, *, alone: bool = False) -> list[Step]:
     ]
 
 
+def beside(*commands: str) -> tuple[str, ...]:
+    """These beside each other: tests that wait most of the time. Fails if one of them does."""
+    lines = [f"{command} & parts+=($!)" for command in commands]
+    return (
+        "bash",
+        "-c",
+        "\n".join([*lines, "for part in ${parts[@]}; do wait $part || result=1; done; exit ${result:-0}"]),
+    )
+
+
 def plants(name: str) -> Step:
     """The plants of a scenario, on its hosts."""
     script = f"tests/plants/run --host {name}; result=$?; molecule destroy -s {name} || result=1; exit $result"
@@ -90,8 +100,11 @@ def suite(*, full: bool) -> list[Step]:
     that stay for tests that run alone, six of them the cluster's, come so late that they do not wait long.
     """
     pytest, rig, bench = ("pytest", "-q"), "tests/rig/rig", "tests/bench/run"
-    seen = ("unit", "database", "firewall")  # by which the tests of plants have passed
+    seen = ("unit", "database", "mariadb", "firewall")  # by which the tests of plants have passed
     guard = "tests/integration/guard"  # of the database: lease, fence, logins and the ways to it
+    # A lease is lost by waiting, on each of both databases. So there is room for two halves of each.
+    alone = f"pytest -q -m alone {guard}"
+    guards = beside(*(f"{alone} -k {name} --part {part}/2" for name in ("postgres", "mariadb") for part in (1, 2)))
     default, cluster = scenario("default", alone=True), scenario("cluster", alone=True)
     steps = [
         Step("packages", (rig, "packages"), 600),
@@ -111,10 +124,13 @@ def suite(*, full: bool) -> list[Step]:
         Step("containers", (*pytest, "tests/integration/containers"), 1500, ["images"], filler=True),
         Step("libraries", (*pytest, "tests/integration/libraries"), 600, ["venvs"], filler=True),
         Step("steps", (*pytest, "tests/integration/steps"), 900, ["venvs"], filler=True),
+        Step("compute_logs", (*pytest, "tests/integration/compute_logs"), 2400, ["packages", "venvs"], filler=True),
         Step("database", (*pytest, "-m", "not alone", guard), 1800, ["packages", "venvs"], filler=True),
+        Step("mariadb", (*pytest, "tests/integration/mariadb"), 1200, ["packages", "venvs"], filler=True),
         Step("firewall", (*pytest, "tests/integration/firewall"), 600, ["packages"], filler=True),
+        Step("kubernetes", (*pytest, "tests/integration/kubernetes"), 1500, ["packages", "venvs"], filler=True),
         Step("plants", ("tests/plants/run", "--no-host", "--tests-passed"), 2700, seen, filler=True),
-        Step("guard", (*pytest, "-m", "alone", guard), 1200, ["packages", "venvs"], alone=True),
+        Step("guard", guards, 1200, ["packages", "venvs"], alone=True),
     ]
     if not full:
         return [*steps, Step("validator", ("tests/validator/run",), 900, ["venvs"], filler=True)]

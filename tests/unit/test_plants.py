@@ -17,15 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 KINDS = {
     *(
         "certificates",
+        "compute_logs",
         "docker_gate",
         "edge",
         "firewall",
         "guard",
         "handover",
         "housekeeping",
+        "kubernetes",
         "libraries",
         "listeners",
         "logins",
+        "mariadb",
         "neighbours",
         "post_once",
     ),
@@ -57,7 +60,7 @@ def test_no_two_are_the_same() -> None:
 def test_its_test_has_passed_before_in_the_suite(plant: Any) -> None:
     """By the steps that step `plants` needs: it does not run a test without its plant."""
     path = ROOT / plant.test.partition("::")[0]
-    assert path.is_relative_to(ROOT / "tests/unit") or path.parent.name in ("guard", "firewall")
+    assert path.is_relative_to(ROOT / "tests/unit") or path.parent.name in ("guard", "firewall", "mariadb")
     assert "pytest.mark.alone" not in path.read_text(encoding="utf-8")
 
 

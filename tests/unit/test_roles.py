@@ -146,7 +146,7 @@ def test_a_call_of_a_role_gives_what_its_entry_point_takes() -> None:
             required = {name for name, option in options.items() if option.get("required")}
             assert required <= task["vars"].keys() <= options.keys(), path
             calls += 1
-    assert calls == 8
+    assert calls == 10
 
 
 @pytest.mark.parametrize("path", TASK_FILES, ids=str)

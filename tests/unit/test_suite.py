@@ -104,6 +104,16 @@ def test_report(folder: Path) -> None:
     assert "1 passed, 0 failed, 0 over time, 0 not run" in table
 
 
+@pytest.mark.parametrize(("ends", "outcome"), [((0, 0), "passed"), ((0, 1), "failed"), ((1, 0), "failed")])
+def test_parts_beside_each_other(ends: tuple[int, int], outcome: str) -> None:
+    """Each waits for the other one here, and either one fails the step."""
+    parts = [
+        f"{{ touch {one}.part; until [ -e {other}.part ]; do sleep 0.01; done; (exit {end}); }}"
+        for one, other, end in zip("ab", "ba", ends, strict=True)
+    ]
+    assert results(Step("both", steps.beside(*parts), 20)) == {"both": outcome}
+
+
 @pytest.mark.parametrize("full", [False, True])
 def test_the_table(full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "ROOT", CHECKOUT)

@@ -38,10 +38,12 @@ def look(neighbour: Any, connections: dict[str, dict[str, str]]) -> Callable[[],
     address = connections["dagster1"]["ansible_host"]
     foreign = Foreign(
         files=(
-            *("/etc/docker", "/etc/postgresql", "/etc/postgresql-common", "/etc/nginx", "/etc/haproxy"),
+            *("/etc/docker", "/etc/postgresql", "/etc/postgresql-common", "/etc/mysql", "/etc/nginx", "/etc/haproxy"),
             *("/etc/default", "/etc/sysctl.d", "/etc/systemd/system", "/etc/nftables.conf", "/home/dagster", "/srv"),
         ),
-        units=("docker", "containerd", "postgresql@15-main", "nginx", "haproxy", "nftables", "shop-report"),
+        units=(
+            *("docker", "containerd", "postgresql@15-main", "mariadb", "nginx", "haproxy", "nftables", "shop-report"),
+        ),
         tables=("inet shop",),
         kernel=("net.ipv4.tcp_keepalive_time",),
         port=5432,

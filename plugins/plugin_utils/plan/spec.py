@@ -12,7 +12,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import entries, structure
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import entries, pasted, structure
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.canary import off
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import renamed
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.texts import control_problems
@@ -209,7 +209,9 @@ def read(
         option, value = options[name], {} if off(name, given[name]) else given[name]
         if blank(value, option):
             continue
+        as_a_whole = pasted.of_text(value) if name == pasted.VARIABLE and isinstance(value, str) else []
         value, found = structured(name, value, option)
+        found = as_a_whole or found
         found = found or problems_of(name, value, option)
         if not found and value is not None:
             value, refused = typed(name, value, option)
