@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # What of this repository a copy has, in which a test plays with a system of its own.
@@ -45,6 +48,14 @@ GOOD: dict[str, Any] = {
     },
     "telemetry": {"enabled": False},
 }
+
+
+def dagster_python() -> str:
+    """The Python of an environment with Dagster; `make test` names it."""
+    found = os.environ.get("DAGSTER_PYTHON")
+    if not found:
+        pytest.fail("DAGSTER_PYTHON is not set, expected the Python of an environment with Dagster (make test)")
+    return found
 
 
 def load_program(path: Path, name: str) -> ModuleType:

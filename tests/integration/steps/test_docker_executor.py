@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,16 +9,14 @@ from typing import Any
 
 import pytest
 from steps_rig import Deployment
+from support import dagster_python
 
 RUN, STEP = "dagster/run_id", "dataops.dagster.step"
 
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    found = os.environ.get("DAGSTER_PYTHON")
-    if not found:
-        pytest.fail("DAGSTER_PYTHON is not set, expected the Python of an environment with Dagster")
-    return found
+    return dagster_python()
 
 
 @pytest.fixture(scope="module")

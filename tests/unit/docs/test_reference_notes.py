@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from support import dagster_python
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference-notes.md"
 BLOCK = re.compile(r"^```(?P<language>\w+) ?(?P<mark>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -49,21 +50,18 @@ def page_files() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def dagster_python() -> Path:
-    name = os.environ.get("DAGSTER_PYTHON")
-    if not name:
-        pytest.fail("DAGSTER_PYTHON is not set, expected the Python of an environment with Dagster")
-    python = Path(name)
+def python() -> Path:
+    found = Path(dagster_python())
     version = re.search(r"Dagster (\d+\.\d+\.\d+) \(libraries (\d+\.\d+\.\d+)\)", PAGE.read_text(encoding="utf-8"))
     assert version is not None, "the page does not say for which version it is"
     expected = [version[1], version[1], version[2]]
     names = ("dagster", "dagster-webserver", "dagster-aws")
     code = f"import importlib.metadata as m; print(*(m.version(name) for name in {names}))"
-    answer = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    answer = subprocess.run([found, "-c", code], capture_output=True, text=True, check=False)
     assert answer.stdout.split() == expected, (
-        f"{python} has {names} {answer.stdout.split() or answer.stderr[-200:]}, expected {expected} as the page says"
+        f"{found} has {names} {answer.stdout.split() or answer.stderr[-200:]}, expected {expected} as the page says"
     )
-    return python
+    return found
 
 
 @pytest.fixture
@@ -125,9 +123,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("section", "index"), CASES)
-def test_block(dagster_python: Path, workspace: Path, section: Section, index: int) -> None:
+def test_block(python: Path, workspace: Path, section: Section, index: int) -> None:
     language, mark, text = section.blocks[index]
-    status, output = run(dagster_python, workspace, language, text)
+    status, output = run(python, workspace, language, text)
     if mark == "works":
         assert status == 0, f"expected to work, ended with {status}:\n{output}"
         return

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import load_program
+from support import dagster_python, load_program
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "pipeline"
 
@@ -63,9 +63,7 @@ print("ANSWER" + json.dumps(answer))
 
 
 def ask(folder: Path) -> dict[str, Any]:
-    python = os.environ.get("DAGSTER_PYTHON")
-    if not python:
-        pytest.fail("DAGSTER_PYTHON is not set, expected the Python of an environment with Dagster")
+    python = dagster_python()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER_HOME", "PIPELINE_"))},
         "PYTHONPATH": str(EXAMPLE),

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from plans import plan
+from support import dagster_python
 
 from ansible_collections.dataops.dagster.plugins.filter.code_location import WITH_SECRET_ENV
 from ansible_collections.dataops.dagster.plugins.plugin_utils.dotenv import dotenv
@@ -39,10 +40,7 @@ print("ANSWER" + json.dumps({"length": event.asset_materialization.metadata["len
 
 @pytest.fixture
 def python() -> str:
-    found = os.environ.get("DAGSTER_PYTHON")
-    if not found:
-        pytest.fail("DAGSTER_PYTHON is not set, expected the Python of an environment with Dagster")
-    return found
+    return dagster_python()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,20 +22,6 @@ API = "/v1.41"
 ROLES = ("launch", "inspect")
 BASE = run_body()
 RULES = Rules(memory=1 << 30, most_memory=2 << 30, pids=4096, locations=(LOCATION, OTHER))
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    found = World(tmp_path)
-    yield found
-    found.end()
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    found = World(tmp_path_factory.mktemp("gate"))
-    yield found
-    found.end()
 
 
 # What runs need

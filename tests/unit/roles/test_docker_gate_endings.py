@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gate_endings
@@ -28,13 +26,6 @@ from gate_world import (
 
 API = "/v1.41"
 CREATE = f"{API}/containers/create?name={step_name()}"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    found = World(tmp_path)
-    yield found
-    found.end()
 
 
 def test_connection_ends_with_the_run(world: World) -> None:

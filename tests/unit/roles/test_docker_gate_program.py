@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,6 @@ from gate_world import OWN, ROOT, World, everything, program, request, run_body
 
 API = "/v1.41"
 ROLES = ("launch", "inspect")
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    found = World(tmp_path)
-    yield found
-    found.end()
 
 
 def test_engine_that_restarts_is_waited_for(world: World) -> None:

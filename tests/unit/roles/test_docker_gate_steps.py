@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gate_attacks
@@ -44,20 +42,6 @@ API = "/v1.41"
 CREATE = f"{API}/containers/create?name={step_name()}"
 RULES = Rules(memory=1 << 30, most_memory=2 << 30, pids=4096, locations=(LOCATION, OTHER, DELEGATES))
 ASKING = gate_steps.Run(RUN, "nightly", ALLOWED)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    found = World(tmp_path)
-    yield found
-    found.end()
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    found = World(tmp_path_factory.mktemp("steps"))
-    yield found
-    found.end()
 
 
 def made(body: dict[str, Any] | None = None, name: str = "", run: gate_steps.Run = ASKING) -> dict[str, Any]:

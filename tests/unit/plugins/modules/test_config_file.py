@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
+from support import dagster_python
 
 BASE = "ansible_collections.dataops.dagster.plugins.modules."
 VERSION = "1.13.27"
@@ -228,9 +229,7 @@ def test_drift_is_mended_and_shown_without_old_secrets(rig: Rig) -> None:
 
 def test_packed_by_ansible_with_the_real_dagster(tmp_path: Path) -> None:
     """Once as Ansible runs it: the module and its utils in an archive, under the host's Python, and a real Dagster."""
-    python = os.environ.get("DAGSTER_PYTHON")
-    if not python:
-        pytest.fail("DAGSTER_PYTHON is not set; expected the Python of a virtual environment with Dagster (make test)")
+    python = dagster_python()
     command = [python, "-c", "import dagster; print(dagster.__version__)"]
     version = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     collections = Path(importlib.import_module(BASE + "config_file").__file__ or "").absolute().parents[5]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from support import dagster_python
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database import postgres_probe, schema_probe
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import source_of
@@ -26,14 +26,11 @@ PASSWORDS = {"dagster_migration": "hunter2hunter2", "dagster": "correct-horse"}
 
 
 @pytest.fixture
-def dagster_python() -> str:
-    python = os.environ.get("DAGSTER_PYTHON")
-    if not python:
-        pytest.fail("DAGSTER_PYTHON is not set, expected the Python of an environment with Dagster")
-    return python
+def python() -> str:
+    return dagster_python()
 
 
-def test_head_is_what_alembic_says(dagster_python: str) -> None:
+def test_head_is_what_alembic_says(python: str) -> None:
     """And the probe reaches the point where it connects, in the venv's isolated mode."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -47,7 +44,7 @@ def test_head_is_what_alembic_says(dagster_python: str) -> None:
         "migrates": True,
         "apply": False,
     }
-    argv = [dagster_python, "-I", "-c", source_of(schema_probe)]
+    argv = [python, "-I", "-c", source_of(schema_probe)]
     done = subprocess.run(argv, input=json.dumps(asked), capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
     alembic = (
@@ -55,7 +52,7 @@ def test_head_is_what_alembic_says(dagster_python: str) -> None:
         "from alembic.script import ScriptDirectory\n"
         "print(','.join(sorted(ScriptDirectory(os.path.dirname(storage.__file__) + '/alembic').get_heads())))"
     )
-    truth = subprocess.run([dagster_python, "-c", alembic], capture_output=True, text=True, check=True)
+    truth = subprocess.run([python, "-c", alembic], capture_output=True, text=True, check=True)
     assert answer["head"] == truth.stdout.strip()
     assert len(answer["head"]) == 12
     assert len(answer["problems"]) == 1
@@ -63,12 +60,12 @@ def test_head_is_what_alembic_says(dagster_python: str) -> None:
     assert "hunter2" not in done.stdout + done.stderr
 
 
-def test_described_tables_are_those_of_dagster(dagster_python: str) -> None:
+def test_described_tables_are_those_of_dagster(python: str) -> None:
     """What is read from the source is what its objects say."""
     source = source_of(schema_probe).partition("\ndef main")[0]
     source += "\ntables, indexes = described()\n"
     source += "print(json.dumps([{name: sorted(columns) for name, columns in tables.items()}, indexes]))"
-    argv = [dagster_python, "-I", "-c", source]
+    argv = [python, "-I", "-c", source]
     read = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
     objects = """
 import json
@@ -83,7 +80,7 @@ for metadata in (RunStorageSqlMetadata, SqlEventLogStorageMetadata, ScheduleStor
         indexes.update({index.name: table.name for index in table.indexes if not index.name.startswith("ix_")})
 print(json.dumps([tables, indexes]))
 """
-    truth = subprocess.run([dagster_python, "-c", objects], capture_output=True, text=True, check=True)
+    truth = subprocess.run([python, "-c", objects], capture_output=True, text=True, check=True)
     assert read == json.loads(truth.stdout)
     assert len(read[0]) > 15, "the control: it has found them"
 

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support import dagster_python
 
 from ansible_collections.dataops.dagster.plugins.filter.code_location import WITH_SECRET_ENV
 from ansible_collections.dataops.dagster.plugins.plugin_utils.dotenv import dotenv
@@ -43,10 +44,7 @@ SHOWN = "import json, os; print(json.dumps(dict(os.environ)))"
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    found = os.environ.get("DAGSTER_PYTHON")
-    if not found:
-        pytest.fail("DAGSTER_PYTHON is not set, expected the Python of an environment with Dagster")
-    return found
+    return dagster_python()
 
 
 def test_dagsters_loader_reads_what_was_written(python: str, tmp_path: Path) -> None:

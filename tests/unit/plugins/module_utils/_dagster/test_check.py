@@ -9,13 +9,13 @@ import atexit
 import copy
 import functools
 import json
-import os
 import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import dagster_python
 
 from ansible_collections.dataops.dagster.plugins.module_utils._dagster.program import program
 
@@ -56,13 +56,6 @@ GOOD: dict[str, Any] = {
     "telemetry": {"enabled": False},
 }
 WORKSPACE = {"load_from": [{"grpc_server": {"location_name": "a", "host": "code1", "port": 4000}}]}
-
-
-def dagster_python() -> str:
-    python = os.environ.get("DAGSTER_PYTHON")
-    if not python:
-        pytest.fail("DAGSTER_PYTHON is not set; expected the Python of a virtual environment with Dagster (make test)")
-    return python
 
 
 # Importing Dagster takes seconds, so a process does it once, and each question is answered by a fork of it.

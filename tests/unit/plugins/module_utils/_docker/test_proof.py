@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from fake_engine import refusal
+from support import dagster_python
 
 from ansible_collections.dataops.dagster.plugins.module_utils._dagster.skew import skew
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.proof import PROGRAM, REQUEST, Proofs, Verdict
@@ -111,10 +112,7 @@ def prove(api: Api, instance: dict[str, Any], **images: str) -> Verdict:
 
 @pytest.fixture
 def dagster() -> str:
-    python = os.environ.get("DAGSTER_PYTHON", "")
-    if not python:
-        pytest.skip("DAGSTER_PYTHON is not set")
-    return python
+    return dagster_python()
 
 
 def test_a_good_image_is_asked_once(dagster: str, instance: dict[str, Any]) -> None:
