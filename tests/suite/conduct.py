@@ -72,7 +72,8 @@ def log(step: Step) -> Path:
 def next_step(waiting: Sequence[Step], running: Sequence[Step], passed: set[str], width: int) -> Step | None:
     """The step to start now, if any: in order, the ones that run alone after all others.
 
-    width: how many steps run beside each other. One filler may come on top of them.
+    width: how many steps run beside each other. One more comes on top of them for the time that they leave: a filler,
+    or when no filler is left to run, one of the others.
     """
     if any(step.alone for step in running):
         return None
@@ -84,6 +85,8 @@ def next_step(waiting: Sequence[Step], running: Sequence[Step], passed: set[str]
         return others[0]
     if fillers and (len(running) < width or (len(running) == width and len(at_work) == width)):
         return fillers[0]
+    if others and len(running) == width and not any(step.filler for step in waiting):
+        return others[0]
     return ready[0] if ready and not running else None
 
 

@@ -59,6 +59,16 @@ def test_a_filler_takes_what_others_leave() -> None:
     assert next_step([ALONE, FILLER], [], set(), 2) == FILLER, "and before it"
 
 
+def test_without_fillers_another_step_takes_what_is_left() -> None:
+    third = Step("third", ("true",), 9)
+    assert next_step([third, ALONE], [FIRST, SECOND], set(), 2) == third
+    assert next_step([third, FILLER], [FIRST, SECOND], set(), 2) == FILLER, "a filler comes first"
+    late = Step("late", ("true",), 9, ["first"], filler=True)
+    assert next_step([third, late], [FIRST, SECOND], set(), 2) is None, "also one that waits for a step"
+    assert next_step([third], [FIRST, SECOND, third], set(), 2) is None, "one"
+    assert next_step([ALONE], [FIRST, SECOND], set(), 2) is None, "and nothing that runs alone"
+
+
 def test_what_needs_a_failed_step_does_not_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = Step("first", ("bash", "-c", "echo the reason; false"), 9)
     assert results(broken, SECOND, ALONE) == {"first": "failed", "second": "not run", "alone": "passed"}
