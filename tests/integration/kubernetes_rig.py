@@ -20,7 +20,8 @@ from typing import Any
 
 import yaml
 from fence_rig import CODE, DAEMON, DATABASE, LOGINS, MIGRATION, PROGRAMS, PYTHON, WEBSERVER, Process, Site
-from guard_rig import Cluster, free_port, password, until
+from guard_postgres import Cluster
+from guard_rig import free_port, password, until
 from plans import groups, plan
 
 from ansible_collections.dataops.dagster.plugins.filter.code_location import code_containers

@@ -116,7 +116,7 @@ def without_host(plants: list[Plant], jobs: int, report: Report, passed: bool) -
                     report.add(plant, 0, problem)
                 else:
                     limit = plant.limit or LIMIT[False]
-                    busy[number] = (plant, Pytest([plant.test], copy.folder, limit), planted)
+                    busy[number] = (plant, Pytest([plant.test], copy.folder, limit, first=True), planted)
         time.sleep(0.02)
 
 
@@ -161,7 +161,7 @@ def on_hosts(plant: Plant, scenario: Scenario, copy: Copy, log: Path, report: Re
             shutil.copy(log, kept)
             what = "hangs" if played.hung else "fails"
             return f"{plant.apply} {what} under it, so its test was not asked, {kept}"
-    result = Pytest([plant.test], copy.folder, plant.limit or LIMIT[True], **options).wait()
+    result = Pytest([plant.test], copy.folder, plant.limit or LIMIT[True], first=True, **options).wait()
     report.cpu += result.cpu
     return verdict(plant, result)
 

@@ -60,13 +60,13 @@ def test_a_filler_takes_what_others_leave() -> None:
 
 
 def test_without_fillers_another_step_takes_what_is_left() -> None:
-    third = Step("third", ("true",), 9)
-    assert next_step([third, ALONE], [FIRST, SECOND], set(), 2) == third
-    assert next_step([third, FILLER], [FIRST, SECOND], set(), 2) == FILLER, "a filler comes first"
-    late = Step("late", ("true",), 9, ["first"], filler=True)
-    assert next_step([third, late], [FIRST, SECOND], set(), 2) is None, "also one that waits for a step"
-    assert next_step([third], [FIRST, SECOND, third], set(), 2) is None, "one"
-    assert next_step([ALONE], [FIRST, SECOND], set(), 2) is None, "and nothing that runs alone"
+    third, late = Step("third", ("true",), 9), Step("late", ("true",), 9, ["first"], filler=True)
+    assert next_step([third, ALONE], [FIRST, SECOND], set(), 2, 3) == third
+    assert next_step([third, FILLER], [FIRST, SECOND], set(), 2, 3) == FILLER, "a filler comes first"
+    assert next_step([third, late], [FIRST, SECOND], set(), 2, 3) is None, "also one that waits for a step"
+    assert next_step([third], [FIRST, FILLER, SECOND], set(), 2, 4) is None, "one"
+    assert next_step([third], [FIRST, SECOND], set(), 2, 2) is None, "and only where the memory has room"
+    assert next_step([ALONE], [FIRST, SECOND], set(), 2, 3) is None, "nothing that runs alone"
 
 
 def test_what_needs_a_failed_step_does_not_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

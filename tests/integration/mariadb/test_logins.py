@@ -288,7 +288,7 @@ def test_server_of_the_users_own(site: MariaSite) -> None:
     rights: dict[str, Any] = {"query": (LEASE / "rights.sql").read_text(encoding="utf-8"), "logins": logins, "app": ""}
     site.cluster.query("CREATE DATABASE own COLLATE utf8mb4_bin", database="")
     try:
-        site.cluster.query("CREATE TABLE runs (run_id int)", database="own")
+        site.cluster.query("CREATE TABLE runs LIKE dagster.runs", database="own")
         for role in ("dagster_owner", "dagster"):
             more = " WITH GRANT OPTION" if role == "dagster_owner" else ""
             site.cluster.query(f"GRANT ALL PRIVILEGES ON own.* TO {role}{more}", database="")

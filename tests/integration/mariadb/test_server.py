@@ -216,11 +216,11 @@ def test_who_knows_the_server(secure: tuple[Server, Path], tmp_path: Path) -> No
 
 def test_a_new_account_has_tls_from_the_beginning(secure: tuple[Server, Path]) -> None:
     server, tls = secure
-    server.install([everybody(tls=True), {"address": "127.0.0.4", "users": [WEB], "tls": True}])
+    server.accounts([everybody(tls=True), {"address": "127.0.0.4", "users": [WEB], "tls": True}])
     asked: dict[str, Any] = {"statement": "SELECT 1", "bind_address": "127.0.0.4"}
     assert "denied" in mariadb_rig.attempt(server, WEB, ssl_disabled=True, **asked)
     assert mariadb_rig.attempt(server, WEB, ssl={"ca": f"{tls}/ca.pem"}, **asked) == "", "the control"
-    server.install([everybody(tls=True)])
+    server.accounts([everybody(tls=True)])
 
 
 def test_a_server_without_tls_is_refused(server: Server, tmp_path: Path, secure: tuple[Server, Path]) -> None:
