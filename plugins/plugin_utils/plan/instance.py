@@ -158,8 +158,19 @@ class Instance(Component):
             "tls": storage.verifies(self.host.name),
             "authority": storage.authority(self.host.name, str(self.values["dagster_home"])),
             "rights": {"logins": storage.writers, "app": storage.app},
+            "left": self.left(facts),
             **libraries.installation(self.values, self.plan.configuration.merged),
         }
+
+    def left(self, facts: Facts) -> list[str]:
+        """Keys and logins with which services asked an engine, a cluster or a store, and ask no more."""
+        home = self.values["dagster_home"]
+        folders = [] if self.way.handed()["own_engine"] else ["docker"]
+        files = [] if self.plan.cluster else [CREDENTIAL]
+        files += [] if self.plan.configuration.logs.file_variable else [compute_logs.FILE]
+        there = {f"{home}/{name}": f"{home}/{name}/key.pem" for name in folders}
+        there |= {path: path for path in (f"{home}/{name}" for name in files)}
+        return [path for path, sign in there.items() if sign in (facts.get("paths") or [])]
 
     @property
     def staged(self) -> list[str]:
