@@ -56,11 +56,12 @@ class Report:
     cpu: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
-    def add(self, plant: Plant, seconds: float, problem: str) -> None:
-        """One plant is done."""
+    def add(self, plant: Plant, seconds: float, problem: str, cpu: float = 0.0) -> None:
+        """One plant is done: after so many seconds, of which its test has used cpu."""
+        self.cpu += cpu
         self.all[plant.kind] += 1
         self.red[plant.kind] += not problem
-        line = f"{plant.name:38} {seconds:6.1f} s  "
+        line = f"{plant.name:38} {seconds:6.1f} s {cpu:6.1f} CPU s  "
         print(
             f"red    {line}{plant.promise}" if not problem else f"GREEN  {line}{problem} ({plant.promise})", flush=True
         )
@@ -104,8 +105,8 @@ def without_host(plants: list[Plant], jobs: int, report: Report, passed: bool) -
                 if not process.poll():
                     continue
                 planted.close()
-                report.cpu += process.result.cpu
-                report.add(plant, process.result.seconds, verdict(plant, process.result))
+                result = process.result
+                report.add(plant, result.seconds, verdict(plant, result), result.cpu)
                 del busy[number]
             if waiting:
                 plant = waiting.pop(0)
