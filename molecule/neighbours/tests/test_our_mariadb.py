@@ -76,8 +76,8 @@ def test_each_has_its_own(neighbour: Any) -> None:
 
 
 def test_who_reads_its_data(neighbour: Any) -> None:
-    for path in ("/var/lib/mariadb-dagster", "/var/lib/mariadb-dagster/data"):
-        assert neighbour.check_output("stat -c '%%U:%%G %%a' %s", path) == "mysql:mysql 700"
+    for path, owners in (("/var/lib/mariadb-dagster", "mysql:mysql"), ("/var/lib/mariadb-dagster/data", "mysql:root")):
+        assert neighbour.check_output("stat -c '%%U:%%G %%a' %s", path) == f"{owners} 700"
     assert neighbour.check_output("ls -A /var/lib/mariadb-dagster") == "data"
 
 
@@ -128,7 +128,9 @@ def test_secrets_show_nowhere_else(passwords: dict[str, str], neighbour: Any) ->
     environment = neighbour.check_output(
         "tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value dagster-daemon)/environ"
     )
-    assert "DAGSTER_MYSQL_URL=mysql+mysqlconnector://127.0.0.1:3307/dagster?option_files=/proc/" in environment
+    url = "mysql+mysqlconnector://127.0.0.1:3307/dagster"
+    file = "/run/credentials/dagster-daemon.service/mysql.cnf"
+    assert f"DAGSTER_MYSQL_URL={url}?option_files={file}&option_groups=dagster_daemon_dagster1\n" in environment
 
 
 LEASE = "SELECT holder, login, admitted FROM dagster.dagster_guard_lease"

@@ -11,6 +11,12 @@ Json = t.Mapping[str, t.Any]
 
 CONFIG = "dagster_config.compute_logs.config"
 LOGIN = "dagster_compute_logs_login"
+# The variable that tells the library of each class the file of its login.
+FILES = {
+    "S3ComputeLogManager": "AWS_SHARED_CREDENTIALS_FILE",
+    "GCSComputeLogManager": "GOOGLE_APPLICATION_CREDENTIALS",
+    "AzureBlobComputeLogManager": "AZURE_CLIENT_CERTIFICATE_PATH",
+}
 # Beside the variable for the login: what each class calls its bucket, the key that decides about its address, and the
 # variable that names the authorities which its library trusts.
 WORDS = {

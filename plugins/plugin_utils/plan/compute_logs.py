@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._dagster.log_words import FILES
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 LOGIN = "dagster_compute_logs_login"
@@ -21,11 +22,6 @@ FILE = "compute_logs.login"
 KEY = "DAGSTER_COMPUTE_LOGS_LOGIN"
 # Where the check of an image has no login to show, something of its form. Nobody is asked with it.
 STANDS_FOR_A_KEY = "bm90IGEga2V5"
-FILES = {
-    "S3ComputeLogManager": "AWS_SHARED_CREDENTIALS_FILE",
-    "GCSComputeLogManager": "GOOGLE_APPLICATION_CREDENTIALS",
-    "AzureBlobComputeLogManager": "AZURE_CLIENT_CERTIFICATE_PATH",
-}
 AZURE = "AzureBlobComputeLogManager"
 # What keeps no logs in an object store.
 PLAIN = ("LocalComputeLogManager", "NoOpComputeLogManager")

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from deployments import KUBECONFIG
 from plans import LOCATION, groups, plan
+from support import ORACLE
 
 from ansible_collections.dataops.dagster.plugins.module_utils._dagster.program import program
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import catalogue, validate
@@ -24,7 +25,6 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.libraries imp
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-ORACLE = ROOT / ".cache" / "oracle" / "1.13" / "bin" / "python"
 # What an example says of its code locations in its comment.
 LOCATIONS = {
     "postgres_fields": [{**LOCATION, "volumes": ["/etc/dagster-ca/ca.pem:/etc/dagster-ca/ca.pem:ro"]}],
