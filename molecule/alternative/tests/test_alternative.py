@@ -43,6 +43,7 @@ tcp $dagster2:4100 docker-proxy docker.service
 tcp 0.0.0.0:5433 postgres postgresql@15-main.service
 tcp [::]:5433 postgres postgresql@15-main.service
 tcp *:5000 docker-registry docker-registry.service
+tcp 0.0.0.0:6443 python3 kubernetes-api.service
 tcp 0.0.0.0:9023 python3 gcs.service
 unix /run/postgresql/.s.PGSQL.5433 postgres:postgres 777 postgres postgresql@15-main.service
 """
