@@ -255,7 +255,8 @@ def main() -> None:
     before = recorded(params["record"])
     every = wanted(params)
     left = [one for one in every if params["again"] or before.get(one[0]) != one[2]]
-    known = {name: mark for name, _asked, mark, _call in every if not params["again"] and before.get(name) == mark}
+    # A store that is away now has taken logs with these settings before: no later play has to try them again.
+    known = {name: mark for name, _asked, mark, _call in every if before.get(name) == mark}
     engine: t.Any = None
     problems: list[str] = []
     if any(name.startswith("containers/") for name, _asked, _mark, _call in left):

@@ -126,6 +126,14 @@ def test_what_goes_wrong_is_a_sentence_and_is_asked_again(tmp_path: Path, python
     assert "may not delete in bucket logs" in call(tmp_path)["warned"][0]
 
 
+def test_store_that_is_away_later_stops_no_other_play(tmp_path: Path, python: Path) -> None:
+    assert call(tmp_path, python=str(python))["asked"] != []
+    (tmp_path / "answer").write_text(json.dumps({**GOOD, "problem": "route", "said": "timed out"}), encoding="utf-8")
+    assert call(tmp_path, again=True)["failed"], "health.yml says so"
+    assert call(tmp_path)["asked"] == []
+    assert call(tmp_path, login="another")["failed"], "the control"
+
+
 def test_record_that_cannot_be_written_is_a_warning(tmp_path: Path, python: Path) -> None:
     (tmp_path / "programs").write_text("where the folder should be", encoding="utf-8")
     found = call(tmp_path, python=str(python))
