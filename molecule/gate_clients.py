@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import gate_attacks
-from deployment import Dagster, until
+from deployment import Dagster, no_run_goes, until
 
 UNIT = "docker-gate-dagster.service"
 CREATE = f"{gate_attacks.API}/containers/create"
@@ -79,17 +79,13 @@ def request(method: str, target: str, body: Any = None) -> bytes:
 
 
 def container_of_a_run(host: Any, dagster: Dagster) -> dict[str, Any]:
-    """What the engine of a host shows of the container of a run that has ended. There is one, or a run is launched.
-
-    No run is left that would end, and change what the engine holds, while somebody compares it.
-    """
+    """What the engine of a host shows of the container of a run that has ended. There is one, or a run is launched."""
     ended = "docker ps -aq --filter status=exited --filter label=dagster/job_name=orders_report"
     if not (containers := host.check_output(ended).split()):
         dagster.wait(dagster.launch("orders_report"))
         until(lambda: host.check_output(ended) != "", 30, "the container of the run has ended")
         containers = host.check_output(ended).split()
-    running = "docker ps -q --filter label=dagster/run_id"
-    until(lambda: host.check_output(running) == "", 60, "the containers of runs before have ended")
+    no_run_goes(host)
     found: dict[str, Any] = json.loads(host.check_output("docker inspect %s", containers[0]))[0]
     return found
 

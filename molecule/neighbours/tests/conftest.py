@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from deployment import RIG, Dagster, Play, machine, until
+from deployment import RIG, Dagster, Play, machine, no_run_goes, until
 from snapshot import Foreign, Snapshot, failures, taken
 
 SHIPPED, SET = "inventories/single_host", "molecule/neighbours/inventory"
@@ -53,7 +53,13 @@ def look(neighbour: Any, connections: dict[str, dict[str, str]]) -> Callable[[],
         urls=tuple(f"http://{name}:{place}" for name in ("127.0.0.1", address) for place in PLACES),
         outside=tuple(f"http://{address}:{place}" for place in PLACES),
     )
-    return lambda: taken(neighbour, foreign)
+
+    def now() -> Snapshot:
+        if neighbour.run("pidof dockerd").rc == 0:
+            no_run_goes(neighbour)
+        return taken(neighbour, foreign)
+
+    return now
 
 
 @pytest.fixture(scope="session")
