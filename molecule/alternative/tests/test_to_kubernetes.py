@@ -66,7 +66,7 @@ def test_kubeconfig_has_one_reader_and_three_units(moved: Play, host: Any) -> No
     assert host.run("sudo -u data cat %s", KUBECONFIG).rc != 0
     for unit in (DAEMON, *WEBSERVERS, READ_ONLY):
         has_it = unit != READ_ONLY
-        assert (KUBECONFIG in host.check_output("systemctl show -P LoadCredential %s", unit)) == has_it, unit
+        assert (f"LoadCredential=kubeconfig:{KUBECONFIG}\n" in host.check_output("systemctl cat %s", unit)) == has_it
         pid = host.check_output("systemctl show -P MainPID %s", unit)
         variables = host.check_output("tr '\\0' '\\n' < /proc/%s/environ", pid)
         assert (f"KUBECONFIG=/run/credentials/{unit}/kubeconfig" in variables) == has_it, unit
