@@ -55,7 +55,7 @@ options:
   docker_host:
     description: Address of the engine that starts O(containers).
     type: str
-    default: unix:///var/run/docker.sock
+    default: unix:///run/docker.sock
   containers:
     description: Containers in which the store is tried, as filter P(dataops.dagster.log_containers#filter) lists them.
     type: list
@@ -221,6 +221,11 @@ def write(path: str, marks: dict[str, str]) -> None:
     os.replace(f"{path}.new", path)
 
 
+def asking(container: Json, files: Json, request: Json) -> t.Callable[[t.Any], Json]:
+    """The call that asks one container."""
+    return lambda engine: log_containers.ask(engine, container, files, program(), request)
+
+
 def wanted(params: Json) -> list[tuple[str, Asked, str, t.Callable[[t.Any], Json]]]:
     """Each that is to try: its name in the record, who it is, what its try depends on, and the call."""
     section, variable = params["section"], params["login_variable"]
@@ -235,10 +240,7 @@ def wanted(params: Json) -> list[tuple[str, Asked, str, t.Callable[[t.Any], Json
         asked = Asked(f"a {container['kind']} of location {container['name']}", section, variable, container["name"])
         request = {"section": section, "env": None, "secrets": secrets["env"], "login": None}
         mark = digest(request, container, secrets, program())
-
-        def call(engine: t.Any, one: Json = container, files: Json = secrets["files"], given: Json = request) -> Json:
-            return log_containers.ask(engine, one, files, program(), given)
-
+        call = asking(container, secrets["files"], request)
         found.append((f"containers/{container['kind']}/{container['name']}", asked, mark, call))
     return found
 

@@ -83,7 +83,7 @@ options:
     version_added: 0.2.0
     suboptions:
       namespace: {description: The namespace., type: str, required: true}
-      config_map: {description: ConfigMap that is ours, or that nobody has., type: str}
+      config_map: {description: "ConfigMap that is ours, or that nobody has.", type: str}
       service_account: {description: Service account that has to be there., type: str}
       secret: {description: Secret that has to be there., type: str}
       server: {description: URL of the API., type: str}
@@ -404,8 +404,9 @@ def main() -> None:
     kinds = {"host": "str", "port": "int", "dialect": "str"}
     server = {name: {"type": kind, "required": True} for name, kind in kinds.items()}
     text = {"type": "str"}
-    names = ("config_map", "service_account", "secret", "server", "name", "authority", "certificate")
+    names = ("config_map", "service_account", "server", "name", "authority", "certificate")
     api = {"namespace": {**text, "required": True}, **dict.fromkeys(names, text), "kubeconfig": {"type": "path"}}
+    api["secret"] = {**text, "no_log": False}  # its name
     login = {"token": {**text, "no_log": True}, "key": {**text, "no_log": True}}
     module = AnsibleModule(
         argument_spec={

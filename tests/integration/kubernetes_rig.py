@@ -41,7 +41,8 @@ Json = dict[str, Any]
 
 def manifests() -> list[Json]:
     """What an administrator has made, as the page says."""
-    return [found for found in yaml.safe_load_all(MANIFESTS.read_text(encoding="utf-8")) if found]
+    found: list[Json] = yaml.safe_load(MANIFESTS.read_text(encoding="utf-8"))["items"]
+    return found
 
 
 class Kubernetes:

@@ -208,7 +208,7 @@ def test_path_before_that_of_the_api(server: Server) -> None:
 def test_rights_are_those_of_the_shipped_role() -> None:
     """What preflight asks for is what the page tells an administrator to grant, and no more is granted for jobs."""
     text = (ROOT / "examples/kubernetes/namespace.yml").read_text(encoding="utf-8")
-    (role,) = [found for found in yaml.safe_load_all(text) if found and found["kind"] == "Role"]
+    (role,) = [found for found in yaml.safe_load(text)["items"] if found["kind"] == "Role"]
     granted = {
         (group, resource, verb)
         for rule in role["rules"]
