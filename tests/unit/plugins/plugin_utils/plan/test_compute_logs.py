@@ -55,8 +55,6 @@ def test_login_is_a_file_that_a_variable_names(section: dict[str, Any], login: s
 def test_json_of_which_an_older_ansible_has_made_a_dictionary_is_text_again() -> None:
     variables = {**given(GCS, ""), "dagster_compute_logs_login": json.loads(ACCOUNT)}
     assert plan(**variables).problems() == []
-    problems = plan(**{**variables, "dagster_database_password": {"a": 1}}).problems()
-    assert [text for text in problems if text.startswith("dagster_database_password was read as")] != [], "the control"
 
 
 def test_key_of_azure_is_a_variable_that_nobody_is_shown() -> None:
