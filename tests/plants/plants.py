@@ -5,7 +5,8 @@ patch that does not apply any more, a test that is red by itself, that hangs, or
 
     run                           every plant
     run --no-host --jobs 2        those that need no host
-    run --no-host --tests-passed  the same after their tests have passed in this checkout, as in the suite
+    run --no-server               those that need no server either: no test of tests/integration
+    run --no-server --tests-passed  the same after their tests have passed in this checkout, as in the suite
     run --host default            those of a molecule scenario, which is converged if its hosts do not answer
     run --host default --rig dev  the same on hosts of the rig that are deployed already
     run edge sandbox/system       kinds and single plants
@@ -167,13 +168,15 @@ def on_hosts(plant: Plant, scenario: Scenario, copy: Copy, log: Path, report: Re
     return verdict(plant, result)
 
 
-def chosen(plants: list[Plant], names: list[str], no_host: bool, host: str) -> list[Plant]:
+def chosen(plants: list[Plant], names: list[str], no_host: bool, no_server: bool, host: str) -> list[Plant]:
     """Those that were asked for."""
     for name in names:
         if not any(name in (plant.name, plant.kind) for plant in plants):
             sys.exit(f"plants: there is no plant or kind {name}; run --list shows them")
     found = [plant for plant in plants if not names or plant.name in names or plant.kind in names]
-    return [plant for plant in found if (not no_host or not plant.host) and (not host or plant.host == host)]
+    if no_host or no_server:
+        found = [plant for plant in found if not plant.host and not (no_server and plant.server)]
+    return [plant for plant in found if not host or plant.host == host]
 
 
 def main(arguments: list[str]) -> int:
@@ -181,6 +184,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="kinds, or KIND/NAME")
     parser.add_argument("--no-host", action="store_true", help="only plants that need no host")
+    parser.add_argument("--no-server", action="store_true", help="only plants that need neither host nor server")
     parser.add_argument(
         "--tests-passed", action="store_true", help="of plants without host: do not run each test without its plant"
     )
@@ -192,7 +196,7 @@ def main(arguments: list[str]) -> int:
     if options.rig and not options.host:
         parser.error("--rig needs --host")
     try:
-        plants = chosen(every(), options.names, options.no_host, options.host)
+        plants = chosen(every(), options.names, options.no_host, options.no_server, options.host)
     except BadPlant as error:
         sys.exit(f"plants: {error}")
     if options.list:

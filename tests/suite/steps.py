@@ -100,7 +100,8 @@ def suite(*, full: bool) -> list[Step]:
     that stay for tests that run alone, six of them the cluster's, come so late that they do not wait long.
     """
     pytest, rig, bench = ("pytest", "-q"), "tests/rig/rig", "tests/bench/run"
-    seen = ("unit", "database", "mariadb", "firewall")  # by which the tests of plants have passed
+    # Plants, and by which steps their tests have passed. Tests with a server are few, and take a third of the time of all.
+    scope, seen = ("--no-host", ("unit", "database", "mariadb", "firewall")) if full else ("--no-server", ("unit",))
     guard = "tests/integration/guard"  # of the database: lease, fence, logins and the ways to it
     # A lease is lost by waiting, on each of both databases. So there is room for two halves of each.
     alone = f"pytest -q -m alone {guard}"
@@ -111,10 +112,10 @@ def suite(*, full: bool) -> list[Step]:
         Step("images", (rig, "images"), 900, ["packages"]),
         Step("venvs", (rig, "venvs"), 600),
         Step("lint", ("tools/lint.sh",), 400, ["packages"]),
-        Step("unit", (*pytest, "tests/unit"), 900, ["packages", "venvs"]),
+        Step("unit", (*pytest, "tests/unit"), 1500, ["packages", "venvs"]),
         Step("oldest", (".cache/oldest/bin/pytest", "-q", "tests/unit/test_rendered.py"), 600, ["venvs"], filler=True),
-        *default,
         *scenario("alternative"),
+        *default,
         *scenario("upgrade"),
         *cluster,
         *scenario("runner"),
@@ -129,7 +130,7 @@ def suite(*, full: bool) -> list[Step]:
         Step("mariadb", (*pytest, "tests/integration/mariadb"), 1200, ["packages", "venvs"], filler=True),
         Step("firewall", (*pytest, "tests/integration/firewall"), 600, ["packages"], filler=True),
         Step("kubernetes", (*pytest, "tests/integration/kubernetes"), 1500, ["packages", "venvs"], filler=True),
-        Step("plants", ("tests/plants/run", "--no-host", "--tests-passed"), 2700, seen, filler=True),
+        Step("plants", ("tests/plants/run", scope, "--tests-passed"), 2700, seen, filler=True),
         Step("guard", guards, 1200, ["packages", "venvs"], alone=True),
     ]
     if not full:

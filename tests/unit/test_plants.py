@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import plant as plant_files
+import plants
 import pytest
 import pytest_run
 from scenario import Scenario
@@ -49,6 +50,15 @@ def test_there_are_enough_of_each_kind() -> None:
 def test_half_of_them_break_a_role_or_a_template() -> None:
     touching = [plant for plant in EVERY if any(name.startswith("roles/") for name in plant.files())]
     assert len(touching) * 2 >= len(EVERY)
+
+
+def test_without_hosts_and_without_servers() -> None:
+    short = plants.chosen(EVERY, [], no_host=False, no_server=True, host="")
+    more = plants.chosen(EVERY, [], no_host=True, no_server=False, host="")
+    assert {plant.test.split("/")[1] for plant in short} == {"unit"}
+    assert {plant.test.split("/")[1] for plant in more} == {"unit", "integration"}
+    assert {plant.host for plant in more} == {""}
+    assert set(short) < set(more) < set(EVERY)
 
 
 def test_no_two_are_the_same() -> None:
