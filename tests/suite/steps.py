@@ -100,7 +100,7 @@ def suite(*, full: bool) -> list[Step]:
     that stay for tests that run alone, six of them the cluster's, come so late that they do not wait long.
     """
     pytest, rig, bench = ("pytest", "-q"), "tests/rig/rig", "tests/bench/run"
-    # Plants, and by which steps their tests have passed. Tests with a server are few, and take a third of the time of all.
+    # Plants, and by which steps their tests have passed. Those with a server take a third of the time of all.
     scope, seen = ("--no-host", ("unit", "database", "mariadb", "firewall")) if full else ("--no-server", ("unit",))
     guard = "tests/integration/guard"  # of the database: lease, fence, logins and the ways to it
     # A lease is lost by waiting, on each of both databases. So there is room for two halves of each.
