@@ -89,7 +89,11 @@ class CodeLocation(Component):
         home, state = (str(self.values[name]) for name in ("dagster_home", "dagster_state_dir"))
         folders = [f"{home}/{name}" for name in ("containers", "code", "secrets", "secrets/*", "users", "users/*")]
         folders += [home, f"{home}/users/*/*"]
-        return [*folders, *(f"{folder}/*" for folder in folders), state, f"{state}/storage", f"{state}/compute_logs"]
+        more = [state, f"{state}/storage", f"{state}/compute_logs", self.plan.names["tmpfiles"]]
+        return [*folders, *(f"{folder}/*" for folder in folders), *more]
+
+    def headed(self) -> list[str]:
+        return [*super().headed(), self.plan.names["tmpfiles"]]
 
     def removal(self) -> list[str]:
         return [

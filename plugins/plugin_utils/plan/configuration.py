@@ -55,6 +55,12 @@ class Configuration:
         return compute_logs.of(self.values)
 
     @property
+    def old_logs(self) -> str:
+        """What removes compute logs by their age, on each host that has some: of runs, or fetched from a store."""
+        folder, days = self.values["dagster_state_dir"], self.values["dagster_compute_log_retention_days"]
+        return f"# Managed by dataops.dagster. Old compute logs go by age.\ne {folder}/compute_logs - - - {days}d"
+
+    @property
     def stored_logs(self) -> dict[str, Any]:
         """The section of a store, without what looks like a secret; empty where logs are in none."""
         found: dict[str, Any] = redacted(self.merged.get("compute_logs") or {}) if self.logs.stored else {}

@@ -410,7 +410,11 @@ class Plan:
                 **self.storage.handed(),
                 "parameters": self.storage.driver_parameters(self.configuration.merged),
             },
-            "compute_logs": {**self.configuration.logs.handed(), "section": self.configuration.stored_logs},
+            "compute_logs": {
+                **self.configuration.logs.handed(),
+                "section": self.configuration.stored_logs,
+                "tmpfiles": self.configuration.old_logs,
+            },
             "staged": self.instance.staged,
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "package_files": {role: component.package_files(facts) for role, component in components.items()},
