@@ -69,7 +69,7 @@ def scenario(name: str, *, alone: bool = False) -> list[Step]:
     last = f"{molecule(['verify'])}; result=$?; {gone} || result=1; exit $result"
     deploy = part("deploy", 1200, f"{molecule(before)} || {{ {gone}; exit 1; }}", "images", "venvs")
     if not alone:
-        return [deploy, part("tests", 2700, last, deploy.name)]
+        return [deploy, part("tests", 3300, last, deploy.name)]
     return [
         deploy,
         part("tests", 3300, molecule(["verify"]), deploy.name, env={"RIG_TESTS": "not alone"}),
