@@ -33,6 +33,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.kubernetes im
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import Names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.proxy import Proxy
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import specs
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.webserver import Webserver
 
@@ -166,6 +167,14 @@ class Plan:
         """The packages of this host that are ours; the settings and units of any other one stay as they are."""
         return record.ours(self.names["record"], self.components.values(), facts)
 
+    def of_others(self) -> list[str]:
+        """Variables of the database that this is not. A survey of AWX sends the default of each: these say nothing."""
+        given = [(role, name) for role in self.others for name in self.host.given if name.startswith(f"dagster_{role}_")]
+        known = specs() if given else {}
+        return sorted(
+            name for role, name in given if self.host.values.get(name) != known[role].get(name, {}).get("default")
+        )
+
     def problems(self) -> list[str]:
         """What is wrong with the inventory, each sentence once."""
         found = [
@@ -176,9 +185,7 @@ class Plan:
         ]
         found += [
             f"{variable} is set, and {ENGINE} is {self.storage.dialect}, where it does nothing; remove it"
-            for role in self.others
-            for variable in sorted(self.host.given)
-            if variable.startswith(f"dagster_{role}_")
+            for variable in self.of_others()
         ]
         found += folders.problems(self.host.values, self.host.given)
         found += downloads.problems(self.host.values)
