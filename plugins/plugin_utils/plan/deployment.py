@@ -169,11 +169,10 @@ class Plan:
 
     def of_others(self) -> list[str]:
         """Variables of the database that this is not. A survey of AWX sends the default of each: these say nothing."""
-        given = [(role, name) for role in self.others for name in self.host.given if name.startswith(f"dagster_{role}_")]
-        known = specs() if given else {}
-        return sorted(
-            name for role, name in given if self.host.values.get(name) != known[role].get(name, {}).get("default")
-        )
+        given, values = self.host.given, self.host.values
+        found = [(role, name) for role in self.others for name in given if name.startswith(f"dagster_{role}_")]
+        known = specs() if found else {}
+        return sorted(name for role, name in found if values.get(name) != known[role].get(name, {}).get("default"))
 
     def problems(self) -> list[str]:
         """What is wrong with the inventory, each sentence once."""

@@ -47,8 +47,8 @@ def test_variable_of_the_other_database() -> None:
     )
     assert plan(**ENGINE, dagster_mysql_memory_mb=5).problems() == []
     # As AWX sends a survey: the default of each, as text.
-    assert plan(**ENGINE, dagster_postgres_tls_renew_days="30", dagster_postgres_options="{}").problems() == []
-    assert plan(dagster_mysql_tls_renew_days="30", dagster_mysql_options="{}").problems() == []
+    assert plan(**ENGINE, dagster_postgres_tls_renew_days="60", dagster_postgres_options="{}").problems() == []
+    assert plan(dagster_mysql_tls_renew_days="60", dagster_mysql_options="{}").problems() == []
 
 
 def test_other_database_on_a_host_that_serves() -> None:
