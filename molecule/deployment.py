@@ -147,6 +147,12 @@ def until(check: Callable[[], Any], seconds: float, what: str, every: float = 0.
     raise AssertionError(f"not within {seconds} s: {what}; last answer: {last!r}")
 
 
+def no_run_goes(host: Any) -> None:
+    """Waits for containers of runs: one that ends while somebody compares what an engine has would be a difference."""
+    running = "docker ps -q --filter label=dagster/run_id"
+    until(lambda: host.check_output(running) == "", 60, "the containers of runs have ended")
+
+
 def page(url: str) -> str:
     """What a browser shows of a page, as text, once its scripts have run and asked GraphQL."""
     with tempfile.TemporaryDirectory(prefix="browser-") as profile:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import gate_attacks
-from deployment import Dagster, until
+from deployment import Dagster, no_run_goes, until
 
 UNIT = "docker-gate-dagster.service"
 CREATE = f"{gate_attacks.API}/containers/create"
@@ -85,6 +85,7 @@ def container_of_a_run(host: Any, dagster: Dagster) -> dict[str, Any]:
         dagster.wait(dagster.launch("orders_report"))
         until(lambda: host.check_output(ended) != "", 30, "the container of the run has ended")
         containers = host.check_output(ended).split()
+    no_run_goes(host)
     found: dict[str, Any] = json.loads(host.check_output("docker inspect %s", containers[0]))[0]
     return found
 

@@ -87,7 +87,8 @@ for table in ("passwd", "shadow", "group", "subuid", "subgid"):
 
 for line in said("systemctl", "list-unit-files", "--no-legend", "--plain").splitlines():
     name, state, *_preset = line.split()
-    if state not in ("transient", "generated"):
+    # A template is "indirect" once an instance is enabled, which may be ours. Links are compared as files.
+    if state not in ("transient", "generated") and "@." not in name:
         found[f"unit file {name}"] = state
 for unit in asked["units"]:
     found[f"unit {unit}"] = said("systemctl", "show", "-p", "ActiveState,SubState", unit)

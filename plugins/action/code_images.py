@@ -67,7 +67,7 @@ class ActionModule(ActionBase):
         """What the engine would answer that has all images; each of them has been shown to open the instance."""
         asked = [item for item in wanted if item.kind == "image"] if params["verify_only"] else wanted
         other = params["begin"] or params["export"] or params["keep"] is not None or not (asked or params["load"])
-        if other or any(item.pull == "always" or "@" in item.ref for item in asked):
+        if other or any(item.pull == "always" or "@" in item.ref or item.from_registry for item in asked):
             raise snapshot.Unknown("what only the engine or a registry can say")
         ids = {item.name: read.image(item.ref) for item in asked}
         if any(read.image(item["ref"]) != item["id"] for item in params["load"]):

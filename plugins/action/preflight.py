@@ -15,7 +15,7 @@ from ansible.vars.hostvars import HostVars
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import bare
 from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names, spec
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan, chosen
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import tag_problems
 
@@ -80,10 +80,13 @@ class ActionModule(ActionBase):
         self, name: str, variables: dict[str, Any], undecided: dict[str, spec.Options]
     ) -> tuple[Inventory, list[str]]:
         """The hosts of the groups with their variables, and what is wrong with those of the named one."""
-        roles = {group: tuple(found) for group, found in self._task.args["groups"].items()}
         every = variables["groups"]
-        groups = {group: tuple(str(host) for host in every.get(group) or []) for group in roles}
+        groups = {group: tuple(str(host) for host in every.get(group) or []) for group in self._task.args["groups"]}
         documented = {option: found for options in undecided.values() for option, found in options.items()}
+        own = self._given(name, documented, variables)[1]
+        roles, others = chosen(
+            {group: tuple(found) for group, found in self._task.args["groups"].items()}, own("dagster_database_engine")
+        )
         problems = tag_problems(variables.get("ansible_run_tags") or []) + spec.taken_name_problems(variables)
         problems += spec.unknown_names(variables, documented)
         hosts = {}
@@ -97,7 +100,7 @@ class ActionModule(ActionBase):
                 values, wrong = spec.read(known, [*needed, "playbooks"], {each: read(each) for each in given})
                 problems += wrong  # what is wrong on another host is told there
             hosts[other] = Host(other, address, values, frozenset(given))
-        return Inventory(groups, roles, hosts), problems
+        return Inventory(groups, roles, hosts, others), problems
 
     def _given(
         self, host: str, documented: spec.Options, variables: dict[str, Any]

@@ -17,6 +17,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config import cont
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import merge_contexts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.dotenv import dotenv
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import step_containers
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.kubernetes import escaped
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 PORT = 4000  # inside the container; the port on the host is the location's
@@ -55,10 +56,10 @@ except DagsterUserCodeProcessError:
 ]
 
 
-def image_sources(locations: list[dict[str, Any]], pulls: bool = True) -> list[dict[str, Any]]:
+def image_sources(locations: list[dict[str, Any]], pulls: bool = True, pods: bool = False) -> list[dict[str, Any]]:
     """Name and source of each location's image, as module code_images takes them. An empty option is none.
 
-    A host that pulls nothing need not have what no registry is asked for.
+    A host that pulls nothing need not have what no registry is asked for. Pods pull by themselves.
     """
     return [
         {
@@ -66,6 +67,7 @@ def image_sources(locations: list[dict[str, Any]], pulls: bool = True) -> list[d
             for key in ("name", "image", "pull", "build", "archive")
             if location.get(key) and (key != "pull" or location.get("image"))
         }
+        | ({"from_registry": True} if pods and location.get("image") else {})
         for location in locations
         if pulls or location.get("pull") != "never"
     ]
@@ -168,13 +170,15 @@ def code_containers(
     no_proxy: str = "",
     run_volumes: list[str] | None = None,
     steps: str = "",
+    pods: bool = False,
 ) -> list[dict[str, Any]]:
     """Each location's container, as module code_containers takes it.
 
     env and volumes are what every code server has, run_volumes what every run has (those, without it); secrets is the
     folder of secret_files; default_port is the port on the host of a location that names none; every_run is what
     dagster_config gives to the container of each run; no_proxy is what a location reaches without the proxy that its
-    own environment may name; steps is the folder of the sockets of runs that start steps.
+    own environment may name; steps is the folder of the sockets of runs that start steps; pods says that runs start in
+    Kubernetes.
     """
     volumes_of = (volumes, volumes if run_volumes is None else run_volumes)
     return [
@@ -185,7 +189,10 @@ def code_containers(
                 env,
                 volumes_of,
                 secrets,
-                _contexts(location, _own(location, secrets, steps), volumes_of[1], every_run or {}),
+                of_pods(location)
+                if pods
+                else _contexts(location, _own(location, secrets, steps), volumes_of[1], every_run or {}),
+                pods,
             ),
             "publish_address": publish_address,
             "port": int(location.get("port") or default_port),
@@ -262,6 +269,7 @@ def _container(
     volumes: tuple[list[str], list[str]],  # of the code server, of runs
     secrets: str,
     contexts: Mapping[str, Any],
+    pods: bool,
 ) -> dict[str, Any]:
     own_env = {name: text(value) for name, value in (location.get("env") or {}).items()}
     folder, secret_env = f"{secrets}/{location['name']}", bool(location.get("secret_env"))
@@ -277,7 +285,8 @@ def _container(
         "env": {
             **env,
             # Without it a run fails 0.1 s after its start: the launcher does not know which image the code lives in.
-            "DAGSTER_CURRENT_IMAGE": ref,
+            # A cluster pulls it by itself, so there it has the name by which its registry knows that very content.
+            "DAGSTER_CURRENT_IMAGE": (image.get("registry_ref") or ref) if pods else ref,
             "DAGSTER_CONTAINER_CONTEXT": json.dumps(contexts, sort_keys=True),
             **own_env,
         },
@@ -314,6 +323,13 @@ def _contexts(
     joined = every_run.get("networks") or []
     docker["networks"] = [name for name in docker.get("networks") or [] if name not in joined]
     return {**others, "docker": docker}
+
+
+def of_pods(location: dict[str, Any]) -> dict[str, Any]:
+    """What the launcher of Kubernetes is told of the runs of a location. It replaces $(NAME) in variables."""
+    given = location.get("container_context") or {}
+    own = [f"{name}={escaped(text(value))}" for name, value in (location.get("env") or {}).items()]
+    return {"env_vars": [*own, *(given.get("env_vars") or [])], "k8s": given.get("k8s") or {}}
 
 
 def _command(location: dict[str, Any]) -> list[str]:

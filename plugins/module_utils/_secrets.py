@@ -86,7 +86,8 @@ def literal_secrets(config: Any, allowed: Container[str] = ()) -> Iterator[tuple
             continue
         if isinstance(value, str) and name == "env_vars" and "=" in value:
             variable, content = value.split("=", 1)
-            if is_secret(variable, content):
+            # Kubernetes replaces $(NAME) by another variable of the container.
+            if is_secret(variable, content) and not re.fullmatch(r"\$\(\w+\)", content):
                 yield path, f"{variable}=<a value>, a secret as text", _env_vars_hint(variable)
         elif has_secret(value):
             yield path, "text with a password in it", _secret_hint(path)

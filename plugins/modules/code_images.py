@@ -61,6 +61,13 @@ options:
         type: str
         choices: [always, missing, never]
         default: missing
+      from_registry:
+        description:
+          - Whether O(images[].image) has to have come from its registry, so that pods of a Kubernetes cluster can
+            pull it, too. One that was built on the engine under such a name is refused.
+        type: bool
+        default: false
+        version_added: 0.2.0
       build:
         description: Build the image on the engine with its classic builder.
         type: dict
@@ -273,6 +280,7 @@ images:
     - For each name in O(images) a dictionary with C(ref) (the reference to use), C(id) (the image ID; null if it is not
       on the engine yet, as in check mode) and C(action) (V(none), V(pulled), V(built) or V(loaded)).
     - With O(images[].pull=always) there is C(digest), what the registry has. With C(action=none) it is here.
+    - An image that came from its registry has C(registry_ref), by which whoever pulls it gets the same content.
   returned: always
   type: dict
   sample:

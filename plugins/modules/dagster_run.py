@@ -69,6 +69,13 @@ options:
     type: str
     choices: [SUCCESS, FAILURE, CANCELED]
     default: SUCCESS
+  output:
+    description:
+      - Whether what the run has printed must be readable, too. A run goes on when its compute logs cannot be stored.
+      - For O(state=launched) and O(wait=true).
+    type: bool
+    default: false
+    version_added: 0.2.0
 seealso:
   - module: dataops.dagster.instance_info
 author:
@@ -213,7 +220,11 @@ from ansible_collections.dataops.dagster.plugins.module_utils._graphql.client im
     GraphQLClient,
     Unreachable,
 )
-from ansible_collections.dataops.dagster.plugins.module_utils._graphql.report import failure_details, unexpected_end
+from ansible_collections.dataops.dagster.plugins.module_utils._graphql.report import (
+    failure_details,
+    lost_output,
+    unexpected_end,
+)
 from ansible_collections.dataops.dagster.plugins.module_utils._graphql.run import ENDED, Runner, tag_strings
 from ansible_collections.dataops.dagster.plugins.module_utils._graphql.target import RunProblem, find_target
 
@@ -238,6 +249,12 @@ def launch(runner: Runner, params: dict[str, Any], check_mode: bool) -> dict[str
         known.update(failure_details(runner.client, run_id))
     if status != params["expect"]:
         raise RunProblem(unexpected_end(known, params["expect"]), known)
+    if params["output"] and (why := lost_output(runner.client, run_id)):
+        raise RunProblem(
+            f"run {run_id} of {known['job']} ended with {status}, but what it printed cannot be read: "
+            f"{' '.join(why.split())[:500]}; see {known['run_url']}, and dagster_config.compute_logs",
+            known,
+        )
     return known
 
 
@@ -271,6 +288,7 @@ def main() -> None:
             "timeout": {"type": "float", "default": 300},
             "poll_interval": {"type": "float", "default": 2},
             "expect": {"type": "str", "choices": ["SUCCESS", "FAILURE", "CANCELED"], "default": "SUCCESS"},
+            "output": {"type": "bool", "default": False},
         },
         required_if=[
             ("state", "launched", ("location", "job")),

@@ -71,9 +71,33 @@ options:
     type: str
     version_added: 0.2.0
   run_id:
-    description: A run of Dagster. What became of its container is asked of O(engine).
+    description: A run of Dagster. What became of its container is asked of O(engine), or of O(kubernetes.kubeconfig).
     type: str
     version_added: 0.2.0
+  kubernetes:
+    description:
+      - A namespace of a Kubernetes cluster in which runs start. Its API is asked whether a launch would work there.
+        That changes nothing, and asks for the content of no object.
+      - With O(run_id), it is asked for the pod of that run instead.
+    type: dict
+    version_added: 0.2.0
+    suboptions:
+      namespace: {description: The namespace., type: str, required: true}
+      config_map: {description: "ConfigMap that is ours, or that nobody has.", type: str}
+      service_account: {description: Service account that has to be there., type: str}
+      secret: {description: Secret that has to be there., type: str}
+      server: {description: URL of the API., type: str}
+      name: {description: "Name in its certificate, where that is not the host's.", type: str}
+      authority: {description: Certificate of the authority that signs for it (PEM)., type: str}
+      certificate: {description: Certificate of the client (PEM)., type: str}
+      kubeconfig: {description: A kubeconfig as JSON on the host. It replaces the four options above., type: path}
+  kubernetes_login:
+    description: Token, and key of the client's certificate, of O(kubernetes).
+    type: dict
+    version_added: 0.2.0
+    suboptions:
+      token: {description: Token., type: str}
+      key: {description: Key (PEM)., type: str}
   stamps:
     description:
       - Files of which it is wanted whether somebody has written them since. A path with C(*) is a pattern.
@@ -149,8 +173,13 @@ host:
       description: The text of each file of O(texts) that exists, by path.
       type: dict
       sample: {/etc/hostname: "dagster1\n"}
+    kubernetes_errors:
+      description: A sentence for each thing that a launch in O(kubernetes) would lack.
+      type: list
+      elements: str
+      sample: []
     run_container:
-      description: What became of the container of O(run_id). Empty if O(engine) has none.
+      description: What became of the container, or of the pod, of O(run_id). Empty if there is none.
       type: str
       sample: "Its container is exited with code 137, because it was out of memory."
     stamps:
@@ -216,7 +245,6 @@ host:
 
 import glob
 import grp
-import json
 import os
 import pwd
 import re
@@ -229,7 +257,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
 from ansible_collections.dataops.dagster.plugins.module_utils._host import namespaces, netfilter, snapshot
+from ansible_collections.dataops.dagster.plugins.module_utils._host.accounts import accounts
 from ansible_collections.dataops.dagster.plugins.module_utils._host.certificates import certificate
+from ansible_collections.dataops.dagster.plugins.module_utils._host.namespaces import container_root
 from ansible_collections.dataops.dagster.plugins.module_utils._host.networks import (
     local_addresses,
     local_addresses6,
@@ -263,28 +293,15 @@ def memory(text: str) -> dict[str, int]:
     return {line.split(":")[0]: int(line.split()[1]) // 1024 for line in text.splitlines() if ":" in line}
 
 
-def container_root(daemon_json: str, subuid: str) -> int:
-    """User number on the host of root in a container, from the engine's settings and /etc/subuid."""
-    try:
-        remap = str(json.loads(daemon_json or "{}").get("userns-remap", ""))
-    except (ValueError, AttributeError):  # the engine itself would refuse such a file
-        return 0
-    user = "dockremap" if remap == "default" else remap.partition(":")[0]
-    for line in subuid.splitlines():
-        if user and line.startswith(f"{user}:"):
-            return int(line.split(":")[1])
-    return 0
-
-
 def connect_error(host: str, port: int, dialect: str) -> str:
-    """Why no server of this kind of database answers there, empty when one does."""
+    """Why no server of this kind of database is of use there, empty when one is."""
     try:
         with socket.create_connection((host, port), timeout=10) as connection:
             connection.settimeout(10)
-            answers = DIALECTS[dialect].answers(connection)
+            refused = DIALECTS[dialect].refused(connection)
     except OSError as error:
         return f"{host}:{port} cannot be reached from {socket.gethostname()}: {error.strerror or error}"
-    return "" if answers else f"{host}:{port} answers, but not as a {DIALECTS[dialect].PRODUCT} server"
+    return f"{host}:{port} {refused}" if refused else ""
 
 
 def there(path: str) -> list[str]:
@@ -295,23 +312,6 @@ def there(path: str) -> list[str]:
 def matches(path: str, pattern: str) -> list[str]:
     """What the first group of a pattern is in the lines of a file."""
     return [str(found[1]) for found in re.finditer(pattern, read(path), re.MULTILINE)]
-
-
-def members(group: str) -> list[str]:
-    """The users that are in a group, for some of them it is the primary one."""
-    entry = grp.getgrnam(group)
-    return sorted({*entry.gr_mem, *(user.pw_name for user in pwd.getpwall() if user.pw_gid == entry.gr_gid)})
-
-
-def accounts(shells: list[str] | None, groups: list[str] | None) -> dict[str, Any]:
-    """Shells of users, and members of groups, of those that there are."""
-    found: dict[str, Any] = {}
-    if shells is not None:
-        found["shells"] = {user.pw_name: user.pw_shell for user in pwd.getpwall() if user.pw_name in shells}
-    if groups is not None:
-        known = {entry.gr_name for entry in grp.getgrall()}
-        found["members"] = {group: members(group) for group in groups if group in known}
-    return found
 
 
 def asked(
@@ -326,6 +326,8 @@ def asked(
     run_id: str | None = None,
     nftables: bool = False,
     peers: list[str] | None = None,
+    kubernetes: dict[str, Any] | None = None,
+    kubernetes_login: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The answers to what the options ask, without those to options that were not given."""
     found: dict[str, Any] = {}
@@ -349,7 +351,12 @@ def asked(
         found["engine"] = info.ask(engine)
         # An engine that runs knows better than its settings, which others may have given it on its command line.
         found.update({"container_root": found["engine"]["root"]} if found["engine"] else {})
-    if run_id is not None:
+    if kubernetes is not None:
+        # For the few that have one: TLS takes longer to import than most questions to answer.
+        from ansible_collections.dataops.dagster.plugins.module_utils._kubernetes.questions import answers
+
+        found.update(answers(kubernetes, kubernetes_login or {}, run_id))
+    elif run_id is not None:
         found["run_container"] = info.run_container(engine or "", run_id)
     if stamps is not None:
         found["stamps"] = [*stamps_of(stamps), *found.get("engine", {}).get("stamps", [])]
@@ -396,6 +403,11 @@ def main() -> None:
     """Returns the facts; changes nothing."""
     kinds = {"host": "str", "port": "int", "dialect": "str"}
     server = {name: {"type": kind, "required": True} for name, kind in kinds.items()}
+    text = {"type": "str"}
+    names = ("config_map", "service_account", "server", "name", "authority", "certificate")
+    api = {"namespace": {**text, "required": True}, **dict.fromkeys(names, text), "kubeconfig": {"type": "path"}}
+    api["secret"] = {**text, "no_log": False}  # its name
+    login = {"token": {**text, "no_log": True}, "key": {**text, "no_log": True}}
     module = AnsibleModule(
         argument_spec={
             "connect": {"type": "list", "elements": "dict", "options": server},
@@ -409,6 +421,8 @@ def main() -> None:
             "nftables": {"type": "bool", "default": False},
             "engine": {"type": "str"},
             "run_id": {"type": "str"},
+            "kubernetes": {"type": "dict", "options": api},
+            "kubernetes_login": {"type": "dict", "no_log": True, "options": login},
             "stamps": {"type": "list", "elements": "path"},
             "certificates": {"type": "dict"},
             "snapshot": {"type": "dict", "options": snapshot.OPTIONS},

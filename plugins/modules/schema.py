@@ -40,6 +40,15 @@ options:
       More parameters of a connection, as C(params) in dagster.yaml. C({env: NAME}) is a value of O(env).
     type: dict
     default: {}
+  tls:
+    description:
+      - Whether the migration connects with TLS alone, and verifies the server, without that O(parameters) says so.
+    type: bool
+    default: false
+  authority:
+    description: Certificate by which it does. Without it, those are taken that the host trusts.
+    type: str
+    default: ''
   migration_user: {description: Login that owns the schema., type: str, required: true}
   app_users: {description: The other logins that must work., type: list, elements: str, default: []}
   passwords: {description: Password of each of these logins by name., type: dict, required: true}
@@ -115,9 +124,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database import schema_probe
+from ansible_collections.dataops.dagster.plugins.module_utils._database.client import Client
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS, source_of
 from ansible_collections.dataops.dagster.plugins.module_utils._host.kept import next_of
 
+# What the probe makes, or counts in a check.
+MADE = ("tables", "lease", "rights", "fence")
 # What Dagster does at its first start. Its own migration then fills what a new table needs.
 REPAIR = """
 from dagster import DagsterInstance
@@ -139,14 +151,16 @@ with DagsterInstance.get() as instance:
 """
 
 
-def parameters(module: AnsibleModule) -> dict[str, str]:
+def parameters(module: AnsibleModule) -> dict[str, str | bool]:
     """The parameters of a connection; one may name a variable of the environment, as everywhere in dagster.yaml."""
     known = {**module.params["env"], **module.params["secret_env"]}
     found = {
         name: known.get(value["env"]) if isinstance(value, dict) else value
         for name, value in module.params["parameters"].items()
     }
-    return {name: str(value) for name, value in found.items() if value is not None}
+    return {
+        name: value if isinstance(value, bool) else str(value) for name, value in found.items() if value is not None
+    }
 
 
 def ask(module: AnsibleModule, migrates: bool) -> dict[str, Any]:
@@ -156,8 +170,9 @@ def ask(module: AnsibleModule, migrates: bool) -> dict[str, Any]:
         {"user": user, "password": params["passwords"][user], "migration": user == params["migration_user"]}
         for user in [params["migration_user"], *params["app_users"]]
     ]
+    dialect = DIALECTS[params["dialect"]]
     asked = {
-        "dialect": source_of(DIALECTS[params["dialect"]].PROBE),
+        "dialect": source_of(dialect.PROBE),
         "host": params["host"],
         "port": params["port"],
         "database": params["database"],
@@ -171,7 +186,7 @@ def ask(module: AnsibleModule, migrates: bool) -> dict[str, Any]:
     }
     program = [params["python"], "-I", "-c", source_of(schema_probe)]
     # The client library reads variables such as PGSSLMODE.
-    given = {name: str(value) for name, value in params["env"].items() if name.startswith("PG")}
+    given = {name: str(value) for name, value in params["env"].items() if name.startswith(dialect.ENVIRONMENT)}
     rc, out, err = module.run_command(program, data=json.dumps(asked), environ_update=given)
     if rc:
         module.fail_json(msg=f"The database could not be looked at with {params['python']}: {err.strip()[-800:]}")
@@ -211,7 +226,9 @@ def migrate(module: AnsibleModule, repair: bool = False) -> str:
         with os.fdopen(os.open(passfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
             stream.write(dialect.login(params["passwords"][user], user))
         env = {**os.environ, **{name: str(value) for name, value in {**params["env"], **params["secret_env"]}.items()}}
-        env.update({dialect.VARIABLES["user"]: user, dialect.VARIABLES["credential"]: passfile})
+        names = ("host", "port", "database", "tls", "authority")
+        client = Client(**{name: params[name] for name in names}, user=user, credential=passfile)
+        env.update(dialect.environment(client))
         staged = next_of(os.path.join(env.get("DAGSTER_HOME", ""), "dagster.yaml"))
         if os.path.exists(staged):
             shutil.copy(staged, os.path.join(folder, "dagster.yaml"))
@@ -277,6 +294,8 @@ def main() -> None:
             "secret_env": {"type": "dict", "default": {}, "no_log": True},
             "database": {"type": "str", "required": True},
             "parameters": {"type": "dict", "default": {}},
+            "tls": {"type": "bool", "default": False},
+            "authority": {"type": "str", "default": ""},
             "migration_user": {"type": "str", "required": True},
             "app_users": {"type": "list", "elements": "str", "default": []},
             "passwords": {"type": "dict", "required": True, "no_log": True},
@@ -304,7 +323,7 @@ def main() -> None:
     missing = found["missing"] if module.check_mode else bring_up(module, found)
     outdated = found["revision"] != found["head"]
     lacks = "".join(f"lacks {name}\n" for name in missing)
-    statements = [f"{found[what]} statements for the {what}\n" for what in ("lease", "rights", "fence") if found[what]]
+    statements = [f"{found[what]} statements for the {what}\n" for what in MADE if found[what]]
     module.exit_json(
         changed=outdated or missing != [] or statements != [],
         revision=found["revision"] if module.check_mode else found["head"],

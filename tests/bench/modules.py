@@ -171,8 +171,9 @@ def plays(playbook: Path) -> Iterator[Json]:
 def play_of(role: str) -> Json:
     """Hosts and variables that site.yml gives a role."""
     for play in plays(SITE):
-        imported = [task.get("ansible.builtin.import_role", {}) for task in play.get("tasks", [])]
-        if {"name": f"dataops.dagster.{role}", "rolespec_validate": False} in imported:
+        actions = ("ansible.builtin.import_role", "ansible.builtin.include_role")
+        named = [task.get(action) for task in play.get("tasks", []) for action in actions]
+        if {"name": f"dataops.dagster.{role}", "rolespec_validate": False} in named:
             return {"hosts": play["hosts"], "vars": play.get("vars", {})}
     if role:
         raise BenchError(f"no play of {SITE} has role {role}")

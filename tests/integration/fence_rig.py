@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from deployment import Dagster
-from guard_rig import LEASE, LOGINS, PYTHON, SQL, Cluster, free_port, password, roles, until
+from guard_postgres import LEASE, LOGINS, SQL, Cluster, roles
+from guard_rig import PATIENCE, PYTHON, free_port, password, until
 
 from ansible_collections.dataops.dagster.plugins.module_utils._database import postgres_probe, schema_probe
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import source_of
@@ -83,17 +84,19 @@ def wanted():
 
 defs = Definitions(assets=[wanted], jobs=[plain, parts], schedules=[minutely], sensors=[looks])
 """
-CONFIG = """
+STORAGE = """
 storage:
   postgres:
     postgres_db:
       {{hostname: 127.0.0.1, port: {port}, db_name: {database}, username: {{env: DAGSTER_POSTGRES_USER}},
         password: "", scheme: postgresql+psycopg2}}
+"""
+CONFIG = """
 run_coordinator:
-  {{module: dagster, class: QueuedRunCoordinator, config: {{dequeue_interval_seconds: 1, max_concurrent_runs: 1000}}}}
-run_launcher: {{module: launcher, class: Launches}}
-run_retries: {{enabled: true}}
-telemetry: {{enabled: false}}
+  {module: dagster, class: QueuedRunCoordinator, config: {dequeue_interval_seconds: 1, max_concurrent_runs: 1000}}
+run_launcher: {module: launcher, class: Launches}
+run_retries: {enabled: true}
+telemetry: {enabled: false}
 """
 COMMAND_LINE = """
 import json, sys
@@ -139,7 +142,10 @@ class Process:
 
 
 class Site:
-    """A Dagster whose tables exist, with the fence up."""
+    """A Dagster on PostgreSQL whose tables exist, with the fence up."""
+
+    key = "key"  # a column's name
+    cluster: Any
 
     def __init__(self, cluster: Cluster, folder: Path, database: str = DATABASE, code: str = CODE) -> None:
         self.cluster, self.folder, self.database = cluster, folder, database
@@ -149,13 +155,16 @@ class Site:
         cluster.apply(SQL / "grants.sql", ["dagster_owner", "dagster_app"], database)
         cluster.query(f"ALTER DATABASE {database} SET timezone = 'UTC'", "postgres")
         cluster.query(f"ALTER ROLE {DAEMON} LOGIN", "postgres")
-        config = CONFIG.format(port=cluster.port, database=database)
-        for name, text in (("dagster.yaml", config), ("launcher.py", LAUNCHER), ("jobs.py", code)):
-            (folder / name).write_text(text)
-        (folder / "workspace.yaml").write_text("load_from: [python_file: {relative_path: jobs.py}]\n")
+        self.write(STORAGE.format(port=cluster.port, database=database), code)
         logins = (WEBSERVER, DAEMON, MIGRATION, *LOGINS.values())
         (folder / "pgpass").write_text("".join(f"*:*:*:{login}:{password(login)}\n" for login in logins))
         (folder / "pgpass").chmod(0o600)
+
+    def write(self, storage: str, code: str) -> None:
+        """Dagster's files."""
+        for name, text in (("dagster.yaml", f"{storage}{CONFIG}"), ("launcher.py", LAUNCHER), ("jobs.py", code)):
+            (self.folder / name).write_text(text)
+        (self.folder / "workspace.yaml").write_text("load_from: [python_file: {relative_path: jobs.py}]\n")
 
     def environment(self, login: str) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "DAGSTER_"))}
@@ -164,10 +173,13 @@ class Site:
             "PATH": f"{PROGRAMS}:/usr/bin:/bin",
             "PYTHONPATH": str(self.folder),
             "DAGSTER_HOME": str(self.folder),
-            "DAGSTER_POSTGRES_USER": login,
-            "PGPASSFILE": str(self.folder / "pgpass"),
             "LAUNCHES": str(self.folder / "launches"),
+            **self.connection(login),
         }
+
+    def connection(self, login: str) -> dict[str, str]:
+        """With which Dagster connects as a login."""
+        return {"DAGSTER_POSTGRES_USER": login, "PGPASSFILE": str(self.folder / "pgpass")}
 
     def command_line(self, *commands: list[str], login: str = WEBSERVER) -> None:
         """Commands of Dagster as a login, in one process, because each would import Dagster for seconds."""
@@ -178,31 +190,40 @@ class Site:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=300 * PATIENCE,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
     def migrate(self) -> None:
         self.command_line(["instance", "migrate"], login=MIGRATION)
 
-    def probe(self, migrates: bool = False, apply: bool = True, **fence: str) -> dict[str, Any]:
-        """What module schema's program says, which puts the fence up on the way."""
-        asked = {
+    def asked(self) -> dict[str, Any]:
+        """What role instance has module schema ask."""
+        return {
             "dialect": source_of(postgres_probe),
             "host": "127.0.0.1",
             "port": self.cluster.port,
             "database": self.database,
             "logins": [{"user": MIGRATION, "password": password(MIGRATION), "migration": True}],
             "lease": None,
-            "fence": {**FENCE, **fence},
+            "fence": FENCE,
             "rights": RIGHTS,
-            "migrates": migrates,
-            "apply": apply,
+            "migrates": False,
+            "apply": True,
         }
+
+    def ask(self, **more: Any) -> dict[str, Any]:
+        """What module schema's program says."""
         argv = [PYTHON, "-I", "-c", source_of(schema_probe)]
-        done = subprocess.run(argv, input=json.dumps(asked), capture_output=True, text=True, check=False)
+        asked = json.dumps({**self.asked(), **more})
+        done = subprocess.run(argv, input=asked, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def probe(self, migrates: bool = False, apply: bool = True, **fence: str) -> dict[str, Any]:
+        """The same without a problem. It puts the fence up on the way."""
+        answer = self.ask(migrates=migrates, apply=apply, fence={**self.asked()["fence"], **fence})
         assert answer["problems"] == []
         return answer
 
@@ -211,6 +232,23 @@ class Site:
 
     def number(self, table: str, where: str = "true") -> int:
         return int(self.query(f"SELECT count(*) FROM {table} WHERE {where}")[0][0])  # noqa: S608 - words of the tests
+
+    def empty(self, *tables: str) -> None:
+        self.query("; ".join(f"TRUNCATE {table} CASCADE" for table in tables))
+
+    def fences(self) -> tuple[int, int]:
+        """How many triggers and functions it has."""
+        triggers = "(SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'dagster_fence%')"
+        found = self.query(f"SELECT {triggers}, count(*) FROM pg_proc WHERE proname LIKE 'dagster_fence%'")[0]  # noqa: S608
+        return int(found[0]), int(found[1])
+
+    def attempt(self, statement: str, login: str = WEBSERVER) -> str:
+        """The error of a statement as a login, empty when it worked. Nothing of it stays."""
+        with contextlib.closing(self.cluster.session(login, self.database, autocommit=False)) as session:
+            try:
+                return str(self.cluster.said(session, statement))
+            finally:
+                session.rollback()
 
     def switch(self, state: str) -> None:
         """Triggers on or off: without them the tables are as Dagster made them, and any login may write them."""
@@ -237,7 +275,7 @@ class Site:
             return False
 
         try:
-            until(answers, 60, "the webserver answers")
+            until(answers, 180, "the webserver answers")
             yield dagster
         finally:
             process.end()

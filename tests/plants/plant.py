@@ -39,6 +39,11 @@ class Plant:
         """Its folder."""
         return self.name.split("/")[0]
 
+    @property
+    def server(self) -> bool:
+        """Whether its test starts a server, such as a database or a kernel's rules in a namespace."""
+        return self.test.startswith("tests/integration/")
+
     def files(self) -> list[str]:
         """The paths that it touches."""
         text = self.path.read_text(encoding="utf-8")

@@ -5,7 +5,8 @@ patch that does not apply any more, a test that is red by itself, that hangs, or
 
     run                           every plant
     run --no-host --jobs 2        those that need no host
-    run --no-host --tests-passed  the same after their tests have passed in this checkout, as in the suite
+    run --no-server               those that need no server either: no test of tests/integration
+    run --no-server --tests-passed  the same after their tests have passed in this checkout, as in the suite
     run --host default            those of a molecule scenario, which is converged if its hosts do not answer
     run --host default --rig dev  the same on hosts of the rig that are deployed already
     run edge sandbox/system       kinds and single plants
@@ -56,11 +57,12 @@ class Report:
     cpu: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
-    def add(self, plant: Plant, seconds: float, problem: str) -> None:
-        """One plant is done."""
+    def add(self, plant: Plant, seconds: float, problem: str, cpu: float = 0.0) -> None:
+        """One plant is done: after so many seconds, of which its test has used cpu."""
+        self.cpu += cpu
         self.all[plant.kind] += 1
         self.red[plant.kind] += not problem
-        line = f"{plant.name:38} {seconds:6.1f} s  "
+        line = f"{plant.name:38} {seconds:6.1f} s {cpu:6.1f} CPU s  "
         print(
             f"red    {line}{plant.promise}" if not problem else f"GREEN  {line}{problem} ({plant.promise})", flush=True
         )
@@ -104,8 +106,8 @@ def without_host(plants: list[Plant], jobs: int, report: Report, passed: bool) -
                 if not process.poll():
                     continue
                 planted.close()
-                report.cpu += process.result.cpu
-                report.add(plant, process.result.seconds, verdict(plant, process.result))
+                result = process.result
+                report.add(plant, result.seconds, verdict(plant, result), result.cpu)
                 del busy[number]
             if waiting:
                 plant = waiting.pop(0)
@@ -116,7 +118,7 @@ def without_host(plants: list[Plant], jobs: int, report: Report, passed: bool) -
                     report.add(plant, 0, problem)
                 else:
                     limit = plant.limit or LIMIT[False]
-                    busy[number] = (plant, Pytest([plant.test], copy.folder, limit), planted)
+                    busy[number] = (plant, Pytest([plant.test], copy.folder, limit, first=True), planted)
         time.sleep(0.02)
 
 
@@ -161,18 +163,20 @@ def on_hosts(plant: Plant, scenario: Scenario, copy: Copy, log: Path, report: Re
             shutil.copy(log, kept)
             what = "hangs" if played.hung else "fails"
             return f"{plant.apply} {what} under it, so its test was not asked, {kept}"
-    result = Pytest([plant.test], copy.folder, plant.limit or LIMIT[True], **options).wait()
+    result = Pytest([plant.test], copy.folder, plant.limit or LIMIT[True], first=True, **options).wait()
     report.cpu += result.cpu
     return verdict(plant, result)
 
 
-def chosen(plants: list[Plant], names: list[str], no_host: bool, host: str) -> list[Plant]:
+def chosen(plants: list[Plant], names: list[str], no_host: bool, no_server: bool, host: str) -> list[Plant]:
     """Those that were asked for."""
     for name in names:
         if not any(name in (plant.name, plant.kind) for plant in plants):
             sys.exit(f"plants: there is no plant or kind {name}; run --list shows them")
     found = [plant for plant in plants if not names or plant.name in names or plant.kind in names]
-    return [plant for plant in found if (not no_host or not plant.host) and (not host or plant.host == host)]
+    if no_host or no_server:
+        found = [plant for plant in found if not plant.host and not (no_server and plant.server)]
+    return [plant for plant in found if not host or plant.host == host]
 
 
 def main(arguments: list[str]) -> int:
@@ -180,6 +184,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="kinds, or KIND/NAME")
     parser.add_argument("--no-host", action="store_true", help="only plants that need no host")
+    parser.add_argument("--no-server", action="store_true", help="only plants that need neither host nor server")
     parser.add_argument(
         "--tests-passed", action="store_true", help="of plants without host: do not run each test without its plant"
     )
@@ -191,7 +196,7 @@ def main(arguments: list[str]) -> int:
     if options.rig and not options.host:
         parser.error("--rig needs --host")
     try:
-        plants = chosen(every(), options.names, options.no_host, options.host)
+        plants = chosen(every(), options.names, options.no_host, options.no_server, options.host)
     except BadPlant as error:
         sys.exit(f"plants: {error}")
     if options.list:

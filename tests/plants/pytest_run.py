@@ -109,7 +109,10 @@ class Process:
 
 
 class Pytest(Process):
-    """Runs tests by their names, and reads what became of each."""
+    """Runs tests by their names, and reads what became of each.
+
+    first: whether the first one that fails says enough.
+    """
 
     def __init__(
         self,
@@ -119,6 +122,7 @@ class Pytest(Process):
         arguments: tuple[str, ...] = (),
         environment: dict[str, str] | None = None,
         compiled: bool = False,
+        first: bool = False,
     ) -> None:
         record = folder.parent / f"{folder.name}.json"
         record.unlink(missing_ok=True)
@@ -132,7 +136,8 @@ class Pytest(Process):
             sys.path[:] = [path for path in sys.path if path != str(PLANTS)]
             given = ["-q", "--tb=short", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
             # A cache folder is a setting of the plugin that is switched off.
-            given += ["--override-ini", "addopts=-ra --import-mode=importlib", *arguments, *tests]
+            given += ["--override-ini", "addopts=-ra --import-mode=importlib", *(["-x"] if first else []), *arguments]
+            given += tests
             return int(pytest.main(given, plugins=[Recorder(record)]))
 
         super().__init__(run, folder, folder.parent / f"{folder.name}.log", limit)

@@ -1,5 +1,5 @@
 """Compile the locks of this repository: the tools of a checkout, Dagster on the hosts, uv on the hosts, the store of a
-scenario, and every Dagster that the validator is made from and measured against.
+scenario, the cluster of another, and every Dagster that the validator is made from and measured against.
 
 A lock keeps the versions it has until it is asked to move:
 
@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,7 @@ DAGSTER_VERSIONS = ("1.13.26", "1.13.27")
 
 # What the example's image installs more when asked (REQUIREMENTS): locks that hold all of the plain one, in the same
 # versions.
-EXAMPLE_LIBRARIES = ("aws",)
+EXAMPLE_LIBRARIES = ("aws", "gcp", "mysql")
 
 # One release of each Dagster minor whose dagster.yaml the validator knows. Changing one changes its catalogue too:
 # `make catalogue` after `make locks`.
@@ -54,13 +54,14 @@ class Lock:
     """One lock: its input text and where both live, relative to the root of the repository.
 
     Of a lock with optional packages (a second input), hosts install a part. Such a lock says of each package what needs
-    it, and which input names it.
+    it, and which input names it. One that extends another (an earlier one) has its packages in the same versions.
     """
 
     source: Path
     text: str
     target: Path
     optional: tuple[Path, str] | None = None
+    extends: Path | None = None
 
 
 def library_version(version: str) -> str:
@@ -85,22 +86,26 @@ def locks() -> Iterator[Lock]:
     yield plain(INPUTS / "tools.in", INPUTS / "tools.lock")
     yield plain(INPUTS / "oldest.in", INPUTS / "oldest.lock")
     yield plain(INPUTS / "s3.in", INPUTS / "s3.lock")
+    yield plain(INPUTS / "gcs.in", INPUTS / "gcs.lock")
+    yield plain(INPUTS / "kubernetes.in", INPUTS / "kubernetes.lock")
     yield plain(INPUTS / "uv.in", HOST_LOCKS / "uv.txt")
     for name in ("requirements", "build-requirements"):
         yield plain(EXAMPLE / f"{name}.in", EXAMPLE / f"{name}.lock")
     example = plain(EXAMPLE / "requirements.in", EXAMPLE / "requirements.lock")
     for name in EXAMPLE_LIBRARIES:
         more = f"{example.text}\ndagster-{name}=={library_version(DAGSTER_VERSIONS[-1])}\n"
-        yield Lock(example.source, more, EXAMPLE / f"requirements-{name}.lock")
+        yield Lock(example.source, more, EXAMPLE / f"requirements-{name}.lock", extends=example.target)
     template = plain(INPUTS / "dagster.in", HOST_LOCKS)
     libraries = plain(INPUTS / "libraries.in", HOST_LOCKS)
     for version in DAGSTER_VERSIONS:
         text = template.text.replace("{version}", version).replace("{library}", library_version(version))
         more = libraries.text.replace("{library}", library_version(version))
         yield Lock(template.source, text, HOST_LOCKS / f"dagster-{version}.txt", (libraries.source, more))
-    # What the newest one has, and a library whose classes people configure beside ours: the unit tests ask both. moto
-    # stands in for AWS.
-    text += f"\ndagster-aws=={library_version(version)}\nmoto\nflask\nflask-cors\n"
+    # What the newest one has, the library of the other database, and libraries whose classes people configure beside
+    # ours: the tests ask all of them. moto stands in for AWS, kmock for the API of Kubernetes.
+    names = ("aws", "celery-k8s", "k8s", "mysql")
+    more = "".join(f"dagster-{name}=={library_version(version)}\n" for name in names)
+    text += f"\n{more}moto\nflask\nflask-cors\nkmock\n"
     yield Lock(template.source, text, INPUTS / "dagster.lock")
     oracle = plain(INPUTS / "oracle.in", INPUTS)
     for version in CATALOGUE_VERSIONS:
@@ -117,8 +122,8 @@ def find_uv() -> str:
     return found
 
 
-def compile_lock(uv: str, lock: Lock, *, upgrade: bool) -> str:
-    """Return the text the lock should have."""
+def compile_lock(uv: str, lock: Lock, *, upgrade: bool, made: Mapping[Path, str]) -> str:
+    """Return the text the lock should have; made has those of the locks before it."""
     sources = [(lock.source, lock.text), *([lock.optional] if lock.optional else [])]
     names = " and ".join(str(source) for source, _text in sources)
     that = "them" if lock.optional else "that file"
@@ -138,6 +143,9 @@ def compile_lock(uv: str, lock: Lock, *, upgrade: bool) -> str:
         argv += ["--universal", "--python-version", PYTHON_VERSION, "--generate-hashes"]
         argv += ["--no-header", "--no-emit-index-url", "--no-emit-find-links", "--quiet"]
         argv += [] if lock.optional else ["--no-annotate"]
+        if lock.extends:
+            Path(folder, "extended.txt").write_text(made[lock.extends], encoding="utf-8")
+            argv += ["--constraints", "extended.txt"]
         # A uv.toml or pyproject.toml of the user's must not change what is locked; index settings stay in the
         # environment, where a company mirror belongs.
         done = subprocess.run([*argv, "--no-config"], cwd=folder, capture_output=True, text=True, check=False)
@@ -157,7 +165,9 @@ def main(arguments: list[str] | None = None) -> int:
     stale = 0
     try:
         uv = find_uv()
-        wanted = {lock.target: compile_lock(uv, lock, upgrade=options.upgrade) for lock in locks()}
+        wanted: dict[Path, str] = {}
+        for lock in locks():
+            wanted[lock.target] = compile_lock(uv, lock, upgrade=options.upgrade, made=wanted)
     except LockError as error:
         print(f"lock.py: {error}", file=sys.stderr)
         return 2

@@ -53,6 +53,7 @@ SITE = (
         (
             "Check the deployment before anything is changed",
             "Check the images of the code locations before anything is changed",
+            "Try the object store of compute logs before anything is changed",
             "Check that the images are those of the engines that the play leaves out",
         ),
     ),
@@ -89,7 +90,8 @@ SITE = (
         2,
         (
             *("Daemon", "Fence", "Secrets of other hosts", "What an earlier release allowed"),
-            *("What runs reach on their host", "The engine that other hosts reached", "The keys for that engine"),
+            *("What runs reach on their host", "The engine that other hosts reached"),
+            "Keys and logins that services read no more",
         ),
     ),
     Step(

@@ -17,8 +17,9 @@ from steps import MARK, ROOT, Step
 
 LOGS = ROOT / ".cache/logs"
 CORES = len(os.sched_getaffinity(0))
-# A scenario takes up to 4 GB.
-WIDTH = min(CORES, max(2, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (4 * 2**30)))
+# A scenario takes up to 4 GB, and a filler little.
+ROOM = max(2, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (4 * 2**30))
+WIDTH = min(CORES, ROOM)
 SHOWN = 100  # lines of the log of a step that failed
 
 
@@ -69,10 +70,14 @@ def log(step: Step) -> Path:
     return LOGS / f"{step.name}.log"
 
 
-def next_step(waiting: Sequence[Step], running: Sequence[Step], passed: set[str], width: int) -> Step | None:
+def next_step(
+    waiting: Sequence[Step], running: Sequence[Step], passed: set[str], width: int, room: int = 0
+) -> Step | None:
     """The step to start now, if any: in order, the ones that run alone after all others.
 
-    width: how many steps run beside each other. One filler may come on top of them.
+    width: how many steps run beside each other. One more comes on top of them for the time that they leave: a filler,
+    or when no filler is left to run, one of the others if there is room.
+    room: how many that are no fillers the memory has room for.
     """
     if any(step.alone for step in running):
         return None
@@ -84,6 +89,8 @@ def next_step(waiting: Sequence[Step], running: Sequence[Step], passed: set[str]
         return others[0]
     if fillers and (len(running) < width or (len(running) == width and len(at_work) == width)):
         return fillers[0]
+    if others and len(running) == width < room and not any(step.filler for step in waiting):
+        return others[0]
     return ready[0] if ready and not running else None
 
 
@@ -112,7 +119,9 @@ class Suite:
         try:
             while self.waiting or self.running:
                 self._give_up()
-                while step := next_step(self.waiting, [one.step for one in self.running], self._passed, self.width):
+                while step := next_step(
+                    self.waiting, [one.step for one in self.running], self._passed, self.width, ROOM
+                ):
                     self.waiting.remove(step)
                     self._start(step)
                 self.hosts.look()

@@ -13,6 +13,15 @@ PACKAGES = (
     *("ca-certificates", "containerd", "docker.io", "haproxy", "iptables", "nftables", "nginx-light"),
     *("postgresql-15", "python3-docker", "python3-pip-whl", "python3-psycopg2", "runc"),
 )
+# As kubectl config view --raw --minify --flatten shows it.
+KUBECONFIG = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "clusters": [{"name": "runs", "cluster": {"server": "https://10.20.0.1:6443"}}],
+    "users": [{"name": "dagster", "user": {"token": "token-of-the-launcher"}}],
+    "contexts": [{"name": "runs", "context": {"cluster": "runs", "user": "dagster"}}],
+    "current-context": "runs",
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,8 @@ DEPLOYMENTS = {
             "dagster_docker_tls_client_key": "client's key",
         },
     ),
+    # The other database.
+    "mariadb": Deployment(("inventories/cluster",), extra={"dagster_database_engine": "mysql"}),
     # What a check says to bare hosts.
     "check": Deployment(("inventories/cluster",), check=True, contents=False),
     # The same again: what a second run asks for. The content of its files is that of the first.
@@ -87,12 +98,26 @@ DEPLOYMENTS = {
         },
         contents=False,
     ),
-    # An engine that an earlier release let listen for other hosts.
+    # An engine that an earlier release let listen for other hosts. Compute logs in a store whose login is a key,
+    # where that of an earlier one was a file.
     "engine_closes": Deployment(
         ("inventories/cluster",),
+        extra={
+            "dagster_config": {
+                "compute_logs": {
+                    "module": "dagster_azure.blob",
+                    "class": "AzureBlobComputeLogManager",
+                    "config": {"storage_account": "account", "container": "logs"},
+                }
+            },
+            "dagster_compute_logs_login": "YW5vdGhlciBrZXk=",
+            "dagster_secret_environment": {},
+        },
         facts={
             "paths": [
                 *("/etc/systemd/system/docker.service.d/10-dagster-tls.conf", "/etc/dagster/docker/key.pem"),
+                *("/opt/dagster/1.13.27/.complete", "/opt/dagster/1.13.27/.complete-azure"),
+                *("/etc/dagster/compute_logs.login", "/etc/dagster/code/compute_logs.login"),
                 *("/usr/local/lib/dagster/installed/.complete", "/usr/local/lib/dagster/installed/docker.io"),
             ]
         },
@@ -105,9 +130,15 @@ DEPLOYMENTS = {
         extra={
             "dagster_ca_certificates": [str(ROOT / "tests/unit/rendered/site-ca.crt")],
             "external_address": "10.0.0.2",
+            "log_login": '{"type": "service_account"}',
             "pipeline_build_args": {},
             "pipeline_base_archive": "",
         },
+    ),
+    # Runs in a cluster that is there.
+    "kubernetes": Deployment(
+        ("examples/kubernetes/inventory",),
+        extra={"dagster_kubeconfig": KUBECONFIG, "dagster_webserver_read_only_port": 3002},
     ),
 }
 # Which hosts are shown: one of those that get the same.
@@ -115,11 +146,13 @@ SHOWN = {
     "single_host": ["dagster1"],
     "cluster": ["db", "edge1", "ctl1", "ctl2", "run"],
     "supplied_certificates": ["ctl1", "edge1", "run"],
+    "mariadb": ["db", "ctl1", "run"],
     "check": ["db", "edge1", "ctl1", "run"],
     "second_run": ["dagster1"],
     "shared_address": ["edge1", "edge2"],
     "engine_closes": ["edge1", "run"],
     "alternative": ["dagster1", "dagster2"],
+    "kubernetes": ["db", "web", "ctl1"],
 }
 
 

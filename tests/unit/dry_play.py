@@ -65,13 +65,21 @@ class HostVars(dict):  # type: ignore[type-arg]
     __UNSAFE__ = True
 
 
-def roles_of(play: Json) -> list[str]:
-    """The whole roles of a play, named or imported, in their order. One with tasks_from is a task of its own."""
-    named = [entry["role"] for entry in play.get("roles") or []]
-    imported = [task.get("ansible.builtin.import_role", {}) for task in play.get("tasks") or []]
-    whole = [arguments["name"] for arguments in imported if arguments and "tasks_from" not in arguments]
-    assert not whole or len(whole) == len(imported), f"{play['name']}: roles and other tasks in one play"
-    return [str(plain(name)).removeprefix(OURS) for name in [*named, *whole]]
+def roles_of(play: Json) -> dict[str, list[Any]]:
+    """The whole roles of a play, named, imported or included, in their order, each with its conditions.
+
+    One with tasks_from is a task of its own.
+    """
+    named: dict[str, list[Any]] = {entry["role"]: [] for entry in play.get("roles") or []}
+    whole = {}
+    tasks = play.get("tasks") or []
+    for task in tasks:
+        arguments = task.get("ansible.builtin.import_role") or task.get("ansible.builtin.include_role") or {}
+        if arguments and "tasks_from" not in arguments:
+            when = task.get("when", [])
+            whole[arguments["name"]] = when if isinstance(when, list) else [when]
+    assert not whole or len(whole) == len(tasks), f"{play['name']}: roles and other tasks in one play"
+    return {str(plain(name)).removeprefix(OURS): when for name, when in {**named, **whole}.items()}
 
 
 def holds(condition: Any, templar: Templar, variables: Json) -> bool:
@@ -165,13 +173,15 @@ class Players:
             self.ended = set()
             header = plain({key: play[key] for key in play.keys() - {"name", "tasks", "roles", "vars"}})
             header["hosts"] = plain(pattern)
-            for role in roles_of(play) or [""]:
+            for role, when in (roles_of(play) or {"": []}).items():
                 what = {"play": dict(sorted(header.items()))}
                 if role:
                     what["play"]["role"] = OURS + role
-                for host in hosts:
+                here = [host for host in hosts if self.included(host, when, self.scope("", own, names), {})]
+                for host in here:
                     host.given.append(what)
-                self.role(role, play, own, hosts)
+                if here:
+                    self.role(role, play, own, here)
 
     def role(self, role: str, play: Json, variables: Json, hosts: list[Host]) -> None:
         scope = self.scope(role, variables, [host.name for host in hosts])
@@ -380,6 +390,7 @@ class Players:
             "ansible.builtin.tempfile": {**changed, "path": "/tmp/folder"},
             "community.crypto.openssl_csr_pipe": {**changed, "csr": f"request of {host.name}\n"},
             "community.crypto.x509_certificate_pipe": {**changed, "certificate": f"certificate of {host.name}\n"},
+            "community.mysql.mysql_query": {"query_result": [[{"statement": "SELECT 1"}]], "rowcount": [1]},
             "community.postgresql.postgresql_query": {"query_result": [{"statement": "SELECT 1"}], "rowcount": 1},
             "dataops.dagster.code_containers": {**changed, "old_images": True},
             "dataops.dagster.code_images": {

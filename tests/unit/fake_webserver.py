@@ -30,6 +30,8 @@ class Webserver(ThreadingHTTPServer):
         self.variables: dict[str, Any] = {}
         # operation -> "unsent" (lost before it was carried out), "sent" (carried out, then lost) or an HTTP status
         self.lose: dict[str, list[str]] = {}
+        # Whether the output of a run is lost: an `event` says so, or it is `nowhere`; `no` when it is there.
+        self.lost = ""
         self.answers: dict[str, Any] = {}
         self.load_error: dict[str, Any] | None = None
         self.jobs = {"__repository__": ["orders_report", "daily_orders", "__ASSET_JOB"]}
@@ -104,6 +106,12 @@ class Webserver(ThreadingHTTPServer):
             "stepKey": None,
             "eventType": None,
         }
+        if self.lost:
+            events = [{**message, "__typename": "LogsCapturedEvent", "fileKey": "f1", "stepKeys": ["boom"]}]
+            if self.lost == "event":
+                words = "Exception while cleaning up compute log capture"
+                events.append({**message, "__typename": "EngineEvent", "message": words, "error": ERROR})
+            return {"logsForRun": {"__typename": "EventConnection", "cursor": "c", "hasMore": False, "events": events}}
         if variables["cursor"] is None:
             events = [{**message, "__typename": "LogMessageEvent", "message": f"line {i}"} for i in range(30)]
             events.append({**message, "__typename": "LogsCapturedEvent", "fileKey": "f1", "stepKeys": ["boom"]})
@@ -120,6 +128,14 @@ class Webserver(ThreadingHTTPServer):
             },
         ]
         return {"logsForRun": {"__typename": "EventConnection", "cursor": "c2", "hasMore": False, "events": events}}
+
+    def do_stored(self, variables: dict[str, Any]) -> dict[str, Any]:
+        assert variables["logKey"][1:] == ["compute_logs", "f1"]
+        link = None if self.lost == "nowhere" else "/logs/run-1"
+        return {
+            "capturedLogs": {"stdout": "", "stderr": ""},
+            "capturedLogsMetadata": {"stdoutDownloadUrl": None, "stderrDownloadUrl": link},
+        }
 
     def do_captured(self, variables: dict[str, Any]) -> dict[str, Any]:
         assert variables["logKey"] == ["run-1", "compute_logs", "f1"]

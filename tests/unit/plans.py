@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names, spec
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan, chosen
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +74,9 @@ def inventory(
 def read(hosts: Groups, given: dict[str, dict[str, Any]]) -> Inventory:
     """An inventory of these groups and variables; what the specs refuse about these is an error here."""
     members = {group: tuple(names) for group, names in hosts.items()}
-    roles_of = Inventory(members, ROLES, {}).roles_of
+    first = next(iter(given.values()), {})
+    roles, others = chosen(ROLES, first.get("dagster_database_engine"))
+    roles_of = Inventory(members, roles, {}).roles_of
     known = {}
     for name, variables in sorted(given.items()):
         documented = spec.with_defaults(specs(), names.chosen(variables.get))
@@ -82,7 +84,7 @@ def read(hosts: Groups, given: dict[str, dict[str, Any]]) -> Inventory:
         assert problems == []
         address = variables.get("dagster_address") or variables.get("ansible_host") or name
         known[name] = Host(name, str(address), values, frozenset(variables))
-    return Inventory(members, ROLES, known)
+    return Inventory(members, roles, known, others)
 
 
 def plan(

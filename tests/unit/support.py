@@ -48,6 +48,8 @@ GOOD: dict[str, Any] = {
     },
     "telemetry": {"enabled": False},
 }
+# A Dagster with all its libraries, which `tests/rig/rig oracle` makes.
+ORACLE = ROOT / ".cache" / "oracle" / "1.13" / "bin" / "python"
 
 
 def dagster_python() -> str:

@@ -346,7 +346,7 @@ def test_a_play_stops_on_all_hosts_when_one_fails(name: str, play: dict[str, Any
 
 def test_hosts_of_a_live_deployment_are_changed_one_after_the_other() -> None:
     """What restarts a service; role instance restarts none, and the database is one host."""
-    played = [play for name, play in plays() if name.startswith(("site", "part_engine"))]
+    played = [play for name, play in plays() if name.startswith(("site", "part_database", "part_engine"))]
     serial = {role: play.get("serial") for play in played for role in roles_of(play)}
     one = "{{ 1 if 'dagster_live' in groups else '100%' }}"
     assert {role for role, value in serial.items() if value == one} == {
@@ -356,5 +356,5 @@ def test_hosts_of_a_live_deployment_are_changed_one_after_the_other() -> None:
         "vip",
         "daemon",
     }
-    at_once = {"postgres", "instance", "gate", "code_location"}
+    at_once = {"postgres", "mysql", "instance", "gate", "code_location"}
     assert {role for role, value in serial.items() if value is None} == at_once

@@ -79,6 +79,23 @@ def test_cluster() -> None:
     assert options["db"]["dagster_postgres_listen_addresses"] == ["10.0.0.3", "127.0.0.1"]
 
 
+@pytest.mark.parametrize(
+    ("name", "proxies", "places"),
+    [
+        ("single_host", ["dagster1"], ["127.0.0.1:3000", "127.0.0.1:3001", "127.0.0.1:3002"]),
+        ("cluster", ["edge1", "edge2"], ["10.0.0.4:3000", "10.0.0.4:3001", "10.0.0.5:3000"]),
+    ],
+)
+def test_three_replicas(name: str, proxies: list[str], places: list[str]) -> None:
+    """Each proxy sends requests to all three, on whichever host they are, and the database has room for them."""
+    deployment = inventory(name)
+    for proxy in proxies:
+        replicas = Plan(deployment, proxy).as_fact(FACTS)["proxy"]["replicas"]
+        assert [f"{replica['address']}:{replica['port']}" for replica in replicas] == places
+    (server,) = deployment.group("dagster_database")
+    assert Plan(deployment, server).as_fact(FACTS)["options"]["dagster_postgres_max_connections"] == 300
+
+
 @pytest.mark.parametrize("name", ["single_host", "cluster"])
 def test_shipped_inventory_does_not_depend_on_its_folder(name: str, tmp_path: Path) -> None:
     """AWX keeps what it has read and forgets the folder; an operator copies it. The playbooks stay where they are."""

@@ -155,7 +155,10 @@ def test_secrets_wait_for_a_daemon_that_may_start_runs(
         **play["vars"],
         "dagster": {"home": "/etc/dagster"},
         "dagster_code_locations": [{"name": "a", "secrets": {"x": "y"}}],
-        "dagster_plan": {"code_location": {"here": ["a"], "runs": runs, "logins_left": []}},
+        "dagster_plan": {
+            "code_location": {"here": ["a"], "runs": runs, "logins_left": []},
+            "compute_logs": {"key": ""},
+        },
         "dagster_host": {"paths": [f"{FOLDER}/a", f"{FOLDER}/gone", *(["/login"] if login else [])]},
         "groups": {"dagster_daemon": list(hosts)},
         "hostvars": hosts,
@@ -193,7 +196,7 @@ def test_locations_that_start_on_a_host(runs: bool, chosen: list[Any] | None, ex
     variables = {
         **{name: text for name, text in role.items() if name.startswith("__dagster_code_locations")},
         "dagster_code_locations": [{"name": name, "secrets": f"of {name}"} for name in ("a", "b")],
-        "dagster_plan": {"code_location": {"here": ["b"], "runs": runs}},
+        "dagster_plan": {"code_location": {"here": ["b"], "runs": runs}, "compute_logs": {"key": ""}},
         **({} if chosen is None else {"dagster_code_locations_here": chosen}),
     }
     found = Templar(loader=DataLoader(), variables=variables).template(role["__dagster_code_locations_started"])

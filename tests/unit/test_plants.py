@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import plant as plant_files
+import plants
 import pytest
 import pytest_run
 from scenario import Scenario
@@ -17,15 +18,18 @@ ROOT = Path(__file__).resolve().parents[2]
 KINDS = {
     *(
         "certificates",
+        "compute_logs",
         "docker_gate",
         "edge",
         "firewall",
         "guard",
         "handover",
         "housekeeping",
+        "kubernetes",
         "libraries",
         "listeners",
         "logins",
+        "mariadb",
         "neighbours",
         "post_once",
     ),
@@ -48,6 +52,15 @@ def test_half_of_them_break_a_role_or_a_template() -> None:
     assert len(touching) * 2 >= len(EVERY)
 
 
+def test_without_hosts_and_without_servers() -> None:
+    short = plants.chosen(EVERY, [], no_host=False, no_server=True, host="")
+    more = plants.chosen(EVERY, [], no_host=True, no_server=False, host="")
+    assert {plant.test.split("/")[1] for plant in short} == {"unit"}
+    assert {plant.test.split("/")[1] for plant in more} == {"unit", "integration"}
+    assert {plant.host for plant in more} == {""}
+    assert set(short) < set(more) < set(EVERY)
+
+
 def test_no_two_are_the_same() -> None:
     diffs = Counter(plant.path.read_text(encoding="utf-8").partition("\ndiff --git ")[2] for plant in EVERY)
     assert [diff for diff, number in diffs.items() if number > 1] == []
@@ -57,7 +70,7 @@ def test_no_two_are_the_same() -> None:
 def test_its_test_has_passed_before_in_the_suite(plant: Any) -> None:
     """By the steps that step `plants` needs: it does not run a test without its plant."""
     path = ROOT / plant.test.partition("::")[0]
-    assert path.is_relative_to(ROOT / "tests/unit") or path.parent.name in ("guard", "firewall")
+    assert path.is_relative_to(ROOT / "tests/unit") or path.parent.name in ("guard", "firewall", "mariadb")
     assert "pytest.mark.alone" not in path.read_text(encoding="utf-8")
 
 

@@ -37,6 +37,13 @@ def test_calls_of_a_cluster() -> None:
     }
 
 
+def test_calls_of_the_other_database() -> None:
+    players = second(Deployment(("inventories/cluster",), extra={"dagster_database_engine": "mysql"}))
+    query = "community.mysql.mysql_query"
+    assert sent(players, ["db"]) == ["host_facts", query, query], "its certificate, and whether all is as wanted"
+    assert sent(players, ["edge1"]) == sent(quiet("cluster"), ["edge1"])
+
+
 def edited(path: str) -> Callable[[dict[str, World]], None]:
     def change(worlds: dict[str, World]) -> None:
         assert path in worlds["dagster1"].texts
@@ -132,7 +139,7 @@ READING = {
     *("include_tasks", "meta", "set_fact", "slurp"),
 }
 PIPES = {"community.crypto.openssl_csr_pipe", "community.crypto.x509_certificate_pipe"}
-# Modules of ours without an action that ends a snapshot: they read, or launch a run.
+# Modules of ours without an action that ends a snapshot: they read, try, or launch a run.
 OURS_READING = {"dagster_run", "end_snapshot", "instance_info", "preflight", "validate"}
 END = "dataops.dagster.end_snapshot"
 

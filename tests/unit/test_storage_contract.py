@@ -19,25 +19,40 @@ from support import copy_collection
 
 ROOT = Path(__file__).resolve().parents[2]
 DATABASE = Path(__file__).parent / "example_database"
-NAMES = re.compile(r"postgres|psycopg|pgpass", re.IGNORECASE)
-# Who may name PostgreSQL, and why.
-ALLOWED = {
+NAMES = re.compile(r"postgres|psycopg|pgpass|mysql|mariadb", re.IGNORECASE)
+# Whose name it is, and why.
+OF_ONE = {
     "roles/postgres/": "its role",
+    "roles/mysql/": "its role",
     "roles/daemon/files/lease/postgres/": "its lease",
-    "roles/instance/files/locks/": "the packages of Dagster",
+    "roles/daemon/files/lease/mysql/": "its lease",
     "plugins/plugin_utils/plan/postgres.py": "its component and its storage",
     "plugins/plugin_utils/plan/external_postgres.py": "and a server of the user's own",
+    "plugins/plugin_utils/plan/mysql.py": "its component and its storage",
     "plugins/module_utils/_database/postgres.py": "its dialect",
     "plugins/module_utils/_database/postgres_probe.py": "and what of that runs in Dagster's virtual environment",
-    "plugins/module_utils/_database/dialects.py": "the list of dialects",
+    "plugins/module_utils/_database/mysql.py": "its dialect",
+    "plugins/module_utils/_database/mysql_probe.py": "and what of that runs in Dagster's virtual environment",
     "plugins/filter/scram_verifier.py": "a filter of its role",
+    "plugins/filter/mysql_accounts.py": "a filter of its role",
+}
+# Who else may name a database.
+ALLOWED = {
+    **OF_ONE,
+    "playbooks/argument_specs.yml": "the variable that chooses one",
+    "roles/instance/files/locks/": "the packages of Dagster",
+    "roles/instance/meta/argument_specs.yml": "and which of them are offered",
+    "roles/instance/README.md": "and their documentation",
+    "plugins/module_utils/_database/dialects.py": "the list of dialects",
     "plugins/plugin_utils/config/validator/": "the validator knows every storage of Dagster",
     "plugins/module_utils/_dagster/": "so does its other half",
     "plugins/module_utils/_secrets.py": "and what it says about secrets",
 }
-# The name of the role: where a playbook gives it to its group, and where a README says who else has a variable.
+# The names of the roles: where a playbook gives them to their group and chooses, and where a README says who else has a
+# variable.
 ROLE = re.compile(
-    r"dagster_database: \[postgres, |tags: \[postgres\]|name: dataops\.dagster\.postgres\b|Shared with [a-z_, ]+\."
+    r"dagster_database: \[postgres, mysql, |tags: \[postgres, mysql\]|name: dataops\.dagster\.(postgres|mysql)\b"
+    r"|name: Run (PostgreSQL|MariaDB)$|dialect == '(postgres|mysql)'|Shared with [a-z_, ]+\."
 )
 
 
@@ -69,19 +84,29 @@ def test_each_allowed_place_names_it(place: str) -> None:
 
 def test_control_finds_the_role_elsewhere(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    path.write_text("a: 1\n# as PostgreSQL does\nroles: [{name: dataops.dagster.postgres}]\nPGPASSFILE: x\n")
-    assert named(path) == ["# as PostgreSQL does", "PGPASSFILE: x"]
+    text = "a: 1\n# as PostgreSQL does\nroles: [{name: dataops.dagster.postgres}]\nPGPASSFILE: x\nin MariaDB\n"
+    path.write_text(text)
+    assert named(path) == ["# as PostgreSQL does", "PGPASSFILE: x", "in MariaDB"]
 
 
 # Another database
 
 REPLACED = {
-    "playbooks/preflight.yml": [("dagster_database: [postgres,", "dagster_database: [ledger,", 1)],
-    "playbooks/site.yml": [("dataops.dagster.postgres", "dataops.dagster.ledger", 1), ("[postgres]", "[ledger]", 1)],
-    "playbooks/part_close_old_access.yml": [("dataops.dagster.postgres", "dataops.dagster.ledger", 1)],
+    "playbooks/preflight.yml": [("dagster_database: [postgres, mysql,", "dagster_database: [ledger,", 1)],
+    "playbooks/argument_specs.yml": [("default: postgres", "default: ledger", 1), ("[postgres, mysql]", "[ledger]", 1)],
+    "playbooks/part_database.yml": [
+        ("dataops.dagster.postgres", "dataops.dagster.ledger", 1),
+        ("dialect == 'postgres'", "dialect == 'ledger'", 1),
+        ("dataops.dagster.mysql", "dataops.dagster.certificates", 1),  # left out, and one that is there
+        ("[postgres, mysql]", "[ledger]", 1),
+    ],
+    "playbooks/part_close_old_access.yml": [
+        ("dataops.dagster.postgres", "dataops.dagster.ledger", 1),
+        ("dialect == 'postgres'", "dialect == 'ledger'", 1),
+    ],
     "plugins/module_utils/_database/dialects.py": [
-        ("import postgres\n", "import ledger\n", 1),
-        ('{"postgres": postgres}', '{"ledger": ledger}', 1),
+        ("import mysql, postgres\n", "import ledger\n", 1),
+        ('{"postgres": postgres, "mysql": mysql}', '{"ledger": ledger}', 1),
     ],
 }
 LEASE = {"sql": "guard", "install": "guard_install"}
@@ -98,12 +123,11 @@ print(json.dumps(dry_play.plain({**found, "options": host.facts["dagster"]})))
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the collection with the other database in the place of PostgreSQL, which is not there at all."""
+    """A copy of the collection with the other database in the place of those that it has, which are not there."""
     root = copy_collection(tmp_path_factory.mktemp("collection"))
-    for place in ALLOWED:
-        if "postgres" in place:
-            gone = root / place
-            shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    for place in OF_ONE:
+        gone = root / place
+        shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     for name in ("plugins", "roles"):
         shutil.copytree(DATABASE / name, root / name, dirs_exist_ok=True)
     for name, pairs in REPLACED.items():
@@ -135,9 +159,9 @@ def test_another_database_is_a_component_a_role_and_a_dialect(collection: Path) 
     plan, written = found["plan"], found["written"]
     assert plan["storage"]["dialect"] == "ledger"
     assert found["options"]["database_port"] == 4567
-    assert found["options"]["ledger_max_connections"] == 200
+    assert found["options"]["ledger_max_connections"] == 300
     assert plan["instance"]["config"]["storage"]["mysql"]["mysql_db"]["hostname"] == {"env": "LEDGER_HOST"}
-    assert written["/etc/ledger"] == "4567 200 -- lease"
+    assert written["/etc/ledger"] == "4567 300 -- lease"
     assert "Environment=LEDGER_LOGIN=%d/ledger.conf\n" in written["/etc/systemd/system/dagster-daemon.service"]
     assert written["/etc/dagster/daemon.ledger.conf"].startswith("dagster_guard = ")
     assert written["/etc/dagster/containers/ledger.conf"] == "dagster_run = runs-password\n"
@@ -146,7 +170,9 @@ def test_another_database_is_a_component_a_role_and_a_dialect(collection: Path) 
     assert "After=network-online.target ledger.service docker.service\n" in after
     # The lock of a host has the packages of Dagster, whatever its database is.
     others = {path: text for path, text in written.items() if "/locks/" not in path}
-    assert NAMES.findall(json.dumps({**found, "written": others})) == []
+    own = r'mysql_db|"mysql"|mysql:|dagster-mysql|\+mysql|\.complete-mysql'
+    said = re.sub(own, "", json.dumps({**found, "written": others}))
+    assert NAMES.findall(said) == [], "but for the class of Dagster that it has, and its library"
     shipped = (ROOT / "tests/unit/rendered/single_host/dagster1.txt").read_text(encoding="utf-8")
     assert NAMES.search(shipped), "the control: with PostgreSQL the same tasks and files name it"
 

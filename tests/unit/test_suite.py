@@ -59,6 +59,16 @@ def test_a_filler_takes_what_others_leave() -> None:
     assert next_step([ALONE, FILLER], [], set(), 2) == FILLER, "and before it"
 
 
+def test_without_fillers_another_step_takes_what_is_left() -> None:
+    third, late = Step("third", ("true",), 9), Step("late", ("true",), 9, ["first"], filler=True)
+    assert next_step([third, ALONE], [FIRST, SECOND], set(), 2, 3) == third
+    assert next_step([third, FILLER], [FIRST, SECOND], set(), 2, 3) == FILLER, "a filler comes first"
+    assert next_step([third, late], [FIRST, SECOND], set(), 2, 3) is None, "also one that waits for a step"
+    assert next_step([third], [FIRST, FILLER, SECOND], set(), 2, 4) is None, "one"
+    assert next_step([third], [FIRST, SECOND], set(), 2, 2) is None, "and only where the memory has room"
+    assert next_step([ALONE], [FIRST, SECOND], set(), 2, 3) is None, "nothing that runs alone"
+
+
 def test_what_needs_a_failed_step_does_not_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = Step("first", ("bash", "-c", "echo the reason; false"), 9)
     assert results(broken, SECOND, ALONE) == {"first": "failed", "second": "not run", "alone": "passed"}
@@ -102,6 +112,16 @@ def test_report(folder: Path) -> None:
     table = run.report()
     assert "3 passed, 1 skipped in 2.1s" in table
     assert "1 passed, 0 failed, 0 over time, 0 not run" in table
+
+
+@pytest.mark.parametrize(("ends", "outcome"), [((0, 0), "passed"), ((0, 1), "failed"), ((1, 0), "failed")])
+def test_parts_beside_each_other(ends: tuple[int, int], outcome: str) -> None:
+    """Each waits for the other one here, and either one fails the step."""
+    parts = [
+        f"{{ touch {one}.part; until [ -e {other}.part ]; do sleep 0.01; done; (exit {end}); }}"
+        for one, other, end in zip("ab", "ba", ends, strict=True)
+    ]
+    assert results(Step("both", steps.beside(*parts), 20)) == {"both": outcome}
 
 
 @pytest.mark.parametrize("full", [False, True])

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 from zlib import crc32
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from deployments import Deployment, bare_host
 from dry_play import ACTIONS, OURS, Host, Players, plain
 
 from ansible_collections.dataops.dagster.plugins.action import (
     code_containers,
     code_images,
+    compute_logs,
     end_snapshot,
     firewall,
     host_facts,
@@ -28,6 +30,7 @@ from ansible_collections.dataops.dagster.plugins.action import (
 )
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import proven
 from ansible_collections.dataops.dagster.plugins.module_utils._host.snapshot import expression, mark, with_versions
+from ansible_collections.dataops.dagster.plugins.modules.compute_logs import ARGUMENTS, noted
 
 Json = dict[str, Any]
 KINDS = {"file": stat.S_IFREG | 0o644, "directory": stat.S_IFDIR | 0o755, "link": stat.S_IFLNK | 0o777}
@@ -156,6 +159,7 @@ class Twice(Players):
         **ACTIONS,
         "code_containers": code_containers.ActionModule,
         "code_images": code_images.ActionModule,
+        "compute_logs": compute_logs.ActionModule,
         "end_snapshot": end_snapshot.ActionModule,
         "firewall": firewall.ActionModule,
         "host_facts": host_facts.ActionModule,
@@ -216,6 +220,9 @@ class Twice(Players):
             world.write({**arguments, "dest": arguments["path"]}, arguments["content"])
         if module == OURS + "firewall":
             world.write({"dest": arguments["path"]}, arguments["content"].rstrip("\n") + "\n")
+        if module == OURS + "compute_logs":
+            params = ArgumentSpecValidator(ARGUMENTS).validate(arguments).validated_parameters
+            world.write({"dest": params["record"], "mode": "0600"}, noted(params))
         if module in ("ansible.builtin.user", "ansible.builtin.group"):
             world.names.add(arguments["name"])
         if module == OURS + "packages":
@@ -233,13 +240,16 @@ class Twice(Players):
         if not self.second:
             return answer
         nothing: Json = {"rowcount": 0, "query_result": [], "old_images": False, "missing": []}
+        if isinstance(answer.get("rowcount"), list):  # community.mysql counts each query
+            nothing["rowcount"] = [0]
         return {**answer, "changed": False, **{key: value for key, value in nothing.items() if key in answer}}
 
 
 def certified(players: Twice) -> None:
     """Certificates that are valid, where the plan has some: what is in them is read by another module's tests."""
     plans = {name: plain(host.facts["dagster_plan"]) for name, host in players.hosts.items()}
-    names = [text for plan in plans.values() for text in plan.get("postgres", {}).get("tls", [])]
+    servers = [plan[role] for plan in plans.values() for role in ("postgres", "mysql") if role in plan]
+    names = [text for server in servers for text in server["tls"]]
     gates = [plan["instance"]["gate"]["certificates"] for plan in plans.values() if "instance" in plan]
     names += [each["name"] for gate in gates for each in gate.values()]
     names += [plain(host.facts["dagster"]).get("docker_tls_address") for host in players.hosts.values()]

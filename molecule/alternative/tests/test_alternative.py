@@ -43,18 +43,25 @@ tcp $dagster2:4100 docker-proxy docker.service
 tcp 0.0.0.0:5433 postgres postgresql@15-main.service
 tcp [::]:5433 postgres postgresql@15-main.service
 tcp *:5000 docker-registry docker-registry.service
+tcp 0.0.0.0:6443 python3 kubernetes-api.service
+tcp 0.0.0.0:9023 python3 gcs.service
 unix /run/postgresql/.s.PGSQL.5433 postgres:postgres 777 postgres postgresql@15-main.service
 """
 HOME = "/srv/dagster/home"
 # A part of it that the file .env writes as it is.
 TOKEN_IN_FILE = "{token} $x it"
+# A part of the key of the account for compute logs.
+LOG_LOGIN = "not-a-real-account-of-logs-4d"
 UNITS = [
     "dagster-daemon.service",
     *(f"dagster-webserver@{port}.service" for port in (3100, 3101, 3102)),
     "dagster-webserver-read-only@3200.service",
 ]
 # Owner, group and mode, and who but root can open the file. Root of the containers is the host's: userns-remap is off.
-MOUNTED = {f"{HOME}/code/pgpass": ("dagster_database_run_password", "root:root 400", "")}
+MOUNTED = {
+    f"{HOME}/code/pgpass": ("dagster_database_run_password", "root:root 400", ""),
+    f"{HOME}/code/compute_logs.login": ("log_login", "root:root 400", ""),
+}
 # All runs start on the first host. The code server of the second one has no secrets.
 BUILT = {
     f"{HOME}/secrets/built/.env": ("warehouse_token", "root:root 400", ""),
@@ -62,6 +69,7 @@ BUILT = {
     # Location pulled has a user of its own, who is nobody on the host.
     f"{HOME}/secrets/pulled/of_its_user": ("of_its_user", "4711:4711 400", ""),
     f"{HOME}/users/4711/code/pgpass": ("dagster_database_run_password", "4711:4711 400", ""),
+    f"{HOME}/users/4711/code/compute_logs.login": ("log_login", "4711:4711 400", ""),
 }
 BUILT_FOLDERS = {
     f"{HOME}/secrets/built": "root:root 500",
@@ -85,6 +93,10 @@ OWN = {
     # Runs start here alone.
     f"{HOME}/containers/pgpass": ("dagster_database_run_password", "root:root 400", ""),
     f"{HOME}/users/4711/containers/pgpass": ("dagster_database_run_password", "4711:4711 400", ""),
+    f"{HOME}/compute_logs.login": ("log_login", "root:root 600", ""),
+    f"{HOME}/containers/compute_logs.login": ("log_login", "root:root 400", ""),
+    f"{HOME}/users/4711/containers/compute_logs.login": ("log_login", "4711:4711 400", ""),
+    **{f"/run/credentials/{unit}/compute_logs.login": ("log_login", "data:root 400", "data") for unit in UNITS},
     f"{HOME}/environment.secret": ("store_password", "root:root 600", ""),
     **{f"/run/credentials/{unit}/pgpass": ("dagster_database_password", "data:root 400", "data") for unit in UNITS},
 }
@@ -104,6 +116,7 @@ def test_secrets_are_in_their_files_for_their_readers(host: Any, other: Any, pas
         "of_its_user": "not-a-real-secret-of-a-user-7d",
         "registry_password": REGISTRY_PASSWORD,
         "warehouse_token": TOKEN_IN_FILE,
+        "log_login": LOG_LOGIN,
         **secrets.derived(
             passwords["dagster_database_migration_password"], ["dagster_guard", "dagster_daemon_dagster1"]
         ),

@@ -369,7 +369,8 @@ def test_image_without_a_library_is_refused_and_the_old_code_serves(
     before, written = identities(host), host.check_output("cat /srv/dagster/home/dagster.yaml")
     containers = host.check_output("docker ps -q --no-trunc --filter label=dataops.dagster.location")
     s3 = {"module": "dagster_aws.s3.compute_log_manager", "class": "S3ComputeLogManager", "config": {"bucket": "logs"}}
-    failed = play("site.yml", "-e", json.dumps({"dagster_config": {"compute_logs": s3}}), ok=False)
+    changes = {"dagster_config": {"compute_logs": s3}, "dagster_compute_logs_login": ""}
+    failed = play("site.yml", "-e", json.dumps(changes), ok=False)
     assert failed.rc != 0
     words = " ".join(failed.output.replace("\\n", " ").split())
     assert "has no dagster_aws, which dagster_config.compute_logs needs in each run" in words

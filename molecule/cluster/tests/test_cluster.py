@@ -13,7 +13,7 @@ from typing import Any
 import listeners
 import pytest
 import secrets_on_host as secrets
-from deployment import Dagster, Play, identities, until
+from deployment import Dagster, Play, identities, no_run_goes, until
 
 HOSTS = ["ctl1", "ctl2", "db", "edge1", "edge2", "run"]
 CLIENTS = ["ctl1", "ctl2", "edge1", "edge2"]
@@ -185,8 +185,11 @@ def test_output_of_a_run_is_in_the_bucket_alone(
         listed = response.read().decode()
     sizes = re.findall(r"<Key>[^<]+\.out</Key>.*?<Size>([0-9]+)</Size>", listed)
     assert [size for size in sizes if int(size) > 0], listed
+    no_run_goes(on("run"))
     for name in ("run", "edge1", "edge2"):
         assert on(name).check_output("find /var/lib/dagster -name '*.out' -path '*%s*'", finished) == ""
+        # What a store that is away has not taken goes by age.
+        assert "\ne /var/lib/dagster/compute_logs - - - " in on(name).check_output("systemd-tmpfiles --cat-config")
 
 
 def test_login_of_the_bucket_is_shown_nowhere(on: Callable[[str], Any], dagster: Dagster) -> None:

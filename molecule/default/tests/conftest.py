@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from deployment import Play, identities, machine, until
 from processes import send
+from replicas import ROTATION, Edge
 from restarts import Checked
 from silence import UNIT, Frozen, Request, Websocket
 
@@ -17,7 +18,7 @@ from silence import UNIT, Frozen, Request, Websocket
 def frozen(tunnel: Callable[[int], int]) -> Frozen:
     """Freezes a replica that has requests; systemd's watchdog restarts it 90 s after its last answer.
 
-    It leaves the rotation at once, so that other tests reach only the other replica.
+    It leaves the rotation at once, so that other tests reach only the other replicas.
     """
     host, url = machine("dagster1"), f"http://127.0.0.1:{tunnel(8080)}"
     until(lambda: host.run("systemctl is-active %s", UNIT).rc == 0, 60, "the replica is up")
@@ -43,15 +44,16 @@ def frozen(tunnel: Callable[[int], int]) -> Frozen:
     for request in health:
         request.thread.join(max(0.1, since + 30 - time.monotonic()))
     host.check_output("touch /run/%s/draining", UNIT)
+    rotation = Edge("dagster1", "127.0.0.1")
+    until(lambda: not rotation.servers()["127.0.0.1:3001"].serves, ROTATION, "it has left the rotation")
     return Frozen(pid, since, clock, slow, health)
 
 
 @pytest.fixture(scope="session")
 def websocket(frozen: Frozen, tunnel: Callable[[int], int]) -> Iterator[Websocket]:
-    """A websocket to the replica that is not frozen, opened as early as that."""
+    """A websocket to a replica that is not frozen, opened as early as that."""
     assert frozen.pid
-    # For a second HAProxy may still send it to the frozen one.
-    opened: Websocket = until(lambda: Websocket(tunnel(8080)), 40, "the other replica opens a websocket")
+    opened: Websocket = until(lambda: Websocket(tunnel(8080)), 40, "another replica opens a websocket")
     yield opened
     opened.socket.close()
 

@@ -56,7 +56,7 @@ def test_launches_after_a_database_restart(dagster: Dagster, host: Any) -> None:
     backends = "sudo -u postgres psql -Atc \"SELECT count(*) FROM pg_stat_activity WHERE usename = 'dagster'\" postgres"
     # A query of each replica fills its pool, whatever HAProxy would have picked.
     query = urllib.parse.quote("{ runsOrError(limit: 5) { ... on Runs { results { id } } } }")
-    for port in (3000, 3001):
+    for port in (3000, 3001, 3002):
         url = f"http://127.0.0.1:{port}/graphql?query={query}"
         host.check_output("python3 -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=30)' %s", url)
     assert int(host.check_output(backends)) >= 2, "no pooled connection to break: the test would prove nothing"

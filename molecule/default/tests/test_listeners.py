@@ -11,8 +11,10 @@ import listeners
 MEANT = """
 tcp 127.0.0.1:3000 dagster-webserv dagster-webserver@3000.service
 tcp 127.0.0.1:3001 dagster-webserv dagster-webserver@3001.service
+tcp 127.0.0.1:3002 dagster-webserv dagster-webserver@3002.service
 tcp 127.0.0.1:13000 python3 dagster-webserver@3000.service
 tcp 127.0.0.1:13001 python3 dagster-webserver@3001.service
+tcp 127.0.0.1:13002 python3 dagster-webserver@3002.service
 tcp 127.0.0.1:4000 docker-proxy docker.service
 tcp 127.0.0.1:5432 postgres postgresql@15-dagster.service
 tcp 172.30.0.1:5432 postgres postgresql@15-dagster.service

@@ -10,7 +10,7 @@ from deployment import Dagster, Play, identities
 
 LISTED = "dagster-webserver@3001.service"
 READ_ONLY = "dagster-webserver-read-only@3009.service"
-CHANGE = json.dumps({"dagster_webserver_ports": [3000], "dagster_webserver_read_only_port": 3009})
+CHANGE = json.dumps({"dagster_webserver_ports": [3000, 3002], "dagster_webserver_read_only_port": 3009})
 
 
 def running(host: Any) -> set[str]:
@@ -23,8 +23,8 @@ def running(host: Any) -> set[str]:
 
 def test_replica_that_is_no_longer_listed_is_stopped(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
     """In place of one replica there is a read-only webserver for a while."""
-    replica, before = "dagster-webserver@3000.service", identities(host)
-    assert running(host) == {replica, LISTED}, "the control"
+    others, before = {f"dagster-webserver@{port}.service" for port in (3000, 3002)}, identities(host)
+    assert running(host) == {*others, LISTED}, "the control"
 
     shown = play("site.yml", "--check", "--diff", "-e", CHANGE)
     assert f"+++ after: {LISTED}" in shown.output, shown.output[-3000:]
@@ -32,12 +32,12 @@ def test_replica_that_is_no_longer_listed_is_stopped(play: Callable[..., Play], 
     assert identities(host) == before, "check mode touched something"
 
     play("site.yml", "-e", CHANGE)
-    assert running(host) == {replica, READ_ONLY}
+    assert running(host) == {*others, READ_ONLY}
     assert host.run("systemctl is-failed %s", LISTED).stdout.strip() == "inactive"
     assert dagster.get("/server_info")[0] == 200
 
     play("site.yml")
-    assert running(host) == {replica, LISTED}
+    assert running(host) == {*others, LISTED}
     unit = "/etc/systemd/system/dagster-webserver-read-only@.service"
     assert host.run("test -e %s", unit).rc == 1, "its unit is left over"
     assert play("site.yml").changed == 0

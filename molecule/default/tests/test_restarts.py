@@ -11,7 +11,7 @@ import secrets_on_host
 from deployment import Dagster, Play
 from restarts import Checked
 
-REPLICAS = ("dagster-webserver@3000.service", "dagster-webserver@3001.service")
+REPLICAS = tuple(f"dagster-webserver@{port}.service" for port in (3000, 3001, 3002))
 DAEMON = ("dagster-daemon.service",)
 SERVICES = REPLICAS + DAEMON
 POSTGRES = ("postgresql@15-dagster.service",)

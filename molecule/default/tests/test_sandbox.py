@@ -9,7 +9,7 @@ import attempts
 import pytest
 import sandbox
 
-UNITS = ["dagster-daemon.service", "dagster-webserver@3000.service", "dagster-webserver@3001.service"]
+UNITS = ["dagster-daemon.service", *(f"dagster-webserver@{port}.service" for port in (3000, 3001, 3002))]
 HAPROXY = "haproxy-dagster.service"
 # What only the kernel's filter of calls refuses, which a program that joins the namespace of mounts does not get.
 FILTERED = {

@@ -88,7 +88,8 @@ def test_killed_run_is_finished_by_the_next(play: Callable[..., Play], inventory
     The test after this one takes its change away, and asserts that nothing is left to do then.
     """
     change = '{"dagster_config": {"retention": {"sensor": {"purge_after_days": {"skipped": 6}}}}}'
-    pids = "systemctl show -p MainPID --value dagster-daemon dagster-webserver@3000 dagster-webserver@3001"
+    replicas = " ".join(f"dagster-webserver@{port}" for port in (3000, 3001, 3002))
+    pids = f"systemctl show -p MainPID --value dagster-daemon {replicas}"
     before = host.check_output(pids)
     at_task("dataops.dagster.instance : Migrate the schema of the database", kill, "site.yml", inventory, "-e", change)
     assert "skipped: 6" in host.file("/etc/dagster/.dagster.yaml.next").content_string

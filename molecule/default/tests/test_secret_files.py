@@ -10,7 +10,7 @@ import secrets_on_host as secrets
 
 # Root of the containers is nobody of the host.
 CONTAINERS = "165536:165536"
-REPLICAS = ("3000", "3001")
+REPLICAS = ("3000", "3001", "3002")
 SERVICES, RUNS = "dagster_database_password", "dagster_database_run_password"
 MIGRATION = "dagster_database_migration_password"
 DAEMON = "dagster_daemon_dagster1 dagster_guard"

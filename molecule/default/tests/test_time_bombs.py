@@ -43,7 +43,7 @@ KINDS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "dagster.yaml": (
         {
-            "dagster_config": {"compute_logs": {"module": "no_such_module", "class": "Manager"}},
+            "dagster_config": {"scheduler": {"module": "no_such_module", "class": "Scheduler"}},
             "dagster_config_allow": ["custom_module:no_such_module"],
             "dagster_environment": {"MARK": "1", "PYTHONPATH": "/nonexistent"},
         },

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from deployment import RIG, Dagster, Play, machine, until
+from deployment import RIG, Dagster, Play, machine, no_run_goes, until
 from snapshot import Foreign, Snapshot, failures, taken
 
 SHIPPED, SET = "inventories/single_host", "molecule/neighbours/inventory"
@@ -38,10 +38,12 @@ def look(neighbour: Any, connections: dict[str, dict[str, str]]) -> Callable[[],
     address = connections["dagster1"]["ansible_host"]
     foreign = Foreign(
         files=(
-            *("/etc/docker", "/etc/postgresql", "/etc/postgresql-common", "/etc/nginx", "/etc/haproxy"),
+            *("/etc/docker", "/etc/postgresql", "/etc/postgresql-common", "/etc/mysql", "/etc/nginx", "/etc/haproxy"),
             *("/etc/default", "/etc/sysctl.d", "/etc/systemd/system", "/etc/nftables.conf", "/home/dagster", "/srv"),
         ),
-        units=("docker", "containerd", "postgresql@15-main", "nginx", "haproxy", "nftables", "shop-report"),
+        units=(
+            *("docker", "containerd", "postgresql@15-main", "mariadb", "nginx", "haproxy", "nftables", "shop-report"),
+        ),
         tables=("inet shop",),
         kernel=("net.ipv4.tcp_keepalive_time",),
         port=5432,
@@ -51,7 +53,13 @@ def look(neighbour: Any, connections: dict[str, dict[str, str]]) -> Callable[[],
         urls=tuple(f"http://{name}:{place}" for name in ("127.0.0.1", address) for place in PLACES),
         outside=tuple(f"http://{address}:{place}" for place in PLACES),
     )
-    return lambda: taken(neighbour, foreign)
+
+    def now() -> Snapshot:
+        if neighbour.run("pidof dockerd").rc == 0:
+            no_run_goes(neighbour)
+        return taken(neighbour, foreign)
+
+    return now
 
 
 @pytest.fixture(scope="session")

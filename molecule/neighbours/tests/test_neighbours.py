@@ -47,7 +47,7 @@ HARM = {
 }
 # The variables that decide what is taken on this host, and what preflight names beside each.
 TAKEN = {
-    "dagster_database_port": ["5432"],
+    "dagster_database_port": ["5432"],  # what is shipped has PostgreSQL
     "dagster_webserver_ports": ["3000"],
     "dagster_nginx_port": ["8080", "nginx"],
     "dagster_docker_network_subnet": ["172.30.0.0/24", "shop"],

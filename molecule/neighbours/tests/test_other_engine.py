@@ -43,7 +43,7 @@ def test_ours_log_to_the_journal_whatever_the_engine_does(through: Callable[[], 
 
 def test_files_of_containers_belong_to_their_root(neighbour: Any) -> None:
     """Without user namespaces, that is root of the host."""
-    assert neighbour.check_output("stat -c '%u %a' /etc/dagster/containers/pgpass") == "0 400"
+    assert neighbour.check_output("stat -c '%u %a' /etc/dagster/containers/mysql.cnf") == "0 400"
 
 
 def test_only_runs_of_ours_are_pruned(

@@ -5,12 +5,13 @@ A database is one module beside this one, under the name that the plan calls its
 
     PRODUCT      its name in messages
     CREDENTIAL   name of the file that holds a password, and of the credential of a unit
-    VARIABLES    environment variables that say where it is (host), who connects (user) and which file holds the
-                 password (credential)
+    VARIABLES    environment variables of Dagster's processes that are ours. One of them (credential) names the file
+                 with the password
+    ENVIRONMENT  how variables begin that the client library reads by itself
     login        the content of that file for one login; contents of several can be put together
-    verified     variables with which a client connects with TLS alone, and knows the server by the certificate of an
-                 authority
-    answers      whether a server of its kind is at the other end of a connection
+    environment  these variables for one client
+    parameters   what a program beside Dagster gives to the driver, so that it connects as that client does
+    refused      why the server at the other end of a connection is of no use, before any login
     PROBE        the module that is its half of schema_probe
 """
 
@@ -19,9 +20,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._database import postgres
+from ansible_collections.dataops.dagster.plugins.module_utils._database import mysql, postgres
 
-DIALECTS: dict[str, Any] = {"postgres": postgres}
+DIALECTS: dict[str, Any] = {"postgres": postgres, "mysql": mysql}
 
 
 def source_of(module: ModuleType) -> str:

@@ -6,12 +6,16 @@ from __future__ import annotations
 import re
 import socket
 import struct
+from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._addresses import in_brackets
 from ansible_collections.dataops.dagster.plugins.module_utils._database import postgres_probe
+from ansible_collections.dataops.dagster.plugins.module_utils._database.client import Client
 
 PRODUCT = "PostgreSQL"
 CREDENTIAL = "pgpass"
 VARIABLES = {"host": "DAGSTER_POSTGRES_HOST", "user": "DAGSTER_POSTGRES_USER", "credential": "PGPASSFILE"}
+ENVIRONMENT = ("PG",)
 PROBE = postgres_probe
 
 
@@ -21,13 +25,23 @@ def login(password: str, user: str) -> str:
     return ":".join(fields) + "\n"
 
 
-def verified(authority: str) -> dict[str, str]:
-    """libpq reads them where a connection says nothing else."""
-    return {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": authority}
+def environment(client: Client) -> dict[str, str]:
+    """What Dagster's section of dagster.yaml names, and what libpq reads where a connection says nothing else.
+
+    Dagster makes a URL of the address, in which IPv6 has brackets.
+    """
+    known = {"DAGSTER_POSTGRES_HOST": in_brackets(client.host), "DAGSTER_POSTGRES_USER": client.user}
+    file = {"PGPASSFILE": client.credential} if client.credential else {}
+    return {**known, **file, **({"PGSSLMODE": "verify-full", "PGSSLROOTCERT": client.authority} if client.tls else {})}
 
 
-def answers(connection: socket.socket) -> bool:
-    """Whether it is a server of ours: it answers the protocol's SSLRequest with S or N, which needs no login."""
+def parameters(client: Client) -> dict[str, Any]:  # noqa: ARG001 - libpq reads the environment
+    """What a program beside Dagster gives to the driver for the same."""
+    return {}
+
+
+def refused(connection: socket.socket) -> str:
+    """Why a server is of no use, empty for one of ours: it answers SSLRequest with S or N, which needs no login."""
     connection.sendall(struct.pack("!II", 8, 80877103))
     # One letter, then it waits for us. A server that speaks first (SSH) says more, and may begin with an S.
-    return connection.recv(64) in (b"S", b"N")
+    return "" if connection.recv(64) in (b"S", b"N") else f"answers, but not as a {PRODUCT} server"

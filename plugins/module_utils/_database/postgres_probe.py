@@ -122,6 +122,10 @@ class Session:
             str(name) for (name,) in self.rows("SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()")
         ]
 
+    def shape(self, apply: bool) -> tuple[int, list[str]]:  # noqa: ARG002 - there is nothing to apply
+        """Dagster's own tables hold what it writes."""
+        return 0, []
+
     def lease(self, install: str, sql: str, caller: str, apply: bool) -> tuple[int, list[str]]:
         """How many statements the daemon's lease lacked, and why it could not be made; apply executes them.
 

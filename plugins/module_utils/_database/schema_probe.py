@@ -12,6 +12,7 @@ Input, JSON on stdin:   {"dialect": text, "host": ..., "port": ..., "database": 
                          "fence": {...} or null, "rights": {...} or null,
                          "migrates": whether a schema that is not at the head is migrated next}
 Output, JSON on stdout: {"problems": [...], "revision": ..., "head": ...,
+                         "tables": columns of Dagster's tables that were too narrow,
                          "lease": statements that the lease lacked, "fence": those that the fence lacked,
                          "rights": those that the rights of the logins lacked,
                          "missing": tables and indexes that the newest revision has and the database has not}
@@ -95,7 +96,9 @@ def compare(session: Any) -> tuple[list[str], list[str]]:
 
 
 def make(asked: dict[str, Any], answer: dict[str, Any], session: Any) -> None:
-    """Makes what lacks of lease, rights and fence, or counts it, and adds that to the answer."""
+    """Makes what lacks of tables, lease, rights and fence, or counts it, and adds that to the answer."""
+    answer["tables"], refused = session.shape(asked["apply"])
+    answer["problems"] += refused
     if asked["lease"]:
         answer["lease"], refused = session.lease(**asked["lease"], apply=asked["apply"])
         answer["problems"] += refused
@@ -112,7 +115,7 @@ def make(asked: dict[str, Any], answer: dict[str, Any], session: Any) -> None:
 def look(asked: dict[str, Any], session_of: Any) -> dict[str, Any]:
     """The answer; session_of is the class Session of the dialect. The login of the migration comes first."""
     answer: dict[str, Any] = {"problems": [], "revision": "", "head": head(), "missing": []}
-    answer.update(lease=0, fence=0, rights=0)
+    answer.update(tables=0, lease=0, fence=0, rights=0)
     problems: list[str] = answer["problems"]
     where = {**{name: asked[name] for name in ("host", "port", "database")}, **(asked.get("parameters") or {})}
     owner = None

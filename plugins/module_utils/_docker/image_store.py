@@ -50,6 +50,14 @@ def _never(item: Json, engine: str) -> str:
     )
 
 
+def _of_no_registry(item: Json, engine: str) -> str:
+    """The sentence for an image that pods could not pull."""
+    return (
+        f"{where(item['name'], 'image')}: {engine} has {item['ref']!r}, but not from its registry, and pods get it "
+        "nowhere else. Push it there and set pull to always, or name one that the registry has."
+    )
+
+
 def registry_problems(images: list[Json], registries: list[Json], docker_host: str) -> list[str]:
     """A sentence for each image that cannot be had, asked by the host itself: it has no engine yet, or no SDK."""
     found = []
@@ -103,9 +111,12 @@ class Store:
         """Can each reference be had? Nothing is changed."""
         errors: list[str] = []
         for item in images:
-            if item["kind"] != "image" or (item["pull"] != "always" and self.image_id(item["ref"])):
+            if item["kind"] != "image":
                 continue
             try:
+                if item["pull"] != "always" and self.image_id(item["ref"]):
+                    self._registry_ref(item)
+                    continue
                 if item["pull"] == "never":
                     raise StoreError(_never(item, f"the engine at {self.engine.endpoint}"))
                 self._digest(item)
@@ -193,6 +204,8 @@ class Store:
                 result["action"] = "pulled"
                 self.changed = True
                 self._mark_as_ours(ref, result["id"])
+        if known := self._registry_ref(item):
+            result["registry_ref"] = known
         if item["pull"] == "always" or "@" in ref:
             result["ref"] = self._fixed(ref, result["id"])
 
@@ -206,6 +219,21 @@ class Store:
         except sdk_errors() as error:
             raise StoreError(_no_image(item, explain(error))) from error
         return self.image_id(item["ref"])
+
+    def _registry_ref(self, item: Json) -> str:
+        """The image by the digest that its registry has for it; empty for one that did not come from there.
+
+        Another engine, or a cluster, gets the same content by it, wherever the tag leads by now.
+        """
+        ref = item["ref"]
+        name = registry.parse(ref)[:2]
+        known = self.engine.api.inspect_image(ref).get("RepoDigests") or []
+        for found in known:
+            if registry.parse(found)[:2] == name:
+                return f"{split(ref)[0]}@{found.partition('@')[2]}"
+        if item.get("from_registry"):
+            raise StoreError(_of_no_registry(item, f"the engine at {self.engine.endpoint}"))
+        return ""
 
     def _has_digest(self, ref: str, digest: str) -> bool:
         known = self.engine.api.inspect_image(ref).get("RepoDigests") or []

@@ -40,6 +40,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "name": {"type": "str", "required": True},
             "image": {"type": "str"},
             "pull": {"type": "str", "choices": list(PULL), "default": "missing"},
+            "from_registry": {"type": "bool", "default": False},
             "build": {
                 "type": "dict",
                 "options": {
@@ -335,6 +336,7 @@ class Wanted:
     kind: str  # image, build or archive
     ref: str
     pull: str = "missing"
+    from_registry: bool = False  # pods, too, have to get it there
     entries: list[Entry] = field(default_factory=list)
     dockerfile: str = "Dockerfile"
     args: dict[str, str] = field(default_factory=dict)
@@ -343,7 +345,8 @@ class Wanted:
 
     def public(self) -> dict[str, t.Any]:
         """The question to the engine."""
-        return {"name": self.name, "kind": self.kind, "ref": self.ref, "pull": self.pull}
+        found = {"name": self.name, "kind": self.kind, "ref": self.ref, "pull": self.pull}
+        return {**found, "from_registry": True} if self.from_registry else found
 
 
 def build_digest(entries: t.Iterable[Entry], dockerfile: str, args: t.Mapping[str, str], base: Archive | None) -> str:
@@ -382,7 +385,8 @@ def want(
 
     name = str(item["name"])
     if item.get("image"):
-        return Wanted(name, "image", str(item["image"]), pull=item.get("pull") or "missing")
+        pull, pods = item.get("pull") or "missing", bool(item.get("from_registry"))
+        return Wanted(name, "image", str(item["image"]), pull=pull, from_registry=pods)
     if item.get("archive"):
         found = archive("archive", item["archive"])
         if len(found.ids) > 1:

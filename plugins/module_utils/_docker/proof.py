@@ -17,6 +17,7 @@ import tarfile
 import typing as t
 from dataclasses import dataclass, field
 
+from .._dagster.log_words import FILES
 from .._dagster.program import program
 from .._dagster.skew import library, skew
 from . import proven, rights
@@ -137,8 +138,10 @@ class Proofs:
             self._remove(left["Id"])
         log = {"type": "json-file", "config": {}}
         settings = api.create_host_config(network_mode="none", log_config=log, **rights.kwargs())
+        # What names a login names a file that runs have, also where the image itself names it.
+        given = {**dict.fromkeys(FILES.values(), ""), **env}
         container = api.create_container(
-            image, ["sh", "-c", COMMAND], environment=env, user="0:0", labels={PROOF_LABEL: ""}, host_config=settings
+            image, ["sh", "-c", COMMAND], environment=given, user="0:0", labels={PROOF_LABEL: ""}, host_config=settings
         )["Id"]
         try:
             request = {"env": None, "texts": {"dagster_yaml": instance["dagster_yaml"]}}

@@ -44,6 +44,15 @@ query Captured($logKey: [String!]!, $cursor: String) {
   capturedLogs(logKey: $logKey, cursor: $cursor) { stdout stderr cursor }
 }
 """
+# A store that is asked says where the output is; null when it has none.
+STORED = """
+query Stored($logKey: [String!]!) {
+  capturedLogs(logKey: $logKey) { stdout stderr }
+  capturedLogsMetadata(logKey: $logKey) { stdoutDownloadUrl stderrDownloadUrl }
+}
+"""
+# What Dagster says in a run that goes on without its output.
+LOST = "compute log capture"
 
 
 def failure_details(client: GraphQLClient, run_id: str) -> dict[str, Any]:
@@ -70,6 +79,22 @@ def _events(client: GraphQLClient, run_id: str) -> Iterable[dict[str, Any]]:
         cursor = page["cursor"]
         if not page["hasMore"]:
             return
+
+
+def lost_output(client: GraphQLClient, run_id: str) -> str:
+    """Why the output of a run that has ended cannot be read; empty when it can."""
+    try:
+        events = list(_events(client, run_id))
+        for event in events:
+            if event.get("__typename") == "EngineEvent" and LOST in str(event.get("message")) and event.get("error"):
+                return f"it could not store it: {error_text(event['error'])}"
+        for key, _steps in log_files_of(events):
+            answer = client.query(STORED, {"logKey": [run_id, "compute_logs", key]})
+            if not any((answer["capturedLogsMetadata"] or {}).values()):
+                return "the webserver does not find it where dagster_config.compute_logs says"
+    except (Unreachable, DagsterApiError) as error:
+        return f"the webserver cannot read it: {error}"
+    return ""
 
 
 def _log_tail(client: GraphQLClient, run_id: str, file_key: str, steps: list[str]) -> dict[str, Any] | None:

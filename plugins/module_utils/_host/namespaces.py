@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 
 from ansible_collections.dataops.dagster.plugins.module_utils._host.proc import read
@@ -51,3 +52,16 @@ def own_proc(users: str) -> bool:
 def facts() -> dict[str, bool]:
     """Both, by the names that lookup sandbox knows."""
     return {"user_namespaces": user_namespaces(), "own_proc": own_proc(read("/proc/self/uid_map"))}
+
+
+def container_root(daemon_json: str, subuid: str) -> int:
+    """User number on the host of root in a container, from the engine's settings and /etc/subuid."""
+    try:
+        remap = str(json.loads(daemon_json or "{}").get("userns-remap", ""))
+    except (ValueError, AttributeError):  # the engine itself would refuse such a file
+        return 0
+    user = "dockremap" if remap == "default" else remap.partition(":")[0]
+    for line in subuid.splitlines():
+        if user and line.startswith(f"{user}:"):
+            return int(line.split(":")[1])
+    return 0

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-LISTS = ("env_vars", "networks")
+# The rest of these are of the launchers of Kubernetes.
+LISTS = ("env_vars", "networks", "env_config_maps", "env_secrets", "volumes", "volume_mounts")
 KWARGS = "container_kwargs"
 # Arguments of the container in which several may say something: lists, and mappings of free names.
 ADDED = frozenset(
@@ -41,7 +42,8 @@ def added(name: Any, ours: Any, more: Any) -> Any:
     if not isinstance(ours, list) or not isinstance(more, list):
         return more
     if name == "volumes":
-        targets = {target_of(volume) for volume in more}
+        # Those of Kubernetes are mappings, and their paths stand elsewhere.
+        targets = {target_of(volume) for volume in more if isinstance(volume, str)}
         ours = [volume for volume in ours if volume in more or target_of(volume) not in targets]
     return [*ours, *(item for item in more if item not in ours)]
 

@@ -11,6 +11,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._addresses import 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, is_address
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
 
 # What the test suite runs; anything else is not called supported.
 SUPPORTED_SYSTEMS = {"debian": ("bookworm",)}
@@ -18,8 +19,19 @@ CLOCK_TOLERANCE = 60  # seconds
 SYSTEM_MB = 200  # what the system keeps for itself
 
 
-def group_problems(inventory: Inventory, external_database: str) -> list[str]:
-    """Sentences about groups that are too small, too large or not together."""
+def same_problems(inventory: Inventory, variable: str, why: str) -> list[str]:
+    """A sentence when hosts do not agree on a variable of the whole deployment."""
+    every = {host: str(known.values[variable]) for host, known in inventory.hosts.items()}
+    if len(set(every.values())) < 2:
+        return []
+    return [f"{variable} differs between the hosts ({by_host(every)}); {why}"]
+
+
+def group_problems(inventory: Inventory, external_database: str, cluster: str = "") -> list[str]:
+    """Sentences about groups that are too small, too large or not together.
+
+    cluster is the launcher, where runs start in Kubernetes.
+    """
     problems = []
     database, run = inventory.group("dagster_database"), inventory.group("dagster_run")
     if not inventory.group("dagster_daemon"):
@@ -44,7 +56,13 @@ def group_problems(inventory: Inventory, external_database: str) -> list[str]:
     for group, need in (("dagster_webserver", "the UI and GraphQL"), ("dagster_proxy", "the way in to the UI")):
         if not inventory.group(group):
             problems.append(f"group {group} has no host; it serves {need}")
-    if len(run) != 1:
+    if cluster:
+        if run:
+            problems.append(
+                f"group dagster_run has {', '.join(run)}, but dagster_config.run_launcher is {cluster}, and runs start "
+                "in Kubernetes; take its hosts out of the group"
+            )
+    elif len(run) != 1:
         problems.append(
             f"group dagster_run has {len(run)} hosts; exactly one is allowed, because all runs start on one "
             "Docker engine"

@@ -10,6 +10,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels imp
 from ansible_collections.dataops.dagster.plugins.plugin_utils import run_rules
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     checks,
+    compute_logs,
     docker,
     environment,
     gate,
@@ -20,8 +21,10 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     step_containers,
     texts,
 )
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.budget import ENGINES
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration, at
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.kubernetes_checks import Checks
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import (
     Location,
     location_problems,
@@ -30,7 +33,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations imp
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import code_port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, Reach
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import RunContainers
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS, ENGINES
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 ENGINE_UNIT = "docker.service"
 # What of dagster_home runs mount.
@@ -86,13 +89,17 @@ class CodeLocation(Component):
         home, state = (str(self.values[name]) for name in ("dagster_home", "dagster_state_dir"))
         folders = [f"{home}/{name}" for name in ("containers", "code", "secrets", "secrets/*", "users", "users/*")]
         folders += [home, f"{home}/users/*/*"]
-        return [*folders, *(f"{folder}/*" for folder in folders), state, f"{state}/storage", f"{state}/compute_logs"]
+        more = [state, f"{state}/storage", f"{state}/compute_logs", self.plan.names["tmpfiles"]]
+        return [*folders, *(f"{folder}/*" for folder in folders), *more]
+
+    def headed(self) -> list[str]:
+        return [*super().headed(), self.plan.names["tmpfiles"]]
 
     def removal(self) -> list[str]:
         return [
             f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",
             f"rm -rf {' '.join(self.values['dagster_home'] + folder for folder in ('/secrets', '/code', '/users'))}",
-            f"rm -f {self.plan.names['proven_images']}",
+            f"rm -f {self.plan.names['proven_images']} {self.plan.names['proven_code_logs']}",
             *super().removal(),
         ]
 
@@ -105,13 +112,24 @@ class CodeLocation(Component):
     def servers(self) -> list[dict[str, Any]]:
         return self.plan.storage.asked_for()
 
+    @property
+    def database_host(self) -> str:
+        """Where code servers of this host reach the database."""
+        derived = self.plan.storage.address(self.host.name, in_container=True)
+        derived = self.host.chosen("dagster_database_run_host", derived)
+        return str(self.host.chosen("dagster_database_code_host", derived))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """With which code servers connect to the database."""
+        storage = self.plan.storage
+        return storage.environment(storage.container(self.host.name, self.database_host, storage.login("code")))
+
     def options(self, facts: Facts) -> dict[str, Any]:
         every = locations(self.inventory, self.values)
         here = [found.name for found in self.here]
         return {
-            "dagster_database_code_host": self.host.chosen(
-                "dagster_database_run_host", self.plan.storage.address(self.host.name, in_container=True)
-            ),
+            "dagster_database_code_host": self.database_host,
             # Names only: a location may hold secrets. Runs of every location start on the run engine; another engine
             # needs only what its own code servers run.
             "dagster_code_images_here": [found.name for found in every] if self.runs_start_here else here,
@@ -125,7 +143,8 @@ class CodeLocation(Component):
             "here": [found.name for found in self.here],
             "runs": self.runs_start_here,
             "logins_left": self.logins_left(facts),
-            "verified": self.plan.storage.verified(self.host.name, CONTAINERS),
+            "environment": self.environment,
+            "authority": self.plan.storage.authority(self.host.name, CONTAINERS),
             "port": code_port(self.values),
             # An image is made on one of the engines, the others get that very image.
             "builder": next(iter(every), ""),
@@ -137,6 +156,7 @@ class CodeLocation(Component):
             "instance": in_runs.handed(self.plan),
             "no_proxy": self.plan.exceptions("dagster_environment"),
             "gate_check": gate.check(self.plan.names),
+            "pods": bool(self.plan.cluster),
         }
 
     @property
@@ -150,9 +170,9 @@ class CodeLocation(Component):
         return location_forms.devices(self.values, self.names_here)
 
     def logins(self, folder: str) -> list[str]:
-        """The files with the login of runs (containers) or of code servers (code); users have their own."""
-        home, name = self.values["dagster_home"], self.plan.storage.credential
-        return [f"{home}/{folder}/{name}", f"{home}/users/*/{folder}/{name}"]
+        """The files with the logins of runs (containers) or of code servers (code); users have their own."""
+        folders = [f"{self.values['dagster_home']}/{place}{folder}" for place in ("", "users/*/")]
+        return [f"{path}/{name}" for path in folders for name in (self.plan.storage.credential, compute_logs.FILE)]
 
     def logins_left(self, facts: Facts) -> list[str]:
         """Those of what does not start here, or does not any more. An earlier release wrote both everywhere."""
@@ -209,13 +229,15 @@ class CodeLocation(Component):
             ),
             *registries.problems(values),
             *RunContainers(self.plan).of_locations(),
+            *Checks(self.plan).of_locations(),
         ]
 
     @property
     def without_gate(self) -> str:
         """The engine that the services ask without a gate, empty where they ask that."""
         hosts = [self.inventory.hosts[name] for name in self.inventory.services]
-        return next((str(host.values["dagster_docker_endpoint"]) for host in hosts if not gate.applies(host)), "")
+        return next((str(host.values["dagster_docker_endpoint"]) for host in hosts if gate.names_an_engine(host)), "")
 
     def host_warnings(self, facts: Facts) -> list[str]:
-        return location_forms.warnings(self.values, self.names_here)
+        found = location_forms.warnings(self.values, self.names_here)
+        return [*found, *(Checks(self.plan).warnings() if self.here else [])]

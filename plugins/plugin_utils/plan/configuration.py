@@ -11,16 +11,24 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import rights
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.forms import text
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import JOURNAL_LABELS, RUN_LABEL
+from ansible_collections.dataops.dagster.plugins.module_utils._secrets import redacted
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import Location
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, environment, step_containers
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
+    compute_logs,
+    docker,
+    environment,
+    kubernetes,
+    pasted,
+    step_containers,
+)
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import versions
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import run_start_timeout
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_containers import LAUNCHER, RunContainers, said
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS, PODS
 
 if TYPE_CHECKING:
     from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
@@ -42,14 +50,33 @@ class Configuration:
         self.given: Mapping[str, Any] = self.values["dagster_config"]
 
     @property
+    def logs(self) -> compute_logs.ComputeLogs:
+        """Where compute logs go."""
+        return compute_logs.of(self.values)
+
+    @property
+    def old_logs(self) -> str:
+        """What removes compute logs by their age, on each host that has some: of runs, or fetched from a store."""
+        folder, days = self.values["dagster_state_dir"], self.values["dagster_compute_log_retention_days"]
+        return f"# Managed by dataops.dagster. Old compute logs go by age.\ne {folder}/compute_logs - - - {days}d"
+
+    @property
+    def stored_logs(self) -> dict[str, Any]:
+        """The section of a store, without what looks like a secret; empty where logs are in none."""
+        found: dict[str, Any] = redacted(self.merged.get("compute_logs") or {}) if self.logs.stored else {}
+        return found
+
+    @property
     def run_environment(self) -> dict[str, Any]:
         """The environment of runs."""
         storage = self.plan.storage
         return {
+            # A pod has no file of ours but the ConfigMap, which holds no login.
+            **({} if storage.cluster else self.logs.container_environment),
             **self.values["dagster_environment"],
             **self.plan.exceptions("dagster_environment"),
-            **storage.run_environment(storage.run_address, storage.login("run")),
-            **storage.verified(storage.run_host, CONTAINERS),
+            **storage.environment(storage.runs),
+            **({kubernetes.VARIABLE: f"{CONTAINERS}/{kubernetes.OF_A_POD}"} if storage.cluster else {}),
         }
 
     @property
@@ -63,29 +90,9 @@ class Configuration:
         state = str(values["dagster_state_dir"])
         return {
             "storage": self.plan.storage.config(),
-            "run_launcher": {
-                "module": "dagster_docker",
-                "class": "DockerRunLauncher",
-                "config": {
-                    "networks": [str(values["dagster_docker_network"])],
-                    "env_vars": [
-                        step_containers.NO_ENGINE,
-                        *(f"{name}={text(value)}" for name, value in sorted_by_name(self.run_environment)),
-                    ],
-                    "container_kwargs": {
-                        "volumes": [f"{state}:{state}", f"{values['dagster_home']}/containers:/run/dagster:ro"],
-                        # As process 1 of its container a run would ignore a termination that comes before it has set
-                        # its handlers.
-                        "init": True,
-                        "stop_timeout": 30,
-                        **rights.kwargs(),
-                        # A list: the launcher writes each run's ID into a dictionary, and its threads would share that.
-                        "labels": [RUN_LABEL],
-                        **self.log_config,
-                    },
-                },
-            },
-            "compute_logs": {
+            "run_launcher": self.plan.cluster.section() if self.plan.cluster else self.docker,
+            "compute_logs": self.logs.ours
+            or {
                 "module": "dagster._core.storage.local_compute_log_manager",
                 "class": "LocalComputeLogManager",
                 "config": {"base_dir": f"{state}/compute_logs"},
@@ -107,6 +114,38 @@ class Configuration:
             },
             "telemetry": {"enabled": False},
         }
+
+    @property
+    def docker(self) -> dict[str, Any]:
+        """Our part of run_launcher where runs are containers of an engine."""
+        return {
+            "module": "dagster_docker",
+            "class": "DockerRunLauncher",
+            "config": {
+                "networks": [str(self.values["dagster_docker_network"])],
+                "env_vars": [
+                    step_containers.NO_ENGINE,
+                    *(f"{name}={text(value)}" for name, value in sorted_by_name(self.run_environment)),
+                ],
+                "container_kwargs": {
+                    "volumes": self.run_volumes,
+                    # As process 1 of its container a run would ignore a termination that comes before it has set its
+                    # handlers.
+                    "init": True,
+                    "stop_timeout": 30,
+                    **rights.kwargs(),
+                    # A list: the launcher writes each run's ID into a dictionary, and its threads would share that.
+                    "labels": [RUN_LABEL],
+                    **self.log_config,
+                },
+            },
+        }
+
+    @property
+    def run_volumes(self) -> list[str]:
+        """What each container of a run mounts."""
+        state = str(self.values["dagster_state_dir"])
+        return [f"{state}:{state}", f"{self.values['dagster_home']}/containers:/run/dagster:ro"]
 
     @property
     def log_config(self) -> dict[str, Any]:
@@ -145,12 +184,22 @@ class Configuration:
 
     def problems(self) -> list[str]:
         """Sentences about what stands in it."""
-        return [
-            *RunContainers(self.plan).of_all_runs(self.given),
-            *self.refused(),
-            *coordinator_problems(self.values, self.merged),
-            *compute_log_problems(self.plan.inventory, self.values, self.merged),
-        ]
+        # With another storage in it, whatever else would be said is about something that nobody meant.
+        return (
+            pasted.of_data(self.given)
+            or self.plan.storage.config_problems(self.given)
+            or [
+                *RunContainers(self.plan).of_all_runs(self.given),
+                *self.refused(),
+                *coordinator_problems(self.values, self.merged),
+                *compute_log_problems(self.plan.inventory, self.values, self.merged),
+                *self.logs.problems(
+                    self.values["dagster_environment"],
+                    self.values["dagster_secret_environment"],
+                    self.given.get("secrets"),
+                ),
+            ]
+        )
 
     @property
     def every_run(self) -> dict[str, Any]:
@@ -172,17 +221,25 @@ class Configuration:
     def locations(self) -> list[Location]:
         """What each code location adds, for what each place has."""
         values, storage = self.values, self.plan.storage
-        env = {*values["dagster_environment"], *storage.variables.values()}
-        volumes = self.ours["run_launcher"]["config"]["container_kwargs"]["volumes"]
+        env = {*values["dagster_environment"], *storage.variables.values(), *self.logs.secret_variables}
+        # Where a pod has a volume, says its launcher; that it has this one is checked there.
+        volumes = [*self.run_volumes, *([f"{PODS}:{PODS}:ro"] if self.plan.cluster else [])]
         found = []
         for entry in values["dagster_code_locations"]:
             given, others = context.parts(entry.get("container_context"))
+            given = others.get("k8s") or {} if self.plan.cluster else given
             run = dict(given) if isinstance(given, Mapping) else {}
             names = (part for part in (others.get("env_vars"), run.get("env_vars")) if isinstance(part, list))
             run["env_vars"] = [name for part in names for name in part]
             own = [*volumes, *(entry.get("volumes") or [])]
             found.append(Location(str(entry.get("name")), {*env, *(entry.get("env") or {})}, own, run))
         return found
+
+    @property
+    def login(self) -> dict[str, Any]:
+        """What names the file of a password, as runs have it: each unit of a service names its own."""
+        name, known = self.plan.storage.variables["credential"], self.run_environment
+        return {name: known[name]} if name in known else {}
 
     def refused(self) -> list[str]:
         """Sentences about what Dagster would refuse, and what would do harm."""
@@ -193,8 +250,11 @@ class Configuration:
             version=self.catalogue_version,
             env={
                 **self.plan.instance.environment,
+                **self.login,
                 **values["dagster_environment"],
-                **dict.fromkeys(values["dagster_secret_environment"]),  # their values are shown to nobody
+                **dict.fromkeys(
+                    [*values["dagster_secret_environment"], *self.logs.secret_variables]
+                ),  # shown to nobody
             },
             # A secret of dagster_environment is told by the name that the user wrote.
             allow=[

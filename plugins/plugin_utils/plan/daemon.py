@@ -64,7 +64,9 @@ class Daemon(Component):
         return {"dagster_daemon_login": self.plan.storage.daemon_login(self.host.name)}
 
     def handed(self, facts: Facts) -> dict[str, Any]:
-        return {"gate": Way(self.host, self.plan).of_service("daemon")}
+        storage = self.plan.storage
+        login = storage.daemon_login(self.host.name) or storage.login("web")
+        return {"login": storage.unit_environment(login), "gate": Way(self.host, self.plan).of_service("daemon")}
 
     def deployment_problems(self) -> list[str]:
         return [

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ansible_collections.dataops.dagster.plugins.module_utils import _proxies
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import Report
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     addresses,
     canary,
@@ -19,6 +20,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     record,
     texts,
 )
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.budget import Budget
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration
@@ -27,12 +29,16 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.docker import
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.firewall import Firewall
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.instance import Instance
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.kubernetes import Cluster
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import Names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.proxy import Proxy
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Budget, Storage
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import specs
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.webserver import Webserver
 
+DATABASE = "dagster_database"
+ENGINE = "dagster_database_engine"  # which of its roles a deployment has
 PACKAGE = __name__.rpartition(".")[0]
 Kind = TypeVar("Kind")
 
@@ -55,10 +61,26 @@ def component_of(role: str) -> type[Component]:
 
 
 @functools.cache
-def storage_of(roles: tuple[str, ...]) -> type[Storage]:
-    """The storage beside one of the roles of group dagster_database, which may be without a host."""
-    (found,) = (known for role in roles for known in beside(role, Storage))
-    return found
+def storages(roles: tuple[str, ...]) -> dict[str, type[Storage]]:
+    """The storages beside roles of group dagster_database, which may be without a host, by the role of each."""
+    return {role: known for role in roles for known in beside(role, Storage)}
+
+
+def chosen(roles: Mapping[str, tuple[str, ...]], engine: Any) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """The roles of each group with one database, that of dagster_database_engine, and those of the other ones.
+
+    A text that names none stands for the default, another problem says so.
+    """
+    known = storages(roles[DATABASE])
+    wanted = engine if engine in known else next(iter(known))
+    others = tuple(role for role in known if role != wanted)
+    return {group: tuple(role for role in found if role not in others) for group, found in roles.items()}, others
+
+
+def removal(component: Component, facts: Facts) -> str:
+    """How what a role has made is taken away, and what stays all the same."""
+    data = component.data(facts)
+    return f"To remove it: {'; '.join(component.removal())}" + (f". {data}" if data else "")
 
 
 class Plan:
@@ -68,9 +90,12 @@ class Plan:
         self.inventory = inventory
         self.host: Host = inventory.hosts[host]
         self.names = Names(self.host.values)
-        self.storage = storage_of(tuple(inventory.roles["dagster_database"]))(self.host, inventory)
+        (storage,) = storages(tuple(inventory.roles[DATABASE])).values()
+        self.storage = storage(self.host, inventory)
         roles = sorted({role for found in inventory.roles.values() for role in found})
         self.known = {role: self.component(role, host) for role in roles}  # also of roles that this host does not get
+        self.others = {role: self.component(role, host) for role in inventory.others}
+        self.cluster = Cluster(self)
         self.instance = Instance(self.host, self)
         self.configuration = Configuration(self.host, self)
         self.components = {role: self.known[role] for role in inventory.roles_of(host)}
@@ -105,6 +130,10 @@ class Plan:
         daemons = self.inventory.group("dagster_daemon")
         return Instance(self.inventory.hosts[daemons[0]], self) if daemons else self.instance
 
+    def report(self) -> Report:
+        """Findings about the deployment, without what the user allows."""
+        return Report(lambda _path: 0, self.host.values["dagster_config_allow"], deployed=True)
+
     def everywhere(self) -> Iterator[Component]:
         """The components of all hosts."""
         for host in self.inventory.hosts:
@@ -114,7 +143,7 @@ class Plan:
     @functools.cached_property
     def no_proxy(self) -> list[str]:
         """What never goes through a proxy."""
-        return downloads.exceptions(self.inventory, self.storage, self.host.values)
+        return downloads.exceptions(self.inventory, self.storage, self.host.values, self.cluster.host)
 
     def exceptions(self, *variables: str) -> dict[str, str]:
         """What the environments in these variables need beside a proxy that they name."""
@@ -138,12 +167,24 @@ class Plan:
         """The packages of this host that are ours; the settings and units of any other one stay as they are."""
         return record.ours(self.names["record"], self.components.values(), facts)
 
+    def of_others(self) -> list[str]:
+        """Variables of the database that this is not. A survey of AWX sends the default of each: these say nothing."""
+        given, values = self.host.given, self.host.values
+        found = [(role, name) for role in self.others for name in given if name.startswith(f"dagster_{role}_")]
+        known = specs() if found else {}
+        return sorted(name for role, name in found if values.get(name) != known[role].get(name, {}).get("default"))
+
     def problems(self) -> list[str]:
         """What is wrong with the inventory, each sentence once."""
         found = [
             *names.problems(self.inventory),
+            *checks.same_problems(self.inventory, ENGINE, "they have one database"),
             *texts.name_problems(self.host, self.storage),
-            *checks.group_problems(self.inventory, self.storage.external),
+            *checks.group_problems(self.inventory, self.storage.external, self.cluster.launcher),
+        ]
+        found += [
+            f"{variable} is set, and {ENGINE} is {self.storage.dialect}, where it does nothing; remove it"
+            for variable in self.of_others()
         ]
         found += folders.problems(self.host.values, self.host.given)
         found += downloads.problems(self.host.values)
@@ -174,7 +215,7 @@ class Plan:
                 *(record.whole(self.names["record"]), record.entry(self.names["record"], "*")),
                 *(record.installing(self.names["record"]), self.names["apt_proxy"]),
                 # Also the marks of roles that the host may have had before.
-                *(path for component in self.known.values() for path in component.marks()),
+                *(path for part in (*self.known.values(), *self.others.values()) for path in part.marks()),
                 *(path for component in components for path in component.paths()),
             ],
             "engine": next(filter(None, (component.engine() for component in components)), None),
@@ -190,6 +231,7 @@ class Plan:
             "nftables": any(component.nftables() for component in components),
             "peers": sorted({peer for component in components for peer in component.peers()}),
             "resolve": checks.names_to_resolve(self.inventory, self.host.name),
+            **self.cluster.questions(),
         }
 
     def watched(self) -> dict[str, Any]:
@@ -290,6 +332,7 @@ class Plan:
         found = checks.system_problems(facts)
         found += names.host_problems(facts.get("paths") or [], self.names.name)
         found += record.file_problems(self.components.values(), facts)
+        found += self.engine_problems(facts)
         found += checks.surroundings_problems(facts, began, ended)
         own = self.names.sysctl("*")
         found += addresses.absent_problems(self.components.values(), self.inventory, own, facts)
@@ -298,6 +341,7 @@ class Plan:
             found += component.host_problems(facts)
         found += checks.memory_problems(list(self.components.values()), facts["memory_mb"])
         found += [f"dagster_database_host: {error}" for error in facts["connect_errors"]]
+        found += map(str, facts.get("kubernetes_errors") or [])
         return list(dict.fromkeys(found))
 
     def warnings(self, facts: Facts) -> list[str]:
@@ -305,16 +349,25 @@ class Plan:
         found = [text for component in self.components.values() for text in component.host_warnings(facts)]
         found += record.policy_warnings(self.names.fixed, facts)
         there = facts.get("paths") or []
-        for role, component in self.known.items():
+        for role, component in (*self.known.items(), *self.others.items()):
             if role in self.components or not component.mark() or component.mark() not in there:
                 continue
             groups = " or ".join(group for group, roles in self.inventory.roles.items() if role in roles)
-            found.append(
-                f"the host is not in group {groups} any more, and what role {role} has made stays "
-                f"({component.mark()}). To remove it: {'; '.join(component.removal())}"
-                + (f". {data}" if (data := component.data(facts)) else "")
-            )
+            why = f"the host is not in group {groups or DATABASE} any more, and what role {role} has made stays"
+            found.append(f"{why} ({component.mark()}). {removal(component, facts)}")
         return found
+
+    def engine_problems(self, facts: Facts) -> list[str]:
+        """A sentence where the host has the database of this deployment already, and it is another one."""
+        there = facts.get("paths") or []
+        here = self.host.name == self.storage.server
+        return [
+            f"{ENGINE} is {self.storage.dialect}, and the host has the deployment's {role} ({component.mark()}); the "
+            f"other database would be empty, because no play moves data. Set it to {role}, or take that one away "
+            f"first. {removal(component, facts)}"
+            for role, component in self.others.items()
+            if here and component.mark() in there
+        ]
 
     def health(self) -> dict[str, Any]:
         """What the health gate asks of whom. It asks hosts that a play leaves out as well, and is the same on all."""
@@ -326,17 +379,19 @@ class Plan:
         }
         asks = self.inventory.hosts[group("dagster_proxy")[0]].values
         wait = asks["dagster_health_wait"]
+        run_host = next(iter(group("dagster_run")), "")
         services = self.services
         endpoints = services.host.chosen("dagster_code_endpoints", services.code_endpoints())
         return {
             "version": services.values["dagster_version"],
             **({} if wait is None else {"wait": wait}),
             "url_file": self.proxy(group("dagster_proxy")[0]).url_file,
+            "logs": self.configuration.logs.kept,
             "canary": canary.canary(asks[canary.VARIABLE]),
             "socket": self.proxy(group("dagster_proxy")[0]).socket,
             "daemons": group("dagster_daemon"),
-            "run_host": group("dagster_run")[0],
-            "run_engine": self.docker(group("dagster_run")[0]).engine(),
+            "run_host": run_host,
+            "run_engine": self.docker(run_host).engine() if run_host else "",
             "proxies": proxies,
             "locations": [str(endpoint["name"]) for endpoint in endpoints],
             "journals": [{"host": host, "matches": matches} for host, matches in journals.items() if matches],
@@ -357,11 +412,20 @@ class Plan:
             "options": options,
             "names": self.names.fixed,
             "no_proxy": ",".join(self.no_proxy),
-            "storage": {**self.storage.handed(), "parameters": self.storage.parameters(self.configuration.merged)},
+            "storage": {
+                **self.storage.handed(),
+                "parameters": self.storage.driver_parameters(self.configuration.merged),
+            },
+            "compute_logs": {
+                **self.configuration.logs.handed(),
+                "section": self.configuration.stored_logs,
+                "tmpfiles": self.configuration.old_logs,
+            },
             "staged": self.instance.staged,
             "packages": {role: component.packages(facts) for role, component in components.items()},
             "package_files": {role: component.package_files(facts) for role, component in components.items()},
             "ours": self.ours(facts),
+            "kubernetes": self.cluster.handed(),
             "unfenced": any(part.unfenced(facts) for part in components.values() if isinstance(part, Daemon)),
             "certificates": self.certificates(),
             "health": self.health(),

@@ -19,8 +19,8 @@ URL = re.compile(r"[A-Za-z0-9:/@._~%!&*+,;=\[\]-]+")
 ENTRY = re.compile(r"[A-Za-z0-9._:/*-]+")
 
 
-def exceptions(inventory: Inventory, storage: Storage, values: Mapping[str, Any]) -> list[str]:
-    """Whatever is part of the deployment, and what the inventory adds."""
+def exceptions(inventory: Inventory, storage: Storage, values: Mapping[str, Any], cluster: str = "") -> list[str]:
+    """Whatever is part of the deployment, and what the inventory adds; cluster is the host of the API of the runs'."""
     hosts = [text for name, host in sorted(inventory.hosts.items()) for text in (name, host.address)]
     subnet = str(values["dagster_docker_network_subnet"])
     try:
@@ -31,7 +31,7 @@ def exceptions(inventory: Inventory, storage: Storage, values: Mapping[str, Any]
     shared = str(values["dagster_vip"] or "").partition("/")[0]
     given = [str(entry) for entry in (values["dagster_proxy"] or {}).get("no_proxy") or []]
     every = ["localhost", LOOPBACK, LOOPBACK6, *hosts, storage.external, storage.run_address, first_address(subnet)]
-    return list(dict.fromkeys(filter(None, [*every, subnet, shared, *containers, *given])))
+    return list(dict.fromkeys(filter(None, [*every, subnet, shared, *containers, cluster, *given])))
 
 
 def url_problem(key: str, url: str) -> str:

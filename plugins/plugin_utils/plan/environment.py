@@ -32,6 +32,7 @@ FIXED = {
     "DAGSTER_CONTAINER_IMAGE": IMAGE,
     "DAGSTER_CONTAINER_CONTEXT": "dagster_code_locations[].container_context",
     "DAGSTER_PROJECT_ENV_FILE_PATHS": "dagster_code_locations[].secret_env",
+    "DAGSTER_COMPUTE_LOGS_LOGIN": "dagster_compute_logs_login",
     "DAGSTER_GRPC_HOST": COMMAND,
     "DAGSTER_GRPC_PORT": COMMAND,
     "DAGSTER_GRPC_SOCKET": COMMAND,

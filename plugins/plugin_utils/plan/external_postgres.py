@@ -6,16 +6,12 @@ What only the server knows (time zone, encoding, pool mode of a pooler) module s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 # Files that libpq reads, as parameters of a connection and as variables of the environment.
 FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 VARIABLES = {f"PG{name.upper()}": name for name in FILES}
-PASSWORDS = ("dagster_database_password", "dagster_database_run_password", "dagster_database_migration_password")
-# What a token of AWS IAM, Azure or Google has in it. Each of them is good for an hour at most.
-TOKEN = re.compile(r"X-Amz-(Signature|Credential)=|^eyJ[\w-]+\.eyJ[\w-]+\.|^ya29\.")
 
 
 def parameters(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,16 +27,9 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     state = str(values["dagster_state_dir"])
     # The same of a file in dagster_config says the check of all files there.
     given = {f"dagster_environment: {name}": values["dagster_environment"].get(name) for name in VARIABLES}
-    found = [
+    return [
         f"{name} is {value}, which only the services would have; put the file below {state} on each host "
         "(dagster_state_dir), which code servers and runs mount at the same path"
         for name, value in given.items()
         if isinstance(value, str) and value not in ("", "system") and not value.startswith(f"{state}/")
     ]
-    found += [
-        f"{name} is a token that ends within the hour, as a login through IAM has; the services connect for as long as "
-        "they run and cannot renew it. Give the login a password of its own"
-        for name in PASSWORDS
-        if TOKEN.search(str(values.get(name) or ""))
-    ]
-    return found

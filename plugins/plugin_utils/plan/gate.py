@@ -13,7 +13,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._docker import for
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_ID_LABEL, RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import supplied_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, step_containers
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, launchers, step_containers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import Names
@@ -28,9 +28,17 @@ LEAST_MEMORY, LEAST_PIDS = 64, 16  # with less no run starts
 
 
 def applies(host: Host) -> bool:
-    """Whether the services of a host ask the gate. Else the user has named an engine that we do not set up."""
+    """Whether the services of a host ask the gate.
+
+    Else the user has named an engine that we do not set up, or runs start in Kubernetes.
+    """
+    return not (launchers.in_cluster(host.values) or names_an_engine(host))
+
+
+def names_an_engine(host: Host) -> bool:
+    """Whether the user has named an engine for the services of a host that we do not set up."""
     given = str(host.values.get("dagster_docker_endpoint") or "") if "dagster_docker_endpoint" in host.given else ""
-    return not given or given.startswith("unix://")
+    return bool(given) and not given.startswith("unix://")
 
 
 def check(names: Names) -> list[str]:
@@ -105,7 +113,7 @@ class Way:
         groups = {role: self.plan.names[f"{role}_group"] for role in sorted(set(self.roles.values()))}
         signs = self.remote and not self.host.values["dagster_docker_tls_client_cert"]
         return {
-            "applies": applies(self.host),
+            "own_engine": names_an_engine(self.host),
             "groups": groups,
             "certificates": {
                 role: {"folder": self.folder(role), "name": name_of(role, self.plan), "group": group}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import redacted
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.write import render
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.compute_logs import STANDS_FOR_A_KEY
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.configuration import Configuration
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.libraries import inside
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.step_containers import wanted
@@ -49,6 +50,9 @@ def handed(plan: Plan) -> dict[str, Any]:
             else {}
         ),
         "dagster_version": str(services.values["dagster_version"]),
-        "env": {name: str(value) for name, value in services.run_environment.items()},
+        "env": {
+            **dict.fromkeys(services.logs.secret_variables, STANDS_FOR_A_KEY),
+            **{name: str(value) for name, value in services.run_environment.items()},
+        },
         "record": plan.names["proven_images"],
     }

@@ -13,6 +13,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._words import did_
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import JUDGED_BY_PLAN
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     checks,
+    compute_logs,
     docker,
     environment,
     libraries,
@@ -22,6 +23,8 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.gate import Way
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.kubernetes import CREDENTIAL
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.kubernetes_checks import Checks
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations import locations
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import port_of, reached_at
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import COLLECTION
@@ -63,7 +66,8 @@ class Instance(Component):
 
     def removal(self) -> list[str]:
         sandbox = f"{self.plan.names['unit_drop_ins']}/20-sandbox.conf"
-        return [f"rm -r {self.values['dagster_install_dir']} {sandbox}", *super().removal()]
+        removed = f"rm -r {self.values['dagster_install_dir']} {sandbox}"
+        return [removed, *super().removal(), f"rm -f {self.plan.names['proven_logs']}"]
 
     def known_by(self) -> list[str]:
         asks = self.host.name in docker.clients(self.inventory)
@@ -79,7 +83,8 @@ class Instance(Component):
     def paths(self) -> list[str]:
         marks = libraries.installation(self.values, self.plan.configuration.merged)["marks"]
         ways = self.way.certificates()
-        return [self.config_file, *self.by_hand, *self.plan.names.services(), *marks, *ways, self.old_key]
+        logins = [f"{self.values['dagster_home']}/{name}" for name in (CREDENTIAL, compute_logs.FILE)]
+        return [self.config_file, *self.by_hand, *self.plan.names.services(), *marks, *ways, self.old_key, *logins]
 
     def compared(self) -> list[str]:
         home, names = str(self.values["dagster_home"]), self.plan.names
@@ -148,16 +153,32 @@ class Instance(Component):
             "judged": list(JUDGED_BY_PLAN),
             "gate": self.way.handed(),
             "fence": self.fence,
-            "verified": storage.verified(self.host.name, str(self.values["dagster_home"])),
+            # Which password the command line reads.
+            "login": storage.login_environment(storage.login("web")),
+            "tls": storage.verifies(self.host.name),
+            "authority": storage.authority(self.host.name, str(self.values["dagster_home"])),
             "rights": {"logins": storage.writers, "app": storage.app},
+            "left": self.left(facts),
             **libraries.installation(self.values, self.plan.configuration.merged),
         }
+
+    def left(self, facts: Facts) -> list[str]:
+        """Keys and logins with which services asked an engine, a cluster or a store, and ask no more."""
+        home = self.values["dagster_home"]
+        folders = [] if self.way.handed()["own_engine"] else ["docker"]
+        files = [] if self.plan.cluster else [CREDENTIAL]
+        files += [] if self.plan.configuration.logs.file_variable else [compute_logs.FILE]
+        there = {f"{home}/{name}": f"{home}/{name}/key.pem" for name in folders}
+        there |= {path: path for path in (f"{home}/{name}" for name in files)}
+        return [path for path, sign in there.items() if sign in (facts.get("paths") or [])]
 
     @property
     def staged(self) -> list[str]:
         """What role instance stages, and the roles of the services put in place when they restart them."""
         home, names = self.values["dagster_home"], self.plan.names
-        files = (self.plan.storage.credential, "environment", "environment.secret", "dagster.yaml", "workspace.yaml")
+        files = [self.plan.storage.credential, "environment", "environment.secret", "dagster.yaml", "workspace.yaml"]
+        files += [CREDENTIAL] if self.plan.cluster else []
+        files += [compute_logs.FILE] if self.plan.configuration.logs.file_variable else []
         return [
             f"{self.values['dagster_install_dir']}/current",
             f"{names['programs']}/systemd_service.py",
@@ -189,11 +210,8 @@ class Instance(Component):
         remote = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": f"{values['dagster_home']}/docker"}
         return {
             "DAGSTER_HOME": str(values["dagster_home"]),
-            **storage.environment(
-                storage.address(self.host.name, in_container=False), str(values["dagster_database_user"])
-            ),
-            **storage.verified(self.host.name, str(values["dagster_home"])),
-            "DOCKER_HOST": endpoint,
+            **storage.environment(storage.service(storage.login("web"))),
+            **({} if self.plan.cluster else {"DOCKER_HOST": endpoint}),
             "DAGSTER_DAEMON_HEARTBEAT_TOLERANCE": values["dagster_heartbeat_tolerance"],
             **(remote if endpoint.startswith("tcp://") else {}),
         }
@@ -203,7 +221,7 @@ class Instance(Component):
         """Whose logins may do what a daemon does (empty: any login), and what a second daemon is told."""
         full = self.values["dagster_daemon_fencing"] == "full"
         return {
-            "logins": str(self.values["dagster_database_daemon_role"]) if full else "",
+            "logins": self.plan.storage.fenced if full else "",
             "unit": self.plan.names["daemon"],
             "command": self.plan.names["command_line"],
         }
@@ -222,6 +240,7 @@ class Instance(Component):
             ),
             *self.plan.configuration.problems(),
             *libraries.problems(self.values, self.plan.configuration.merged),
+            *Checks(self.plan).problems(),
             *docker.endpoint_problems(self.host, self.inventory),
             *(texts.common_name_problems(self.host.name) if self.way.certificates() else []),
         ]

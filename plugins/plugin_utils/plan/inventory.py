@@ -30,6 +30,8 @@ class Inventory:
     groups: Mapping[str, tuple[str, ...]]  # names of hosts, in the order of the inventory
     roles: Mapping[str, tuple[str, ...]]  # roles of each group
     hosts: Mapping[str, Host]
+    # Roles of databases that the deployment has not (any more): nobody gets them.
+    others: tuple[str, ...] = ()
 
     def group(self, name: str) -> list[str]:
         """The hosts of a group, none for one that the inventory lacks."""

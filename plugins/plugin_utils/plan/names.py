@@ -71,6 +71,9 @@ FIXED = {
     "programs": "/usr/local/lib/{name}",
     "record": "/usr/local/lib/{name}/installed",
     "proven_images": "/usr/local/lib/{name}/proven_images.json",
+    # What has reached the store of compute logs: services, and containers of code.
+    "proven_logs": "/usr/local/lib/{name}/proven_logs.json",
+    "proven_code_logs": "/usr/local/lib/{name}/proven_code_logs.json",
     "apt_proxy": "/run/{name}-apt-proxy.conf",  # there only while apt installs for us
     "downloads": "/usr/local/lib/{name}/downloads",
     "proven": "/usr/local/lib/{name}/proven",  # what runs need, as the last good canary has proven it

@@ -15,33 +15,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import SERVER, Supplied, supplied_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, record, subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import external_postgres as external
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import (
-    LOOPBACK,
-    Port,
-    Reach,
-    as_network,
-    first_address,
-)
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import LOGINS, Storage
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Facts
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.database import Database
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
 
 # The major version that each Debian release ships.
 VERSIONS = {"bookworm": 15, "trixie": 17}
-SUPPLIED = Supplied(
-    ca="dagster_database_tls_ca",
-    pairs={"dagster_postgres_tls_cert": ("dagster_postgres_tls_key", SERVER)},
-    server="dagster_postgres_tls_cert",
-    optional=(),
-    renew="dagster_postgres_tls_renew_days",
-    reached="clients on other hosts reach the database",
-)
 ETC, DATA = "/etc/postgresql", "/var/lib/postgresql"
 # By which a cluster is known as ours: one file is enough, so a lost one comes back with the next play.
 RECORDS = ("conf.d/dagster.conf", "dagster/pg_hba.conf")
-PAIRS = {"ca": "ca-key", "cert": "key"}  # each certificate with its key
 PORT = r"(?i)^[ \t]*port[ \t='\"]*([0-9]+)"  # in a line that sets it
 # The words in pg_hba.conf that say what code servers of an earlier release have left: login of runs, also network.
 CLOSED, SEPARATE = "Closed", "Separate"
@@ -61,6 +46,10 @@ class PostgresStorage(Storage):
         {"all", "none", "postgres", "public", "replication", "samerole", "sameuser", "template0", "template1"}
     )
     limit_variable = "dagster_postgres_max_connections"
+    secret_option, secret_variable = "postgres_password_secret", "PGPASSWORD"
+
+    def keeps(self, name: str) -> bool:
+        return super().keeps(name) or name.startswith("pg_")
 
     def config(self) -> dict[str, Any]:
         return {
@@ -81,7 +70,7 @@ class PostgresStorage(Storage):
         return external.parameters(config)
 
     def external_problems(self) -> list[str]:
-        return external.problems(self.values)
+        return [*external.problems(self.values), *super().external_problems()]
 
     def limit(self) -> int:
         told = (self.values["dagster_postgres_options"] or {}).get("max_connections")
@@ -139,8 +128,13 @@ def clusters(paths: Iterable[str], *files: str) -> list[Cluster]:
     return sorted(found, key=lambda cluster: (cluster.age, cluster.name))
 
 
-class Postgres(Component):
+class Postgres(Database):
     """The server of the deployment's database."""
+
+    role, product = "postgres", "PostgreSQL"
+
+    def source(self, address: str) -> str:
+        return source(address)
 
     def recorded(self, facts: Facts) -> list[Cluster]:
         """The clusters with our drop-in, ours last."""
@@ -154,9 +148,12 @@ class Postgres(Component):
         return recorded[-1] if recorded else Cluster(str(version), self.plan.names["cluster"])
 
     def packages(self, facts: Facts) -> list[str]:
-        signs = self.plan.storage.tls_addresses and not self.values["dagster_postgres_tls_cert"]
-        signer = ["python3-cryptography"] if signs else []
+        signer = ["python3-cryptography"] if self.signs else []
         return [f"postgresql-{self.cluster(facts).version}", "python3-psycopg2", *signer]
+
+    def options(self, facts: Facts) -> dict[str, Any]:
+        limits = self.plan.budget.limits(self.daemon_logins)
+        return {**super().options(facts), "dagster_postgres_connection_limits": limits}
 
     @property
     def no_main(self) -> str:
@@ -174,42 +171,10 @@ class Postgres(Component):
 
     def ports(self) -> list[Port]:
         # Another cluster may have it as well: host_problems knows which one is ours.
-        where = self.listens if "listen_addresses" not in (self.values["dagster_postgres_options"] or {}) else []
-        port, every = self.plan.storage.port, ("0.0.0.0",)
-        return [Port(port, "dagster_database_port", every, "postgresql@", self.reach, listens=tuple(where))]
-
-    @property
-    def listens(self) -> list[str]:
-        """The addresses to which clients connect."""
-        found = {LOOPBACK}
-        for consumer, in_container, _logins in self.plan.storage.clients:
-            inside = consumer == self.host.name
-            if not inside:
-                found.add(self.inventory.address(self.host.name))
-            elif in_container:
-                found.add(first_address(subnets.of_runs(self.host)))
-        return [str(text) for text in self.host.chosen("dagster_postgres_listen_addresses", sorted(found))]
-
-    @property
-    def reach(self) -> Reach:
-        """Who connects. The containers of another host come from its own address."""
-        clients = dict.fromkeys(consumer for consumer, _in_container, _logins in self.plan.storage.clients)
-        given = "dagster_postgres_clients" in self.host.given
-        named = [str(one["address"]) for one in self.values["dagster_postgres_clients"] or []] if given else []
-        networks = {text: as_network(text) for text in named}
-        more = tuple(network for network in networks.values() if network)
-        unknown = tuple(text for text, network in networks.items() if not network)
-        containers = tuple(self.plan.storage.containers(self.host.name))
-        return Reach("database", tuple(clients), containers, more=more, unknown=unknown)
+        return [self.port("postgresql@", "listen_addresses")]
 
     def memory(self) -> dict[str, tuple[int, int]]:
         return {"postgres": (1, 200)}
-
-    def mark(self) -> str:
-        return self.plan.names.sysctl("postgres")
-
-    def removal(self) -> list[str]:
-        return [*self.plan.names.sysctl_removal("postgres"), *super().removal()]
 
     def marks(self) -> list[str]:
         return [*super().marks(), *(f"{Cluster('*', '*').etc}/{name}" for name in RECORDS)]
@@ -221,9 +186,6 @@ class Postgres(Component):
             for cluster in self.recorded(facts)[-1:]
         )
 
-    def known_by(self) -> list[str]:
-        return [*self.inventory.services, *self.inventory.engines]
-
     def paths(self) -> list[str]:
         every = Cluster("*", "*")
         return [every.config, every.data, self.certificate]
@@ -233,13 +195,12 @@ class Postgres(Component):
         return [f"{every.etc}/{name}" for name in (*RECORDS, "dagster/pg_ident.conf")]
 
     def compared(self) -> list[str]:
-        every, names = Cluster("*", "*").etc, self.plan.names
-        folders = [f"{every}/dagster", self.tls_folder]
-        found = [*folders, *(f"{folder}/*" for folder in folders), f"{every}/conf.d/dagster*.conf", self.no_main]
-        return [*found, self.mark(), f"/etc/systemd/system/{names.sysctl_unit('postgres')}"]
+        every = Cluster("*", "*").etc
+        files = [f"{every}/dagster", f"{every}/dagster/*", f"{every}/conf.d/dagster*.conf", self.no_main]
+        return [*super().compared(), *files]
 
     def units(self) -> list[str]:
-        return [Cluster("*", "*").unit, self.plan.names.sysctl_unit("postgres")]
+        return [*super().units(), Cluster("*", "*").unit]
 
     def lines(self) -> dict[str, str]:
         # The later ones of these files win.
@@ -258,37 +219,12 @@ class Postgres(Component):
             "etc": cluster.etc,
             "config": cluster.config,
             "unit": cluster.unit,
-            "readers": sorted({*self.known_by()}),
-            "max_connections": self.plan.budget.limit,
+            **super().handed(facts),
             "local": self.local,
             "before": self.before(facts),
-            "tls": self.plan.storage.tls_addresses,
-            "offers_tls": self.offers_tls(facts),
-            "tls_folder": self.tls_folder,
             "made": cluster.config in (facts.get("paths") or []),
             "no_main": self.no_main,
-            "sysctl": self.plan.names.sysctl("postgres"),
-            "sysctl_unit": self.plan.names.sysctl_unit("postgres"),
         }
-
-    @property
-    def tls_folder(self) -> str:
-        """The certificate of the server, and its authority."""
-        return self.plan.names["database_tls"]
-
-    @property
-    def certificate(self) -> str:
-        """The one of the server."""
-        return f"{self.tls_folder}/cert.pem"
-
-    def offers_tls(self, facts: Facts) -> bool:
-        """Also when nobody needs it any more: clients verify the server until they are played."""
-        return self.plan.storage.tls_addresses != [] or self.certificate in (facts.get("paths") or [])
-
-    def certificates(self) -> dict[str, str]:
-        if not self.plan.storage.tls_addresses or self.values["dagster_postgres_tls_cert"]:
-            return {}
-        return {f"{self.tls_folder}/{name}.pem": f"{self.tls_folder}/{key}.pem" for name, key in PAIRS.items()}
 
     def before(self, facts: Facts) -> list[dict[str, Any]]:
         """What code servers of an earlier release need until they are replaced.
@@ -308,48 +244,15 @@ class Postgres(Component):
             if in_container and run not in users and consumer != self.host.name and CLOSED not in said
         ]
 
-    def containers_here(self, logins: Mapping[str, str]) -> list[dict[str, Any]]:
-        """From where the containers of this host connect, with these logins by the kind of the container."""
-        of_kind = {"run": subnets.of_runs(self.host), "code": subnets.of_code(self.host)}
-        return [{"address": of_kind[kind], "users": [login]} for kind, login in logins.items()]
-
-    def client(self, consumer: str, users: list[str]) -> dict[str, Any]:
-        """From where another host, or its containers, connect, and how."""
-        tls = {"tls": True} if self.plan.storage.tls_addresses else {}
-        return {"address": source(self.inventory.address(consumer)), "users": users, **tls}
-
-    @property
-    def local(self) -> list[str]:
-        """The logins that connect from the host itself: those of its services, and a dump's."""
-        migration = str(self.values["dagster_database_migration_user"])
-        here = self.host.name in self.inventory.services
-        return self.plan.storage.service_logins(self.host.name) if here else [migration]
-
     def deployment_problems(self) -> list[str]:
         mode = str(self.plan.storage.parameters(self.plan.configuration.merged).get("sslmode", ""))
-        addresses = self.plan.storage.tls_addresses
-        found = [
-            text for address in addresses or [""] for text in supplied_problems(self.values, address, supplied=SUPPLIED)
-        ]
-        if addresses and mode == "disable":
+        found = super().deployment_problems()
+        if self.plan.storage.tls_addresses and mode == "disable":
             found.append(
                 "dagster_config.storage.postgres.postgres_db.params: sslmode is disable, but clients on other hosts "
                 "connect with TLS; leave it out, or set dagster_database_tls to false"
             )
-        return list(dict.fromkeys(found))
-
-    def problems(self) -> list[str]:
-        (port,) = self.ports()
-        found = []
-        if 0 < port.number < 1024:
-            found.append(f"{port.variable} is {port.number}; PostgreSQL is not root, and takes a port from 1024 on")
-        unknown = self.reach.unknown if self.values["dagster_firewall"] else ()
-        return found + [
-            f"dagster_postgres_clients has {entry}, which the rules of the firewall cannot name; add the addresses or "
-            "networks of these clients to dagster_firewall_sources.database as well, or here in its place"
-            for entry in unknown
-            if not (self.values["dagster_firewall_sources"] or {}).get("database")
-        ]
+        return found
 
     def host_problems(self, facts: Facts) -> list[str]:
         return self.record_problems(facts) or [*self.first_contact_problems(facts), *self.port_problems(facts)]
@@ -426,24 +329,3 @@ class Postgres(Component):
         told = [text for place in folders for path in sorted(lines) if path.startswith(place) for text in lines[path]]
         told = [text for text in told if text.isdigit()]
         return int(told[-1]) if told else self.plan.storage.default_port
-
-    def options(self, facts: Facts) -> dict[str, Any]:
-        budget = self.plan.budget
-        logins = [self.plan.storage.daemon_login(name) for name in self.inventory.group("dagster_daemon")]
-        logins = self.host.chosen("dagster_postgres_daemon_logins", list(filter(None, logins)))
-        clients = []
-        for consumer, in_container, users in self.plan.storage.clients:
-            inside = consumer == self.host.name
-            if inside and not in_container:
-                continue  # over loopback: see handed
-            here = self.plan.storage.containers(consumer) if inside else {}
-            clients += self.containers_here(here) if inside else [self.client(consumer, users)]
-        return {
-            "dagster_database_port": self.plan.storage.port,
-            "dagster_postgres_listen_addresses": self.listens,
-            "dagster_postgres_clients": clients,
-            "dagster_postgres_daemon_logins": logins,
-            "dagster_postgres_max_connections": budget.limit,
-            "dagster_postgres_connection_limits": budget.limits(logins),
-            **{variable: self.plan.storage.login(kind) for kind, variable in LOGINS.items()},
-        }

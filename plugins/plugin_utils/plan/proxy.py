@@ -15,7 +15,13 @@ from typing import Any
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import bare, host_port, is_ipv6
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, record
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, NO_UNIT, Port, reached_at
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import (
+    LOOPBACK,
+    NO_UNIT,
+    Port,
+    port_of,
+    reached_at,
+)
 
 UNIT = "nginx.service"
 NGINX_CONFIG = "/etc/nginx/nginx.conf"
@@ -138,8 +144,22 @@ class Proxy(Component):
         }
 
     def options(self, facts: Facts) -> dict[str, Any]:
-        servers = self.inventory.group("dagster_webserver")
-        return {"dagster_haproxy_webservers": [self.webserver_address(name) for name in servers]}
+        return {"dagster_haproxy_webservers": list(self.webserver_hosts)}
+
+    @property
+    def webserver_hosts(self) -> dict[str, str]:
+        """The hosts of webservers, by where their replicas are reached."""
+        return {self.webserver_address(name): name for name in self.inventory.group("dagster_webserver")}
+
+    def replicas(self, variable: str) -> list[dict[str, Any]]:
+        """Address and port of each webserver that a variable of its host names. Hosts may differ in their ports."""
+        hosts, found = self.webserver_hosts, []
+        for address in self.host.chosen("dagster_haproxy_webservers", list(hosts)):
+            named = self.inventory.hosts[hosts[address]].values if address in hosts else self.values
+            ports = named[variable] or []
+            listed = ports if isinstance(ports, list) else [ports]
+            found += [{"address": address, "port": port_of(port)} for port in listed]
+        return found
 
     def handed(self, facts: Facts) -> dict[str, Any]:
         lines = facts.get("lines") or {}
@@ -148,6 +168,8 @@ class Proxy(Component):
             "both_families": both_families(self.addresses),
             "url": self.url,
             "url_file": self.url_file,
+            "replicas": self.replicas("dagster_webserver_ports"),
+            "read_only": self.replicas("dagster_webserver_read_only_port"),
             "sysctl": self.plan.names.sysctl("nginx"),
             "sysctl_unit": self.plan.names.sysctl_unit("nginx"),
             "sysctl_unit_there": self.sysctl_unit_file in (facts.get("paths") or []),

@@ -20,7 +20,12 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config import cont
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import refused, sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import Report, check_context, containers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.report import shown
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import environment, step_containers, subnets
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
+    compute_logs,
+    environment,
+    step_containers,
+    subnets,
+)
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 if TYPE_CHECKING:
@@ -50,7 +55,10 @@ DOUBTFUL = {
 }
 LABELS = ("dataops.dagster", RUN_ID_LABEL, "dagster/job_name")
 # What of dagster_home is for one reader, beside the files of passwords.
-SECRET_FILES = ("environment.secret", "guard.json", "secrets", "docker", "gate", "containers", "code", "users")
+SECRET_FILES = (
+    *("environment.secret", "guard.json", "secrets", "docker", "gate", "containers", "code", "users"),
+    compute_logs.FILE,
+)
 
 
 def said(report: Report, prefix: str = "") -> list[str]:
@@ -79,10 +87,8 @@ class RunContainers:
         self.gate = plan.names["gate_sockets"]
         self.version = plan.configuration.catalogue_version
         self.most_pids = int(self.values["dagster_gate_pids_limit"])
-
-    def report(self) -> Report:
-        """Findings about a deployment."""
-        return Report(lambda _path: 0, self.values["dagster_config_allow"], deployed=True)
+        self.cluster = plan.storage.cluster
+        self.report = plan.report
 
     def of_all_runs(self, given: Any) -> list[str]:
         """Sentences about what dagster_config says of all runs."""
@@ -112,6 +118,8 @@ class RunContainers:
                     message = f"found {source}, with which its code and its runs would be root of the host"
                     report.error((*where, "volumes"), message, containers.NO_SOCKET)
             self._volumes(report, (*where, "volumes"), containers.volumes(entry.get("volumes")))
+            if self.cluster:  # kubernetes_checks.py
+                continue
             given, others = context.parts(entry.get("container_context"))
             at: Path = (*where, "container_context", *(["docker"] if others else []))
             for key in sorted(set(others) - {*context.SYSTEMS, "env_vars"}):

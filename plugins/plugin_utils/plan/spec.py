@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +13,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import entries, structure
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import entries, pasted, structure
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.canary import off
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed import renamed
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.texts import control_problems
@@ -103,6 +104,12 @@ def structured(name: str, value: Any, option: Mapping[str, Any]) -> tuple[Any, l
     if not problems and isinstance(found, (str, int, float)):
         problems = [f"{name} is {quoted(value, option)}; expected {expected}. As text it is written in YAML or JSON"]
     return found, problems
+
+
+def text_again(name: str, value: Any, option: Mapping[str, Any]) -> Any:
+    """JSON of a login as text, of which ansible-core before 2.19 makes a dictionary; any other value as it is."""
+    login = option.get("no_log") and option["type"] == "str" and not name.endswith("_password")
+    return json.dumps(value) if login and isinstance(value, Mapping) else value
 
 
 def spelling_problems(name: str, value: Any, option: Mapping[str, Any]) -> list[str]:
@@ -209,7 +216,9 @@ def read(
         option, value = options[name], {} if off(name, given[name]) else given[name]
         if blank(value, option):
             continue
-        value, found = structured(name, value, option)
+        as_a_whole = pasted.of_text(value) if name == pasted.VARIABLE and isinstance(value, str) else []
+        value, found = structured(name, text_again(name, value, option), option)
+        found = as_a_whole or found
         found = found or problems_of(name, value, option)
         if not found and value is not None:
             value, refused = typed(name, value, option)

@@ -7,25 +7,19 @@ Which database it is says the role of group dagster_database: a subclass of Stor
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._addresses import in_brackets
+from ansible_collections.dataops.dagster.plugins.module_utils._dagster.instance import EXCLUSIVE
+from ansible_collections.dataops.dagster.plugins.module_utils._database.client import Client
 from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import launchers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import Names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, first_address
 
-# Dagster's storages, each with an engine of its own (SQLAlchemy's word): runs, events, schedules.
-ENGINES = 3
-# The default pool of a webserver above its one fixed connection, and the narrowest one that we would choose ourselves.
-POOL_OVERFLOW = 20
-SMALLEST_OVERFLOW = 5
-MIGRATION_CONNECTIONS = 5
-# A server keeps some for its superuser; backup, monitoring and an operator's shell need some.
-RESERVE_CONNECTIONS = 10
 CONTAINERS = "/run/dagster"  # where a container finds its password and the certificate of the authority
+PODS = "/run/dagster-database"  # where a run in a cluster finds that file, if no variable can hold its password
 AUTHORITY = "database-ca.pem"  # by which clients on other hosts know the server, on each of their hosts
 # The logins of processes that are not daemons.
 LOGINS = {
@@ -34,6 +28,13 @@ LOGINS = {
     "code": "dagster_database_code_user",
     "run": "dagster_database_run_user",
 }
+PASSWORDS = ("dagster_database_password", "dagster_database_run_password", "dagster_database_migration_password")
+# What a token of AWS IAM, Azure or Google has in it. Each of them is good for an hour at most.
+TOKEN = re.compile(r"X-Amz-(Signature|Credential)=|^eyJ[\w-]+\.eyJ[\w-]+\.|^ya29\.")
+INSTEAD = (
+    "address, logins and passwords are variables of their own (dagster_database_host, dagster_database_user, "
+    "dagster_database_password, ...)"
+)
 # On a server of the user's own, these stay with the login of others until one is named.
 SHARED = {"read": "web", "code": "run"}
 
@@ -47,11 +48,19 @@ class Storage:
     longest_login = 0  # characters
     reserved: frozenset[str] = frozenset()  # names that a login or database of ours would take from the server
     limit_variable = ""  # what tells the server how many connections it takes
+    # Of a launcher of Kubernetes: its option that names the Secret with the password, and the variable in which the
+    # client reads that. Empty where runs in a cluster cannot have the password so.
+    secret_option = ""
+    secret_variable = ""
 
     def __init__(self, host: Host, inventory: Inventory) -> None:
         self.host = host
         self.inventory = inventory
         self.values = host.values
+
+    def keeps(self, name: str) -> bool:
+        """Whether the server keeps a name for itself."""
+        return name in self.reserved
 
     @property
     def server(self) -> str:
@@ -62,6 +71,11 @@ class Storage:
     def external(self) -> str:
         """The address of a server of the user's own, empty when the inventory names none."""
         return str(self.host.chosen("dagster_database_host", "") or "")
+
+    @property
+    def verifies_external(self) -> bool:
+        """Whether the server is the user's own, and dagster_database_tls is about it too."""
+        return False
 
     @property
     def port(self) -> int:
@@ -78,13 +92,28 @@ class Storage:
 
     @property
     def run_address(self) -> str:
-        """Where runs reach it: containers of the run engine."""
-        return str(self.host.chosen("dagster_database_run_host", self.address(self.run_host, in_container=True)))
+        """Where runs reach it: containers of the run engine, or pods of a cluster."""
+        if self.cluster:
+            derived = self.inventory.address(self.server) if self.server else self.external
+        else:
+            derived = self.address(self.run_host, in_container=True)
+        return str(self.host.chosen("dagster_database_run_host", derived))
 
     @property
     def run_host(self) -> str:
-        """The host of the run engine."""
-        return next(iter(self.inventory.group("dagster_run")), self.host.name)
+        """The host of the run engine; empty where runs start in a cluster."""
+        return next(iter(self.inventory.group("dagster_run")), "" if self.cluster else self.host.name)
+
+    @property
+    def cluster(self) -> bool:
+        """Whether runs start in a Kubernetes cluster."""
+        return bool(launchers.in_cluster(self.values))
+
+    @property
+    def cluster_sources(self) -> list[str]:
+        """From where these come to our server; none without one."""
+        wanted = self.values["dagster_kubernetes_sources"] if self.cluster and self.server else []
+        return [str(text) for text in wanted or []]
 
     def asked_for(self) -> list[dict[str, Any]]:
         """The server of the user's own that has to be reached, none when it is the deployment's."""
@@ -138,6 +167,19 @@ class Storage:
         plain = re.sub(r"[^a-z0-9]+", "_", host.lower()).strip("_")
         return f"{self.values['dagster_database_daemon_role']}_{plain}"[: self.longest_login]
 
+    @property
+    def fenced(self) -> str:
+        """By what the fence in Dagster's tables knows the logins of daemons: the group of all of them."""
+        return str(self.values["dagster_database_daemon_role"])
+
+    def daemon_logins(self) -> list[str]:
+        """The logins of the daemons, as the server of the deployment makes them; none where no login is fenced."""
+        derived = filter(None, (self.daemon_login(host) for host in self.inventory.group("dagster_daemon")))
+        variable = f"dagster_{self.dialect}_daemon_logins"
+        server = self.inventory.hosts.get(self.server, self.host)
+        found: list[str] = server.chosen(variable, list(derived))
+        return found
+
     def login_problems(self) -> list[str]:
         """Sentences about logins of our server that two kinds of processes would have."""
         known = ("dagster_database_migration_user", "dagster_database_guard_user", *LOGINS.values())
@@ -183,14 +225,15 @@ class Storage:
             if consumer != self.server
             for address in [self.address(consumer, in_container)]
         }
-        return sorted(found)
+        return sorted(found | ({self.run_address} if self.cluster else set()))
 
-    def verified(self, consumer: str, folder: str) -> dict[str, str]:
-        """The variables with which a client on another host verifies the server, by the authority in a folder."""
-        if consumer == self.server or not self.tls_addresses:
-            return {}
-        found: dict[str, str] = DIALECTS[self.dialect].verified(f"{folder}/{AUTHORITY}")
-        return found
+    def verifies(self, consumer: str) -> bool:
+        """Whether we see to it that the clients on a host connect with TLS, and verify the server."""
+        return consumer != self.server and self.tls_addresses != []
+
+    def authority(self, consumer: str, folder: str) -> str:
+        """Where clients on a host find the certificate by which they know the server; empty where they need none."""
+        return f"{folder}/{AUTHORITY}" if self.verifies(consumer) else ""
 
     @property
     def app(self) -> str:
@@ -201,7 +244,7 @@ class Storage:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variables that say where it is, who connects, and which file holds the password."""
+        """The environment variables of Dagster's processes that are ours; credential names the file of the password."""
         found: dict[str, str] = DIALECTS[self.dialect].VARIABLES
         return found
 
@@ -210,28 +253,103 @@ class Storage:
         """The name of that file."""
         return str(DIALECTS[self.dialect].CREDENTIAL)
 
-    def environment(self, address: str, user: Any) -> dict[str, Any]:
-        """The environment of what connects to an address; a unit adds the file of the password.
+    def client(self, consumer: str, address: str, user: Any, folder: str, credential: str = "") -> Client:
+        """A client on a host, which finds its files in a folder."""
+        return Client(
+            host=address,
+            port=self.port,
+            database=str(self.values["dagster_database_name"]),
+            user=str(user),
+            credential=credential,
+            tls=self.verifies(consumer),
+            authority=self.authority(consumer, folder),
+        )
 
-        Dagster makes a URL of the address, in which IPv6 has brackets. Guard and schema hand it to the client library.
-        """
-        return {self.variables["host"]: in_brackets(address), self.variables["user"]: user}
+    def service(self, user: Any, credential: bool = False) -> Client:
+        """A service of this host; with the file of its password, or without it, because each unit has its own."""
+        home, own = str(self.values["dagster_home"]), self.host.name
+        file = f"{home}/{self.credential}" if credential else ""
+        return self.client(own, self.address(own, in_container=False), user, home, file)
 
-    def run_environment(self, address: str, user: Any) -> dict[str, Any]:
-        """The environment of a container, where the file of the password is mounted."""
-        return {**self.environment(address, user), self.variables["credential"]: f"{CONTAINERS}/{self.credential}"}
+    def container(self, consumer: str, address: str, user: Any) -> Client:
+        """A container of a host, where the file of the password is mounted."""
+        return self.client(consumer, address, user, CONTAINERS, f"{CONTAINERS}/{self.credential}")
+
+    @property
+    def runs(self) -> Client:
+        """A run. A pod finds the file of the password where the user mounts it, if it does not get it from a Secret."""
+        user = self.login("run")
+        if not self.cluster:
+            return self.container(self.run_host, self.run_address, user)
+        file = "" if self.secret_option else f"{PODS}/{self.credential}"
+        return self.client(self.run_host, self.run_address, user, CONTAINERS, file)
+
+    def environment(self, client: Client) -> dict[str, str]:
+        """The environment with which Dagster connects."""
+        found: dict[str, str] = DIALECTS[self.dialect].environment(client)
+        return found
+
+    def login_environment(self, user: Any) -> dict[str, str]:
+        """What a service of this host with its password has more than all services have."""
+        shared = self.environment(self.service(self.login("web")))
+        own = self.environment(self.service(user, credential=True))
+        return {name: value for name, value in own.items() if shared.get(name) != value}
+
+    def unit_environment(self, user: Any) -> str:
+        """The line Environment= of a unit that has the file with this login's password as a credential."""
+        client, name = self.service(user, credential=True), self.variables["credential"]
+        # systemd puts something in the place of a '%'.
+        value = self.environment(client)[name].replace("%", "%%")
+        return f"{name}={value.replace(client.credential, f'%d/{self.credential}')}"
 
     def config(self) -> dict[str, Any]:
         """The section storage of dagster.yaml. It names variables of the environment, never a password."""
         raise NotImplementedError
 
+    def config_problems(self, given: Mapping[str, Any]) -> list[str]:
+        """Sentences about a storage in dagster_config that is not the database of the deployment."""
+        told = given.get("storage")
+        kinds = [kind for kind in DIALECTS if isinstance(told, Mapping) and told.get(kind) is not None]
+        known = [kind for kind in DIALECTS if isinstance(told, Mapping) and kind in told]
+        legacy = [name for name in EXCLUSIVE["storage"] if given.get(name) is not None]
+        found = [
+            f"dagster_config.storage.{kind}: the database of this deployment is {DIALECTS[self.dialect].PRODUCT}; set "
+            f"dagster_database_engine to {kind} for {DIALECTS[kind].PRODUCT}, and remove storage.{kind}: {INSTEAD}"
+            for kind in kinds
+            if kind != self.dialect
+        ]
+        if len(known) > 1 and not found:
+            found.append(f"dagster_config.storage: found {' and '.join(known)}; one instance has one. Remove storage")
+        if legacy:
+            meant = [
+                f"; for {DIALECTS[kind].PRODUCT} set dagster_database_engine to {kind}"
+                for kind in DIALECTS
+                if kind != self.dialect and re.match(rf"dagster_{kind}\b", _module_of(given[legacy[0]]))
+            ]
+            found.append(
+                f"dagster_config.{legacy[0]}: found the old form ({', '.join(legacy)}), and a deployment has one block "
+                f"storage, which is there already ({self.dialect}); remove {'them' if len(legacy) > 1 else 'it'}: "
+                f"{INSTEAD}{''.join(meant)}"
+            )
+        return found
+
     def parameters(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """What a dagster.yaml adds to a connection, as the client library takes it."""
         return {}
 
+    def driver_parameters(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The same for programs of ours on this host, which connect as the services do."""
+        found: dict[str, Any] = DIALECTS[self.dialect].parameters(self.service(self.login("web")))
+        return {**self.parameters(config), **found}
+
     def external_problems(self) -> list[str]:
         """Sentences about ways to a server of the user's own that do not work."""
-        return []
+        return [
+            f"{name} is a token that ends within the hour, as a login through IAM has; the services connect for as "
+            "long as they run and cannot renew it. Give the login a password of its own"
+            for name in PASSWORDS
+            if TOKEN.search(str(self.values.get(name) or ""))
+        ]
 
     def limit(self) -> int:
         """How many connections the server was told to take, 0 when that is ours to say."""
@@ -255,76 +373,6 @@ class Storage:
         }
 
 
-class Budget:
-    """The connections that the deployment may open at a time, and what follows for the server and the pools.
-
-    A process has three engines. Each of a webserver's has a pool of 1 + overflow connections; those of every other
-    process open a connection when they need it and close it.
-    """
-
-    def __init__(self, storage: Storage, components: Iterable[Component], runs: int) -> None:
-        components = list(components)
-        self.values = storage.values
-        self.logins = {kind: storage.login(kind) for kind in LOGINS}
-        self.limit_variable = storage.limit_variable
-        self.unlimited_runs = runs < 0
-        kept = [component.pools() for component in components]
-        self.shares = {kind: sum(pools.get(kind, 0) for pools in kept) for kind in ("web", "read")}
-        self.replicas = sum(self.shares.values()) // ENGINES
-        self.parts: dict[str, int] = {}
-        self.largest: dict[str, int] = {}  # of the components with such a part
-        for component in components:
-            for part, number in component.connections().items():
-                self.parts[part] = self.parts.get(part, 0) + number
-                self.largest[part] = max(self.largest.get(part, 0), number)
-        self.parts.update(runs=ENGINES * max(runs, 0), migration=MIGRATION_CONNECTIONS, reserve=RESERVE_CONNECTIONS)
-        limit = storage.limit()
-        self.overflow = self._overflow(limit)
-        self.pools = self.replicas * ENGINES * (1 + self.overflow)
-        self.need = self.pools + sum(self.parts.values())
-        # In steps, so that one location more does not restart the server.
-        self.limit = limit or max(100, -(-self.need // 50) * 50)
-
-    def _overflow(self, limit: int) -> int:
-        told = (self.values["dagster_webserver_options"] or {}).get("db_pool_max_overflow")
-        if told is not None:
-            return int(told)
-        # As wide as Dagster's own default, narrower where the server was told to take less.
-        left = limit - sum(self.parts.values())
-        room = left // (ENGINES * max(self.replicas, 1)) - 1 if limit else POOL_OVERFLOW
-        return min(max(room, SMALLEST_OVERFLOW), POOL_OVERFLOW)
-
-    def problems(self) -> list[str]:
-        """A sentence with the numbers when they do not fit into the server's max_connections."""
-        if self.unlimited_runs:
-            return [
-                "dagster_config lets any number of runs in at a time, and each opens connections to the database; set "
-                "concurrency.runs.max_concurrent_runs"
-            ]
-        if self.need <= self.limit:
-            return []
-        pools = f"webservers {self.replicas} x {ENGINES} x (1 + {self.overflow}) = {self.pools}"
-        listed = ", ".join([pools, *(f"{name} {number}" for name, number in self.parts.items())])
-        return [
-            f"the database takes {self.limit} connections and the deployment may open {self.need} ({listed}); "
-            f"raise {self.limit_variable}, or lower dagster_webserver_options.db_pool_max_overflow, "
-            "dagster_webserver_ports or dagster_config.concurrency.runs.max_concurrent_runs"
-        ]
-
-    def limits(self, daemon_logins: list[str]) -> dict[str, int]:
-        """How many connections each login may have. Runs and code servers get all that is left, half each.
-
-        A run counts as three, but one whose steps are processes of their own opens more, and so does a code server with
-        many sensors. Neither can lock the services out, or the other one.
-        """
-        values, parts = self.values, self.parts
-        code, spare = parts.get("code servers", 0), self.limit - self.need
-        return {
-            self.logins["web"]: self.shares["web"] * (1 + self.overflow) + (0 if daemon_logins else parts["daemon"]),
-            self.logins["read"]: self.shares["read"] * (1 + self.overflow),
-            str(values["dagster_database_guard_user"]): parts["guard"],
-            self.logins["code"]: code + spare // 2,
-            self.logins["run"]: parts["runs"] + spare - spare // 2,
-            str(values["dagster_database_migration_user"]): parts["migration"],
-            **dict.fromkeys(daemon_logins, self.largest["daemon"]),
-        }
+def _module_of(section: Any) -> str:
+    """The module that a section of dagster.yaml names, empty where it names none."""
+    return str(section.get("module") or "") if isinstance(section, Mapping) else ""

@@ -95,7 +95,7 @@ def name_problems(host: Host, storage: Storage) -> list[str]:
         )
         problems += form_problems(name, text, form, allowed)
         problems += length_problems(name, text, storage.longest_login, "the database")
-        if storage.server and (text in storage.reserved or text.startswith("pg_")):
+        if storage.server and storage.keeps(text):
             problems.append(f"{name} is {text}, which the server keeps for itself; choose another name")
     return problems
 

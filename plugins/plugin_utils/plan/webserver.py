@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.budget import ENGINES
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.gate import Way
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, Reach, is_ipv4
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import ENGINES
 
 KINDS = ("webserver", "webserver_read_only")  # as names.py calls their units
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
@@ -120,7 +120,11 @@ class Webserver(Component):
         return sorted(unit for unit in there - listed if unit.startswith(ours))
 
     def handed(self, facts: Facts) -> dict[str, Any]:
+        storage = self.plan.storage
+        read = storage.login_environment(storage.login("read"))
         return {
+            "login": {kind: storage.unit_environment(storage.login(kind)) for kind in ("web", "read")},
+            "read_only": {name: value for name, value in read.items() if name != storage.variables["credential"]},
             "gate": Way(self.host, self.plan).of_service("webserver"),
             "gone": self.gone(facts),
             "state": self.values["dagster_state_dir"],

@@ -7,42 +7,78 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from guard_rig import BIN, Cluster, Host
+from guard_mariadb import MariaDB
+from guard_postgres import BIN, Cluster
+from guard_rig import HOSTS, Host
+from mariadb_rig import there
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", default="1/1", help="which of how many equal parts of the tests to run, as 2/3")
+
+
+@pytest.hookimpl(trylast=True)  # of what other options have left
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    part, parts = map(int, config.getoption("part").split("/"))
+    left = [item for number, item in enumerate(items) if number % parts != part - 1]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for number, item in enumerate(items) if number % parts == part - 1]
+
+
+ENGINES = {"postgres": Cluster, "mariadb": MariaDB}
+
+
+class Databases:
+    """A server of each database, from the first test that needs it to the last of all."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Any] = {}
+
+    def get(self, kind: str) -> Any:
+        if kind not in self.found:
+            self.found[kind] = cluster = ENGINES[kind](Path(tempfile.mkdtemp(prefix=f"guard-{kind}-")))
+            cluster.install(HOSTS)
+            cluster.prepare()
+            cluster.install(HOSTS)
+        return self.found[kind]
+
+    def close(self) -> None:
+        for cluster in self.found.values():
+            cluster.stop("immediate")
+            shutil.rmtree(cluster.folder)
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    if not BIN:
+def databases() -> Iterator[Databases]:
+    found = Databases()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def cluster(databases: Databases, request: pytest.FixtureRequest) -> Any:
+    """PostgreSQL, or the database that a test names (ON_BOTH)."""
+    kind = getattr(request, "param", "postgres")
+    if kind == "postgres" and not BIN:
         pytest.fail("no PostgreSQL in /usr/lib/postgresql; install it or name the folder of its programs with PG_BIN")
-    folder = Path(tempfile.mkdtemp(prefix="guard-pg-"))
-    cluster = Cluster(folder)
-    cluster.install(["a", "b", "c"])
-    cluster.query(
-        "CREATE TABLE work (number bigserial PRIMARY KEY, epoch bigint, host text, pid int,"
-        " at timestamptz DEFAULT clock_timestamp());"
-        "CREATE TABLE daemon_heartbeats (timestamp timestamp);"
-        "INSERT INTO daemon_heartbeats VALUES (clock_timestamp());"
-    )
-    cluster.install(["a", "b", "c"])
-    yield cluster
-    cluster.stop("immediate")
-    shutil.rmtree(folder)
+    if kind == "mariadb" and not there():
+        pytest.fail(
+            "no MariaDB in /usr/sbin; install mariadb-server or name the folder of its packages with MARIADB_ROOT"
+        )
+    return databases.get(kind)
 
 
 @pytest.fixture
-def free(cluster: Cluster) -> None:
+def free(cluster: Any) -> None:
     """Nobody has ever had the lease."""
-    cluster.query(
-        "TRUNCATE work; UPDATE dagster_guard.lease SET epoch = 0, generation = 0, holder = '', boot = '', wanted = ''"
-    )
-    for name in "abc":
-        cluster.query(f"ALTER ROLE dagster_daemon_{name} NOLOGIN")
+    cluster.free()
 
 
 @pytest.fixture
-def hosts(cluster: Cluster, free: None, tmp_path: Path) -> Iterator[list[Host]]:  # noqa: ARG001 - it comes first
+def hosts(cluster: Any, free: None, tmp_path: Path) -> Iterator[list[Host]]:  # noqa: ARG001 - it comes first
     """Two hosts whose guards do not run yet."""
     found = [Host(name, tmp_path, cluster) for name in "ab"]
     yield found

@@ -3,26 +3,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import pytest
 from deployment import Dagster
 from fence_rig import DAEMON, DATABASE, MIGRATION, PLACE, SCHEDULE, SENSORS, WEBSERVER, Process, Site, result
-from guard_rig import Cluster, password, until
+from guard_mariadb import MariaDB
+from guard_postgres import Cluster
+from guard_rig import ON_BOTH, until
+from mariadb_rig import MariaSite
 
 TABLES = ("runs", "run_tags", "event_logs", "job_ticks", "bulk_actions", "asset_daemon_asset_evaluations", "kvs")
 BODY = '{"__class__": "DagsterRun", "parent_run_id": %s, "tags": {%s}}'
 TICK, PARENT, RETRY = '"dagster/tick": "1"', '"dagster/parent_run_id": "p"', '"dagster/retry_number": "1"'
 
 
+SITES: dict[type, type[Site]] = {Cluster: Site, MariaDB: MariaSite}
+pytestmark = ON_BOTH
+
+
 @pytest.fixture(scope="module")
-def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    found = Site(cluster, tmp_path_factory.mktemp("dagster"))
+def site(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    if isinstance(cluster, MariaDB):
+        cluster.serve(DATABASE)
+    found = SITES[type(cluster)](cluster, tmp_path_factory.mktemp("dagster"), DATABASE)
     assert found.probe(migrates=True)["fence"] == 0, "there are no tables yet"
     found.migrate()
     assert found.probe()["fence"] > len(TABLES)
@@ -38,13 +47,12 @@ def ui(site: Site) -> Iterator[Dagster]:
 @pytest.fixture
 def work(site: Site, ui: Dagster) -> dict[str, Any]:
     """One of each is waiting for a daemon: a schedule that is due, sensors, a run in the queue, a backfill."""
-    for table in (*TABLES, "jobs", "instigators", "daemon_heartbeats"):
-        site.query(f"TRUNCATE {table} CASCADE")
+    site.empty(*TABLES, "jobs", "instigators", "daemon_heartbeats")
     start(ui)
+    since = f'"start_timestamp": {time.time() - 120}'
     for table, column in (("jobs", "job_body"), ("instigators", "instigator_body")):
         site.query(
-            f"UPDATE {table} SET {column} = regexp_replace({column}, '(\"start_timestamp\": )[0-9.]+', '\\1'"  # noqa: S608
-            " || (extract(epoch FROM now()) - 120)::text)"
+            f"UPDATE {table} SET {column} = regexp_replace({column}, '\"start_timestamp\": [0-9.]+', '{since}')"  # noqa: S608
         )
     return {"run": launch(ui), "backfill": backfill(ui)}
 
@@ -77,14 +85,8 @@ def backfill(ui: Dagster) -> str:
 
 def everything(site: Site) -> list[Any]:
     """All that a daemon could have changed."""
-    states = [
-        site.query("SELECT job_body FROM jobs ORDER BY id"),
-        site.query("SELECT instigator_body FROM instigators ORDER BY id"),
-        site.query("SELECT key, value FROM kvs ORDER BY key"),
-        site.query("SELECT key, status, body FROM bulk_actions ORDER BY id"),
-        site.query("SELECT run_id, status FROM runs ORDER BY id"),
-        site.query("SELECT run_id, dagster_event_type, timestamp::text FROM event_logs ORDER BY id"),
-    ]
+    names = ("jobs", "instigators", "kvs", "bulk_actions", "runs", "event_logs")
+    states = [site.query(f"SELECT * FROM {name} ORDER BY 1") for name in names]  # noqa: S608 - tables of Dagster
     return [*states, *(site.number(table) for table in (*TABLES, "daemon_heartbeats"))]
 
 
@@ -152,11 +154,11 @@ def test_daemon_of_the_lease_beside_it(site: Site, work: dict[str, Any]) -> None
     assert set(launched.values()) == {1}, launched
     assert set(launched) == {run for (run,) in site.query("SELECT run_id FROM runs")}
     minutes = site.query(
-        "SELECT value, count(*) FROM run_tags WHERE key = '.dagster/scheduled_execution_time' GROUP BY 1"
+        f"SELECT value, count(*) FROM run_tags WHERE {site.key} = '.dagster/scheduled_execution_time' GROUP BY value"  # noqa: S608
     )
     assert len(minutes) >= 2
     assert {number for _minute, number in minutes} == {1}
-    assert site.number("run_tags", f"key = 'dagster/backfill' AND value = '{work['backfill']}'") == 2
+    assert site.number("run_tags", f"{site.key} = 'dagster/backfill' AND value = '{work['backfill']}'") == 2
     # Every 5 s, and the loop looks each 5 s: never more than 10 s apart.
     assert ticks >= (time.monotonic() - started) / 10 - 2, "the second daemon takes no turn of a sensor"
     assert "Another " not in first.text()
@@ -229,20 +231,6 @@ def test_command_line_does_all_it_did(site: Site) -> None:
     assert site.number("runs", "status = 'QUEUED'") == 4
 
 
-def attempt(site: Site, statement: str, login: str = WEBSERVER) -> str:
-    """The error of a statement as a login, empty when it worked. Nothing of it stays."""
-    with site.cluster.connect(
-        DATABASE, host="127.0.0.1", user=login, password=password(login), autocommit=False
-    ) as connection:
-        try:
-            connection.execute(statement)
-        except psycopg.Error as error:
-            return str(error)
-        finally:
-            connection.rollback()
-    return ""
-
-
 def insert(tags: str, backfill: str = "NULL", parent: str = "null") -> str:
     values = f"'r', 'NOT_STARTED', '{BODY % (parent, tags)}', {backfill}"
     return f"INSERT INTO runs (run_id, status, run_body, backfill_id) VALUES ({values})"  # noqa: S608
@@ -274,9 +262,10 @@ CASES = [
     (update("instigators", "instigator_body", MARK.format("1800000000.5")), False),
     (update("instigators", "instigator_body", MARK.format("1600000000.5")), True),
     (update("instigators", "status = 'STOPPED', instigator_body", MARK.format("1800000000.5")), True),
-    ("INSERT INTO kvs (key, value) VALUES ('EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE', '1')", False),
-    ("INSERT INTO kvs (key, value) VALUES ('ASSET_DAEMON_CURSOR_NEW', '1')", False),
-    ("INSERT INTO kvs (key, value) VALUES ('ASSET_DAEMON_PAUSED', '1')", True),
+    (update("instigators", "instigator_body", "'{}'"), True),  # one that was never looked at
+    ("INSERT INTO kvs ({key}, value) VALUES ('EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE', '1')", False),
+    ("INSERT INTO kvs ({key}, value) VALUES ('ASSET_DAEMON_CURSOR_NEW', '1')", False),
+    ("INSERT INTO kvs ({key}, value) VALUES ('ASSET_DAEMON_PAUSED', '1')", True),
     (EVENT.format("{}", "PIPELINE_STARTING"), False),
     (EVENT.format("{}", "FRESHNESS_STATE_CHANGE"), False),
     (EVENT.format("{}", "PIPELINE_START"), True),
@@ -289,25 +278,26 @@ CASES = [
 
 @pytest.fixture
 def rows(site: Site) -> None:
-    for table in (*TABLES, "instigators"):
-        site.query(f"TRUNCATE {table} CASCADE")
-    site.query(
+    site.empty(*TABLES, "instigators")
+    for statement in (
         "INSERT INTO runs (run_id, status, backfill_id)"
-        " VALUES ('of the same', 'FAILURE', 'asked'), ('of another', 'QUEUED', 'b'), ('starts', 'STARTING', NULL);"
-        "INSERT INTO bulk_actions (key, status, timestamp, body) VALUES ('asked', 'REQUESTED', now(), '');"
+        " VALUES ('of the same', 'FAILURE', 'asked'), ('of another', 'QUEUED', 'b'), ('starts', 'STARTING', NULL)",
+        f"INSERT INTO bulk_actions ({site.key}, status, timestamp, body) VALUES ('asked', 'REQUESTED', now(), '')",  # noqa: S608
         "INSERT INTO instigators (selector_id, status, instigator_body)"
-        " VALUES ('s', 'RUNNING', '{\"last_tick_start_timestamp\": 1700000000.5}')"
-    )
+        " VALUES ('s', 'RUNNING', '{\"last_tick_start_timestamp\": 1700000000.5}')",
+    ):
+        site.query(statement)
 
 
 @pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize(("statement", "allowed"), CASES, ids=[str(number) for number in range(len(CASES))])
 def test_who_may_what(site: Site, statement: str, allowed: bool) -> None:
-    said = attempt(site, statement)
+    statement = statement.replace("{key}", site.key)
+    said = site.attempt(statement)
     assert ("login dagster may not" in said) is not allowed, said
     assert (said == "") is allowed, said
     for login in (DAEMON, MIGRATION):
-        assert attempt(site, statement, login) == "", "the daemon of the lease and the owner of the tables"
+        assert site.attempt(statement, login) == "", "the daemon of the lease and the owner of the tables"
 
 
 # The fence itself
@@ -318,16 +308,23 @@ def test_second_installation_changes_nothing(site: Site) -> None:
     assert site.probe(migrates=True)["fence"] == 0, "a schema at the head is not migrated"
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+CHANGES = {
+    Cluster: [
         "ALTER TABLE runs DISABLE TRIGGER dagster_fence_launch",
         "DROP TRIGGER dagster_fence_tick ON job_ticks",
         "COMMENT ON FUNCTION public.dagster_fence() IS 'of an older release'",
     ],
-)
-def test_drift_is_noticed(site: Site, change: str) -> None:
-    site.query(change)
+    MariaDB: [
+        "DROP TRIGGER dagster_fence_job_ticks_insert",
+        "CREATE OR REPLACE TRIGGER dagster_fence_kvs_insert BEFORE INSERT ON kvs FOR EACH ROW SET @old = 1",
+        "CREATE TRIGGER dagster_fence_of_an_older_release BEFORE DELETE ON kvs FOR EACH ROW SET @old = 1",
+    ],
+}
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_drift_is_noticed(site: Site, number: int) -> None:
+    site.query(CHANGES[type(site.cluster)][number])
     assert site.probe(apply=False)["fence"] > 0
     assert site.probe()["fence"] > 0
     assert site.probe()["fence"] == 0
@@ -335,11 +332,9 @@ def test_drift_is_noticed(site: Site, change: str) -> None:
 
 def test_fence_goes_with_the_logins(site: Site) -> None:
     """dagster_daemon_fencing is lease_only."""
-    functions = "SELECT proname FROM pg_proc WHERE proname LIKE 'dagster_fence%'"
-    triggers = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'dagster_fence%'"
     try:
         assert site.probe(logins="")["fence"] > 0
-        assert (site.query(functions), site.query(triggers)) == ([], [(0,)])
+        assert site.fences() == (0, 0)
         assert site.probe(logins="")["fence"] == 0
     finally:
         assert site.probe()["fence"] > 0
@@ -347,34 +342,38 @@ def test_fence_goes_with_the_logins(site: Site) -> None:
 
 def test_migration_is_not_hindered(site: Site) -> None:
     """It may change the type of a column that a trigger watches, because the fence is down as long."""
+    if isinstance(site.cluster, MariaDB):  # whose triggers hinder none
+        assert site.attempt("ALTER TABLE runs MODIFY status VARCHAR(64)", MIGRATION) == ""
+        return
     change = "ALTER TABLE runs ALTER COLUMN status TYPE varchar(64)"
-    assert "cannot alter type of a column used in a trigger definition" in attempt(site, change, MIGRATION), (
+    assert "cannot alter type of a column used in a trigger definition" in site.attempt(change, MIGRATION), (
         "the control"
     )
     revision = site.query("SELECT version_num FROM alembic_version")[0][0]
     site.query("UPDATE alembic_version SET version_num = 'older'")
     try:
         assert site.probe(migrates=True)["fence"] > 0
-        assert attempt(site, change, MIGRATION) == ""
+        assert site.attempt(change, MIGRATION) == ""
     finally:
         site.query(f"UPDATE alembic_version SET version_num = '{revision}'")  # noqa: S608
         assert site.probe()["fence"] > 0
 
 
+NUMBERS = {Cluster: "generate_series(1, 1000)", MariaDB: "seq_1_to_1000"}
+
+
 def test_cost_of_an_event(site: Site) -> None:
     """A row that the fence is not about costs next to nothing."""
-    many = (
-        "INSERT INTO event_logs (run_id, event, dagster_event_type)"
-        " SELECT 'r', repeat('x', 900), 'STEP_OUTPUT' FROM generate_series(1, 1000)"
-    )
+    values = f"SELECT 'r', repeat('x', 900), 'STEP_OUTPUT' FROM {NUMBERS[type(site.cluster)]}"  # noqa: S608
+    many = f"INSERT INTO event_logs (run_id, event, dagster_event_type) {values}"
     times: dict[str, list[float]] = {"DISABLE": [], "ENABLE": []}
-    with site.cluster.connect(DATABASE, host="127.0.0.1", user=WEBSERVER, password=password(WEBSERVER)) as connection:
+    with contextlib.closing(site.cluster.session(WEBSERVER, DATABASE)) as session:
         for _round in range(15):
             for state, found in times.items():
                 site.switch(state)
-                connection.execute("SELECT 1 FROM event_logs LIMIT 1")
+                assert site.cluster.said(session, "SELECT 1 FROM event_logs LIMIT 1") == ""
                 started = time.perf_counter()
-                connection.execute(many)
+                assert site.cluster.said(session, many) == ""
                 found.append(time.perf_counter() - started)
     bare, fenced = (sorted(times[state])[7] for state in ("DISABLE", "ENABLE"))
     print(f"1,000 events: {1000 * bare:.1f} ms, with the fence {1000 * fenced:.1f} ms, {fenced / bare:.2f} x")

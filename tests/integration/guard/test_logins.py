@@ -8,15 +8,29 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from deployment import Dagster
-from fence_rig import LEASE, PYTHON, SCHEDULE, Process, Site, result
-from guard_rig import Cluster, free_port, until
-from logins_rig import CODE, DAEMON, DATABASE, LOCATION, LOGINS, MIGRATION, READ, RUN, WEB, WORKER, attempt, made
+from fence_rig import LEASE, Site
+from guard_postgres import Cluster
+from logins_rig import (
+    CODE,
+    DAEMON,
+    DATABASE,
+    LOGINS,
+    MIGRATION,
+    READ,
+    RUN,
+    WEB,
+    attempt,
+    code_servers_work,
+    made,
+    read_only_webserver_works,
+    runs_work,
+    served,
+    ui_works,
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +42,8 @@ def site(cluster: Cluster) -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def ui(site: Site) -> Iterator[Dagster]:
     """A webserver, and a code server with its own login."""
-    port = free_port()
-    argv = ["dagster", "api", "grpc", "-f", "jobs.py", "-a", "defs", "-h", "127.0.0.1", "-p", str(port)]
-    place = f"load_from: [grpc_server: {{host: 127.0.0.1, port: {port}, location_name: jobs}}]\n"
-    (site.folder / "workspace.yaml").write_text(place)
-    server = Process(argv, site.environment(CODE), site.folder)
-    try:
-        until(lambda: "Started Dagster code server" in server.text(), 90, "the code server serves")
-        with site.webserver() as dagster:
-            yield dagster
-    finally:
-        server.end()
-        print(f"--- code server\n{server.text()[-3000:]}")
+    with served(site) as found:
+        yield found
 
 
 # What no login may do
@@ -144,120 +148,21 @@ def test_each_table_of_dagster_is_judged(site: Site) -> None:
 # What each does
 
 
-def of(answer: dict[str, Any]) -> Any:
-    (found,) = answer.values()
-    return found
-
-
 def test_ui(site: Site, ui: Dagster) -> None:
     """What test_fence.py does with this login is not done again: runs, schedules, backfills, the command line."""
-    assert of(ui.query("query { version }"))
-    limit = 'mutation($l: Int!) { setConcurrencyLimit(concurrencyKey: "ui", limit: $l) }'
-    for number in (3, 1):
-        assert of(ui.query(limit, l=number)) is True
-    assert site.number("concurrency_slots", "concurrency_key = 'ui'") == 1
-    assert of(ui.query('mutation { freeConcurrencySlots(runId: "none") }')) is not None
-    assert of(ui.query('mutation { deleteConcurrencyLimit(concurrencyKey: "ui") }')) is True
-    paused = "mutation($p: Boolean!) { setAutoMaterializePaused(paused: $p) }"
-    assert of(ui.query(paused, p=True)) is True
-    repository = {"repositoryName": LOCATION["repositoryName"], "repositoryLocationName": "jobs"}
-    added = (
-        "mutation($r: RepositorySelector!) { addDynamicPartition(repositorySelector: $r,"
-        ' partitionsDefName: "words", partitionKey: "of the UI") { __typename } }'
-    )
-    result(ui.query(added, r=repository), "AddDynamicPartitionSuccess")
-    reported = (
-        "mutation { reportRunlessAssetEvents(eventParams: {eventType: ASSET_MATERIALIZATION,"
-        ' assetKey: {path: ["counted"]}}) { __typename ... on PythonError { message } } }'
-    )
-    result(ui.query(reported), "ReportRunlessAssetEventsSuccess")
-    wiped = (
-        'mutation { wipeAssets(assetPartitionRanges: [{assetKey: {path: ["counted"]}}])'
-        " { __typename ... on PythonError { message } } }"
-    )
-    result(ui.query(wiped), "AssetWipeSuccess")
-    run = ui.launch("plain", "jobs")
-    result(ui.query("mutation($r: String!) { terminateRun(runId: $r) { __typename } }", r=run), "TerminateRunSuccess")
-    result(
-        ui.query("mutation($r: String!) { deletePipelineRun(runId: $r) { __typename } }", r=run),
-        "DeletePipelineRunSuccess",
-    )
-    assert site.number("runs", f"run_id = '{run}'") == 0
-    schedule = "mutation($s: ScheduleSelector!) { startSchedule(scheduleSelector: $s) { __typename } }"
-    result(ui.query(schedule, s={**SCHEDULE, **LOCATION}), "ScheduleStateResult")
-
-
-def work(site: Site, run: str) -> None:
-    """A run as its container executes it."""
-    argv = [PYTHON, "-c", WORKER, run]
-    done = subprocess.run(
-        argv, env=site.environment(RUN), cwd=site.folder, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    ui_works(site, ui)
 
 
 def test_runs(site: Site, ui: Dagster) -> None:
-    """Under their login, from the launch of the real daemon on: assets, a check, a pool, partitions, tags."""
-    assert of(ui.query('mutation { setConcurrencyLimit(concurrencyKey: "narrow", limit: 2) }')) is True
-    asked = [ui.launch("plain", "jobs"), ui.launch("everything", "jobs")]
-    with site.daemon(DAEMON) as daemon:
-        until(lambda: set(asked) <= set(daemon.launched()), 120, "the daemon launches them")
-        assert "permission denied" not in daemon.text()
-    for run in asked:
-        work(site, run)
-        assert ui.status(run) == "SUCCESS"
-    assert site.number("asset_keys", "asset_key = '[\"counted\"]' AND last_materialization IS NOT NULL") == 1
-    assert site.number("concurrency_slots", "concurrency_key = 'narrow'") == 2, "the control: the pool has a limit"
-    assert site.number("concurrency_slots", "run_id IS NOT NULL") == 0, "its slots are free again"
-    assert site.number("run_tags", "key = 'seen'") == 2
-    assert site.number("dynamic_partitions", "partition = 'b'") == 1
+    runs_work(site, ui)
 
 
 def test_code_servers(site: Site, ui: Dagster) -> None:
-    """A sensor runs inside of the code server, with its login."""
-    dry = (
-        "mutation($s: SensorSelector!) { sensorDryRun(selectorData: $s, cursor: null) { __typename"
-        " ... on DryRunInstigationTick { evaluationResult { error { message } runRequests { runKey } } }"
-        " ... on PythonError { message } } }"
-    )
-    found = result(ui.query(dry, s={**LOCATION, "sensorName": "looks"}), "DryRunInstigationTick")["evaluationResult"]
-    assert found["error"] is None
-    assert len(found["runRequests"]) == 1
-    assert site.number("dynamic_partitions", "partition = 'of a sensor'") == 1
-    assert site.number("asset_keys", "asset_key = '[\"outside\"]'") == 1
-
-
-QUERIES = {
-    "runs": "query { runsOrError(limit: 9) { __typename } }",
-    "assets": "query { assetsOrError { __typename } }",
-    "schedules": "query { repositoriesOrError { __typename ... on RepositoryConnection { nodes { schedules {"
-    " scheduleState { status ticks(limit: 3) { status } } } sensors { name sensorState { status } } } } } }",
-    "partitions": "query { assetNodes { assetKey { path } partitionStats { numMaterialized }"
-    " assetPartitionStatuses { __typename } } }",
-    "daemons": "query { instance { daemonHealth { allDaemonStatuses { healthy } }"
-    " concurrencyLimits { concurrencyKey } } }",
-}
+    code_servers_work(site, ui)
 
 
 def test_read_only_webserver(site: Site, ui: Dagster) -> None:
-    """It writes all the same: the identity of the storage with the first page, and what it has seen of partitions."""
-    site.query("DELETE FROM instance_info")
-    reported = (
-        "mutation { reportRunlessAssetEvents(eventParams: {eventType: ASSET_MATERIALIZATION,"
-        ' assetKey: {path: ["lettered"]}, partitionKeys: ["a"]}) { __typename ... on PythonError { message } } }'
-    )
-    result(ui.query(reported), "ReportRunlessAssetEventsSuccess")
-    with site.webserver(READ, "--read-only") as reader:
-        assert reader.get("/")[0] == 200
-        assert reader.get("/runs")[0] == 200
-        for name, query in QUERIES.items():
-            asked, given = reader.query(query), ui.query(query)
-            assert "Error" not in json.dumps(asked).replace("OrError", ""), (name, asked)
-            assert asked == given, name
-        assert site.number("asset_keys", "asset_key = '[\"lettered\"]' AND cached_status_data IS NOT NULL") == 1
-        assert site.number("instance_info") == 1
-        with pytest.raises(AssertionError):
-            reader.launch("plain", "jobs")
+    read_only_webserver_works(site, ui)
 
 
 # From an earlier release

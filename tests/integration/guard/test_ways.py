@@ -14,10 +14,12 @@ from pathlib import Path
 import jinja2
 import pytest
 from fence_rig import PYTHON, Site
-from guard_rig import ROOT, USER, Cluster, Proxy, until
+from guard_postgres import Cluster
+from guard_rig import ROOT, USER, Proxy, until
 from logins_rig import CODE, DAEMON, DATABASE, LOGINS, MIGRATION, READ, RUN, WEB, attempt, made, through
 
-from ansible_collections.dataops.dagster.plugins.module_utils._database.postgres import verified
+from ansible_collections.dataops.dagster.plugins.module_utils._database import postgres
+from ansible_collections.dataops.dagster.plugins.module_utils._database.client import Client
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +168,8 @@ def test_dagster_verifies_the_server(site: Site, authority: Path, rules: dict[st
         home = site.folder / f"of-{name}"
         home.mkdir(exist_ok=True)
         (home / "dagster.yaml").write_text(config.replace(f"port: {site.cluster.port}", f"port: {rules['run'].port}"))
-        more = {**verified(str(authority / f"{name}.pem")), "DAGSTER_HOME": str(home)}
+        client = Client("127.0.0.1", rules["run"].port, DATABASE, RUN, "", True, str(authority / f"{name}.pem"))
+        more = {**postgres.environment(client), "DAGSTER_HOME": str(home)}
         environment = {**site.environment(RUN), **more}
         return subprocess.run(
             [PYTHON, "-c", program], env=environment, capture_output=True, text=True, check=False, timeout=120

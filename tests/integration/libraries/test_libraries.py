@@ -10,15 +10,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from libraries_rig import asked, installed, uv, versions
 
 ROOT = Path(__file__).resolve().parents[3]
-UV = ROOT / ".cache" / "uv" / "bin" / "uv"
-LOCKS = ROOT / "roles" / "instance" / "files" / "locks"
 EVERY = os.environ.get("LIBRARY_COMBINATIONS") == "all"
 # What to import of a library. What a token provider or a broker needs is imported only when it is used.
 MODULES = {
@@ -30,27 +28,6 @@ MODULES = {
     "azure-identity": ["azure.identity"],
     "google-auth": ["google.auth.transport.requests"],
 }
-PROGRAM = """
-import json, sys
-from ansible.plugins.loader import init_plugin_loader
-init_plugin_loader([sys.argv[1]])
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import libraries
-text = libraries.lock(sys.argv[2])
-if sys.argv[3] == "of":
-    print(json.dumps(libraries.needed(json.load(sys.stdin), [], text)))
-else:
-    print(libraries.requirements(text, sys.argv[4:], ""), end="")
-"""
-
-
-def asked(*words: str, given: str = "") -> str:
-    """What the plan says."""
-    argv = [sys.executable, "-c", PROGRAM, str(ROOT / ".deps"), *words]
-    return subprocess.run(argv, input=given, capture_output=True, text=True, check=True).stdout
-
-
-def versions() -> list[str]:
-    return sorted(match[1] for path in LOCKS.iterdir() if (match := re.fullmatch(r"dagster-(.+)\.txt", path.name)))
 
 
 def combinations() -> list[tuple[str, ...]]:
@@ -61,7 +38,7 @@ def combinations() -> list[tuple[str, ...]]:
     names = re.findall(r"^([a-z0-9-]+)(?:\[\w+\])?==", inputs, re.MULTILINE)
     found = {(name,) for name in [*names, "boto3", "google-auth", "azure-identity"]} | {(), tuple(names)}
     for path in sorted((ROOT / "examples/dagster_config").glob("*.yml")):
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))["dagster_config"]
+        config = yaml.safe_load(path.read_text(encoding="utf-8")).get("dagster_config", {})
         found.add(tuple(json.loads(asked(versions()[-1], "of", given=json.dumps(config)))))
     return sorted(found)
 
@@ -69,16 +46,7 @@ def combinations() -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("version", versions() if EVERY else versions()[-1:])
 @pytest.mark.parametrize("names", combinations(), ids="+".join)
 def test_virtual_environment(tmp_path: Path, version: str, names: tuple[str, ...]) -> None:
-    lock, venv = tmp_path / "lock.txt", tmp_path / "venv"
-    lock.write_text(asked(version, "part", *names), encoding="utf-8")
-    python = venv / "bin" / "python"
-
-    def uv(*argv: str) -> None:
-        done = subprocess.run([str(UV), *argv, "--no-config"], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-
-    uv("venv", "--quiet", "--python", sys.executable, str(venv))
-    uv("pip", "install", "--quiet", "--require-hashes", "--python", str(python), "-r", str(lock))
+    python = installed(tmp_path, version, *names)
     # Nothing that a package needs is left out, and no version is refused by another package.
     uv("pip", "check", "--python", str(python))
     modules = [module for name in names for module in MODULES.get(name, [name.replace("-", "_")])]

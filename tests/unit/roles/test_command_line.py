@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import subprocess
@@ -23,6 +24,7 @@ printf '[%s]' "$@"
 echo; pwd; id -u; id -G; env
 cat "$PGPASSFILE"
 stat -Lc %a "$PGPASSFILE"
+cat "$KUBECONFIG"
 exit 7
 """
 
@@ -37,6 +39,8 @@ def home() -> Iterator[Path]:
         (folder / "environment.secret").write_text(environment_file(SECRETS))
         (folder / "pgpass").write_text("*:*:*:dagster:hunter2\n")
         (folder / "pgpass").chmod(0o600)
+        (folder / "kubeconfig").write_text("token\n")
+        (folder / "kubeconfig").chmod(0o600)
         (folder / "dagster").write_text(DAGSTER)
         (folder / "dagster").chmod(0o755)
         yield folder
@@ -45,7 +49,14 @@ def home() -> Iterator[Path]:
 def call(home: Path, *command: str, user: str = "") -> subprocess.CompletedProcess[str]:
     """The program as the command of an instance calls it."""
     user = user or pwd.getpwuid(os.getuid()).pw_name
-    instance = ["/usr/local/bin/etl-cli", "etl-daemon", user, str(home), str(home), "PGPASSFILE", "pgpass"]
+    instance = [
+        "/usr/local/bin/etl-cli",
+        "etl-daemon",
+        user,
+        str(home),
+        str(home),
+        json.dumps({"pgpass": f"PGPASSFILE={home}/pgpass", "kubeconfig": f"KUBECONFIG={home}/kubeconfig"}),
+    ]
     return subprocess.run(
         [sys.executable, PROGRAM, *instance, *command],
         env={**os.environ, "FOREIGN": "1"},
@@ -79,7 +90,7 @@ def test_second_daemon_is_refused(home: Path, command: list[str]) -> None:
     [["dagster-daemon", "liveness-check"], ["dagster", "run", "list"], ["dagster", "job", "launch", "-j", "dev"]],
 )
 def test_everything_else_is_run(command: list[str]) -> None:
-    instance = command_line.Instance("/x/etl-cli", "etl-daemon", "etl", "/etc/etl", "/opt", "PGPASSFILE", "pgpass")
+    instance = command_line.Instance("/x/etl-cli", "etl-daemon", "etl", "/etc/etl", "/opt", "{}")
     assert command_line.refusal(instance, command) == ""
 
 
@@ -94,7 +105,7 @@ def test_command_runs_as_the_services(home: Path) -> None:
     assert done.returncode == 7, done.stderr
     said = done.stdout.splitlines()
     assert said[:4] == ["[run][list][$HOME {x}]", str(home), str(nobody.pw_uid), str(nobody.pw_gid)]
-    assert said[-2:] == ["*:*:*:dagster:hunter2", "600"]
+    assert said[-3:] == ["*:*:*:dagster:hunter2", "600", "token"]
     for name, value in {**SECRETS, "DAGSTER_HOME": str(home), "HOME": nobody.pw_dir}.items():
         assert f"\n{name}={value}\n" in done.stdout
     assert "FOREIGN" not in done.stdout

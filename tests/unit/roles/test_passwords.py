@@ -49,6 +49,18 @@ def test_all_other_statements_keep_their_order() -> None:
     assert made == statements
 
 
+def test_all_other_statements_of_mariadb_come_first() -> None:
+    variables = yaml.safe_load((ROOT / "roles/mysql/vars/main.yml").read_text(encoding="utf-8"))
+    others = ["CREATE USER 'a'@'%' IDENTIFIED VIA x", "ALTER USER 'a'@'%' REQUIRE SSL", "GRANT a TO b"]
+    new = ["ALTER USER 'a'@'%' IDENTIFIED VIA mysql_native_password USING '*0'"]
+    statements = {"__dagster_mysql_statements": [others[0], *new, *others[1:]]}
+    assert value(variables["__dagster_mysql_new_passwords"], **statements) == new
+    tasks = yaml.safe_load((ROOT / "roles/mysql/tasks/database_change.yml").read_text(encoding="utf-8"))
+    (making,) = (task for task in tasks if task["name"] == "Make the missing logins and the database")
+    text = making["community.mysql.mysql_query"]["query"]
+    assert value(text, **statements, __dagster_mysql_new_passwords=new) == others
+
+
 @pytest.mark.parametrize(("played", "left_out"), [(["db", "ctl1", "run"], []), (["db", "ctl1"], ["run"])])
 def test_readers_that_are_left_out_are_named(played: list[str], left_out: list[str]) -> None:
     """By --limit. What preflight has looked at in this run has a plan."""

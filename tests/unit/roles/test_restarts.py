@@ -24,8 +24,10 @@ REREAD = {"daemon": {"{{ dagster.home }}/workspace.yaml"}, "webserver": set()}
 # How roles name the folder of their files, and the file with a password.
 HOME = "{{ dagster.home }}"
 CREDENTIAL = "{{ dagster_plan.storage.credential }}"
+KUBECONFIG = "{{ dagster_plan.kubernetes.kubeconfig }}"
 # Tasks that end what a package serves by itself, or has served for us: no process is left that reads these files.
 ENDED = {"packaged.yml", "retire.yml"}
+READ_ONLY = "dagster-webserver-read-only"
 HAPROXY = "{{ dagster_plan.names.haproxy }}.service"
 # What the environment leads to: DAGSTER_HOME and PATH.
 BY_ENVIRONMENT = {"{{ dagster.home }}/dagster.yaml", "{{ dagster.install_dir }}/current"}
@@ -46,31 +48,40 @@ def tasks(path: str, module: str) -> list[dict[str, Any]]:
     return found
 
 
+def value(role: str, expression: str) -> Any:
+    """An expression with the variables of a role, where nothing is left out. Names stay as roles write them."""
+    names = {"programs": PROGRAMS, "webserver": "dagster-webserver", "webserver_read_only": READ_ONLY}
+    plan = {"names": names, "storage": {"credential": CREDENTIAL}, "kubernetes": {"kubeconfig": KUBECONFIG}}
+    options: dict[str, Any] = {"home": HOME, "install_dir": "{{ dagster.install_dir }}"}
+    options |= {"webserver_ports": ["1"], "webserver_read_only_port": "2"}
+    given = {"dagster": options, "dagster_plan": plan | {"webserver": {"gone": []}}}
+    variables = DataLoader().load_from_file(str(ROLES / role / "vars/main.yml"), trusted_as_template=True)
+    return Templar(DataLoader(), variables={**variables, **given}).template(trust_as_template(expression))
+
+
 def watched(role: str) -> dict[str, list[str]]:
     """The files of each unit of a role."""
     known: dict[str, list[str]] = {}
     for path in sorted((ROLES / role / "tasks").glob("*.yml")):
         for call in tasks(f"{role}/tasks/{path.name}", "units"):
             for unit in call["units"] if isinstance(call["units"], list) else []:
-                known[unit["name"]] = unit.get("files", [])
+                files = unit.get("files", [])
+                known[unit["name"]] = value(role, files) if isinstance(files, str) else files
     if role == "webserver":
-        variables = load("webserver/vars/main.yml")
-        names = set(re.findall(r"'files': (\w+)", variables["__dagster_webserver_units"]))
-        assert names == {"__dagster_webserver_files", "__dagster_webserver_read_only_files"}
-        known["dagster-webserver@.service"] = variables["__dagster_webserver_files"]
-        # The same, with the password of their own login.
-        assert "__dagster_webserver_files[1:]" in variables["__dagster_webserver_read_only_files"]
+        units = value(role, "{{ __dagster_webserver_units }}")
+        known.update((re.sub(r"@.*", "@.service", unit["name"]), unit["files"]) for unit in units)
     return known
 
 
-def reads(role: str, unit: str) -> set[str]:
+def reads(role: str, unit: str, read_only: bool) -> set[str]:
     """What a service of the instance reads when it starts."""
     shared = (ROLES / "instance/templates/etc/systemd/system/dagster-.service.d/10-instance.conf.j2").read_text()
     own = (ROLES / role / "templates/etc/systemd/system" / unit).read_text()
     text = shared + own
     found = set(re.findall(r"^EnvironmentFile=-?(.+)$", text, re.MULTILINE))
-    found |= set(re.findall(rf"^LoadCredential={re.escape(CREDENTIAL)}:(.+)$", text, re.MULTILINE))
-    found = {re.sub(r"{{ '[^']*' if read_only }}", "", path) for path in found}
+    found |= set(re.findall(r"^LoadCredential=[^:]+:(.+)$", text, re.MULTILINE))
+    found = {re.sub(r"{{ '([^']*)' if read_only }}", r"\1" if read_only else "", path) for path in found}
+    found -= {KUBECONFIG} if read_only else set()  # it terminates no run
     command = re.findall(r"^ExecStart=((?:.*\\\n)*.*)$", own, re.MULTILINE)
     assert len(command) == 1
     found |= set(re.findall(rf"{re.escape(PROGRAMS)}/\w+\.py|{{{{ dagster.home }}}}/[\w.]+", command[0]))
@@ -91,23 +102,21 @@ def sources(module: str) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    ("role", "unit", "template", "among"),
+    ("role", "unit", "among"),
     [
-        (
-            "daemon",
-            "{{ dagster_plan.names.daemon }}.service",
-            "dagster-daemon.service.j2",
-            f"{HOME}/daemon.{CREDENTIAL}",
-        ),
-        ("webserver", "dagster-webserver@.service", "dagster-webserver.service.j2", f"{HOME}/{CREDENTIAL}"),
+        ("daemon", "{{ dagster_plan.names.daemon }}.service", f"{HOME}/daemon.{CREDENTIAL}"),
+        ("webserver", "dagster-webserver@.service", f"{HOME}/{CREDENTIAL}"),
+        ("webserver", f"{READ_ONLY}@.service", f"{HOME}/read_only.{CREDENTIAL}"),
     ],
+    ids=["daemon", "webserver", "read-only webserver"],
 )
-def test_service_watches_what_it_reads(role: str, unit: str, template: str, among: str) -> None:
-    read = reads(role, template)
+def test_service_watches_what_it_reads(role: str, unit: str, among: str) -> None:
+    read = reads(role, f"dagster-{role}.service.j2", READ_ONLY in unit)
     assert among in read, "the control: its password is found in the template"
+    assert f"{HOME}/compute_logs.login" in read, "the control: and the login in what units share"
+    assert (KUBECONFIG in read) == (READ_ONLY not in unit), "the control: and that of a cluster"
     assert f"{PROGRAMS}/systemd_service.py" in read, "the control: and the import in its program"
     assert (f"{PROGRAMS}/database.py" in read) == (role == "daemon"), "the control: and that of an import"
-    assert len(read) >= 7
     assert sorted(watched(role)[unit]) == sorted(read)
 
 
@@ -126,7 +135,7 @@ def written(role: str) -> list[str]:
     # names it no more.
     private = ["__dagster_vip_drop_in", "__dagster_vip_program", "dagster_plan.proxy.url_file"]
     private += ["dagster_plan.postgres.no_main"]
-    # Of the read-only webserver, whose files are those of the others but for this one: see watched.
+    # The test above finds it by its path.
     private += ["__dagster_webserver_read_only_password.dest"]
     # The server reads them again, which roles.sql sees to.
     reread = {path for path in found if path in load("postgres/vars/main.yml")["__dagster_postgres_reloaded"]}

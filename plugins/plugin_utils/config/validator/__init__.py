@@ -12,7 +12,7 @@ catalogues/, made from the real packages; tests/validator holds it against them.
 from __future__ import annotations
 
 from . import catalogue as catalogues
-from . import containers
+from . import containers, kubernetes, misplaced
 from .instance import MODERN, check_instance
 from .report import Report, dotted
 from .schema import Checker
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .catalogue import Catalogue
+    from .indentation import Restorer
     from .places import Location
     from .report import Path
 
@@ -47,7 +48,23 @@ def validate(
     """
     known = catalogues.load(version)
     report = _validated(content, kind, known, env, allow)
-    return report if report.accepted_by_dagster else _indented(report, content, kind, known, env)
+    if report.accepted_by_dagster or len(content) > MAX_BYTES:
+        return report
+    return _pasted(content, kind, known, env, report)
+
+
+def pasted(content: str, kind: str = "dagster", version: str = "") -> Report:
+    """What is wrong with a text as a whole: it belongs into another file, or has lost its indentation."""
+    report = Report(lambda _path: 1)
+    if len(content) > MAX_BYTES:
+        return report
+    from .indentation import Restorer
+
+    known = catalogues.load(version)
+    if not misplaced.found(report, content, kind, known):
+        restorer = Restorer(known, kind, MODERN)
+        _tell(report, restorer, restorer.restore(content))
+    return report
 
 
 def _validated(
@@ -66,21 +83,26 @@ def _validated(
     return report
 
 
-def _indented(report: Report, content: bytes | str, kind: str, known: Catalogue, env: Collection[str] | None) -> Report:
-    """The report, or that of the text as it was before it lost its indentation, with that said first."""
-    if len(content) > MAX_BYTES:
-        return report
+def _pasted(content: bytes | str, kind: str, known: Catalogue, env: Collection[str] | None, report: Report) -> Report:
+    """The report, or where the text belongs, or the report of the text with its indentation, with that said first."""
     from .indentation import Restorer  # only a wrong file needs it
 
-    restorer = Restorer(known, kind, MODERN)
     text = content if isinstance(content, str) else content.decode("utf-8", "replace")
+    elsewhere = Report(report.line_of, report.allow)
+    if misplaced.found(elsewhere, text, kind, known):
+        return elsewhere
+    restorer = Restorer(known, kind, MODERN)
     restored = restorer.restore(text.replace("\r\n", "\n"))
     if not restored:
         return report
     better = _validated(restored, kind, known, env, report.allow)
-    for moved in restorer.moved:
-        better.error((moved.section,), moved.message(), f"indent them: {restorer.outline(moved.section)}")
+    _tell(better, restorer, restored)
     return better
+
+
+def _tell(report: Report, restorer: Restorer, restored: str) -> None:
+    for moved in restorer.moved if restored else ():
+        report.error((moved.section,), moved.message(), f"indent them: {restorer.outline(moved.section)}")
 
 
 def validate_data(
@@ -104,6 +126,13 @@ def validate_data(
 def check_context(report: Report, data: Any, path: Path, version: str = "", env: Collection[str] | None = None) -> None:
     """Check the container context of a code location as DockerRunLauncher does; the report is added to."""
     containers.check_context(Checker(catalogues.load(version), report, env), data, path)
+
+
+def check_k8s_context(
+    report: Report, data: Any, path: Path, version: str = "", env: Collection[str] | None = None
+) -> None:
+    """Check the part for Kubernetes of a location's container context as K8sRunLauncher does; adds to the report."""
+    kubernetes.check_context(Checker(catalogues.load(version), report, env), data, path)
 
 
 def _check(checker: Checker, kind: str, data: Any) -> None:
@@ -133,4 +162,4 @@ def _check_writing(report: Report, document: Document) -> None:
         )
 
 
-__all__ = ["KINDS", "Report", "check_context", "dotted", "validate", "validate_data"]
+__all__ = ["KINDS", "Report", "check_context", "check_k8s_context", "dotted", "pasted", "validate", "validate_data"]

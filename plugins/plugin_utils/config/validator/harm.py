@@ -82,7 +82,7 @@ def _compute_logs(checker: Checker, config: dict[Any, Any]) -> None:
     if name == "GCSComputeLogManager" and options.get("json_credentials_envvar") == "GOOGLE_APPLICATION_CREDENTIALS":
         message = "found GOOGLE_APPLICATION_CREDENTIALS, which holds the path of a file; Dagster wants JSON text in it"
         hint = "leave the key out (the default credentials read that file), or name a variable that holds the JSON text"
-        checker.report.warn("gcs_credentials_path", (*at, "json_credentials_envvar"), message, hint)
+        checker.report.harm("gcs_credentials_path", (*at, "json_credentials_envvar"), message, hint)
 
 
 def _monitoring(checker: Checker, config: dict[Any, Any]) -> None:

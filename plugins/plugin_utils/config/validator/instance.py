@@ -71,7 +71,7 @@ MODERN = {
         "leave it out: the image is that of the code location; the pull policy is image_pull_policy: Always"
     ),
     "run_launcher.config.instance_config_map": (
-        "add instance_config_map: the name of the ConfigMap with dagster.yaml, which run pods mount"
+        "add instance_config_map: the name of a ConfigMap in the namespace of the runs, such as dagster-instance"
     ),
     "compute_logs.config.default_azure_credential": (
         "write default_azure_credential: {} (options of the credential, none needed)"
@@ -167,7 +167,10 @@ def _exclusive(checker: Checker, config: dict[Any, Any]) -> None:
         report.error(
             ("storage",),
             f"found storage and {listed(legacy)}; expected storage alone",
-            "storage covers all three; to use the old sections instead, take ours back with storage: null",
+            "leave them out: ours covers all three, and dagster_database_host names a server of your own; or take ours "
+            "back with storage: null"
+            if report.deployed
+            else "storage covers all three: leave them out",
         )
 
 

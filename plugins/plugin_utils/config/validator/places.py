@@ -46,6 +46,8 @@ else:  # typing takes a third of the time that a small file takes
 # What preflight has judged with more knowledge than is in dagster.yaml.
 JUDGED_BY_PLAN = ("env_not_in_runs", "env_not_in_code_servers", "folder_not_in_runs", "file_not_in_runs")
 KUBERNETES = ("K8sRunLauncher", "CeleryK8sRunLauncher")
+# The launchers that a code location tells more of its runs.
+OF_LOCATIONS = ("DockerRunLauncher", "K8sRunLauncher")
 # What is built with the instance, before any code begins.
 OPENED_WITH_THE_INSTANCE = (
     *("storage", "run_storage", "event_log_storage", "schedule_storage"),
@@ -89,13 +91,16 @@ def _runs(checker: Checker, config: dict[Any, Any]) -> Iterator[Place]:
     locations = checker.locations or []
     if launcher == "DefaultRunLauncher":  # its runs are processes of the code server
         yield from _code_servers(checker)
-    elif launcher != "DockerRunLauncher" or not locations:
+    elif launcher not in OF_LOCATIONS or not locations:
         yield Place("", env, mounts)
-    for location in locations if launcher == "DockerRunLauncher" else ():
-        own = _given(launcher, location.run) or set()
+    for location in locations if launcher in OF_LOCATIONS else ():
+        own = _given(launcher, location.run)
         more = _mounts(launcher, location.run)
-        both = None if mounts is None or more is None else [*mounts, *containers.volumes(location.volumes), *more]
-        yield Place(location.name, {*(env or ()), *location.env, *own}, both)
+        # A pod has no volume of the code server's host.
+        of_the_host = containers.volumes(location.volumes) if launcher == "DockerRunLauncher" else []
+        both = None if mounts is None or more is None else [*mounts, *of_the_host, *more]
+        names = None if env is None or own is None else {*env, *location.env, *own}
+        yield Place(location.name, names, both)
 
 
 def _code_servers(checker: Checker) -> Iterator[Place]:
@@ -109,7 +114,7 @@ def _given(launcher: str, options: dict[str, Any]) -> set[str] | None:
     given = {name.partition("=")[0] for name in names if isinstance(name, str)} if isinstance(names, list) else set()
     if launcher == "DockerRunLauncher":
         return given.union(OF_A_CONTAINER)
-    if launcher not in KUBERNETES or any(options.get(key) for key in ("env_config_maps", "env_secrets")):
+    if launcher not in KUBERNETES or any(options.get(key) for key in ("env_config_maps", "env_secrets", "env")):
         return None
     if options.get("run_k8s_config"):
         return None

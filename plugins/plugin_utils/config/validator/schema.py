@@ -77,6 +77,10 @@ class Checker:
         ((word, inner),) = entry.items()
         return getattr(self, f"_{word}")(inner, value, path, processed)
 
+    def check_fields(self, fields: dict[str, Any], value: Any, path: Path) -> bool:
+        """The same for a mapping of these fields, each with its type and whether it is needed."""
+        return self._shape(fields, value, path, processed=True)
+
     # --- one type each ---
 
     def _scalar(self, kind: str, value: Any, path: Path, processed: bool) -> bool:

@@ -144,6 +144,7 @@ def test_images_that_preflight_has_seen_cost_no_call(context: Path) -> None:
         {"images": [{"name": "etl", "image": "etl:2"}], "verify_only": True},
         {"images": [{"name": "etl", "image": "etl:1", "pull": "always"}]},
         {"images": [{"name": "etl", "image": "etl@sha256:5"}]},
+        {"images": [{"name": "etl", "image": "etl:1", "from_registry": True}]},
         {"images": [{"name": "etl", "image": "etl:1"}], "instance": OTHER_VERSION},
         {"load": [{"id": "sha256:9", "ref": "etl:1"}]},
         {"keep": {"etl": "etl:1"}},

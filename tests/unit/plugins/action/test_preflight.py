@@ -142,6 +142,7 @@ def test_what_the_user_sets_comes_before_what_is_worked_out(action: Preflight) -
         ),
         ("dagster_config", [], "dagster_config is a list; expected a dictionary"),
         ("dagster_database_password", 123456, "dagster_database_password was read as a number"),
+        ("dagster_database_password", {"a": 1}, "dagster_database_password was read as a dictionary"),
         ("dagster_database_password", "", "dagster_database_password is not set: "),
     ],
 )

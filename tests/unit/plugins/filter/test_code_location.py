@@ -376,3 +376,50 @@ def test_typed_values_of_an_environment() -> None:
         "WORKERS": "4",
         "VERSION": "1.10",
     }
+
+
+# Runs in a cluster
+
+
+def test_image_of_pods_has_to_be_that_of_its_registry() -> None:
+    locations = [{"name": "a", "image": "r.example.com/a:1"}, {"name": "b", "archive": "/b.tar"}]
+    for_pods = FILTERS["image_sources"](locations, pods=True)
+    assert for_pods == [{"name": "a", "image": "r.example.com/a:1", "from_registry": True}, locations[1]]
+
+
+def of_pods(image: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    where = ("/etc/dagster/secrets", "127.0.0.1")
+    (found,) = FILTERS["code_containers"]([{**LOCATION, **changes}], {"etl": image}, {}, ["/s:/s"], *where, pods=True)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_pods_have_the_image_by_the_digest_of_its_registry() -> None:
+    """A node would pull what the tag leads to by then. An image that a check has not pulled has no digest yet."""
+    image = {"id": "sha256:1", "ref": "dagster-code/etl:1", "registry_ref": "r.example.com/etl@sha256:2"}
+    found = of_pods(image)
+    assert found["image"] == "dagster-code/etl:1", "the code server has our own name for it"
+    assert found["env"]["DAGSTER_CURRENT_IMAGE"] == "r.example.com/etl@sha256:2"
+    assert of_pods({"id": None, "ref": "r.example.com/etl:1"})["env"]["DAGSTER_CURRENT_IMAGE"] == "r.example.com/etl:1"
+    assert container()["env"]["DAGSTER_CURRENT_IMAGE"] == "etl@sha256:1", (
+        "the control: containers have that of the engine"
+    )
+
+
+def test_pods_have_the_environment_of_a_location_as_it_is_written() -> None:
+    """Kubernetes would replace $(NAME), and take $$ for one $."""
+    env = {"PRICE": "5$", "WORD": "$(HOME) $$", "NUMBER": 5}
+    given = {"env_vars": ["STAGE=$(WORD)"], "k8s": {"env_secrets": ["warehouse"]}}
+    found = of_pods(IMAGES["etl"], env=env, container_context=given)
+    told = json.loads(found["env"]["DAGSTER_CONTAINER_CONTEXT"])
+    assert told == {
+        "env_vars": ["PRICE=5$$", "WORD=$$(HOME) $$$$", "NUMBER=5", "STAGE=$(WORD)"],
+        "k8s": {"env_secrets": ["warehouse"]},
+    }
+    assert found["env"]["WORD"] == "$(HOME) $$", "the control: Docker replaces nothing"
+
+
+def test_pods_mount_no_folder_of_a_host() -> None:
+    told = of_pods(IMAGES["etl"], volumes=["/data:/data"], secrets={"token": "x"}, networks=["etl"])
+    assert json.loads(told["env"]["DAGSTER_CONTAINER_CONTEXT"]) == {"env_vars": [], "k8s": {}}
+    assert "/data:/data" in told["volumes"], "the control: the code server does"

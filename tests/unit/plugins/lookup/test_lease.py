@@ -9,22 +9,36 @@ from ansible.errors import AnsibleLookupError
 
 from ansible_collections.dataops.dagster.plugins.lookup.lease import LookupModule
 
-# Of guard.sql as version 0.1.0 installed it. Whoever changes the functions changes this as well: each deployment then
-# makes its lease anew, once.
-INSTALLED = "9eadf6600736286b415904e4d944c634"
+# Of guard.sql as it is installed, PostgreSQL's since version 0.1.0. Whoever changes the functions changes this as well:
+# each deployment then makes its lease anew, once.
+INSTALLED = {
+    "postgres": ("PostgreSQL", "9eadf6600736286b415904e4d944c634"),
+    "mysql": ("MariaDB", "92073e7e8a4f862ce56967926b0e44db"),
+}
 
 
-def test_version_in_the_database() -> None:
-    (sql,), (install,) = (LookupModule().run(["postgres"], part=part) for part in ("sql", "install"))
-    assert sql.startswith("-- What the daemon's guard (role daemon) asks of PostgreSQL"), "the control"
-    assert hashlib.md5(sql.encode(), usedforsecurity=False).hexdigest() == INSTALLED
-    assert install.endswith("ORDER BY step"), "no space at its end either"
+@pytest.mark.parametrize("dialect", INSTALLED)
+def test_version_in_the_database(dialect: str) -> None:
+    product, installed = INSTALLED[dialect]
+    (sql,), (install,) = (LookupModule().run([dialect], part=part) for part in ("sql", "install"))
+    assert sql.startswith(f"-- What the daemon's guard (role daemon) asks of {product}"), "the control"
+    assert hashlib.md5(sql.encode(), usedforsecurity=False).hexdigest() == installed
+    assert install.splitlines()[-1].startswith("ORDER BY step"), "no space at its end either"
 
 
-def test_fence_is_no_part_of_that_version() -> None:
-    (fence,) = LookupModule().run(["postgres"], part="fence")
+@pytest.mark.parametrize("dialect", INSTALLED)
+def test_fence_is_no_part_of_that_version(dialect: str) -> None:
+    (fence,) = LookupModule().run([dialect], part="fence")
     assert fence.startswith("-- The fence in Dagster's own tables")
-    assert fence.endswith("ORDER BY step")
+    assert fence.splitlines()[-1].startswith("ORDER BY step")
+
+
+@pytest.mark.parametrize("part", ["install", "fence"])
+def test_query_is_the_same_for_every_driver(part: str) -> None:
+    """Some put arguments in by %, which two of them stand for, and some take each % as it is."""
+    (query,) = LookupModule().run(["mysql"], part=part)
+    assert query.replace("%s", "").count("%") == 0
+    assert query.count("%s") == {"install": 4, "fence": 3}[part]
 
 
 def test_database_without_a_lease() -> None:

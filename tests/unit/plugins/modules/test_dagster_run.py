@@ -284,3 +284,28 @@ def test_a_run_that_fails_while_it_is_stopped_is_an_error(server: Webserver) -> 
 
 def test_an_unknown_run_is_named(server: Webserver) -> None:
     assert "no run nosuch" in run(server, state="terminated", run_id="nosuch")["msg"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        ("event", "it could not store it: Error occurred while executing op"),
+        ("nowhere", "the webserver does not find it where dagster_config.compute_logs says"),
+        ("no", ""),
+    ],
+)
+def test_output_of_a_good_run_has_to_be_readable(server: Webserver, lost: str, words: str) -> None:
+    server.lost = lost
+    assert not run(server)["failed"], "the control: nobody asked for it"
+    assert "Stored" not in server.asked
+    result = run(server, output="true")
+    assert result["failed"] == bool(words)
+    if words:
+        assert "ended with SUCCESS, but what it printed cannot be read: " + words in result["msg"]
+        assert result["run_id"] == "run-2"
+
+
+def test_output_that_the_webserver_cannot_read(server: Webserver) -> None:
+    """As with a store that is down, or a login that is none."""
+    server.lost, server.lose = "no", {"Stored": ["500"] * 10}
+    assert "the webserver cannot read it: " in run(server, output="true")["msg"]

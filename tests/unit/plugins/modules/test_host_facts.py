@@ -17,6 +17,7 @@ import pytest
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import info
 from ansible_collections.dataops.dagster.plugins.module_utils._host import namespaces, netfilter, networks
+from ansible_collections.dataops.dagster.plugins.module_utils._host.accounts import accounts
 from ansible_collections.dataops.dagster.plugins.modules import host_facts
 
 DEBIAN = """PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
@@ -94,7 +95,7 @@ SUBUID = "user:100000:65536\ndockremap:165536:65536\nbuilder:231072:65536\n"
     ],
 )
 def test_root_of_a_container(daemon_json: str, subuid: str, root: int) -> None:
-    assert host_facts.container_root(daemon_json, subuid) == root
+    assert namespaces.container_root(daemon_json, subuid) == root
 
 
 @contextmanager
@@ -275,12 +276,12 @@ def test_engine_that_runs_says_itself_which_user_root_of_a_container_is(monkeypa
 
 
 def test_shells_and_members_of_those_that_there_are() -> None:
-    found = host_facts.accounts(["root", "nobody-of-this-name"], ["root", "nobody-of-this-name"])
+    found = accounts(["root", "nobody-of-this-name"], ["root", "nobody-of-this-name"])
     assert found["shells"].keys() == {"root"}
     assert found["shells"]["root"].startswith("/")
     assert list(found["members"]) == ["root"]
     assert "root" in found["members"]["root"], "for whom it is the primary group"
-    assert host_facts.accounts(None, None) == {}
+    assert accounts(None, None) == {}
 
 
 def test_module_returns_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

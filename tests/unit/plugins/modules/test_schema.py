@@ -104,6 +104,10 @@ class Session:
         """Every login gets the same one."""
         return self
 
+    def shape(self, apply: bool) -> tuple[int, list[str]]:
+        assert apply in (True, False)
+        return 0, []
+
     def fence(self, query: str, logins: str, unit: str, command: str, apply: bool) -> tuple[int, list[str]]:
         assert {**FENCE, "query": query, "unit": unit, "command": command} == FENCE
         self.asked.append((logins, apply))
@@ -179,7 +183,8 @@ class Venv:
         self.set()
 
     def set(self, **changes: Any) -> None:
-        state = {"problems": [], "revision": "old", "head": "new", "lease": 0, "fence": 0, "rights": 0, "missing": []}
+        state: dict[str, Any] = {"problems": [], "revision": "old", "head": "new", "missing": []}
+        state |= dict.fromkeys(("tables", "lease", "fence", "rights"), 0)
         state |= {"after": "new", "rc": 0, "calls": [], "repairs": True}
         self.state.write_text(json.dumps({**state, **changes}), encoding="utf-8")
 
@@ -196,7 +201,7 @@ if sys.argv[1] == "-c":
     state["missing"] = [] if state["repairs"] else state["missing"]
 else:
     state["calls"].append({"probe": json.load(sys.stdin), "argv": sys.argv[1:2]})
-    told = ("problems", "revision", "head", "lease", "fence", "rights", "missing")
+    told = ("problems", "revision", "head", "tables", "lease", "fence", "rights", "missing")
     print(json.dumps({name: state[name] for name in told}))
 path.write_text(json.dumps(state))
 """

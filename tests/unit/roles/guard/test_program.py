@@ -132,13 +132,18 @@ def test_programs_of_version_0_1_find_the_password(tmp_path: Path, monkeypatch: 
     os.close(int(path.rsplit("/", 1)[1]))
 
 
-@pytest.mark.parametrize("unit", ["daemon/dagster-daemon", "webserver/dagster-webserver"])
-def test_unit_names_its_credential(unit: str) -> None:
-    role, name = unit.split("/")
+@pytest.mark.parametrize(
+    ("role", "name", "variable"),
+    [
+        ("daemon", "dagster-daemon", "daemon.login"),
+        ("webserver", "dagster-webserver", "webserver.login['read' if read_only else 'web']"),
+    ],
+)
+def test_unit_names_its_credential(role: str, name: str, variable: str) -> None:
     text = (ROOT / "roles" / role / f"templates/etc/systemd/system/{name}.service.j2").read_text()
     credential = "{{ dagster_plan.storage.credential }}"
     assert f"\nLoadCredential={credential}:" in text
-    assert f"\nEnvironment={{{{ dagster_plan.storage.variables.credential }}}}=%d/{credential}\n" in text
+    assert f"\nEnvironment={{{{ dagster_plan.{variable} }}}}\n" in text
 
 
 def test_dialect_knows_the_variables_of_the_plan() -> None:

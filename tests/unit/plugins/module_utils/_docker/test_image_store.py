@@ -21,11 +21,12 @@ class Api:
     def __init__(self, here: dict[str, str], there: dict[str, str]) -> None:
         self.here, self.there = here, there
         self.calls: list[str] = []
+        self.digests: dict[str, list[str]] = {}
 
     def inspect_image(self, ref: str) -> dict[str, Any]:
         if ref not in self.here:
             raise refusal(404, f"No such image: {ref}")
-        return {"Id": self.here[ref], "RepoDigests": [f"r.example.com/etl@{self.here[ref]}"]}
+        return {"Id": self.here[ref], "RepoDigests": self.digests.get(ref, [f"r.example.com/etl@{self.here[ref]}"])}
 
     def inspect_distribution(self, ref: str) -> dict[str, Any]:
         self.calls.append("ask")
@@ -84,7 +85,8 @@ def test_always_asks_each_time_and_changes_only_what_is_new() -> None:
 
 def test_missing_asks_nobody_for_what_is_there() -> None:
     engine = store({REF: OLD}, {REF: NEW})
-    assert ensured(engine, "missing") == {"ref": REF, "id": OLD, "action": "none"}
+    there = {"ref": REF, "id": OLD, "action": "none", "registry_ref": f"r.example.com/etl@{OLD}"}
+    assert ensured(engine, "missing") == there
     assert (engine.engine.api.calls, engine.changed) == ([], False)
 
 
@@ -103,9 +105,24 @@ def test_digest_has_a_name_that_every_engine_can_have() -> None:
     ref = f"r.example.com/etl@{OLD}"
     engine = store({}, {ref: OLD})
     first = ensured(engine, "missing", ref)
-    assert first == {"ref": content_name(ref, OLD), "id": OLD, "action": "pulled"}
+    assert first == {"ref": content_name(ref, OLD), "id": OLD, "action": "pulled", "registry_ref": ref}
     assert ensured(engine, "missing", ref) == {**first, "action": "none"}
     assert not engine.changed
+
+
+def test_image_of_no_registry_has_no_name_for_a_cluster() -> None:
+    """A tag that somebody built here is known by no digest, and one of another registry is not this one's."""
+    engine = store({REF: OLD}, {})
+    engine.engine.api.digests[REF] = []
+    assert "registry_ref" not in ensured(engine, "missing")
+    item = {"name": "etl", "kind": "image", "ref": REF, "pull": "missing", "from_registry": True}
+    for errors in (engine.ensure({"images": [item]})["errors"], engine.verify([item])["errors"]):
+        (error,) = errors
+        assert error.startswith("dagster_code_locations[etl].image: the engine at ")
+        assert "not from its registry" in error
+    engine.engine.api.digests[REF] = [f"other.example.com/etl@{NEW}", f"r.example.com/etl@{NEW}"]
+    assert ensured(engine, "missing")["registry_ref"] == f"r.example.com/etl@{NEW}"
+    assert engine.ensure({"images": [item]})["errors"] == engine.verify([item])["errors"] == []
 
 
 @pytest.mark.parametrize("here", [{}, {REF: OLD}])

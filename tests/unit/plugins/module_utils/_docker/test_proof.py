@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from fake_engine import refusal
-from support import dagster_python
+from support import ORACLE, dagster_python
 
 from ansible_collections.dataops.dagster.plugins.module_utils._dagster.skew import skew
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.proof import PROGRAM, REQUEST, Proofs, Verdict
@@ -35,6 +35,7 @@ class Api:
         self.started: list[str] = []
         self.held: dict[str, dict[str, Any]] = {}
         self.left = ["old"]
+        self.of_image: dict[str, str] = {}  # the environment that an image brings
 
     def containers(self, all: bool, filters: dict[str, Any]) -> list[dict[str, str]]:  # noqa: ARG002
         return [{"Id": name} for name in self.left]
@@ -73,7 +74,7 @@ class Api:
             capture_output=True,
             text=True,
             check=False,
-            env={"PATH": os.defpath, **held["env"]},
+            env={"PATH": os.defpath, **self.of_image, **held["env"]},
         )
 
     def wait(self, container: str, timeout: int) -> dict[str, int]:  # noqa: ARG002
@@ -134,6 +135,19 @@ def test_a_good_image_is_asked_once(dagster: str, instance: dict[str, Any]) -> N
     prove(api, instance, etl="sha256:2")
     with open(instance["record"], encoding="utf-8") as stream:
         assert list(json.load(stream)) == ["sha256:2"]
+
+
+@pytest.mark.skipif(not ORACLE.exists(), reason="tests/rig/rig oracle makes a Dagster with all libraries")
+def test_login_of_compute_logs_is_not_missed(instance: dict[str, Any]) -> None:
+    """Google's class looks for it as soon as it is built. Runs have the file, and this container has not."""
+    login = {"GOOGLE_APPLICATION_CREDENTIALS": "/run/dagster/compute_logs.login"}
+    instance["env"] = {**ENV, **login}
+    named = "".join(f"# {name}={value}\n" for name, value in instance["env"].items())
+    gcs = "compute_logs: {module: dagster_gcp.gcs, class: GCSComputeLogManager, config: {bucket: logs}}\n"
+    instance["dagster_yaml"] = POSTGRES + gcs + named
+    api = Api(str(ORACLE))
+    api.of_image = login
+    assert prove(api, instance, etl="sha256:1").errors == []
 
 
 def test_two_environments_of_one_image_are_both_remembered(instance: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ def test_code_on_a_second_host() -> None:
     assert component("instance", "b", found).plan.storage.run_address == "172.30.0.1"
     assert stack["options"]["dagster_database_code_host"] == "172.30.0.1"
     assert code["options"]["dagster_database_code_host"] == "10.0.0.1"
+    assert component("code_location", "b", found).environment["DAGSTER_POSTGRES_HOST"] == "10.0.0.1"
     assert stack["options"]["dagster_postgres_listen_addresses"] == ["10.0.0.1", "127.0.0.1", "172.30.0.1"]
     assert stack["options"]["dagster_postgres_clients"] == [
         {"address": "172.30.0.0/24", "users": ["dagster_run"]},

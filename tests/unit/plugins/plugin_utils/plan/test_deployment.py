@@ -103,7 +103,7 @@ STAYED = groups(database=["b"], webserver=["a", "b"], daemon=["b"], code=["b"], 
             "dagster_webserver or dagster_daemon",
             "instance",
             "rm -r /opt/dagster /etc/systemd/system/dagster-.service.d/20-sandbox.conf; rm -r "
-            "/etc/systemd/system/dagster-.service.d/10-instance.conf",
+            "/etc/systemd/system/dagster-.service.d/10-instance.conf; rm -f /usr/local/lib/dagster/proven_logs.json",
         ),
         (
             "/etc/systemd/system/prune-dagster-runs.timer",
@@ -117,7 +117,7 @@ STAYED = groups(database=["b"], webserver=["a", "b"], daemon=["b"], code=["b"], 
             "code_location",
             "docker ps -aq --filter label=dataops.dagster.config | xargs -r docker rm -f; rm -rf /etc/dagster/secrets "
             "/etc/dagster/code /etc/dagster/users; "
-            "rm -f /usr/local/lib/dagster/proven_images.json",
+            "rm -f /usr/local/lib/dagster/proven_images.json /usr/local/lib/dagster/proven_code_logs.json",
         ),
     ],
 )

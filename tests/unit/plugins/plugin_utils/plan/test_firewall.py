@@ -199,6 +199,23 @@ def test_what_the_inventory_adds() -> None:
     assert found["run_ports"] == [53, 5432]
 
 
+def test_clients_of_mariadb() -> None:
+    """The rules of the database's port are the same for both: its own port, its own variable."""
+    mariadb: dict[str, Any] = {"dagster_database_engine": "mysql"}
+    found = handed("c", APART, **mariadb)
+    assert sources(found)["database"] == sources(handed("c", APART))["database"]
+    assert [ports for _addresses, ports in places(found, "database")] == [[3306]]
+    assert handed("a", **mariadb)["run_ports"] == [3306]
+    clients = [{"address": "10.8.0.1/24", "users": ["bi"]}]
+    known = sources(handed("a", **mariadb, dagster_mysql_clients=clients))["database"]
+    assert known == ["10.8.0.0/24", "172.30.0.0/23"]
+    named: dict[str, Any] = {**mariadb, "dagster_mysql_clients": [{"address": "bi.example.com", "users": ["bi"]}]}
+    (problem,) = plan(**named).problems()
+    assert problem.startswith("dagster_mysql_clients has bi.example.com, which the rules of the firewall cannot name")
+    assert plan(**named, dagster_firewall_sources={"database": ["10.8.0.7"]}).problems() == []
+    assert plan(**named, dagster_firewall=False).problems() == []
+
+
 def test_port_of_an_earlier_engine_has_a_rule_while_it_is_open() -> None:
     """Somebody else's engine is not ours to close. The gate before it is ours."""
 

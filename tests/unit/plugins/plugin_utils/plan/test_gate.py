@@ -72,7 +72,7 @@ def test_engine_that_the_user_names_has_no_gate() -> None:
     each = {host: {"dagster_docker_endpoint": "tcp://x:2376"} for host in "ac"}
     found = plan("a", APART, each, dagster_docker_tls_client_cert="PEM").instance
     assert [found.way.of_service(name) for name in ("daemon", "webserver")] == [{}, {}]
-    assert found.way.handed()["applies"] is False
+    assert found.way.handed()["own_engine"] is True
     assert found.environment["DOCKER_HOST"] == "tcp://x:2376"
     named = plan(dagster_docker_endpoint="unix:///run/other.sock")
     assert named.instance.way.roles["daemon"] == "launch", "the gate stands before that socket"

@@ -172,3 +172,32 @@ def test_user_of_another_name_is_looked_at() -> None:
     found = component("instance", dagster_user="etl", dagster_group="etl")
     assert found.plan.questions()["shells"] == ["etl"]
     assert found.host_problems({**FACTS, "shells": {"dagster": "/bin/bash"}}) == []
+
+
+AZURE = {"module": "dagster_azure.blob", "class": "AzureBlobComputeLogManager"}
+STORE = {"dagster_config": {"compute_logs": AZURE}, "dagster_compute_logs_login": "a2V5"}
+
+
+@pytest.mark.parametrize(
+    ("path", "left", "variables"),
+    [
+        ("docker/key.pem", "docker", {}),
+        ("kubeconfig", "kubeconfig", {}),
+        ("compute_logs.login", "compute_logs.login", {}),
+        ("compute_logs.login", "compute_logs.login", STORE),  # the login of this one is a key, in a variable
+        ("pgpass", "", {}),
+    ],
+)
+def test_what_services_ask_with_no_more(path: str, left: str, variables: dict[str, Any]) -> None:
+    found = component("instance", **variables)
+    facts = {**FACTS, "paths": [f"/etc/dagster/{path}"]}
+    assert found.handed(facts)["left"] == ([f"/etc/dagster/{left}"] if left else [])
+    assert found.handed(FACTS)["left"] == []
+
+
+def test_what_services_still_ask_with_stays() -> None:
+    s3 = {"module": "dagster_aws.s3", "class": "S3ComputeLogManager", "config": {"bucket": "logs"}}
+    given = {"dagster_config": {"compute_logs": s3}, "dagster_compute_logs_login": "[default]"}
+    found = component("instance", **given, dagster_docker_endpoint="tcp://engine.example.com:2376")
+    paths = [f"/etc/dagster/{name}" for name in ("docker/key.pem", "kubeconfig", "compute_logs.login")]
+    assert found.handed({**FACTS, "paths": paths})["left"] == ["/etc/dagster/kubeconfig"]

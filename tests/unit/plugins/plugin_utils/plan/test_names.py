@@ -165,7 +165,9 @@ def played(**extra: Any) -> dict[str, set[str]]:
 
 
 def test_two_instances_have_nothing_in_common() -> None:
-    one, other = played(), played(dagster_instance_name="etl", dagster_instance_port_offset=100)
+    ports = [3100, 3101, 3102]
+    wishes = {"dagster_instance_port_offset": 100, "dagster_webserver_ports": ports}
+    one, other = played(), played(dagster_instance_name="etl", **wishes)
     assert [path for path in sorted(one["paths"] & other["paths"]) if not OF_THE_HOST.fullmatch(path)] == []
     assert (one["units"] & other["units"]) - UNITS_OF_THE_HOST == set()
     assert one["others"] & other["others"] == set()

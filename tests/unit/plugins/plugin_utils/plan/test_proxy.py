@@ -41,6 +41,21 @@ def test_webservers_that_another_proxy_asks_too_listen_on_their_own_address() ->
         assert fact(host, found)["options"]["dagster_haproxy_webservers"] == ["10.0.0.1"]
 
 
+def replicas(found: dict[str, Any], kind: str = "replicas") -> list[str]:
+    return [f"{replica['address']}:{replica['port']}" for replica in found["proxy"][kind]]
+
+
+def test_hosts_have_different_numbers_of_replicas() -> None:
+    """Which ports a host has, that host says. A proxy that took its own for all would ask where nobody listens."""
+    found = groups(proxy=["a", "b"], webserver=["a", "b"])
+    hosts = {"a": {"dagster_webserver_ports": [3000, 3001]}, "b": {"dagster_webserver_ports": [3005]}}
+    places = ["10.0.0.1:3000", "10.0.0.1:3001", "10.0.0.2:3005"]
+    assert [replicas(fact(host, found, each=hosts)) for host in ("a", "b")] == [places, places]
+    assert replicas(fact("a", found)) == ["10.0.0.1:3000", "10.0.0.1:3001", "10.0.0.2:3000", "10.0.0.2:3001"]
+    fewer = {"a": {**hosts["a"], "dagster_webserver_read_only_port": 3200}, "b": hosts["b"]}
+    assert replicas(fact("b", found, each=fewer), "read_only") == ["10.0.0.1:3200"]
+
+
 def test_nginx_of_another_source_stays() -> None:
     found = component("proxy")
     assert found.packages({"packages": {}}) == ["haproxy", "nginx-light"]

@@ -107,6 +107,10 @@ def test_what_works(variables: dict[str, Any]) -> None:
         (kwargs(volumes=["/:/host:ro"]), ["volumes[0]: found the host's whole disk"]),
         (kwargs(volumes=["/x:/run/dagster"]), ["volumes: found /run/dagster, where the login of runs are"]),
         (kwargs(volumes=["/etc:/host-etc:ro"]), ["found /etc, which holds the secrets of the services"]),
+        (
+            kwargs(volumes=["/etc/dagster/compute_logs.login:/login:ro"]),
+            ["found /etc/dagster/compute_logs.login, which holds the secrets of the services"],
+        ),
         (kwargs(tmpfs={"/run/dagster": ""}), ["tmpfs: found /run/dagster"]),
         (kwargs(mounts=[{"Target": "/run/secrets/x", "Source": "/x"}]), ["mounts: found /run/secrets/x"]),
         (location(env={"PGPASSFILE": "/x"}), ["dagster_code_locations[etl].env.PGPASSFILE: PGPASSFILE is set by"]),

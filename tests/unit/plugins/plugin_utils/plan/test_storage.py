@@ -8,7 +8,7 @@ import pytest
 from plans import Groups, groups, options, plan
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import storage
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Budget
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.budget import RESERVE_CONNECTIONS, Budget
 
 
 def test_external_database() -> None:
@@ -92,14 +92,14 @@ def test_limits_of_the_logins() -> None:
         "dagster_migration": 5,
         "dagster_daemon_a": 16,
     }
-    assert sum(limits.values()) + storage.RESERVE_CONNECTIONS == found.limit
+    assert sum(limits.values()) + RESERVE_CONNECTIONS == found.limit
     assert found.limits([])["dagster"] == 142, "a daemon without a login of its own"
     assert limits["dagster_run"] >= found.parts["runs"]
     assert limits["dagster_code"] >= found.parts["code servers"]
     shared = budget(dagster_webserver_read_only_port=3002)
     of_each = shared.limits(["dagster_daemon_a"])
     assert (of_each["dagster"], of_each["dagster_read"]) == (126, 63), "the read-only one takes nothing from the others"
-    assert sum(of_each.values()) + storage.RESERVE_CONNECTIONS == shared.limit
+    assert sum(of_each.values()) + RESERVE_CONNECTIONS == shared.limit
 
 
 def test_logins_of_each_host() -> None:
@@ -148,11 +148,15 @@ def test_who_verifies_the_server() -> None:
     hosts = groups(database=["a"], webserver=["a", "b"], code=["a"], run=["c"])
     found = plan("b", hosts).storage
     assert found.tls_addresses == ["10.0.0.1"]
-    mode = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/x/database-ca.pem"}
-    assert (found.verified("b", "/x"), found.verified("c", "/x"), found.verified("a", "/x")) == (mode, mode, {})
+    authority = "/x/database-ca.pem"
+    assert [found.authority(host, "/x") for host in "bca"] == [authority, authority, ""]
+    mode = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": authority}
+    known = {"DAGSTER_POSTGRES_HOST": "10.0.0.1", "DAGSTER_POSTGRES_USER": "u"}
+    assert found.environment(found.client("b", "10.0.0.1", "u", "/x")) == {**known, **mode}
+    assert found.environment(found.client("a", "10.0.0.1", "u", "/x")) == known
     assert plan("a").storage.tls_addresses == [], "nobody is on another host"
     off = plan("b", hosts, dagster_database_tls=False).storage
-    assert (off.tls_addresses, off.verified("b", "/x")) == ([], {})
+    assert (off.tls_addresses, off.authority("b", "/x")) == ([], "")
     assert plan("a", groups(database=[]), **EXTERNAL).storage.tls_addresses == []
 
 

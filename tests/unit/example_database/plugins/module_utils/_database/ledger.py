@@ -3,14 +3,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ansible_collections.dataops.dagster.plugins.module_utils._database.client import Client
+
 PRODUCT = "Ledger"
 CREDENTIAL = "ledger.conf"
 VARIABLES = {"host": "LEDGER_HOST", "user": "LEDGER_USER", "credential": "LEDGER_LOGIN"}
 
 
-def verified(authority: str) -> dict[str, str]:
-    """What a client needs to verify the server."""
-    return {"LEDGER_AUTHORITY": authority}
+def environment(client: Client) -> dict[str, str]:
+    """What a client needs to connect and to verify the server."""
+    file = {"LEDGER_LOGIN": client.credential} if client.credential else {}
+    return {"LEDGER_HOST": client.host, "LEDGER_USER": client.user, **file, "LEDGER_AUTHORITY": client.authority}
+
+
+def parameters(client: Client) -> dict[str, Any]:  # noqa: ARG001 - its programs read the environment
+    """Nothing beside it."""
+    return {}
 
 
 def login(password: str, user: str) -> str:

@@ -10,6 +10,7 @@ folder of dagster.yaml and workspace.yaml. So name files with their whole path.
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -30,8 +31,7 @@ class Instance:
     user: str
     home: str
     programs: str  # folder of dagster and its like
-    variable: str  # which names the file with the password
-    credential: str  # name of that file
+    secrets: str  # JSON: the secret files of home, each with the variable (NAME=VALUE) whose value has its path
 
 
 def refusal(instance: Instance, command: list[str]) -> str:
@@ -79,19 +79,23 @@ def run(instance: Instance, command: list[str]) -> None:
     """Becomes the command. Raises OSError."""
     user = pwd.getpwnam(instance.user)
     found = environment(instance, user.pw_dir)
-    password = copied(os.path.join(instance.home, instance.credential), user)
+    given = {}
+    for file, variable in json.loads(instance.secrets).items():
+        path = os.path.join(instance.home, file)
+        name, _equals, value = variable.partition("=")
+        given[name] = value.replace(path, copied(path, user))
     os.initgroups(user.pw_name, user.pw_gid)
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
     os.umask(0o027)
     os.chdir(instance.home)
     os.environ["PATH"] = found["PATH"]  # where execvpe looks
-    os.execvpe(command[0], command, {**found, instance.variable: password})  # noqa: S606 - what root typed
+    os.execvpe(command[0], command, {**found, **given})  # noqa: S606 - what root typed
 
 
 def main(argv: list[str]) -> int:
     """The arguments are those of Instance, then the command."""
-    instance, command = Instance(*argv[1:8]), argv[8:]
+    instance, command = Instance(*argv[1:7]), argv[7:]
     name = os.path.basename(instance.command)
     if not command or command[0] in ("-h", "--help"):
         print(str(__doc__).replace("COMMAND", name), end="", file=sys.stdout if command else sys.stderr)

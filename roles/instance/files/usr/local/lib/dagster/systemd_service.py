@@ -35,10 +35,18 @@ def copied(path: str) -> str:
 
 
 def credentials() -> dict[str, str]:
-    """The variables of the environment that name a credential of the unit (NAME=%d/FILE), each with a private copy."""
+    """The variables of the environment that name a credential of the unit, each with a private copy in its place.
+
+    NAME=%d/FILE, or as a part of it: a URL may have the path among its parameters.
+    """
     folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-    named = {name: path for name, path in os.environ.items() if folder and path.startswith(f"{folder}/")}
-    return {name: copied(path) for name, path in named.items() if os.path.exists(path)}
+    files = sorted(os.listdir(folder), key=len, reverse=True) if folder and os.path.isdir(folder) else []
+    found = {}
+    for name, value in os.environ.items():
+        path = next((f"{folder}/{file}" for file in files if f"{folder}/{file}" in value), "")
+        if path:
+            found[name] = value.replace(path, copied(path))
+    return found
 
 
 def passfile() -> str:
