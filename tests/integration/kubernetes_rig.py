@@ -11,10 +11,12 @@ import base64
 import contextlib
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -305,3 +307,20 @@ COORDINATOR = {
     "class": "QueuedRunCoordinator",
     "config": {"dequeue_interval_seconds": 1, "max_concurrent_runs": 100},
 }
+
+
+@contextlib.contextmanager
+def deployed(
+    cluster: Cluster, kubernetes: Kubernetes, launcher: Callable[[Path], Json], code: str
+) -> Iterator[Deployed]:
+    """A deployment whose code server runs, in a folder that goes with it."""
+    folder = Path(tempfile.mkdtemp(prefix="kubernetes-"))
+    found = Deployed(cluster, folder, kubernetes, launcher(folder), code)
+    try:
+        found.migrate()
+        found.probe()
+        with found.code():
+            yield found
+    finally:
+        found.node.close()
+        shutil.rmtree(folder)

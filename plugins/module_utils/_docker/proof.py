@@ -138,8 +138,9 @@ class Proofs:
             self._remove(left["Id"])
         log = {"type": "json-file", "config": {}}
         settings = api.create_host_config(network_mode="none", log_config=log, **rights.kwargs())
-        # What names a login names a file that runs have, also where the image itself names it.
-        given = {**dict.fromkeys(FILES.values(), ""), **env}
+        # What names a login of compute logs names a file that runs have, whether the location or the image names it.
+        # Module compute_logs tries it in a container that has the file.
+        given = {**env, **dict.fromkeys(FILES.values(), "")}
         container = api.create_container(
             image, ["sh", "-c", COMMAND], environment=given, user="0:0", labels={PROOF_LABEL: ""}, host_config=settings
         )["Id"]

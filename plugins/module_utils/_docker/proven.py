@@ -7,7 +7,6 @@ import hashlib
 import json
 import typing as t
 
-from .._dagster.log_words import FILES
 from .._dagster.program import program
 
 Json = dict[str, t.Any]
@@ -29,14 +28,10 @@ def digest(instance: Json, env: Json) -> str:
 
 
 def environment(instance: Json, location: str) -> dict[str, str]:
-    """What of the environment of a location's runs the instance depends on.
-
-    The container that is asked has no login of compute logs. Module compute_logs tries it in one that has.
-    """
+    """What of the environment of a location's runs the instance depends on."""
     every = {**(instance.get("env") or {}), **((instance.get("location_env") or {}).get(location) or {})}
     named = instance["dagster_yaml"]
-    wanted = {name for name in every if name in PYTHON or str(name) in named} - set(FILES.values())
-    return {str(name): str(value) for name, value in every.items() if name in wanted}
+    return {str(name): str(value) for name, value in every.items() if name in PYTHON or str(name) in named}
 
 
 def recorded(text: str) -> Json:

@@ -7,8 +7,6 @@ The broker is a folder, so it is seen who has written into it.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from deployment import Dagster
 from fence_rig import LOGINS
 from guard_postgres import Cluster
 from guard_rig import PATIENCE, password, until
-from kubernetes_rig import CONFIG_MAP, DAEMON, IMAGE, NAMESPACE, WEBSERVER, Deployed, Kubernetes
+from kubernetes_rig import CONFIG_MAP, DAEMON, IMAGE, NAMESPACE, WEBSERVER, Deployed, Kubernetes, deployed
 
 CODE = """
 from dagster import *
@@ -58,16 +56,8 @@ def launcher(broker: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def site(cluster: Cluster, kubernetes: Kubernetes) -> Iterator[Deployed]:
-    folder = Path(tempfile.mkdtemp(prefix="celery-"))
-    found = Deployed(cluster, folder, kubernetes, launcher(folder / "broker"), CODE)
-    try:
-        found.migrate()
-        found.probe()
-        with found.code():
-            yield found
-    finally:
-        found.node.close()
-        shutil.rmtree(folder)
+    with deployed(cluster, kubernetes, lambda folder: launcher(folder / "broker"), CODE) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

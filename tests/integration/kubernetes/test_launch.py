@@ -7,10 +7,7 @@ The cluster is a stand-in; the pod of a run is a process with exactly the variab
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +15,19 @@ from deployment import Dagster
 from fence_rig import LOGINS
 from guard_postgres import Cluster
 from guard_rig import PATIENCE, password, until
-from kubernetes_rig import ADMIN, CONFIG_MAP, DAEMON, IMAGE, NAMESPACE, OF_RUNS, TOKEN, WEBSERVER, Deployed, Kubernetes
+from kubernetes_rig import (
+    ADMIN,
+    CONFIG_MAP,
+    DAEMON,
+    IMAGE,
+    NAMESPACE,
+    OF_RUNS,
+    TOKEN,
+    WEBSERVER,
+    Deployed,
+    Kubernetes,
+    deployed,
+)
 
 LAUNCHER: dict[str, Any] = {
     "module": "dagster_k8s",
@@ -71,16 +80,8 @@ defs = Definitions(jobs=[plain, large, long, apart])
 
 @pytest.fixture(scope="module")
 def site(cluster: Cluster, kubernetes: Kubernetes) -> Iterator[Deployed]:
-    folder = Path(tempfile.mkdtemp(prefix="kubernetes-"))
-    found = Deployed(cluster, folder, kubernetes, LAUNCHER, CODE)
-    try:
-        found.migrate()
-        found.probe()
-        with found.code():
-            yield found
-    finally:
-        found.node.close()
-        shutil.rmtree(folder)
+    with deployed(cluster, kubernetes, lambda _folder: LAUNCHER, CODE) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
