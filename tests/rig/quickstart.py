@@ -81,7 +81,7 @@ SITE = (
     Step("Image", "wait for that of the code", 20, 2, ("Images of the code locations",)),
     Step("Dagster", "install it from PyPI, make its tables", 20, 6, ("Instance",)),
     Step("Code", "wait until it loads", 15, 4, ("Code locations",)),
-    Step("Webservers", "start two, wait until they answer", 12, 2, ("Webservers",)),
+    Step("Webservers", "start three, wait for each", 12, 2, ("Webservers",)),
     Step("Proxy", "put HAProxy and nginx in front", 6, 3, ("Load balancer", "Stop replicas that are no longer listed")),
     Step(
         "Daemon",
