@@ -21,6 +21,7 @@ CORES = len(os.sched_getaffinity(0))
 ROOM = max(2, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (4 * 2**30))
 WIDTH = min(CORES, ROOM)
 SHOWN = 100  # lines of the log of a step that failed
+REASONS = 10  # of them, those that are said again at the end
 
 
 @dataclasses.dataclass
@@ -31,6 +32,9 @@ class Running:
     process: subprocess.Popen[bytes]
     since: float
     hosts: float
+
+
+FAILED = ("failed", "over time")
 
 
 @dataclasses.dataclass
@@ -53,6 +57,13 @@ class Result:
             return ""
         lines = re.findall(r"\b(\d+ (?:passed|failed|of \d+ red)\b[^=\n(]*)", text)
         return lines[-1].strip() if lines else ""
+
+    @property
+    def reasons(self) -> list[str]:
+        """The lines of its log that name what failed; of a step that was ended, the last ones."""
+        lines = log(self.step).read_text(encoding="utf-8", errors="replace").splitlines()
+        named = [line for line in lines if re.match(r"(FAILED|ERROR) \S+\.py\b|GREEN  ", line)]
+        return [*named[:REASONS], *(lines[-3:] if self.outcome == "over time" or not named else [])]
 
     @property
     def row(self) -> str:
@@ -184,7 +195,7 @@ class Suite:
     def _done(self, result: Result) -> None:
         self.results.append(result)
         print(result.row, flush=True)
-        if result.outcome in ("failed", "over time"):
+        if result.outcome in FAILED:
             why = f"was ended after its {result.step.limit} s" if result.outcome == "over time" else "failed"
             lines = log(result.step).read_text(encoding="utf-8", errors="replace").splitlines()
             print(
@@ -204,4 +215,7 @@ class Suite:
         ]
         rows = [result.row for result in sorted(self.results, key=lambda result: result.begin)]
         total = f"{wall / 60:.1f} minutes; {used:.0f} CPU s, {used / wall / CORES:.0%} of {CORES} cores"
-        return "\n".join(["", HEAD, *rows, "", total, ", ".join(counted)])
+        # At the end of all, because whoever runs the suite elsewhere may keep no more than that.
+        failed = [result for result in self.results if result.outcome in FAILED]
+        reasons = [f"{result.step.name}: {line[:300]}" for result in failed for line in result.reasons]
+        return "\n".join(["", HEAD, *rows, "", total, ", ".join(counted), *reasons])

@@ -114,6 +114,20 @@ def test_report(folder: Path) -> None:
     assert "1 passed, 0 failed, 0 over time, 0 not run" in table
 
 
+def test_report_ends_with_what_failed(folder: Path) -> None:
+    """Also of a step that has printed much since, or that hangs in a test."""
+    words = "FAILED tests/test_edge.py::test_login - timed out\nERROR    Verifier tests failed\n"
+    printed = f"printf '{words}GREEN  edge/login  nobody noticed\n'; seq 200; false"
+    hangs = "echo 'tests/test_vip.py::test_move'; sleep 60"
+    run = Suite([Step("tests", ("bash", "-c", printed), 9), Step("hangs", ("bash", "-c", hangs), 1), FIRST])
+    assert not run.run()
+    assert run.report().partition("0 not run\n")[2].splitlines() == [
+        "tests: FAILED tests/test_edge.py::test_login - timed out",
+        "tests: GREEN  edge/login  nobody noticed",
+        "hangs: tests/test_vip.py::test_move",
+    ]
+
+
 @pytest.mark.parametrize(("ends", "outcome"), [((0, 0), "passed"), ((0, 1), "failed"), ((1, 0), "failed")])
 def test_parts_beside_each_other(ends: tuple[int, int], outcome: str) -> None:
     """Each waits for the other one here, and either one fails the step."""
