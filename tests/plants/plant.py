@@ -44,6 +44,11 @@ class Plant:
         """Whether its test starts a server, such as a database or a kernel's rules in a namespace."""
         return self.test.startswith("tests/integration/")
 
+    @property
+    def python(self) -> bool:
+        """Whether it breaks a program or a module, not only what roles and templates say."""
+        return any(name.endswith(".py") for name in self.files())
+
     def files(self) -> list[str]:
         """The paths that it touches."""
         text = self.path.read_text(encoding="utf-8")

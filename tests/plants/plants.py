@@ -4,7 +4,7 @@ A plant is red when its test is green without it and fails with it. Whatever els
 patch that does not apply any more, a test that is red by itself, that hangs, or that is not there.
 
     run                           every plant
-    run --no-host --jobs 2        those that need no host
+    run --no-host                 those that need no host
     run --no-server               those that need no server either: no test of tests/integration
     run --no-server --tests-passed  the same after their tests have passed in this checkout, as in the suite
     run --host default            those of a molecule scenario, which is converged if its hosts do not answer
@@ -18,6 +18,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import functools
+import gc
 import os
 import shutil
 import sys
@@ -28,11 +30,13 @@ from pathlib import Path
 from typing import Any
 
 from plant import COPIES, ROOT, BadPlant, Copy, Plant, every
-from pytest_run import Pytest, control_problem, verdict
+from pytest_run import Pytest, Result, control_problem, tests_of, verdict
 from scenario import Scenario
 
 LIMIT = {False: 120, True: 300}  # seconds for a test, without host and with
 CONVERGE_LIMIT = 3600
+# What is played once before plants of roles, and the module by which one sees that it was.
+PLAYED, WARM = "tests/unit/test_rendered.py::test_rendered[single_host-dagster1]", "dry_play"
 # What nearly every unit test imports. Nothing of ours: that comes from the copy.
 PRELOADED = (
     "ansible.inventory.manager",
@@ -87,39 +91,46 @@ def controls(tests: list[str], copy: Copy, limit: float, report: Report, **more:
     return found
 
 
-def without_host(plants: list[Plant], jobs: int, report: Report, passed: bool) -> None:
-    """Several beside each other, each in a copy of its own.
+def without_host(plants: list[Plant], report: Report, passed: bool) -> None:
+    """One after the other in a copy.
 
     passed: their tests have just passed without them, so this needs no proof.
     """
     for name in PRELOADED:
         __import__(name)
-    copies = [Copy(number) for number in range(1, min(jobs, len(plants)) + 1)]
+    copy = Copy(1)
     tests = sorted({plant.test for plant in plants})
-    bad = dict.fromkeys(tests, "") if passed else controls(tests, copies[0], LIMIT[False], report)
-    waiting = list(plants)
-    busy: dict[int, tuple[Plant, Pytest, contextlib.ExitStack]] = {}
-    while waiting or busy:
-        for number, copy in enumerate(copies):
-            if number in busy:
-                plant, process, planted = busy[number]
-                if not process.poll():
-                    continue
-                planted.close()
-                result = process.result
-                report.add(plant, result.seconds, verdict(plant, result), result.cpu)
-                del busy[number]
-            if waiting:
-                plant = waiting.pop(0)
-                planted = contextlib.ExitStack()
-                problem = planted.enter_context(copy.planted(plant)) or bad[plant.test]
-                if problem:
-                    planted.close()
-                    report.add(plant, 0, problem)
-                else:
-                    limit = plant.limit or LIMIT[False]
-                    busy[number] = (plant, Pytest([plant.test], copy.folder, limit, first=True), planted)
-        time.sleep(0.02)
+    bad = dict.fromkeys(tests, "") if passed else controls(tests, copy, LIMIT[False], report)
+    # Those of roles and templates come last. For them this process knows the Python of the copy, and has used it.
+    for plant in sorted(plants, key=lambda plant: not plant.python):
+        if not plant.python and WARM not in sys.modules:
+            play_once(copy, report)
+        with copy.planted(plant) as does_not_apply:
+            problem, result = does_not_apply or bad[plant.test], Result()
+            if not problem:
+                result = Pytest([plant.test], copy.folder, plant.limit or LIMIT[False], first=True).wait()
+                problem = verdict(plant, result)
+        report.add(plant, result.seconds, problem, result.cpu)
+
+
+def play_once(copy: Copy, report: Report) -> None:
+    """Has most of what a test of roles needs in this process: modules, and the code of templates by their text.
+
+    Half of the time of such a test goes into these. The control: the test passes here.
+    """
+    started = time.process_time()
+    log = copy.folder.parent / "played.log"
+    back = Path.cwd()
+    os.chdir(copy.folder)
+    with log.open("w") as stream, contextlib.redirect_stdout(stream):
+        status = tests_of(copy.folder, [PLAYED])
+    os.chdir(back)
+    if status:
+        sys.exit(f"plants: {PLAYED} fails without any plant, {log}")
+    for one in gc.get_objects():  # whatever was read from a file of the copy
+        if isinstance(one, functools._lru_cache_wrapper):
+            one.cache_clear()
+    report.cpu += time.process_time() - started
 
 
 def with_hosts(scenario: Scenario, plants: list[Plant], report: Report) -> None:
@@ -190,7 +201,6 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--host", default="", help="only plants of this molecule scenario")
     parser.add_argument("--rig", default="", help="with --host: run on the deployed hosts of this rig instead")
-    parser.add_argument("--jobs", type=int, default=1, help="plants without host beside each other (default 1)")
     parser.add_argument("--list", action="store_true", help="show the plants, run none")
     options = parser.parse_args(arguments)
     if options.rig and not options.host:
@@ -218,7 +228,7 @@ def main(arguments: list[str]) -> int:
         report = Report()
         alone = [plant for plant in plants if not plant.host]
         if alone:
-            without_host(alone, options.jobs, report, options.tests_passed)
+            without_host(alone, report, options.tests_passed)
         for host in sorted({plant.host for plant in plants} - {""}):
             scenario = Scenario(host, options.rig or host)
             with_hosts(scenario, [plant for plant in plants if plant.host == host], report)

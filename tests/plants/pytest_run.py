@@ -57,6 +57,17 @@ class Recorder:
         self.path.write_text(json.dumps(self.outcomes), encoding="utf-8")
 
 
+def tests_of(folder: Path, arguments: list[str], *plugins: Any) -> int:
+    """Runs tests of a copy in this process; the status of pytest."""
+    import pytest
+
+    os.environ["ANSIBLE_CONFIG"] = str(folder / "ansible.cfg")
+    given = ["-q", "--tb=short", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    # A cache folder is a setting of the plugin that is switched off.
+    given += ["--override-ini", "addopts=-ra --import-mode=importlib"]
+    return int(pytest.main([*given, *arguments], plugins=list(plugins)))
+
+
 class Process:
     """A fork of this process in a group of its own, with its output in a file."""
 
@@ -129,16 +140,10 @@ class Pytest(Process):
         self.record = record
 
         def run() -> int:
-            import pytest
-
-            os.environ.update(environment or {}, ANSIBLE_CONFIG=str(folder / "ansible.cfg"))
+            os.environ.update(environment or {})
             sys.dont_write_bytecode = not compiled
             sys.path[:] = [path for path in sys.path if path != str(PLANTS)]
-            given = ["-q", "--tb=short", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-            # A cache folder is a setting of the plugin that is switched off.
-            given += ["--override-ini", "addopts=-ra --import-mode=importlib", *(["-x"] if first else []), *arguments]
-            given += tests
-            return int(pytest.main(given, plugins=[Recorder(record)]))
+            return tests_of(folder, [*(["-x"] if first else []), *arguments, *tests], Recorder(record))
 
         super().__init__(run, folder, folder.parent / f"{folder.name}.log", limit)
 

@@ -50,7 +50,7 @@ class Step:
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def scenario(name: str, *, alone: bool = False) -> list[Step]:
+def scenario(name: str, *, full: bool, alone: bool = False) -> list[Step]:
     """A molecule scenario in its own sequence, in parts: all before its tests; the tests; those that run alone."""
     files = (".config/molecule/config.yml", f"molecule/{name}/molecule.yml")
     settings = [yaml.safe_load((ROOT / file).read_text(encoding="utf-8")) for file in files]
@@ -67,13 +67,14 @@ def scenario(name: str, *, alone: bool = False) -> list[Step]:
     # The hosts go with the last part, whether its tests pass or not, and with a deployment that fails.
     gone = molecule(after)
     last = f"{molecule(['verify'])}; result=$?; {gone} || result=1; exit $result"
+    short = "alone or not alone" if full else "not long"
     deploy = part("deploy", 1200, f"{molecule(before)} || {{ {gone}; exit 1; }}", "images", "venvs")
     if not alone:
-        return [deploy, part("tests", 3300, last, deploy.name)]
+        return [deploy, part("tests", 3300, last, deploy.name, env={"RIG_TESTS": short})]
     return [
         deploy,
-        part("tests", 3300, molecule(["verify"]), deploy.name, env={"RIG_TESTS": "not alone"}),
-        part("alone", 1800, last, deploy.name, alone=True, env={"RIG_TESTS": "alone"}),
+        part("tests", 3300, molecule(["verify"]), deploy.name, env={"RIG_TESTS": f"not alone and ({short})"}),
+        part("alone", 1800, last, deploy.name, alone=True, env={"RIG_TESTS": f"alone and ({short})"}),
     ]
 
 
@@ -108,20 +109,20 @@ def suite(*, full: bool) -> list[Step]:
     alone, databases = f"pytest -q -m alone {guard}", ("postgres", "mariadb") if full else ("postgres",)
     guards = beside(*(f"{alone} -k {name} --part {part}/2" for name in databases for part in (1, 2)))
     those = () if full else ("-k", "not mariadb")
-    default, cluster = scenario("default", alone=True), scenario("cluster", alone=True)
+    short = () if full else ("-m", "not long")
     steps = [
         Step("packages", (rig, "packages"), 600),
         Step("images", (rig, "images"), 900, ["packages"]),
         Step("venvs", (rig, "venvs"), 600),
         Step("lint", ("tools/lint.sh",), 400, ["packages"]),
-        Step("unit", (*pytest, "tests/unit"), 1500, ["packages", "venvs"]),
+        Step("unit", (*pytest, *short, "tests/unit"), 1500, ["packages", "venvs"]),
         Step("oldest", (".cache/oldest/bin/pytest", "-q", "tests/unit/test_rendered.py"), 600, ["venvs"], filler=True),
-        *scenario("alternative"),
-        *default,
-        *scenario("upgrade"),
-        *cluster,
-        *scenario("runner"),
-        *scenario("neighbours"),
+        *scenario("alternative", full=full),
+        *scenario("default", full=full, alone=True),
+        *scenario("upgrade", full=full),
+        *scenario("cluster", full=full, alone=True),
+        *scenario("runner", full=full),
+        *scenario("neighbours", full=full),
         Step("sanity", ("tools/sanity.sh",), 1200, ["packages"], filler=True),
         Step("importer", ("tools/importer.sh",), 600, filler=True),
         Step("containers", (*pytest, "tests/integration/containers"), 1500, ["images"], filler=True),
@@ -139,7 +140,7 @@ def suite(*, full: bool) -> list[Step]:
         validator = Step("validator", ("tests/validator/run",), 900, ["venvs"], filler=True)
         return [*(step for step in steps if step.name != "mariadb"), validator]
     # Requests that fail, and a daemon that is away, are measured in time.
-    long = [dataclasses.replace(step, alone=True) for step in scenario("upgrade_cluster")]
+    long = [dataclasses.replace(step, alone=True) for step in scenario("upgrade_cluster", full=True)]
     slow = [dataclasses.replace(step, limit=4 * step.limit, env={**FULL, **step.env}) for step in [*steps, *long]]
     return [
         *slow,

@@ -147,6 +147,9 @@ def test_the_table(full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(set(step.needs) <= set(names) for step in table)
     assert all(step.limit > 0 for step in table)
     assert {step.name for step in table if step.alone} >= {"guard", "default-alone", "cluster-alone"}
+    chosen_tests = {step.name: [step.env.get("RIG_TESTS", ""), *step.argv] for step in table}
+    for name in ("unit", "alternative-tests", "default-tests", "default-alone"):
+        assert any("not long" in words for words in chosen_tests[name]) != full, name
     assert {"packages", "images", "venvs", "default-deploy", "default-tests"} == {
         step.name for step in chosen(table, ["default-tests"])
     }

@@ -44,7 +44,6 @@ def test_canary_is_launched_when_something_is_not_proven_and_by_health_each_time
     play: Callable[..., Play], dagster: Dagster, inventory: str
 ) -> None:
     """Nothing is set: examples/pipeline offers the job. The play that changes something is killed before its canary."""
-    play("site.yml")
     before = len(launched(dagster))
     assert play("site.yml").changed == 0
     assert len(launched(dagster)) == before, "nothing has changed"
@@ -77,10 +76,11 @@ def test_canary_proves_what_leaves_no_trace_in_a_file(play: Callable[..., Play],
         # The engine's words, not that the run was marked as failed from outside. The container stays Created.
         ("docker network rm dagster", r"network dagster not found.*Its container is created"),
         # Nobody but site.yml tells the gate of a network.
-        (
+        pytest.param(
             f"sed -i '/ networks:$/,+1 s/- dagster$/- gone/' {CONFIG} && grep -q -e '- gone$' {CONFIG}"
             " && systemctl restart dagster-daemon",
             r"The Docker gate refuses [^;]*gone",
+            marks=pytest.mark.long,
         ),
     ],
     ids=["engine", "dagster.yaml"],

@@ -23,7 +23,7 @@ LOGINS = {
 }
 
 
-@pytest.mark.parametrize("status", LOGINS)
+@pytest.mark.parametrize("status", [401, *(pytest.param(status, marks=pytest.mark.long) for status in (403, 302))])
 def test_login_is_not_in_the_way_of_the_health_gate(
     play: Callable[..., Play], dagster: Dagster, host: Any, status: int
 ) -> None:

@@ -124,7 +124,7 @@ def test_new_rules_are_read_without_a_restart(play: Callable[..., Play], host: A
     rules, before, since = host.check_output(read), processes(host), host.check_output(loaded)
     host.check_output("sed -i '/dagster_run/d' %s && systemctl reload postgresql@15-dagster", hba)
     assert host.check_output(read) != rules, "the control: a rule is gone"
-    play("site.yml")
+    play("site.yml", "--tags", "postgres")
     assert host.check_output(read) == rules
     assert host.check_output(loaded) > since
     assert processes(host) == before

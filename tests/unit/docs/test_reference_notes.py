@@ -122,6 +122,7 @@ CASES = [
 ]
 
 
+@pytest.mark.long  # of Dagster, not of this collection: it changes with the pinned version alone
 @pytest.mark.parametrize(("section", "index"), CASES)
 def test_block(python: Path, workspace: Path, section: Section, index: int) -> None:
     language, mark, text = section.blocks[index]
