@@ -114,7 +114,8 @@ def test_report(folder: Path) -> None:
     assert "1 passed, 0 failed, 0 over time, 0 not run" in table
 
 
-def test_report_ends_with_what_failed(folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_report_ends_with_what_failed() -> None:
     """Also of a step that has printed much since, or that hangs in a test."""
     words = "FAILED tests/test_edge.py::test_login - timed out\nERROR    Verifier tests failed\n"
     printed = f"printf '{words}GREEN  edge/login  nobody noticed\n'; seq 200; false"

@@ -71,7 +71,7 @@ def test_login_is_a_file_that_no_container_shows(dagster: Dagster, host: Any) ->
     ("changes", "words"),
     [
         ({"log_bucket": "nothing-there"}, "finds no bucket nothing-there at "),
-        ({"log_account": "nothing"}, "may not write to bucket alternative-logs"),
+        pytest.param({"log_account": "nothing"}, "may not write to bucket alternative-logs", marks=pytest.mark.long),
         ({"dagster_compute_logs_login": "no key"}, "dagster_compute_logs_login is not what GCSComputeLogManager reads"),
     ],
 )

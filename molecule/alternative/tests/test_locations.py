@@ -287,6 +287,7 @@ def test_secret_environment_of_code_server_and_run(dagster: Dagster, host: Any) 
     assert everybody.rc != 0, "somebody else than root of the container reads the file"
 
 
+@pytest.mark.long  # tests/unit/test_location_secrets.py says in which order files come and go
 def test_location_that_moves_has_its_secrets_where_its_code_server_is(
     play: Callable[..., Play], dagster: Dagster, host: Any, other: Any, inventory_locations: Callable[..., str]
 ) -> None:

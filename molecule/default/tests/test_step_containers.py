@@ -81,6 +81,7 @@ def test_second_run_changes_nothing(played: Callable[..., Play], host: Any) -> N
     assert identities(host) == before
 
 
+@pytest.mark.long  # scenario cluster does the same
 @pytest.mark.usefixtures("played")
 def test_terminated_run_ends_its_steps(dagster: Dagster, host: Any) -> None:
     run_id = asleep(dagster, host)

@@ -180,6 +180,7 @@ def test_play_that_ends_after_the_database_leaves_nothing_shut_out(
     assert play("site.yml").changed == 0
 
 
+@pytest.mark.long  # the reboot after it starts all of it as well
 def test_everything_restarts_after_all_of_that(dagster: Dagster, host: Any) -> None:
     since = float(host.check_output("date +%s"))
     for service in SERVICES:
