@@ -201,13 +201,23 @@ class Dagster:
         found = self.heartbeats().values()
         return bool(found) and all(healthy and beat >= newer_than for healthy, beat in found)
 
-    def launch(self, job: str, location: str = "pipeline", config: dict[str, Any] | None = None) -> str:
+    def launch(
+        self,
+        job: str,
+        location: str = "pipeline",
+        config: dict[str, Any] | None = None,
+        tags: dict[str, str] | None = None,
+    ) -> str:
         """Launches a job; its run id."""
         selector = {"repositoryLocationName": location, "repositoryName": "__repository__", "jobName": job}
         answer = self.query(
             "mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename"
             " ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }",
-            params={"selector": selector, "runConfigData": config or {}},
+            params={
+                "selector": selector,
+                "runConfigData": config or {},
+                "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]},
+            },
         )["launchRun"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
         run_id: str = answer["run"]["runId"]

@@ -11,10 +11,10 @@ from load import Load
 from processes import one_process, send
 from replicas import Edge, Replica, in_rotation, leaves, returns
 
-# HAProxy asks /server_info every 10 s, again 5 s after a failure, waits 3 s for an answer, and takes a replica out at
-# the second failure. The rest is for the look at it.
-OUT = 10 + 3 + 5 + 3 + 2
-# systemd's watchdog, fed by a probe each 30 s, kills 90 s after the last answer, and RestartSec=2 comes after it.
+# The replica's watcher asks it each second, and calls it down after 2 s without an answer; HAProxy asks the watcher each
+# second. The rest is for the look at it. HAProxy's own questions would take up to 21 s.
+OUT = 1 + 2 + 1 + 1
+# systemd's watchdog, fed by each answer, kills 90 s after the last answer, and RestartSec=2 comes after it.
 WATCHDOG = 90 + 5
 START = 30.0  # seconds that a replica may take to its first answer on a busy machine
 FOR_ALL = OUT + WATCHDOG + START + 120  # seconds for everything that `freeze` looks at

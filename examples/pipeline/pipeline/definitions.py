@@ -8,11 +8,19 @@ import dagster as dg
 
 from pipeline.assets import Tables, clean_orders, daily_revenue, data_dir, failure_alerts, raw_orders
 from pipeline.automation import alert_on_failure, daily_orders_schedule, orders_inbox
-from pipeline.jobs import dagster_canary, daily_orders, failing_job, orders_report, sleep_job, variable_report
+from pipeline.jobs import (
+    dagster_canary,
+    daily_orders,
+    failing_job,
+    orders_report,
+    sleep_job,
+    variable_report,
+    warehouse_job,
+)
 
 defs = dg.Definitions(
     assets=[raw_orders, clean_orders, daily_revenue, failure_alerts],
-    jobs=[daily_orders, orders_report, dagster_canary, failing_job, sleep_job, variable_report],
+    jobs=[daily_orders, orders_report, dagster_canary, failing_job, sleep_job, variable_report, warehouse_job],
     schedules=[daily_orders_schedule],
     sensors=[orders_inbox, alert_on_failure],
     resources={

@@ -1,4 +1,4 @@
-"""Jobs: the assets, a report made of several ops, and two jobs for trying out failure and termination."""
+"""Jobs: the assets, a report made of several ops, and jobs for trying out failure, termination and a pool."""
 
 # No `from __future__ import annotations` in this file: Dagster reads the annotations of `context` as objects.
 
@@ -128,12 +128,11 @@ class Sleep(dg.Config):
     seconds: float = 60.0
 
 
-@dg.op(description="Sleeps, and tidies up when the run is terminated.")
-def sleep_seconds(context: dg.OpExecutionContext, config: Sleep) -> None:
+def sleep(context: dg.OpExecutionContext, seconds: float) -> None:
     started = time.monotonic()
-    context.log.info(f"sleeping {config.seconds:g} s")
+    context.log.info(f"sleeping {seconds:g} s")
     try:
-        while (left := config.seconds - (time.monotonic() - started)) > 0:
+        while (left := seconds - (time.monotonic() - started)) > 0:
             time.sleep(min(left, 0.5))
     except dg.DagsterExecutionInterruptedError:
         # A job that holds something (a lock, a half-written file) gives it back here; then the interrupt goes on.
@@ -142,6 +141,21 @@ def sleep_seconds(context: dg.OpExecutionContext, config: Sleep) -> None:
     context.log.info("slept")
 
 
+@dg.op(description="Sleeps, and tidies up when the run is terminated.")
+def sleep_seconds(context: dg.OpExecutionContext, config: Sleep) -> None:
+    sleep(context, config.seconds)
+
+
 @dg.job(description="Sleeps for the seconds in its config: something to watch, and to terminate.")
 def sleep_job() -> None:
     sleep_seconds()
+
+
+@dg.op(pool="warehouse", description="Sleeps as one of the ops that the pool `warehouse` has room for.")
+def load_warehouse(context: dg.OpExecutionContext, config: Sleep) -> None:
+    sleep(context, config.seconds)
+
+
+@dg.job(description="Uses the pool `warehouse`, whose limit is dagster_config.concurrency.pools or set in the UI.")
+def warehouse_job() -> None:
+    load_warehouse()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ notify = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(notify)
 notify.START_PERIOD = notify.ALIVE_PERIOD = 0.05
 notify.TIMEOUT = 1.0
+notify.SILENCE = 0.3
 notify.SETTLE_PERIOD = 0.5
 sys.exit(notify.main(sys.argv))
 """
@@ -42,6 +44,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b"SSH-2.0-none\\r\\n")
         elif answer == "silence":
             time.sleep(3)
+        elif answer == "busy":
+            while script.read_text() == "busy":
+                sum(range(10000))
         else:
             self.send_response(int(answer))
             self.end_headers()
@@ -210,14 +215,49 @@ def test_load_balancers_hear_when_the_server_is_ready_and_when_it_drains(service
     service.start()
     assert told(service, "drain\n")
     service.answer("200")
-    assert told(service, "ready\n")
+    assert told(service, "up ready\n")
     since = time.monotonic()
     assert service.hears().startswith("READY=1")
     assert time.monotonic() - since > 0.3, "whoever has asked gets the time to ask again"
     (service.folder / "draining").touch()
     assert told(service, "drain\n")
     (service.folder / "draining").unlink()
-    assert told(service, "ready\n")
+    assert told(service, "up ready\n")
+
+
+@pytest.mark.parametrize("how", ["frozen", "waits for ever"])
+def test_load_balancers_hear_of_a_server_that_hangs(service: Service, how: str) -> None:
+    process = service.start()
+    assert told(service, "up ready\n")
+    if how == "frozen":
+        os.kill(process.pid, signal.SIGSTOP)
+    else:
+        service.answer("silence")
+    assert told(service, "down\n")
+    service.answer("200")
+    os.kill(process.pid, signal.SIGCONT)
+    assert told(service, "up ready\n"), "it comes back by itself"
+
+
+def test_server_that_computes_keeps_its_requests(service: Service) -> None:
+    """It does not answer for as long, but works: on a loaded host none would be left otherwise."""
+    process = service.start()
+    assert told(service, "up ready\n")
+    service.answer("busy")
+    end = time.monotonic() + 10
+    while process_state(process.pid) != "R":
+        assert time.monotonic() < end, "the control: it computes"
+        time.sleep(0.02)
+    began, answers = time.monotonic(), set()
+    while time.monotonic() - began < 1.5:
+        answers.add(service.asked())
+        time.sleep(0.05)
+    service.answer("200")
+    assert answers == {"up ready\n"}
+
+
+def process_state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_server_is_ready_at_once_when_no_load_balancer_asks(service: Service) -> None:
@@ -333,7 +373,7 @@ def test_client_that_is_gone_does_not_end_the_agent(monkeypatch: pytest.MonkeyPa
     listener = MagicMock()
     listener.accept.side_effect = [ConnectionAbortedError, (gone, None), (there, None), KeyboardInterrupt]
     monkeypatch.setattr(notify.socket, "create_server", lambda *_where, **_how: listener)
-    agent = notify.Agent()
+    agent = notify.Agent(notify.Process(os.getpid()))
     with pytest.raises(KeyboardInterrupt):
         agent.serve(("127.0.0.1", 1))
     there.sendall.assert_called_once_with(b"drain\n")

@@ -4,7 +4,8 @@ The command takes this process's place, so that systemd's main process is the se
 asks URL: the first 200 is READY=1, each later one is WATCHDOG=1. It never ends the server: when the answers stop, or
 the child is gone, the watchdog of systemd does.
 
-The child also answers agent checks of load balancers, at ADDRESS on the port of URL plus OFFSET: "ready" or "drain".
+The child also answers agent checks of load balancers, at ADDRESS on the port of URL plus OFFSET: "up ready", "drain"
+before the first answer and before a stop, "down" while the server hangs.
 """
 
 from __future__ import annotations
@@ -15,39 +16,94 @@ import select
 import socket
 import sys
 import threading
+import time
 import urllib.parse
 import urllib.request
 
 from systemd_service import credentials, tell
 
 START_PERIOD = 0.25  # seconds between two tries until the first answer
-ALIVE_PERIOD = 30.0  # seconds between two probes afterwards; three in a row may fail before WatchdogSec=90 is over
+ALIVE_PERIOD = 1.0  # seconds between two probes afterwards; several in a row may fail before WatchdogSec=90 is over
 TIMEOUT = 10.0  # seconds that one answer may take
+SILENCE = 2.0  # seconds without an answer after which an idle server counts as one that hangs
+BUSY = 0.1  # share of a core from which on a silent server counts as one that works
 SETTLE_PERIOD = 2.0  # seconds in which each load balancer asks its agent check at least once
+
+
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def answers(url: str) -> bool:
     """Whether URL answers 200 in time."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=TIMEOUT) as response:
+        with DIRECT.open(url, timeout=TIMEOUT) as response:
             return bool(response.status == 200)
     except (OSError, ValueError, http.client.HTTPException):  # urllib's own errors are OSErrors
         return False
 
 
+class Process:
+    """The server as the kernel sees it."""
+
+    def __init__(self, pid: int) -> None:
+        self.folder = f"/proc/{pid}"
+
+    def stat(self, path: str = "") -> list[str]:
+        """The fields of stat after the name, of the process or of a thread."""
+        with open(f"{self.folder}{path}/stat", encoding="utf-8", errors="replace") as stream:
+            return stream.read().rpartition(")")[2].split()
+
+    def used(self) -> float:
+        """CPU seconds so far; none of a server that has just gone."""
+        try:
+            fields = self.stat()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def waits_for_cpu(self) -> bool:
+        """Whether a thread would go on if it got a core, or its disk."""
+        threads = [f"/task/{thread}" for thread in os.listdir(f"{self.folder}/task")]
+        return any(self.stat(thread)[0] in "RD" for thread in threads)
+
+
 class Agent:
     """Tells load balancers whether they may send requests: the server has answered, and is not about to stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: Process) -> None:
+        self.server = server
         self.ready = False
         self.asked = False
+        # Since when an answer of the server is awaited, and its CPU seconds then.
+        self.awaited: tuple[float, float] | None = None
         # The unit makes this file before it stops the server, an operator to take it out of rotation.
         self.draining = os.path.join(os.environ.get("RUNTIME_DIRECTORY", "/nonexistent"), "draining")
 
+    def answers(self, url: str) -> bool:
+        """Whether URL answers; how long that takes is known meanwhile."""
+        if self.awaited is None:
+            self.awaited = time.monotonic(), self.server.used()
+        if not answers(url):
+            return False
+        self.awaited = None
+        return True
+
+    def hangs(self) -> bool:
+        """Whether the server is silent although it has nothing to do: it is frozen, or waits for something for ever.
+
+        One that is silent because it computes, or gets no core on a loaded host, only is slow. It keeps its requests.
+        """
+        if self.awaited is None:
+            return False
+        since, used = self.awaited
+        silent = time.monotonic() - since
+        return silent >= SILENCE and self.server.used() - used < BUSY * silent and not self.server.waits_for_cpu()
+
     def state(self) -> bytes:
-        """The answer in HAProxy's words."""
-        return b"ready\n" if self.ready and not os.path.exists(self.draining) else b"drain\n"
+        """The answer in HAProxy's words. One that was told to be down has to be told that it is up."""
+        if not self.ready or os.path.exists(self.draining):
+            return b"drain\n"
+        return b"down\n" if self.hangs() else b"up ready\n"
 
     def serve(self, address: tuple[str, int]) -> None:
         """Answers for ever, or says why it cannot: the server is worth more than its agent."""
@@ -72,7 +128,7 @@ def watch(url: str, server: int, agent: Agent) -> None:
     end = select.poll()
     end.register(server, select.POLLIN)
     while not end.poll(1000 * (ALIVE_PERIOD if agent.ready else START_PERIOD)):
-        if answers(url):
+        if agent.answers(url):
             if agent.ready:
                 tell("WATCHDOG=1")
                 continue
@@ -90,12 +146,13 @@ def main(argv: list[str]) -> int:
         return 2
     url, address, offset, *command = argv[1:]
     os.environ.update(credentials())  # the server's, which this process is about to become
-    server = os.pidfd_open(os.getpid())  # closed when the command takes over
+    pid = os.getpid()
+    server = os.pidfd_open(pid)  # closed when the command takes over
     child = os.fork()
     if child == 0:
         # A second fork hands the watcher to systemd: the server must not inherit a child it never waits for.
         if os.fork() == 0:
-            agent = Agent()
+            agent = Agent(Process(pid))
             port = (urllib.parse.urlsplit(url).port or 80) + int(offset)
             threading.Thread(target=agent.serve, args=((address, port),), daemon=True).start()
             watch(url, server, agent)
