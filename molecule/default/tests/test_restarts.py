@@ -16,6 +16,7 @@ DAEMON = ("dagster-daemon.service",)
 SERVICES = REPLICAS + DAEMON
 POSTGRES = ("postgresql@15-dagster.service",)
 GATE = ("docker-gate-dagster.service",)
+CODE_HEALTH = ("code-health-dagster.service",)
 
 # What a play does to whom when only this file has changed. Nobody is restarted for what is read each time it is needed.
 RESTART: dict[str, tuple[str, ...]] = {
@@ -63,6 +64,9 @@ RESTART: dict[str, tuple[str, ...]] = {
         )
     },
     "/etc/docker-gate-dagster/gate.json": GATE,
+    "/usr/local/lib/dagster/code_health.py": CODE_HEALTH,
+    "/etc/systemd/system/code-health-dagster.service": CODE_HEALTH,
+    "/etc/systemd/system/code-health-dagster.service.d/20-sandbox.conf": CODE_HEALTH,
     "/etc/docker-gate-dagster/runs.json": (),  # the gate reads it again by itself
     "/etc/systemd/system/docker-gate-dagster.service": GATE,
     "/etc/systemd/system/docker-gate-dagster.service.d/20-sandbox.conf": GATE,

@@ -30,6 +30,7 @@ def test_units_have_every_line(host: Any) -> None:
         assert sandbox.properties(host, unit) == sandbox.PROPERTIES, unit
     assert sandbox.properties(host, HAPROXY) == sandbox.HAPROXY
     assert sandbox.properties(host, "docker-gate-dagster.service") == sandbox.GATE
+    assert sandbox.properties(host, "code-health-dagster.service") == sandbox.PROPERTIES
     # The control: a service of Debian's has other ones.
     assert sandbox.properties(host, "nginx.service") != sandbox.PROPERTIES
 

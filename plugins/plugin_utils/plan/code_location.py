@@ -54,6 +54,11 @@ class CodeLocation(Component):
         return self.host.name in self.inventory.group("dagster_run")
 
     @property
+    def watched(self) -> bool:
+        """Whether code servers of this host that hang are restarted."""
+        return bool(self.here and self.values["dagster_code_health"])
+
+    @property
     def publish_address(self) -> str:
         """Where webservers and daemons reach the code servers of this host."""
         asked_from_elsewhere = bool(self.here and set(self.inventory.services) - {self.host.name})
@@ -77,7 +82,8 @@ class CodeLocation(Component):
         return {"code servers": ENGINES * len(self.here)}
 
     def journal(self) -> list[str]:
-        return [f"CONTAINER_NAME={self.plan.names['code']}-{found.name}" for found in self.here]
+        watcher = [f"_SYSTEMD_UNIT={self.plan.names['code_health']}.service"] if self.watched else []
+        return [*(f"CONTAINER_NAME={self.plan.names['code']}-{found.name}" for found in self.here), *watcher]
 
     def run_needs(self) -> list[str]:
         return [f"{self.values['dagster_home']}/{files}" for files in NEEDED]
@@ -90,13 +96,19 @@ class CodeLocation(Component):
         folders = [f"{home}/{name}" for name in ("containers", "code", "secrets", "secrets/*", "users", "users/*")]
         folders += [home, f"{home}/users/*/*"]
         more = [state, f"{state}/storage", f"{state}/compute_logs", self.plan.names["tmpfiles"]]
-        return [*folders, *(f"{folder}/*" for folder in folders), *more]
+        watcher = self.plan.names.unit_file("code_health")
+        return [*folders, *(f"{folder}/*" for folder in folders), *more, watcher, f"{watcher}.d", f"{watcher}.d/*"]
+
+    def units(self) -> list[str]:
+        return [f"{self.plan.names['code_health']}.service"] if self.watched else []
 
     def headed(self) -> list[str]:
-        return [*super().headed(), self.plan.names["tmpfiles"]]
+        return [*super().headed(), self.plan.names["tmpfiles"], self.plan.names.unit_file("code_health")]
 
     def removal(self) -> list[str]:
+        watcher = self.plan.names["code_health"]
         return [
+            f"systemctl disable --now {watcher}.service; rm -rf /etc/systemd/system/{watcher}.service*",
             f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",
             f"rm -rf {' '.join(self.values['dagster_home'] + folder for folder in ('/secrets', '/code', '/users'))}",
             f"rm -f {self.plan.names['proven_images']} {self.plan.names['proven_code_logs']}",
@@ -141,6 +153,8 @@ class CodeLocation(Component):
         every = [*self.inventory.group("dagster_code"), *self.inventory.group("dagster_run")]
         return {
             "here": [found.name for found in self.here],
+            "watched": self.watched,
+            "engine": self.plan.docker(self.host.name).socket.removeprefix("unix://"),
             "runs": self.runs_start_here,
             "logins_left": self.logins_left(facts),
             "environment": self.environment,
@@ -185,7 +199,7 @@ class CodeLocation(Component):
     def paths(self) -> list[str]:
         home = self.values["dagster_home"]
         logins = [path for folder in ("containers", "code") for path in self.logins(folder)]
-        return [*self.devices, *logins, f"{home}/secrets/*", f"{home}/users/*"]
+        return [*self.devices, *logins, f"{home}/secrets/*", f"{home}/users/*", self.plan.names.unit_file("code_health")]
 
     def host_problems(self, facts: Facts) -> list[str]:
         """Sentences about devices, and about members of a group that is somebody else's at first contact.

@@ -59,6 +59,7 @@ FIXED = {
     "prune": "prune-{name}-runs",
     # No name that begins as those of our services do, either.
     "gate": "docker-gate-{name}",
+    "code_health": "code-health-{name}",
     "gate_config": "/etc/docker-gate-{name}",
     "gate_sockets": "/run/docker-gate-{name}",
     "gate_steps": "/run/docker-gate-{name}/steps",  # of each code location whose runs start steps, one folder
