@@ -11,8 +11,8 @@ from load import Load
 from processes import one_process, send
 from replicas import Edge, Replica, in_rotation, leaves, returns
 
-# The watcher of a replica asks it each second, and calls it down after 2 s without an answer. HAProxy asks the watcher each
-# second. The rest is for the look at it. HAProxy's own questions would take up to 21 s.
+# The watcher of a replica asks it each second, and calls it down after 2 s without an answer. HAProxy asks the watcher
+# each second. The rest is for the look at it. HAProxy's own questions would take up to 21 s.
 OUT = 1 + 2 + 1 + 1
 # systemd's watchdog, fed by each answer, kills 90 s after the last answer, and RestartSec=2 comes after it.
 WATCHDOG = 90 + 5

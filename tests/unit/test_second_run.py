@@ -80,11 +80,11 @@ DRIFT: dict[str, tuple[Callable[[dict[str, World]], None], list[str]]] = {
     ),
     "owner of a password": (
         owned("/etc/dagster/code/pgpass"),
-        [*QUIET[:3], "service", "code_containers", *(["service"] * 3), *ENDING],
+        [*QUIET[:3], "service", "code_containers", *(["service"] * 4), *ENDING],
     ),
     "dagster.yaml": (
         edited("/etc/dagster/dagster.yaml"),
-        [*QUIET[:2], "config_file", "schema", "service", "code_containers", *(["service"] * 3), *ENDING],
+        [*QUIET[:2], "config_file", "schema", "service", "code_containers", *(["service"] * 4), *ENDING],
     ),
     # An image says nothing of files.
     "no image": (without_image, [*QUIET[:2], "code_images", *QUIET[2:]]),

@@ -202,8 +202,14 @@ def test_live_is_a_host_that_serves() -> None:
 
 def test_matches_of_one_field_stand_together() -> None:
     """For journalctl those of one field are alternatives, those of two fields need a plus between them."""
-    code, unit = "CONTAINER_NAME=dagster-code-", "_SYSTEMD_UNIT=dagster-"
+    code, unit = "CONTAINER_NAME=dagster-code-", "_SYSTEMD_UNIT="
     two = [{**LOCATION, "name": name, "port": port} for name, port in (("x", 4001), ("y", 4002))]
     found = checks.journal(list(plan(dagster_code_locations=two).components.values()))
-    assert found[:4] == [f"{code}x", f"{code}y", "+", f"{unit}daemon.service"]
+    assert found[:5] == [
+        f"{code}x",
+        f"{code}y",
+        "+",
+        f"{unit}code-health-dagster.service",
+        f"{unit}dagster-daemon.service",
+    ]
     assert found.count("+") == 1

@@ -115,6 +115,8 @@ STAYED = groups(database=["b"], webserver=["a", "b"], daemon=["b"], code=["b"], 
             "/etc/dagster/containers",
             "dagster_code or dagster_run",
             "code_location",
+            "systemctl disable --now code-health-dagster.service; "
+            "rm -rf /etc/systemd/system/code-health-dagster.service*; "
             "docker ps -aq --filter label=dataops.dagster.config | xargs -r docker rm -f; rm -rf /etc/dagster/secrets "
             "/etc/dagster/code /etc/dagster/users; "
             "rm -f /usr/local/lib/dagster/proven_images.json /usr/local/lib/dagster/proven_code_logs.json",
@@ -141,16 +143,17 @@ def test_proxy_that_is_none_any_more() -> None:
 
 
 def test_journal_of_a_host() -> None:
+    code = "_SYSTEMD_UNIT=code-health-dagster.service"
     services = [
         "_SYSTEMD_UNIT=dagster-daemon.service",
         "_SYSTEMD_UNIT=docker-gate-dagster.service",
         "_SYSTEMD_UNIT=dagster-webserver@3000.service",
         "_SYSTEMD_UNIT=dagster-webserver@3001.service",
     ]
-    assert journals(fact()) == {"a": ["CONTAINER_NAME=dagster-code-etl", "+", *services]}
+    assert journals(fact()) == {"a": ["CONTAINER_NAME=dagster-code-etl", "+", code, *services]}
     read_only = "_SYSTEMD_UNIT=dagster-webserver-read-only@3009.service"
     found = fact("a", groups(code=["b"]), dagster_webserver_read_only_port=3009)
-    assert journals(found) == {"a": [*services, read_only], "b": ["CONTAINER_NAME=dagster-code-etl"]}
+    assert journals(found) == {"a": [*services, read_only], "b": ["CONTAINER_NAME=dagster-code-etl", "+", code]}
     assert journals(fact("b", groups(code=["b"]))).keys() == {"a", "b"}, "any host can ask all of them"
 
 
