@@ -199,7 +199,13 @@ class CodeLocation(Component):
     def paths(self) -> list[str]:
         home = self.values["dagster_home"]
         logins = [path for folder in ("containers", "code") for path in self.logins(folder)]
-        return [*self.devices, *logins, f"{home}/secrets/*", f"{home}/users/*", self.plan.names.unit_file("code_health")]
+        return [
+            *self.devices,
+            *logins,
+            f"{home}/secrets/*",
+            f"{home}/users/*",
+            self.plan.names.unit_file("code_health"),
+        ]
 
     def host_problems(self, facts: Facts) -> list[str]:
         """Sentences about devices, and about members of a group that is somebody else's at first contact.
