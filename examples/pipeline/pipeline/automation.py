@@ -52,7 +52,7 @@ def orders_inbox() -> Iterator[dg.RunRequest | dg.SkipReason]:
 
 
 @dg.run_failure_sensor(
-    minimum_interval_seconds=10,
+    minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "For each failed run of this code location: reports an event on the asset failure_alerts, and posts to the "

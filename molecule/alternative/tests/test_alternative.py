@@ -24,11 +24,9 @@ tcp 0.0.0.0:8088 nginx nginx.service
 tcp 0.0.0.0:8089 nginx nginx.service
 tcp 127.0.0.1:3100 dagster-webserv dagster-webserver@3100.service
 tcp 127.0.0.1:3101 dagster-webserv dagster-webserver@3101.service
-tcp 127.0.0.1:3102 dagster-webserv dagster-webserver@3102.service
 tcp 127.0.0.1:3200 dagster-webserv dagster-webserver-read-only@3200.service
 tcp 127.0.0.1:13100 python3 dagster-webserver@3100.service
 tcp 127.0.0.1:13101 python3 dagster-webserver@3101.service
-tcp 127.0.0.1:13102 python3 dagster-webserver@3102.service
 tcp 127.0.0.1:13200 python3 dagster-webserver-read-only@3200.service
 tcp 127.0.0.1:4100 docker-proxy docker.service
 tcp 127.0.0.1:4101 docker-proxy docker.service
@@ -54,7 +52,7 @@ TOKEN_IN_FILE = "{token} $x it"
 LOG_LOGIN = "not-a-real-account-of-logs-4d"
 UNITS = [
     "dagster-daemon.service",
-    *(f"dagster-webserver@{port}.service" for port in (3100, 3101, 3102)),
+    *(f"dagster-webserver@{port}.service" for port in (3100, 3101)),
     "dagster-webserver-read-only@3200.service",
 ]
 # Owner, group and mode, and who but root can open the file. Root of the containers is the host's: userns-remap is off.
@@ -179,7 +177,6 @@ def test_read_only_instance_refuses_and_the_other_does_not(edge: str, dagster: D
 
 
 def test_services_run_as_the_other_user(host: Any) -> None:
-    for unit in ("dagster-daemon", "dagster-webserver@3102", "dagster-webserver-read-only@3200"):
         assert host.check_output("systemctl show -p User --value %s", unit) == "data"
     groups = host.check_output("systemctl show -p SupplementaryGroups --value dagster-webserver-read-only@3200")
     assert groups == "", "a webserver that may launch nothing needs no engine"

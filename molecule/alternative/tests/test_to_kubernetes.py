@@ -19,7 +19,7 @@ TOKEN = "not-a-real-token-of-the-launcher-5e"
 HOME = "/srv/dagster/home"
 KUBECONFIG = f"{HOME}/kubeconfig"
 DAEMON, READ_ONLY = "dagster-daemon.service", "dagster-webserver-read-only@3200.service"
-WEBSERVERS = [f"dagster-webserver@{port}.service" for port in (3100, 3101, 3102)]
+WEBSERVERS = [f"dagster-webserver@{port}.service" for port in (3100, 3101)]
 VARIABLES = [
     "-e",
     "@molecule/alternative/inventory/group_vars/all.yml",

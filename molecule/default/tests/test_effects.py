@@ -90,4 +90,4 @@ def test_failing_run_makes_the_failure_sensor_act(dagster: Dagster) -> None:
         )["assetOrError"]
         return run_id in json.dumps(answer)
 
-    until(alerted, 60, "the sensor alert_on_failure reports the run on the asset failure_alerts", every=2)
+    until(alerted, 90, "the sensor alert_on_failure reports the run on the asset failure_alerts", every=2)
