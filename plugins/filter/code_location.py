@@ -17,10 +17,10 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config import cont
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import merge_contexts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.dotenv import dotenv
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import step_containers
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CONTAINER_PORT as PORT
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.kubernetes import escaped
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
-PORT = 4000  # inside the container; the port on the host is the location's
 TARGET_OPTIONS = {"module": "-m", "package": "--package-name", "file": "-f"}
 OPTIONAL = {"attribute": "-a", "working_directory": "-d"}
 SECRETS = "/run/secrets"

@@ -51,7 +51,7 @@ def test_killed_engine(dagster: Dagster, host: Any, working: Callable[[], None],
     until(lambda: dagster.status(goes_on) == "STARTED", 60, "one goes on")
     begins = [sleeps(dagster, 1) for _run in range(3)]
     pid = host.check_output("systemctl show -p MainPID --value %s", unit)
-    host.check_output("systemctl kill --signal=KILL %s && systemctl reset-failed %s", unit, unit)
+    host.check_output("systemctl kill --signal=KILL --kill-whom=main %s && systemctl reset-failed %s", unit, unit)
     begins.append(sleeps(dagster, 1))
     until(lambda: host.check_output("systemctl show -p MainPID --value %s", unit) not in (pid, "0"), 60, "it is back")
     assert end_of(dagster, goes_on) == "SUCCESS"

@@ -29,6 +29,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.locations imp
     Location,
     location_problems,
     locations,
+    run_start_timeout,
 )
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import code_port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, Reach
@@ -36,6 +37,8 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.run_container
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import CONTAINERS
 
 ENGINE_UNIT = "docker.service"
+CONTAINER_PORT = 4000  # inside of each container; the port on the host is the location's
+START = 300  # seconds that a code server has to its first answer, where no location has more
 # What of dagster_home runs mount.
 NEEDED = ("containers/*", "code/*", "secrets/*/*", "users/*/*/*")
 
@@ -56,7 +59,8 @@ class CodeLocation(Component):
     @property
     def watched(self) -> bool:
         """Whether code servers of this host that hang are restarted."""
-        return bool(self.here and self.values["dagster_code_health"])
+        servers = bool(self.here) or "dagster_code_locations_here" in self.host.given
+        return bool(servers and self.values["dagster_code_health"])
 
     @property
     def publish_address(self) -> str:
@@ -154,7 +158,12 @@ class CodeLocation(Component):
         return {
             "here": [found.name for found in self.here],
             "watched": self.watched,
-            "engine": self.plan.docker(self.host.name).socket.removeprefix("unix://"),
+            # Where its unit asks them: the port is that in the container, the start that of the slowest code.
+            "health": {
+                "socket": self.plan.docker(self.host.name).socket.removeprefix("unix://"),
+                "port": CONTAINER_PORT,
+                "start": max(START, run_start_timeout(self.values)),
+            },
             "runs": self.runs_start_here,
             "logins_left": self.logins_left(facts),
             "environment": self.environment,

@@ -91,9 +91,10 @@ NOT_SERVING = b"\x00\x00\x00\x00\x02\x08\x02"
         ([health.frame(health.GOAWAY, 0, 0, b"\x00" * 8)], "it has refused the question"),
         ([of_stream(health.DATA, b"\x00" * 9000), of_stream(health.DATA, b"\x00" * 9000)], "it says that it does not"),
         ([health.frame(health.PING, health.ACK, 0, b"\x00" * 8)] * 20, "no answer within 0.5 s"),
+        ([health.frame(health.PING, health.ACK, 0, b"\x00" * 8)[:9], *[b"\x00"] * 20], "no answer within 0.5 s"),
         ([], "no answer within 0.5 s"),
     ],
-    ids=["HTTP/1", "not serving", "nothing", "goaway", "too much", "drop by drop", "silence"],
+    ids=["HTTP/1", "not serving", "nothing", "goaway", "too much", "frame by frame", "byte by byte", "silence"],
 )
 def test_what_is_no_answer(parts: list[bytes], words: str) -> None:
     with answering(*parts) as port, pytest.raises(health.Unhealthy, match=f"^{words}"):
@@ -105,6 +106,14 @@ def test_nobody_there() -> None:
         health.ask("127.0.0.1", free_port(), 0.5)
 
 
+class AtOnce:
+    """A thread whose end nobody has to wait for."""
+
+    def __init__(self, target: Any, args: tuple[Any, ...], daemon: bool) -> None:
+        assert daemon
+        self.start = lambda: target(*args)
+
+
 class World:
     """An engine with code servers, and a clock."""
 
@@ -112,13 +121,16 @@ class World:
         self.now = 1_800_000_000.0
         self.began = self.now - 3600
         self.state: dict[str, Any] = {"Running": True, "Paused": False}
+        self.policy = "unless-stopped"
+        self.network = "dagster_code"
         self.hangs: set[str] = set()
         self.restarted: list[str] = []
         self.filters = ""
         monkeypatch.setattr(health.time, "time", lambda: self.now)
         monkeypatch.setattr(health, "engine", self.engine)
         monkeypatch.setattr(health, "ask", self.ask)
-        self.watcher = health.Watcher("/run/docker.sock", "dagster-code-", 4000)
+        monkeypatch.setattr(health.threading, "Thread", AtOnce)
+        self.watcher = health.Watcher("/run/docker.sock", "dagster-code-", "dagster_code", 4000, 300)
 
     def engine(self, path: str, method: str, target: str, _seconds: float = 0) -> Any:
         assert path == "/run/docker.sock"
@@ -128,7 +140,9 @@ class World:
                 {
                     "Id": name,
                     "Names": [f"/dagster-code-{name}"],
-                    "NetworkSettings": {"Networks": {"n": {"IPAddress": name}}},
+                    "NetworkSettings": {
+                        "Networks": {"another": {"IPAddress": "192.0.2.1"}, self.network: {"IPAddress": name}}
+                    },
                 }
                 for name in ("one", "two")
             ]
@@ -137,7 +151,11 @@ class World:
             self.began = self.now
             return None
         began = datetime.datetime.fromtimestamp(self.began, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return {"State": {**self.state, "StartedAt": f"{began}.123456789Z"}}
+        return {
+            "State": {**self.state, "StartedAt": f"{began}.123456789Z"},
+            "HostConfig": {"RestartPolicy": {"Name": self.policy}},
+            "Config": {"StopTimeout": 65},
+        }
 
     def ask(self, address: str, port: int) -> None:
         assert port == 4000
@@ -161,7 +179,7 @@ def test_one_that_hangs_is_restarted_at_the_third_failure(world: World, capsys: 
     world.look(2)
     assert world.restarted == []
     world.look()
-    assert world.restarted == ["/containers/two/restart?t=10"]
+    assert world.restarted == ["/containers/two/restart"]
     said = capsys.readouterr().out
     assert "<4>dagster-code-two does not answer (1 of 3): no answer within 10 s" in said
     assert "<3>dagster-code-two hangs: it is restarted" in said
@@ -200,6 +218,31 @@ def test_one_that_somebody_has_stopped_stays_so(world: World, state: dict[str, b
     assert world.restarted == []
 
 
+@pytest.mark.parametrize("policy", ["always", "no"])
+def test_one_that_a_play_replaces_is_left_to_it(world: World, policy: str) -> None:
+    """The old one while it ends, and the new one until it is judged."""
+    world.look()
+    world.hangs, world.policy = {"two"}, policy
+    world.look(20)
+    assert world.restarted == []
+
+
+def test_one_that_is_not_in_the_network_is_not_touched(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.network = "backend"
+    world.look(20)
+    assert world.restarted == []
+    assert "<4>dagster-code-two cannot be asked: the engine names no 'dagster_code' of it" in capsys.readouterr().out
+
+
+def test_restart_that_takes_long_keeps_nobody_waiting(world: World) -> None:
+    """The next look asks the others, and not this one twice at a time."""
+    world.look()
+    world.hangs = {"one", "two"}
+    with world.watcher.known["two"].asked:
+        world.look(6)
+    assert world.restarted == ["/containers/one/restart"]
+
+
 def test_engine_that_is_away_is_said_once(world: World, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """And the next look finds it again."""
     looks: list[float] = []
@@ -215,11 +258,11 @@ def test_engine_that_is_away_is_said_once(world: World, monkeypatch: pytest.Monk
     monkeypatch.setattr(health, "engine", away)
     monkeypatch.setattr(health.time, "sleep", sleep)
     with pytest.raises(KeyboardInterrupt):
-        health.main(["code_health", "/run/docker.sock", "dagster-code-", "4000"])
+        health.main(["code_health", "/run/docker.sock", "dagster-code-", "dagster_code", "4000", "300"])
     assert world.restarted == []
     assert capsys.readouterr().out.count("the engine cannot be asked: ") == 1
 
 
 def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert health.main(["code_health", "/run/docker.sock"]) == 2
-    assert "code_health SOCKET PREFIX PORT" in capsys.readouterr().err
+    assert "code_health SOCKET PREFIX NETWORK PORT START" in capsys.readouterr().err

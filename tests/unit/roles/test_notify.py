@@ -28,7 +28,8 @@ notify = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(notify)
 notify.START_PERIOD = notify.ALIVE_PERIOD = 0.05
 notify.TIMEOUT = 1.0
-notify.SILENCE = 0.3
+notify.STOPPED = 0.3
+notify.SILENCE = 0.6
 notify.SETTLE_PERIOD = 0.5
 sys.exit(notify.main(sys.argv))
 """

@@ -1,9 +1,9 @@
-"""code_health SOCKET PREFIX PORT: restarts code servers that hang.
+"""code_health SOCKET PREFIX NETWORK PORT START: restarts code servers that hang.
 
 Docker restarts a container whose process has ended, and none whose process hangs. This asks each code server of the
 host for its gRPC health, from outside: a health command in the container would start a Python there each time, which
 costs more than a CPU second. A code server is a running container of the engine at SOCKET whose name begins with PREFIX
-and that has our label. It serves at PORT of its own address.
+and that has our label. It serves at PORT of its address in NETWORK. Code has START seconds until its first answer.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from typing import Any
 LABEL = "dataops.dagster.config"  # of code servers, and of nothing else
 PERIOD = 30.0  # seconds between two questions
 FAILURES = 3  # in a row, after which a code server is restarted
-START = 300.0  # seconds that code may take until its first answer
 TIMEOUT = 10.0  # seconds that an answer may take
-STOP = 10  # seconds that a code server has for its own end
+OURS = "unless-stopped"  # how a container is restarted that a play is done with; while it replaces one, both differ
 
 # The part of HTTP/2 that one question needs (RFC 9113): each frame has a length, a type, flags and a stream.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -57,15 +56,27 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
-def frames(sock: socket.socket) -> Iterator[tuple[int, int, int, bytes]]:
+def received(sock: socket.socket, length: int, end: float) -> bytes:
+    """So many bytes, or fewer if the connection ends before; whoever sends one from time to time has until end too."""
+    found = b""
+    while len(found) < length:
+        if (left := end - time.monotonic()) <= 0:
+            raise TimeoutError
+        sock.settimeout(left)
+        if not (part := sock.recv(length - len(found))):
+            break
+        found += part
+    return found
+
+
+def frames(sock: socket.socket, end: float) -> Iterator[tuple[int, int, int, bytes]]:
     """Type, flags, stream and content of each frame that comes."""
-    with sock.makefile("rb") as reader:
-        while len(head := reader.read(9)) == 9:
-            kind, flags, stream = struct.unpack(">BBI", head[3:])
-            length = int.from_bytes(head[:3], "big")
-            if length > LARGEST_FRAME:
-                raise Unhealthy("it does not speak HTTP/2")
-            yield kind, flags, stream & 0x7FFFFFFF, reader.read(length)
+    while len(head := received(sock, 9, end)) == 9:
+        kind, flags, stream = struct.unpack(">BBI", head[3:])
+        length = int.from_bytes(head[:3], "big")
+        if length > LARGEST_FRAME:
+            raise Unhealthy("it does not speak HTTP/2")
+        yield kind, flags, stream & 0x7FFFFFFF, received(sock, length, end)
 
 
 def ask(address: str, port: int, timeout: float = TIMEOUT) -> None:
@@ -75,7 +86,7 @@ def ask(address: str, port: int, timeout: float = TIMEOUT) -> None:
         with socket.create_connection((address, port), timeout) as sock:
             sock.sendall(PREFACE + frame(SETTINGS, 0, 0) + frame(HEADERS, END_HEADERS, STREAM, HEAD))
             sock.sendall(frame(DATA, END_STREAM, STREAM, QUESTION))
-            for kind, flags, stream, content in frames(sock):
+            for kind, flags, stream, content in frames(sock, end):
                 if kind in (SETTINGS, PING) and not flags & ACK:
                     sock.sendall(frame(kind, ACK, 0, content if kind == PING else b""))
                 elif kind in (RST_STREAM, GOAWAY):
@@ -84,10 +95,6 @@ def ask(address: str, port: int, timeout: float = TIMEOUT) -> None:
                     answer += content
                 if (stream == STREAM and kind in (DATA, HEADERS) and flags & END_STREAM) or len(answer) > LARGEST_FRAME:
                     break
-                # Whoever sends a little all the time does not answer either.
-                if (left := end - time.monotonic()) <= 0:
-                    raise TimeoutError
-                sock.settimeout(left)
     except TimeoutError:
         raise Unhealthy(f"no answer within {timeout:g} s") from None
     except OSError as error:
@@ -127,15 +134,18 @@ class Watch:
     def __init__(self) -> None:
         self.answered = 0.0  # when it has answered last, in seconds since 1970
         self.failures = 0
+        self.asked = threading.Lock()  # held by the one question at a time
 
 
 class Watcher:
     """Asks all code servers of a host, and restarts those that hang."""
 
-    def __init__(self, socket_path: str, prefix: str, port: int) -> None:
+    def __init__(self, socket_path: str, prefix: str, network: str, port: int, start: float) -> None:
         self.socket_path = socket_path
         self.prefix = prefix
+        self.network = network
         self.port = port
+        self.start = start
         self.known: dict[str, Watch] = {}
 
     def servers(self) -> list[dict[str, Any]]:
@@ -150,31 +160,35 @@ class Watcher:
         """Asks each of them once, beside each other: one that hangs keeps none of the others waiting."""
         servers = self.servers()
         self.known = {server["Id"]: self.known.get(server["Id"], Watch()) for server in servers}
-        threads = [threading.Thread(target=self.judge, args=(server,), daemon=True) for server in servers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        for server in servers:
+            threading.Thread(target=self.judge, args=(server, self.known[server["Id"]]), daemon=True).start()
 
-    def judge(self, server: dict[str, Any]) -> None:
+    def judge(self, server: dict[str, Any], watch: Watch) -> None:
         """One question, and the restart that may follow."""
-        watch, name = self.known[server["Id"]], server["Names"][0].lstrip("/")
-        addresses = [network.get("IPAddress") for network in server["NetworkSettings"]["Networks"].values()]
+        if not watch.asked.acquire(blocking=False):
+            return
+        name = server["Names"][0].lstrip("/")
         try:
+            address = server["NetworkSettings"]["Networks"][self.network]["IPAddress"]
             try:
-                ask(next(filter(None, addresses), ""), self.port)
+                ask(address, self.port)
             except Unhealthy as error:
                 self.failed(server["Id"], name, watch, error)
             else:
                 watch.answered, watch.failures = time.time(), 0
-        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             print(f"<4>{name} cannot be looked at: {error}", flush=True)
+        except KeyError as error:
+            print(f"<4>{name} cannot be asked: the engine names no {error} of it", flush=True)
+        finally:
+            watch.asked.release()
 
     def failed(self, container: str, name: str, watch: Watch, error: Unhealthy) -> None:
         """Counts a failure, but for code that has not started yet. At the last one the container is restarted."""
-        state = engine(self.socket_path, "GET", f"/containers/{container}/json")["State"]
-        began = seconds(state["StartedAt"])
-        if not state["Running"] or state["Paused"] or (watch.answered < began and time.time() - began < START):
+        found = engine(self.socket_path, "GET", f"/containers/{container}/json")
+        state, began = found["State"], seconds(found["State"]["StartedAt"])
+        starts = watch.answered < began and time.time() - began < self.start
+        if not state["Running"] or state["Paused"] or starts or found["HostConfig"]["RestartPolicy"]["Name"] != OURS:
             watch.failures = 0
             return
         watch.failures += 1
@@ -183,7 +197,8 @@ class Watcher:
             return
         watch.failures = 0
         print(f"<3>{name} hangs: it is restarted", flush=True)
-        engine(self.socket_path, "POST", f"/containers/{container}/restart?t={STOP}", STOP + 60.0)
+        stop = found["Config"].get("StopTimeout") or 10  # seconds that calls have that still go on
+        engine(self.socket_path, "POST", f"/containers/{container}/restart", stop + 60.0)
 
 
 def seconds(moment: str) -> float:
@@ -193,10 +208,10 @@ def seconds(moment: str) -> float:
 
 def main(argv: list[str]) -> int:
     """For ever."""
-    if len(argv) != 4 or not argv[3].isdigit():
+    if len(argv) != 6 or not (argv[4].isdigit() and argv[5].isdigit()):
         print(__doc__, file=sys.stderr)
         return 2
-    watcher = Watcher(argv[1], argv[2], int(argv[3]))
+    watcher = Watcher(argv[1], argv[2], argv[3], int(argv[4]), float(argv[5]))
     away = ""
     while True:
         try:

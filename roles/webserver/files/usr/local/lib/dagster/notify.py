@@ -24,7 +24,8 @@ from systemd_service import credentials, tell
 START_PERIOD = 0.25  # seconds between two tries until the first answer
 ALIVE_PERIOD = 1.0  # seconds between two probes afterwards; several in a row may fail before WatchdogSec=90 is over
 TIMEOUT = 10.0  # seconds that one answer may take
-SILENCE = 2.0  # seconds without an answer after which an idle server counts as one that hangs
+STOPPED = 2.0  # seconds without an answer after which a server counts as one that hangs, if it is stopped
+SILENCE = 10.0  # or if it only is idle: it may wait for its database or a store
 BUSY = 0.1  # share of a core from which on a silent server counts as one that works
 SETTLE_PERIOD = 2.0  # seconds in which each load balancer asks its agent check at least once
 
@@ -61,10 +62,9 @@ class Process:
             return 0.0
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def waits_for_cpu(self) -> bool:
-        """Whether a thread would go on if it got a core, or its disk."""
-        threads = [f"/task/{thread}" for thread in os.listdir(f"{self.folder}/task")]
-        return any(self.stat(thread)[0] in "RD" for thread in threads)
+    def states(self) -> set[str]:
+        """What its threads do, as letters: R has or wants a core, D its disk, T is stopped."""
+        return {self.stat(f"/task/{thread}")[0] for thread in os.listdir(f"{self.folder}/task")}
 
 
 class Agent:
@@ -89,7 +89,7 @@ class Agent:
         return True
 
     def hangs(self) -> bool:
-        """Whether the server is silent although it has nothing to do: it is frozen, or waits for something for ever.
+        """Whether the server is silent although it has nothing to do: it is stopped, or waits for something for ever.
 
         One that is silent because it computes, or gets no core on a loaded host, only is slow. It keeps its requests.
         """
@@ -97,7 +97,11 @@ class Agent:
             return False
         since, used = self.awaited
         silent = time.monotonic() - since
-        return silent >= SILENCE and self.server.used() - used < BUSY * silent and not self.server.waits_for_cpu()
+        if silent < STOPPED:
+            return False
+        states = self.server.states()
+        idle = states.isdisjoint("RD") and self.server.used() - used < BUSY * silent
+        return states <= {"T", "t"} or (idle and silent >= SILENCE)
 
     def state(self) -> bytes:
         """The answer in HAProxy's words. One that was told to be down has to be told that it is up."""
