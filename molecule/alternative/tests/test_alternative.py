@@ -177,7 +177,7 @@ def test_read_only_instance_refuses_and_the_other_does_not(edge: str, dagster: D
 
 
 def test_services_run_as_the_other_user(host: Any) -> None:
-    for unit in ("dagster-daemon", "dagster-webserver@3102", "dagster-webserver-read-only@3200"):
+    for unit in ("dagster-daemon", "dagster-webserver@3101", "dagster-webserver-read-only@3200"):
         assert host.check_output("systemctl show -p User --value %s", unit) == "data"
     groups = host.check_output("systemctl show -p SupplementaryGroups --value dagster-webserver-read-only@3200")
     assert groups == "", "a webserver that may launch nothing needs no engine"

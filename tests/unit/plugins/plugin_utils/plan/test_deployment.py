@@ -36,6 +36,19 @@ def test_single_host_stays_on_loopback() -> None:
     assert found["proxy"]["url"] == "http://127.0.0.1:8080"
 
 
+def test_how_code_servers_are_asked_for_their_health() -> None:
+    """At the port in their containers, whatever that of the host is, and not before the slowest code has started."""
+    given = fact(dagster_instance_port_offset=100)["code_location"]
+    assert (given["port"], given["watched"]) == (4100, True)
+    assert given["health"] == {"socket": "/run/docker.sock", "port": 4000, "start": 300}
+    slow = {**LOCATION, "start_timeout": 600}
+    assert fact(dagster_code_locations=[slow])["code_location"]["health"]["start"] == 720
+    assert not fact(dagster_code_health=False)["code_location"]["watched"]
+    assert not fact("a", groups(code=["b"]))["code_location"]["watched"], "no code server is here"
+    here = fact("a", groups(code=["b"]), dagster_code_locations_here=[LOCATION])
+    assert here["code_location"]["watched"]
+
+
 def test_good_deployment_has_no_problems() -> None:
     assert plan().problems() == []
     assert plan().host_problems(FACTS, 0, 1) == []
