@@ -180,14 +180,18 @@ def test_output_of_a_run_is_read_through_each_edge(edge: Dagster, finished: str)
 def test_output_of_a_run_is_in_the_bucket_alone(
     on: Callable[[str], Any], connections: dict[str, dict[str, str]], finished: str
 ) -> None:
+    """The container of a run goes on for a moment after the run has ended: it uploads, and removes its own file then."""
     store = f"http://{connections['db']['ansible_host']}:9000/{BUCKET}"
-    with urllib.request.urlopen(f"{store}?list-type=2&prefix=dagster/storage/{finished}/", timeout=30) as response:
-        listed = response.read().decode()
-    sizes = re.findall(r"<Key>[^<]+\.out</Key>.*?<Size>([0-9]+)</Size>", listed)
-    assert [size for size in sizes if int(size) > 0], listed
-    no_run_goes(on("run"))
+
+    def sizes() -> list[int]:
+        with urllib.request.urlopen(f"{store}?list-type=2&prefix=dagster/storage/{finished}/", timeout=30) as response:
+            found = re.findall(r"<Key>[^<]+\.out</Key>.*?<Size>([0-9]+)</Size>", response.read().decode())
+        return [int(size) for size in found if int(size) > 0]
+
+    until(sizes, 60, "the output is in the bucket")
     for name in ("run", "edge1", "edge2"):
-        assert on(name).check_output("find /var/lib/dagster -name '*.out' -path '*%s*'", finished) == ""
+        left = ("find /var/lib/dagster -name '*.out' -path '*%s*'", finished)
+        until(lambda left=left, name=name: on(name).check_output(*left) == "", 60, f"nothing of it is on {name}")
         # What a store that is away has not taken goes by age.
         assert "\ne /var/lib/dagster/compute_logs - - - " in on(name).check_output("systemd-tmpfiles --cat-config")
 
