@@ -13,7 +13,7 @@ from typing import Any
 import listeners
 import pytest
 import secrets_on_host as secrets
-from deployment import Dagster, Play, identities, no_run_goes, until
+from deployment import Dagster, Play, identities, until
 
 HOSTS = ["ctl1", "ctl2", "db", "edge1", "edge2", "run"]
 CLIENTS = ["ctl1", "ctl2", "edge1", "edge2"]
@@ -180,7 +180,7 @@ def test_output_of_a_run_is_read_through_each_edge(edge: Dagster, finished: str)
 def test_output_of_a_run_is_in_the_bucket_alone(
     on: Callable[[str], Any], connections: dict[str, dict[str, str]], finished: str
 ) -> None:
-    """The container of a run goes on for a moment after the run has ended: it uploads, and removes its own file then."""
+    """The container of a run goes on for a moment after the run has ended: then it uploads, and removes its file."""
     store = f"http://{connections['db']['ansible_host']}:9000/{BUCKET}"
 
     def sizes() -> list[int]:
