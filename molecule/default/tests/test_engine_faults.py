@@ -47,13 +47,15 @@ def working(dagster: Dagster, host: Any) -> Callable[[], None]:
 @pytest.mark.parametrize("unit", ["docker.service", "containerd.service"])
 def test_killed_engine(dagster: Dagster, host: Any, working: Callable[[], None], unit: str) -> None:
     """What goes on is not touched. What was about to begin begins, or is told to have failed."""
+    working()
     goes_on = sleeps(dagster, 30)
     until(lambda: dagster.status(goes_on) == "STARTED", 60, "one goes on")
     begins = [sleeps(dagster, 1) for _run in range(3)]
     pid = host.check_output("systemctl show -p MainPID --value %s", unit)
     host.check_output("systemctl kill --signal=KILL --kill-whom=main %s && systemctl reset-failed %s", unit, unit)
-    begins.append(sleeps(dagster, 1))
     until(lambda: host.check_output("systemctl show -p MainPID --value %s", unit) not in (pid, "0"), 60, "it is back")
+    # The ways to code servers end with dockerd, so nobody launches anything until they are back.
+    begins.append(until(lambda: sleeps(dagster, 1), 60, "the code location serves again"))
     assert end_of(dagster, goes_on) == "SUCCESS"
     assert {end_of(dagster, run_id) for run_id in begins} <= {"SUCCESS", "FAILURE"}
     working()
@@ -61,6 +63,7 @@ def test_killed_engine(dagster: Dagster, host: Any, working: Callable[[], None],
 
 def test_killed_shim(dagster: Dagster, host: Any, working: Callable[[], None]) -> None:
     """Its run is marked as failed, the one beside it goes on."""
+    working()
     killed, beside = sleeps(dagster, 900), sleeps(dagster, 30)
     until(lambda: [dagster.status(one) for one in (killed, beside)] == ["STARTED"] * 2, 60, "both go on")
     host.check_output("kill -KILL $(" + SHIM + ")", killed)
