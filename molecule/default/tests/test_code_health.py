@@ -30,15 +30,16 @@ def test_it_finds_the_code_servers_healthy(host: Any) -> None:
 
 @pytest.mark.long  # three questions, 30 seconds apart
 def test_one_that_hangs_is_restarted(dagster: Dagster, host: Any) -> None:
-    host.check_output("docker run -d --name beside --label somebody=else %s sleep 600", image(host))
-    before, beside = host.check_output(STARTED, CONTAINER), host.check_output(STARTED, "beside")
+    before = host.check_output(STARTED, CONTAINER)
     watcher = host.check_output("systemctl show -p MainPID --value %s", UNIT)
     cpu, since = used(host, watcher), time.monotonic()
     pid = host.check_output("docker inspect -f '{{.State.Pid}}' %s", CONTAINER)
     # docker's own init is the first process of the container; the server is its child, or it is the server itself.
     server = host.check_output("pgrep -P %s || echo %s", pid, pid).split()[0]
-    send(host, "STOP", server, CONTAINER)
+    host.check_output("docker run -d --name beside --label somebody=else %s sleep 600", image(host))
     try:
+        beside = host.check_output(STARTED, "beside")
+        send(host, "STOP", server, CONTAINER)
         until(lambda: host.check_output(STARTED, CONTAINER) != before, 150, "it was restarted", every=2)
         until(lambda: dagster.launch("dagster_canary"), 120, "the code location serves", every=2)
         assert host.check_output(STARTED, "beside") == beside
