@@ -38,7 +38,7 @@ def working(dagster: Dagster, host: Any) -> Callable[[], None]:
     def judge() -> None:
         until(lambda: host.run("docker info").rc == 0, 60, "the engine answers")
         assert host.check_output("systemctl --failed --no-legend") == ""
-        until(lambda: dagster.healthy(), 120, "daemons and code are healthy", every=1)
+        until(dagster.healthy, 120, "daemons and code are healthy", every=1)
         dagster.wait(until(lambda: dagster.launch("orders_report"), 60, "the code location serves", every=2))
 
     return judge
