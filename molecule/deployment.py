@@ -229,11 +229,16 @@ class Dagster:
         status: str = answer["runOrError"]["status"]
         return status
 
-    def wait(self, run_id: str, expected: str = "SUCCESS", seconds: float = 120) -> None:
-        """Waits for the end of a run, which must be the expected one."""
-        end = until(
+    def end(self, run_id: str, seconds: float = 120) -> str:
+        """Waits for the end of a run; its last status."""
+        ended: str = until(
             lambda: self.status(run_id) in ("SUCCESS", "FAILURE", "CANCELED") and self.status(run_id), seconds, run_id
         )
+        return ended
+
+    def wait(self, run_id: str, expected: str = "SUCCESS", seconds: float = 120) -> None:
+        """Waits for the end of a run, which must be the expected one."""
+        end = self.end(run_id, seconds)
         assert end == expected, f"run {run_id} ended with {end}"
 
     def output(self, run_id: str) -> str:

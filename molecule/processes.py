@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 
@@ -18,6 +19,13 @@ def one_process(pid: str, what: str = "it") -> str:
 def send(host: Any, signal: str, pid: str, what: str = "it") -> None:
     """Sends a signal to one process of a host: send(host, "STOP", pid, "the daemon")."""
     host.check_output(f"kill -{signal} {one_process(pid, what)}")
+
+
+def cpu(output: Callable[[str], str], pid: str) -> float:
+    """CPU seconds of a process so far; output runs a command on its host."""
+    ticks, hertz = output(f"cat /proc/{one_process(pid)}/stat; getconf CLK_TCK").splitlines()
+    user, system = ticks.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / int(hertz)
 
 
 def alive(host: Any, pid: str) -> bool:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import processes
 from deployment import machine, until
 
 ADMIN = "/run/haproxy-dagster/admin.sock"
@@ -103,9 +104,7 @@ class Replica:
         shown = self.edge(f"systemctl show -p CPUUsageNSec --value {self.unit}").strip()
         if shown.isdigit() and int(shown) < 2**64 - 1:
             return int(shown) / 1e9
-        ticks, hertz = self.edge(f"cat /proc/{self.pid}/stat; getconf CLK_TCK").splitlines()
-        user, system = ticks.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / int(hertz)
+        return processes.cpu(self.edge, self.pid)
 
     def systemctl(self, verb: str) -> None:
         self.edge(f"systemctl {verb} {self.unit}")

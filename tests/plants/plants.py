@@ -35,8 +35,8 @@ from scenario import Scenario
 
 LIMIT = {False: 120, True: 300}  # seconds for a test, without host and with
 CONVERGE_LIMIT = 3600
-# What is played once before plants of roles, and the module by which one sees that it was.
-PLAYED, WARM = "tests/unit/test_rendered.py::test_rendered[single_host-dagster1]", "dry_play"
+# What is played once before plants of roles.
+PLAYED = "tests/unit/test_rendered.py::test_rendered[single_host-dagster1]"
 # What nearly every unit test imports. Nothing of ours: that comes from the copy.
 PRELOADED = (
     "ansible.inventory.manager",
@@ -101,16 +101,24 @@ def without_host(plants: list[Plant], report: Report, passed: bool) -> None:
     copy = Copy(1)
     tests = sorted({plant.test for plant in plants})
     bad = dict.fromkeys(tests, "") if passed else controls(tests, copy, LIMIT[False], report)
-    # Those of roles and templates come last. For them this process knows the Python of the copy, and has used it.
-    for plant in sorted(plants, key=lambda plant: not plant.python):
-        if not plant.python and WARM not in sys.modules:
-            play_once(copy, report)
+
+    def judge(plant: Plant) -> None:
         with copy.planted(plant) as does_not_apply:
             problem, result = does_not_apply or bad[plant.test], Result()
             if not problem:
                 result = Pytest([plant.test], copy.folder, plant.limit or LIMIT[False], first=True).wait()
                 problem = verdict(plant, result)
         report.add(plant, result.seconds, problem, result.cpu)
+
+    of_roles = [plant for plant in plants if not plant.python]
+    for plant in plants:
+        if plant.python:
+            judge(plant)
+    # After them, because from here on this process knows the Python of the copy, and has used it.
+    if of_roles:
+        play_once(copy, report)
+    for plant in of_roles:
+        judge(plant)
 
 
 def play_once(copy: Copy, report: Report) -> None:

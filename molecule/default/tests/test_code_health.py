@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from deployment import Dagster, until
-from processes import send
+from processes import cpu, send
 
 UNIT = "code-health-dagster"
 CONTAINER = "dagster-code-pipeline"
@@ -32,7 +32,7 @@ def test_it_finds_the_code_servers_healthy(host: Any) -> None:
 def test_one_that_hangs_is_restarted(dagster: Dagster, host: Any) -> None:
     before = host.check_output(STARTED, CONTAINER)
     watcher = host.check_output("systemctl show -p MainPID --value %s", UNIT)
-    cpu, since = used(host, watcher), time.monotonic()
+    used, since = cpu(host.check_output, watcher), time.monotonic()
     pid = host.check_output("docker inspect -f '{{.State.Pid}}' %s", CONTAINER)
     # docker's own init is the first process of the container; the server is its child, or it is the server itself.
     server = host.check_output("pgrep -P %s || echo %s", pid, pid).split()[0]
@@ -46,18 +46,11 @@ def test_one_that_hangs_is_restarted(dagster: Dagster, host: Any) -> None:
         said = host.check_output("journalctl -o cat --no-pager -u %s -n 20", UNIT)
         assert f"{CONTAINER} does not answer (3 of 3): no answer within 10 s" in said
         assert f"{CONTAINER} hangs: it is restarted" in said
-        share = (used(host, watcher) - cpu) / (time.monotonic() - since)
+        share = (cpu(host.check_output, watcher) - used) / (time.monotonic() - since)
         assert share < 0.01, f"it takes {share:.2%} of a core"
     finally:
         host.check_output("docker rm -f beside")
     until(dagster.healthy, 120, "the deployment is healthy")
-
-
-def used(host: Any, pid: str) -> float:
-    """CPU seconds of a process."""
-    ticks, hertz = host.check_output("cat /proc/%s/stat; getconf CLK_TCK", pid).splitlines()
-    user, system = ticks.rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / int(hertz)
 
 
 def image(host: Any) -> str:

@@ -22,15 +22,6 @@ def sleeps(dagster: Dagster, seconds: float) -> str:
     return dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": seconds}}}})
 
 
-def end_of(dagster: Dagster, run_id: str) -> str:
-    def ended() -> str:
-        status = dagster.status(run_id)
-        return status if status in ("SUCCESS", "FAILURE", "CANCELED") else ""
-
-    status: str = until(ended, FINAL, f"run {run_id} has ended", every=1)
-    return status
-
-
 @pytest.fixture
 def working(dagster: Dagster, host: Any) -> Callable[[], None]:
     """Judges that all is as before: services of the host, the code server, and a new run."""
@@ -56,8 +47,8 @@ def test_killed_engine(dagster: Dagster, host: Any, working: Callable[[], None],
     until(lambda: host.check_output("systemctl show -p MainPID --value %s", unit) not in (pid, "0"), 60, "it is back")
     # The ways to code servers end with dockerd, so nobody launches anything until they are back.
     begins.append(until(lambda: sleeps(dagster, 1), 60, "the code location serves again"))
-    assert end_of(dagster, goes_on) == "SUCCESS"
-    assert {end_of(dagster, run_id) for run_id in begins} <= {"SUCCESS", "FAILURE"}
+    assert dagster.end(goes_on, FINAL) == "SUCCESS"
+    assert {dagster.end(run_id, FINAL) for run_id in begins} <= {"SUCCESS", "FAILURE"}
     working()
 
 
@@ -67,8 +58,8 @@ def test_killed_shim(dagster: Dagster, host: Any, working: Callable[[], None]) -
     killed, beside = sleeps(dagster, 900), sleeps(dagster, 30)
     until(lambda: [dagster.status(one) for one in (killed, beside)] == ["STARTED"] * 2, 60, "both go on")
     host.check_output("kill -KILL $(" + SHIM + ")", killed)
-    assert end_of(dagster, killed) == "FAILURE"
-    assert end_of(dagster, beside) == "SUCCESS"
+    assert dagster.end(killed, FINAL) == "FAILURE"
+    assert dagster.end(beside, FINAL) == "SUCCESS"
     left = "docker ps -q --filter label=dagster/run_id=%s"
     until(lambda: host.check_output(left, killed) == "", 60, "nothing of it goes on")
     working()
