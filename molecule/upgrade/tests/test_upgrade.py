@@ -108,6 +108,7 @@ def test_nothing_of_the_release_is_left_over(old: Play, new: Play, host: Any) ->
 def test_units_are_those_of_this_version(new: Play, host: Any) -> None:
     assert new.rc == 0
     assert units(host) == {
+        "code-health-dagster.service",
         "dagster-daemon.service",
         "dagster-webserver@.service",
         "docker-gate-dagster.service",
