@@ -7,6 +7,7 @@ patch that does not apply any more, a test that is red by itself, that hangs, or
     run --no-host                 those that need no host
     run --no-server               those that need no server either: no test of tests/integration
     run --no-server --tests-passed  the same after their tests have passed in this checkout, as in the suite
+    run --no-server --one-of 4    a quarter of them, the same ones each time, and three of each kind at least
     run --host default            those of a molecule scenario, which is converged if its hosts do not answer
     run --host default --rig dev  the same on hosts of the rig that are deployed already
     run edge sandbox/system       kinds and single plants
@@ -35,6 +36,7 @@ from scenario import Scenario
 
 LIMIT = {False: 120, True: 300}  # seconds for a test, without host and with
 CONVERGE_LIMIT = 3600
+LEAST = 3  # plants of each kind in a sample
 # What is played once before plants of roles.
 PLAYED = "tests/unit/test_rendered.py::test_rendered[single_host-dagster1]"
 # What nearly every unit test imports. Nothing of ours: that comes from the copy.
@@ -198,12 +200,22 @@ def chosen(plants: list[Plant], names: list[str], no_host: bool, no_server: bool
     return [plant for plant in found if not host or plant.host == host]
 
 
+def sample(plants: list[Plant], one_of: int) -> list[Plant]:
+    """One of so many, the same ones each time, and LEAST of each kind at least."""
+    found: list[Plant] = []
+    for kind in sorted({plant.kind for plant in plants}):
+        those = [plant for plant in plants if plant.kind == kind]
+        found += those[:: max(1, min(one_of, len(those) // LEAST))]
+    return found
+
+
 def main(arguments: list[str]) -> int:
     """Run what was asked for; 0 when all of it was red."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="kinds, or KIND/NAME")
     parser.add_argument("--no-host", action="store_true", help="only plants that need no host")
     parser.add_argument("--no-server", action="store_true", help="only plants that need neither host nor server")
+    parser.add_argument("--one-of", type=int, default=1, metavar="N", help="one of N plants of each kind")
     parser.add_argument(
         "--tests-passed", action="store_true", help="of plants without host: do not run each test without its plant"
     )
@@ -214,9 +226,10 @@ def main(arguments: list[str]) -> int:
     if options.rig and not options.host:
         parser.error("--rig needs --host")
     try:
-        plants = chosen(every(), options.names, options.no_host, options.no_server, options.host)
+        found = chosen(every(), options.names, options.no_host, options.no_server, options.host)
     except BadPlant as error:
         sys.exit(f"plants: {error}")
+    plants = sample(found, options.one_of)
     if options.list:
         for plant in plants:
             print(f"{plant.name:38} {plant.host or '-':12} {plant.promise}")

@@ -61,6 +61,15 @@ def test_without_hosts_and_without_servers() -> None:
     assert set(short) < set(more) < set(EVERY)
 
 
+def test_sample_has_some_of_each_kind() -> None:
+    those = plants.chosen(EVERY, [], no_host=False, no_server=True, host="")
+    found = plants.sample(those, 4)
+    assert 60 <= len(found) < len(those) / 2
+    for kind, number in Counter(plant.kind for plant in those).items():
+        assert Counter(plant.kind for plant in found)[kind] >= min(number, plants.LEAST), kind
+    assert plants.sample(those, 1) == those
+
+
 def test_no_two_are_the_same() -> None:
     diffs = Counter(plant.path.read_text(encoding="utf-8").partition("\ndiff --git ")[2] for plant in EVERY)
     assert [diff for diff, number in diffs.items() if number > 1] == []

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
+import dagster_forks
 import pytest
 import yaml
 from deployments import KUBECONFIG
@@ -111,8 +111,7 @@ def test_the_real_classes_accept_an_example(name: str, tmp_path: Path) -> None:
         env["KUBECONFIG"] = str(tmp_path / "kubeconfig")
         (tmp_path / "kubeconfig").write_text(json.dumps(KUBECONFIG), encoding="utf-8")
     request = {"texts": {"dagster_yaml": render(found.configuration.merged)}, "env": env}
-    argv = [str(ORACLE), "-I", "-B", "-c", program()]
-    done = subprocess.run(argv, input=json.dumps(request), capture_output=True, text=True, check=False)
+    done = dagster_forks.run(str(ORACLE), program(), json.dumps(request))
     assert json.loads(done.stdout)["problems"] == []
 
 

@@ -5,15 +5,14 @@ DAGSTER_PYTHON names its Python (make test sets it): dagster, dagster-postgres, 
 
 from __future__ import annotations
 
-import atexit
 import copy
-import functools
 import json
 import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import dagster_forks
 import pytest
 from support import dagster_python
 
@@ -58,42 +57,6 @@ GOOD: dict[str, Any] = {
 WORKSPACE = {"load_from": [{"grpc_server": {"location_name": "a", "host": "code1", "port": 4000}}]}
 
 
-# Importing Dagster takes seconds, so a process does it once, and each question is answered by a fork of it.
-SERVER = """
-import importlib, json, os, sys, tempfile
-program = json.loads(sys.stdin.readline())
-for name in ("dagster._core.instance.config", "dagster_docker", "dagster_postgres", "dagster_aws.s3"):
-    importlib.import_module(name)
-for line in sys.stdin:
-    with tempfile.TemporaryFile("w+") as question, tempfile.TemporaryFile("w+") as answer:
-        question.write(line)
-        question.flush()
-        question.seek(0)
-        child = os.fork()
-        if child == 0:
-            os.dup2(question.fileno(), 0)
-            os.dup2(answer.fileno(), 1)
-            sys.stdin = os.fdopen(0)
-            exec(compile(program, "<program>", "exec"), {"__name__": "__main__"})
-            sys.stdout.flush()
-            os._exit(0)
-        status = os.waitpid(child, 0)[1]
-        answer.seek(0)
-        print(json.dumps([status, answer.read()]), flush=True)
-"""
-
-
-@functools.cache
-def server() -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [dagster_python(), "-I", "-B", "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdin
-    process.stdin.write(json.dumps(program()) + "\n")
-    atexit.register(process.kill)
-    return process
-
-
 def texts(**data: Any) -> dict[str, str]:
     """Files as text; JSON is YAML."""
     return {name: json.dumps(value) for name, value in data.items() if value is not None}
@@ -101,14 +64,9 @@ def texts(**data: Any) -> dict[str, str]:
 
 def ask(dagster_yaml: Any = None, workspace: Any = None, **request: Any) -> dict[str, Any]:
     request = {"texts": texts(dagster_yaml=dagster_yaml, workspace=workspace), **request}
-    process = server()
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write(json.dumps({"env": ENV, **request}) + "\n")
-    process.stdin.flush()
-    status, output = json.loads(process.stdout.readline())
-    assert status == 0
-    answer: dict[str, Any] = json.loads(output)
+    done = dagster_forks.run(dagster_python(), program(), json.dumps({"env": ENV, **request}))
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 

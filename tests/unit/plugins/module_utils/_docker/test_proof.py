@@ -11,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import dagster_forks
 import pytest
 from fake_engine import refusal
 from support import ORACLE, dagster_python
@@ -68,14 +69,8 @@ class Api:
             return
         if not self.python:
             raise refusal(400, 'exec: "sh": executable file not found in $PATH')
-        held["done"] = subprocess.run(
-            [self.python, "-B", "-c", held["files"][PROGRAM]],
-            input=held["files"][REQUEST],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={"PATH": os.defpath, **self.of_image, **held["env"]},
-        )
+        environment = {"PATH": os.defpath, **self.of_image, **held["env"]}
+        held["done"] = dagster_forks.run(self.python, held["files"][PROGRAM], held["files"][REQUEST], environment)
 
     def wait(self, container: str, timeout: int) -> dict[str, int]:  # noqa: ARG002
         return {"StatusCode": self.held[container]["done"].returncode}
