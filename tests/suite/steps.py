@@ -114,14 +114,14 @@ def suite(*, full: bool) -> list[Step]:
     alone, databases = f"pytest -q -m alone {guard}", ("postgres", "mariadb") if full else ("postgres",)
     guards = beside(*(f"{alone} -k {name} --part {part}/2" for name in databases for part in (1, 2)))
     those = () if full else ("-k", "not mariadb")
-    short = () if full else ("-m", "not long")
+    tests = pytest if full else (*pytest, "-m", "not long")
     shipped = () if full else ("plugins", "roles")  # what Galaxy gets; lint reads everything else
     steps = [
         Step("packages", (rig, "packages"), 600),
         Step("images", (rig, "images"), 900, ["packages"]),
         Step("venvs", (rig, "venvs"), 600),
         Step("lint", ("tools/lint.sh",), 400, ["packages"]),
-        Step("unit", (*pytest, *short, "tests/unit"), 1500, ["packages", "venvs"]),
+        Step("unit", (*tests, "tests/unit"), 1500, ["packages", "venvs"]),
         Step("oldest", (".cache/oldest/bin/pytest", "-q", "tests/unit/test_rendered.py"), 600, ["venvs"], filler=True),
         *scenario("alternative", full=full),
         *scenario("default", full=full, alone=True),
@@ -131,14 +131,20 @@ def suite(*, full: bool) -> list[Step]:
         *scenario("neighbours", full=full),
         Step("sanity", ("tools/sanity.sh", *shipped), 1200, ["packages"], filler=True),
         Step("importer", ("tools/importer.sh",), 600, filler=True),
-        Step("containers", (*pytest, "tests/integration/containers"), 1500, ["images"], filler=True),
-        Step("libraries", (*pytest, "tests/integration/libraries"), 600, ["venvs"], filler=True),
-        Step("steps", (*pytest, "tests/integration/steps"), 900, ["venvs"], filler=True),
-        Step("compute_logs", (*pytest, "tests/integration/compute_logs"), 2400, ["packages", "venvs"], filler=True),
+        Step("containers", (*tests, "tests/integration/containers"), 1500, ["images"], filler=True),
+        Step("libraries", (*tests, "tests/integration/libraries"), 600, ["venvs"], filler=True),
+        Step("steps", (*tests, "tests/integration/steps"), 900, ["venvs"], filler=True),
+        Step(
+            "compute_logs",
+            (*tests, "tests/integration/compute_logs"),
+            2400,
+            ["packages", "venvs"],
+            filler=True,
+        ),
         Step("database", (*pytest, "-m", "not alone", *those, guard), 1800, ["packages", "venvs"], filler=True),
         Step("mariadb", (*pytest, "tests/integration/mariadb"), 1200, ["packages", "venvs"], filler=True),
-        Step("firewall", (*pytest, "tests/integration/firewall"), 600, ["packages"], filler=True),
-        Step("kubernetes", (*pytest, "tests/integration/kubernetes"), 1500, ["packages", "venvs"], filler=True),
+        Step("firewall", (*tests, "tests/integration/firewall"), 600, ["packages"], filler=True),
+        Step("kubernetes", (*tests, "tests/integration/kubernetes"), 1500, ["packages", "venvs"], filler=True),
         Step("plants", ("tests/plants/run", *scope, "--tests-passed"), 2700, seen, filler=True),
         Step("guard", guards, 1200, ["packages", "venvs"], alone=True),
     ]

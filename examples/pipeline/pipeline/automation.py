@@ -34,7 +34,7 @@ def inbox() -> Path:
 
 @dg.sensor(
     job=orders_report,
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Starts orders_report once for each version of each CSV file in the inbox folder (PIPELINE_INBOX).",
 )

@@ -110,6 +110,7 @@ def test_renewal_restarts_nothing(play: Callable[..., Play], dagster: Dagster, o
     dagster.wait(dagster.launch("orders_report"))
 
 
+@pytest.mark.long  # the renewal above goes the same way with the authority that is there
 def test_lost_authority_is_made_anew(play: Callable[..., Play], dagster: Dagster, on: Callable[[str], Any]) -> None:
     on("run").check_output("rm %s %s", f"{FOLDER}/ca-key.pem", f"{FOLDER}/ca.pem")
     assert play("site.yml").changed > 0

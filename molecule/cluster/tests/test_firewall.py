@@ -100,6 +100,7 @@ def test_only_the_listed_pairs_are_open(matrix: Callable[[], Reached]) -> None:
     assert matrix() == listed()
 
 
+@pytest.mark.long  # scenario default does it with one host, and the reboot below stays
 def test_rules_outlive_engine_and_flush(on: Callable[[str], Any], matrix: Callable[[], Reached]) -> None:
     engines = [on(name) for name in ("ctl1", "run")]
     try:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 import yaml
 from daemons import Controller
 from deployment import RIG, Play, identities, oldest_ansible, until
@@ -50,6 +51,7 @@ def test_frozen_host_that_the_play_leaves_out_is_named(play: Callable[..., Play]
     until(lambda: play("health.yml", "--limit", "edge1", ok=False).rc == 0, 180, "the gate agrees again", every=2)
 
 
+@pytest.mark.long  # a sentence of preflight, which unit tests have too
 def test_new_images_for_one_of_the_engines_are_refused(play: Callable[..., Play], on: Callable[[str], Any]) -> None:
     """Runs and code servers would have different code. That the same images pass is seen in test_cluster.py."""
     variables = yaml.safe_load((RIG / "group_vars/all.yml").read_text(encoding="utf-8"))
@@ -65,6 +67,7 @@ def test_new_images_for_one_of_the_engines_are_refused(play: Callable[..., Play]
     assert {name: identities(on(name)) for name in ENGINES} == before
 
 
+@pytest.mark.long  # tests/unit/test_location_secrets.py plays it without hosts
 def test_secrets_of_other_locations_go_from_the_hosts_that_are_played(
     play: Callable[..., Play], on: Callable[[str], Any]
 ) -> None:

@@ -45,8 +45,6 @@ def test_canary_is_launched_when_something_is_not_proven_and_by_health_each_time
 ) -> None:
     """Nothing is set: examples/pipeline offers the job. The play that changes something is killed before its canary."""
     before = len(launched(dagster))
-    assert play("site.yml").changed == 0
-    assert len(launched(dagster)) == before, "nothing has changed"
     at_task("Ask for versions, heartbeats and code locations", kill, "site.yml", inventory, "-e", CHANGE)
     assert len(launched(dagster)) == before, "the control: the play did not get as far"
     assert play("site.yml", "-e", CHANGE).changed == 0

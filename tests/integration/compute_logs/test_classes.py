@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from log_site_rig import Site
+from long import but
 from stores_rig import Store
 
 STORES = ["s3", "gcs", "azure"]
@@ -40,7 +41,8 @@ def problems_of(events: list[dict[str, Any]]) -> list[str]:
     return [json.dumps(event) for event in events if "compute log capture" in str(event.get("message"))]
 
 
-@pytest.mark.parametrize("store", STORES, indirect=True)
+# The others are read back on hosts: of scenario cluster and of scenario alternative.
+@pytest.mark.parametrize("store", but(STORES, ("azure",)), indirect=True)
 def test_log_is_read_back_by_a_webserver_that_starts_and_by_the_link(store: Store, site: Callable[..., Site]) -> None:
     one = site(store.section(), store.login, **store.env)
     # A process of each step inherits what the run has read of secret variables.

@@ -31,6 +31,7 @@ from containers_rig import (
     images,
     module_environment,
 )
+from long import but
 
 
 def free_port() -> int:
@@ -163,7 +164,7 @@ DRIFTS: dict[str, tuple[Callable[[Any, str], Any], str, str, bool]] = {
 }
 
 
-@pytest.mark.parametrize("drift", DRIFTS)
+@pytest.mark.parametrize("drift", but(DRIFTS, ("memory", "paused", "replaced")))
 def test_a_hand_changed_container_is_noticed_and_mended(api: Any, drift: str) -> None:
     change, action, words, same = DRIFTS[drift]
     wanted = location(port=free_port())
@@ -183,22 +184,26 @@ def test_a_hand_changed_container_is_noticed_and_mended(api: Any, drift: str) ->
 
 @pytest.mark.parametrize(
     ("change", "action"),
-    [
-        ({"image": OTHER_IMAGE}, "recreated"),
-        ({"env": {"FLAG": False}}, "recreated"),
-        ({"labels": {"team": "x"}}, "recreated"),
-        ({"extra_hosts": {"db": "10.0.0.1"}}, "recreated"),
-        ({"capabilities": ["SYS_PTRACE"]}, "recreated"),
-        ({"devices": ["/dev/null:/dev/nothing:rw"]}, "recreated"),
-        ({"shm_size": "80 MB"}, "recreated"),
-        ({"stop_timeout": 7}, "recreated"),
-        ({"user": "1234"}, "recreated"),
-        ({"mem_limit": None}, "recreated"),
-        ({"mem_limit": "256m"}, "updated"),
-        ({"cpus": 1}, "updated"),
-        ({"restart_policy": "on-failure:3"}, "updated"),
-        ({"networks": [EXTRA_NETWORK]}, "updated"),
-    ],
+    but(
+        [
+            ({"image": OTHER_IMAGE}, "recreated"),
+            ({"env": {"FLAG": False}}, "recreated"),
+            ({"labels": {"team": "x"}}, "recreated"),
+            ({"extra_hosts": {"db": "10.0.0.1"}}, "recreated"),
+            ({"capabilities": ["SYS_PTRACE"]}, "recreated"),
+            ({"devices": ["/dev/null:/dev/nothing:rw"]}, "recreated"),
+            ({"shm_size": "80 MB"}, "recreated"),
+            ({"stop_timeout": 7}, "recreated"),
+            ({"user": "1234"}, "recreated"),
+            ({"mem_limit": None}, "recreated"),
+            ({"mem_limit": "256m"}, "updated"),
+            ({"cpus": 1}, "updated"),
+            ({"restart_policy": "on-failure:3"}, "updated"),
+            ({"networks": [EXTRA_NETWORK]}, "updated"),
+        ],
+        # One that the engine changes in place, and two that it cannot; unit tests compare each wish.
+        ({"image": OTHER_IMAGE}, {"capabilities": ["SYS_PTRACE"]}, {"mem_limit": "256m"}),
+    ),
     ids=str,
 )
 def test_a_changed_wish_changes_the_container(change: Json, action: str) -> None:
@@ -304,7 +309,7 @@ def test_a_foreign_container_is_neither_removed_nor_overwritten(api: Any) -> Non
     assert api.inspect_container(inherited)["Id"] == inherited
 
 
-@pytest.mark.parametrize("delay", [0.45, 0.6, 0.75, 0.9, 1.1, 1.3, 1.6, 2.0])
+@pytest.mark.parametrize("delay", but([0.45, 0.6, 0.75, 0.9, 1.1, 1.3, 1.6, 2.0], (0.6, 0.9, 1.3)))
 def test_a_call_killed_at_any_moment_is_finished_by_the_next(api: Any, delay: float) -> None:
     port = free_port()
     reconcile(location(port=port))
