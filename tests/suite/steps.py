@@ -124,7 +124,7 @@ def suite(*, full: bool) -> list[Step]:
         Step("unit", (*tests, "tests/unit"), 1500, ["packages", "venvs"]),
         Step("oldest", (".cache/oldest/bin/pytest", "-q", "tests/unit/test_rendered.py"), 600, ["venvs"], filler=True),
         *scenario("alternative", full=full),
-        *scenario("default", full=full, alone=True),
+        *scenario("default", full=full, alone=full),
         *scenario("upgrade", full=full),
         *scenario("cluster", full=full, alone=True),
         *scenario("runner", full=full),

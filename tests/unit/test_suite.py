@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -147,10 +148,12 @@ def test_the_table(full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(names) == len(set(names))
     assert all(set(step.needs) <= set(names) for step in table)
     assert all(step.limit > 0 for step in table)
-    assert {step.name for step in table if step.alone} >= {"guard", "default-alone", "cluster-alone"}
+    assert {step.name for step in table if step.alone} >= {"guard", "cluster-alone"}
     chosen_tests = {step.name: [step.env.get("RIG_TESTS", ""), *step.argv] for step in table}
-    for name in ("unit", "alternative-tests", "default-tests", "default-alone"):
+    for name in ("unit", "alternative-tests", "default-tests", "cluster-tests", "cluster-alone"):
         assert any("not long" in words for words in chosen_tests[name]) != full, name
+    # What is alone in the files of scenario default is long as well, so that the short suite has no such step.
+    assert ("default-alone" in names) == full
     assert {"packages", "images", "venvs", "default-deploy", "default-tests"} == {
         step.name for step in chosen(table, ["default-tests"])
     }
@@ -158,6 +161,17 @@ def test_the_table(full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         chosen(table, ["nothing"])
     if full:
         assert {step.name for step in suite(full=False)} <= set(names), "the long suite has all of the short one"
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_what_is_alone_has_a_step_of_its_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the short suite does not run it."""
+    monkeypatch.setattr(steps, "ROOT", CHECKOUT)
+    if f"{name}-alone" in [step.name for step in suite(full=False)]:
+        return
+    texts = [path.read_text(encoding="utf-8") for path in (CHECKOUT / f"molecule/{name}/tests").glob("*.py")]
+    marked = re.findall(r"(@pytest.mark.long[^\n]*\n)?@pytest.mark.alone\n", "\n".join(texts))
+    assert "" not in marked
 
 
 def test_every_scenario_is_run_and_described(monkeypatch: pytest.MonkeyPatch) -> None:

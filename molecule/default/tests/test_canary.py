@@ -61,6 +61,7 @@ def test_canary_is_launched_when_something_is_not_proven_and_by_health_each_time
     assert len(launched(dagster)) == before + 3, "what was changed while it was switched off is not proven yet"
 
 
+@pytest.mark.long  # unit tests compare what is proven; the test above sees a canary that is due
 def test_canary_proves_what_leaves_no_trace_in_a_file(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
     before = len(launched(dagster))
     host.check_output("su postgres -c 'psql -qc \"ALTER ROLE dagster_run NOLOGIN\"'")

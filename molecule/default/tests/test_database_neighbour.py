@@ -80,6 +80,7 @@ def neighbour(host: Any) -> Iterator[dict[str, str]]:
         host.check_output("pg_dropcluster --stop 15 neighbour")
 
 
+@pytest.mark.long  # scenario neighbours has one that was there first
 def test_neighbour_stays_as_it_is(neighbour: dict[str, str], play: Callable[..., Play], host: Any) -> None:
     """Also when ours is restarted with another setting."""
     assert neighbour["answer"] == "7"
@@ -95,6 +96,7 @@ def test_neighbour_stays_as_it_is(neighbour: dict[str, str], play: Callable[...,
     assert state(host) == neighbour
 
 
+@pytest.mark.long  # scenario neighbours has ports of others, and unit tests these sentences
 def test_port_of_the_neighbour_is_refused(neighbour: dict[str, str], play: Callable[..., Play], host: Any) -> None:
     """Whether it runs or not; the sentence names the variable."""
     assert play("preflight.yml").rc == 0, "the control"

@@ -81,6 +81,7 @@ def test_stopped_daemon_fails_the_health_gate_at_once(play: Callable[..., Play],
     assert play("health.yml").rc == 0, "the gate agrees again"
 
 
+@pytest.mark.long  # scenario cluster freezes a daemon, and unit tests judge heartbeats by their age
 @pytest.mark.alone
 def test_frozen_daemon_fails_the_health_gate(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
     """The daemon, not its guard, which restarts it later than the gate notices (dagster_daemon_heartbeat_timeout)."""
@@ -111,6 +112,7 @@ def test_frozen_daemon_fails_the_health_gate(play: Callable[..., Play], dagster:
     assert play("health.yml").rc == 0, "the gate agrees again"
 
 
+@pytest.mark.long  # scenario cluster does it with a standby
 @pytest.mark.alone
 def test_frozen_guard_takes_its_daemon_along(dagster: Dagster, host: Any) -> None:
     pid = one_process(daemon(host), "the daemon")
@@ -193,6 +195,7 @@ def healthy(dagster: Dagster, host: Any) -> None:
     until(newer, 180, "it is healthy again")
 
 
+@pytest.mark.long  # scenario cluster does it with a standby
 @pytest.mark.alone
 def test_killed_daemon_comes_back(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
     """The guard alone, then the daemon alone."""

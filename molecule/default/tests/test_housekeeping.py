@@ -105,6 +105,7 @@ def old_images(host: Any) -> Iterator[None]:
     host.check_output("docker rmi %s %s", *OTHERS)
 
 
+@pytest.mark.long  # tests/integration/containers asks the module for the same
 @pytest.mark.usefixtures("old_images")
 def test_images_that_no_location_needs_go(play: Callable[..., Play], host: Any) -> None:
     serves = host.check_output("docker inspect -f '{{.Id}} {{.State.Pid}} {{.Config.Image}}' dagster-code-pipeline")
