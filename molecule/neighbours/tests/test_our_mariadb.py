@@ -228,6 +228,7 @@ def test_setting_that_the_server_refuses_leaves_it_running(play: Callable[..., P
     assert (process(neighbour, OURS), neighbour.check_output("cat %s", CONFIG)) == (before, text)
 
 
+@pytest.mark.long  # test_restarts.py of scenario default has new passwords of all kinds
 def test_new_password_of_the_services(
     play: Callable[..., Play], through: Callable[[], Dagster], neighbour: Any
 ) -> None:
@@ -258,6 +259,7 @@ def test_data_that_is_away_is_no_empty_database(play: Callable[..., Play], neigh
         )
 
 
+@pytest.mark.long  # test_neighbours.py ends with it
 def test_second_run_changes_nothing(play: Callable[..., Play], look: Callable[[], Snapshot], neighbour: Any) -> None:
     foreign, before = look(), process(neighbour, OURS)
     assert play("site.yml").changed == 0
