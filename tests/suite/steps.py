@@ -111,7 +111,8 @@ def suite(*, full: bool) -> list[Step]:
     guard = "tests/integration/guard"  # of the database: lease, fence, logins and the ways to it
     # A lease is lost by waiting, on each of both databases. So there is room for two halves of each.
     # The short suite has MariaDB on a host alone (scenario neighbours), until there is time for it here.
-    alone, databases = f"pytest -q -m alone {guard}", ("postgres", "mariadb") if full else ("postgres",)
+    short = "" if full else " and not long"
+    alone, databases = f"pytest -q -m 'alone{short}' {guard}", ("postgres", "mariadb") if full else ("postgres",)
     guards = beside(*(f"{alone} -k {name} --part {part}/2" for name in databases for part in (1, 2)))
     those = () if full else ("-k", "not mariadb")
     tests = pytest if full else (*pytest, "-m", "not long")
@@ -141,7 +142,7 @@ def suite(*, full: bool) -> list[Step]:
             ["packages", "venvs"],
             filler=True,
         ),
-        Step("database", (*pytest, "-m", "not alone", *those, guard), 1800, ["packages", "venvs"], filler=True),
+        Step("database", (*pytest, "-m", f"not alone{short}", *those, guard), 1800, ["packages", "venvs"], filler=True),
         Step("mariadb", (*pytest, "tests/integration/mariadb"), 1200, ["packages", "venvs"], filler=True),
         Step("firewall", (*tests, "tests/integration/firewall"), 600, ["packages"], filler=True),
         Step("kubernetes", (*tests, "tests/integration/kubernetes"), 1500, ["packages", "venvs"], filler=True),

@@ -54,7 +54,7 @@ def test_termination_ends_the_steps(dagster: Dagster, on: Callable[[str], Any]) 
     until(lambda: of_run(on("run"), run_id, "--filter status=running") == [], 60, "no container of it goes on")
 
 
-@pytest.mark.long  # scenario default does the same
+@pytest.mark.long  # the step idempotence of scenario alternative has such a location
 def test_second_run_changes_nothing(played: Callable[..., Play], on: Callable[[str], Any]) -> None:
     before = {name: identities(on(name)) for name in HOSTS}
     assert played("site.yml", *with_steps()).changed == 0

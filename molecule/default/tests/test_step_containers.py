@@ -12,6 +12,9 @@ import pytest
 from deployment import ROOT, Dagster, Play, identities, until
 from gate_clients import UNIT, body_of, request, send
 
+# Scenario cluster runs such a job and ends one, and unit tests have each attack on the gate of steps.
+pytestmark = pytest.mark.long
+
 FOLDER = "/run/docker-gate-dagster/steps/in_steps"
 SOCKET = "/run/docker-gate/docker.sock"
 STEPS = {"extract_orders", "validate_orders", "sum_by_day", "sum_by_customer", "render_report"}
@@ -81,7 +84,6 @@ def test_second_run_changes_nothing(played: Callable[..., Play], host: Any) -> N
     assert identities(host) == before
 
 
-@pytest.mark.long  # scenario cluster does the same
 @pytest.mark.usefixtures("played")
 def test_terminated_run_ends_its_steps(dagster: Dagster, host: Any) -> None:
     run_id = asleep(dagster, host)
@@ -91,7 +93,6 @@ def test_terminated_run_ends_its_steps(dagster: Dagster, host: Any) -> None:
     until(lambda: of_run(host, run_id, "--filter status=running") == [], 30, "no container of it goes on")
 
 
-@pytest.mark.long  # tests/unit/roles/test_docker_gate_endings.py says whom the gate ends
 @pytest.mark.usefixtures("played")
 def test_run_that_is_killed_while_it_is_terminated_leaves_no_steps(dagster: Dagster, host: Any) -> None:
     """It has no time for its steps: then the gate ends them."""
@@ -163,7 +164,6 @@ def test_attacks_of_a_run(dagster: Dagster, host: Any) -> None:
         host.check_output("docker stop -t 10 %s %s", run["Id"], other["Id"])
 
 
-@pytest.mark.long  # tests/unit/roles/test_docker_gate_program.py has its sockets outlive a restart
 def test_restart_of_the_gate_leaves_runs_their_socket(played: Callable[..., Play], dagster: Dagster, host: Any) -> None:
     """systemd keeps it through a restart, and its folder through a stop."""
     del played

@@ -217,6 +217,7 @@ def test_webserver_does_all_it_did(site: Site, ui: Dagster) -> None:
 
 
 @pytest.mark.usefixtures("work")
+@pytest.mark.long  # scenario default asks it on a host
 def test_command_line_does_all_it_did(site: Site) -> None:
     where = ["-w", "workspace.yaml"]
     site.command_line(

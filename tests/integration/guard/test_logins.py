@@ -153,6 +153,7 @@ def test_ui(site: Site, ui: Dagster) -> None:
     ui_works(site, ui)
 
 
+@pytest.mark.long  # every run on a host has this login
 def test_runs(site: Site, ui: Dagster) -> None:
     runs_work(site, ui)
 

@@ -97,6 +97,7 @@ def test_run_is_launched_finds_the_broker_and_is_terminated(site: Deployed, ui: 
     ui.wait(run, "CANCELED", 60 * PATIENCE)
 
 
+@pytest.mark.long  # the control of the test above
 def test_the_control_without_the_variables_of_our_config_map(site: Deployed, ui: Dagster) -> None:
     """The run of a launcher that knows only dagster.yaml has no address and no login of the database."""
     before = len(site.kubernetes.jobs())

@@ -259,6 +259,7 @@ def test_api_frozen_at_a_launch(site: Deployed, ui: Dagster) -> None:
     assert [line["status"] for line in made].count(200) == 1
 
 
+@pytest.mark.long  # scenario alternative does it on hosts
 def test_login_that_was_taken_back(site: Deployed, ui: Dagster) -> None:
     tokens = dict(site.kubernetes.tokens)
     site.kubernetes.tokens = {ADMIN: "admin", OF_RUNS: "dagster-run"}
