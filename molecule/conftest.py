@@ -8,17 +8,18 @@ from __future__ import annotations
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import yaml
-from deployment import RIG, Dagster, Play, ended, environment, free_port, until
+from deployment import RIG, Dagster, Play, ended, environment, free_port, machine, until
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     """Runs the tests in the order in which they are written: the last ones of a file take the deployment apart.
 
-    pytest itself would put all tests that use testinfra's `host` before those that do not.
+    pytest itself would put those together that share a parameter of a fixture.
     """
     items.sort(key=lambda item: (item.path, item.function.__code__.co_firstlineno))
 
@@ -48,6 +49,12 @@ def play(inventory: str) -> Callable[..., Play]:
         return result
 
     return run
+
+
+@pytest.fixture(scope="session")
+def host() -> Any:
+    """The host of a scenario that has one, or the first of two."""
+    return machine("dagster1")
 
 
 @pytest.fixture(scope="session")

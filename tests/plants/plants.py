@@ -160,7 +160,7 @@ def with_hosts(scenario: Scenario, plants: list[Plant], report: Report) -> None:
             for plant in plants:
                 report.add(plant, 0, problem)
             return
-    options = {"arguments": scenario.verifier(copy.folder), "environment": scenario.environment(copy.folder)}
+    options = {"environment": scenario.environment(copy.folder)}
     tests = sorted({plant.test for plant in plants})
     bad = controls(tests, copy, LIMIT[True], report, **options)
     # What is not deployed comes first, while the hosts have no plant.

@@ -130,7 +130,6 @@ class Pytest(Process):
         tests: list[str],
         folder: Path,
         limit: float,
-        arguments: tuple[str, ...] = (),
         environment: dict[str, str] | None = None,
         compiled: bool = False,
         first: bool = False,
@@ -143,7 +142,7 @@ class Pytest(Process):
             os.environ.update(environment or {})
             sys.dont_write_bytecode = not compiled
             sys.path[:] = [path for path in sys.path if path != str(PLANTS)]
-            return tests_of(folder, [*(["-x"] if first else []), *arguments, *tests], Recorder(record))
+            return tests_of(folder, [*(["-x"] if first else []), *tests], Recorder(record))
 
         super().__init__(run, folder, folder.parent / f"{folder.name}.log", limit)
 

@@ -45,13 +45,6 @@ class Scenario:
         """Arguments for ansible and ansible-playbook."""
         return list(map(str, self.read(root)["ansible"]["executor"]["args"]["ansible_playbook"]))
 
-    def verifier(self, root: Path) -> tuple[str, ...]:
-        """Arguments for pytest."""
-        options = self.read(root)["verifier"]["options"]
-        given = ["--sudo"] if options.get("sudo") else []
-        hosts = ",".join(f"ansible://{host}" for host in str(options["hosts"]).split(","))
-        return (*given, f"--hosts={hosts}", f"--ansible-inventory={options['ansible-inventory']}")
-
     def environment(self, root: Path) -> dict[str, str]:
         """Variables for all of them."""
         said = self.read(root)["ansible"]["env"]

@@ -222,9 +222,4 @@ def test_arguments_of_a_scenario_are_those_of_molecule() -> None:
         f"--inventory={ROOT}/molecule/cluster/inventory",
         f"--inventory={ROOT}/.cache/rig/dev/inventory",
     ]
-    assert scenario.verifier(ROOT) == (
-        "--sudo",
-        "--hosts=ansible://run",
-        f"--ansible-inventory={ROOT}/.cache/rig/dev/inventory",
-    )
     assert scenario.environment(ROOT)["RIG_NAME"] == "dev"

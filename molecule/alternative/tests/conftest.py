@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from deployment import ROOT, Dagster
+from deployment import ROOT, Dagster, machine
 
 PREFIX = "/data/dagster"
 
@@ -43,10 +43,7 @@ def inventory_locations() -> Callable[..., str]:
     return changed
 
 
-@pytest.fixture
-def other(request: pytest.FixtureRequest) -> Any:
+@pytest.fixture(scope="session")
+def other() -> Any:
     """The second host."""
-    import testinfra
-
-    inventory_path = request.config.getoption("ansible_inventory")
-    return testinfra.get_host("ansible://dagster2?sudo=True", ansible_inventory=inventory_path)
+    return machine("dagster2")

@@ -39,10 +39,12 @@ def test_second_run_changes_nothing_and_sends_the_host_few_modules(play: Callabl
 
     Preflight has read in one call what the roles compare (tests/unit/test_second_run.py says which are left).
     """
-    before = identities(host)
+    before, runs = identities(host), "docker ps -aq --filter label=dagster/run_id | sort"
+    launched = host.check_output(runs)
     done = play("site.yml", "-vvv")
     assert done.changed == 0
     assert identities(host) == before
+    assert host.check_output(runs) == launched, "a canary was launched, although nothing has changed"
     sent = [line for line in done.output.splitlines() if "SSH: EXEC" in line and "/usr/bin/python3" in line]
     assert 0 < len(sent) <= 5, "\n".join(sent)
 
