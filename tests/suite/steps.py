@@ -94,6 +94,37 @@ def plants(name: str) -> Step:
     return Step(f"plants-{name}", ("bash", "-c", script), 10800, ["images", "venvs"], alone=True, rig=name)
 
 
+# Tests of single parts against real servers, by their folder in tests/integration: limit and needs.
+INTEGRATION = {
+    "containers": (1500, ("images",)),
+    "libraries": (600, ("venvs",)),
+    "steps": (900, ("venvs",)),
+    "compute_logs": (2400, ("packages", "venvs")),
+    "guard": (1800, ("packages", "venvs")),  # of the database: lease, fence, logins and the ways to it
+    "mariadb": (1200, ("packages", "venvs")),
+    "firewall": (600, ("packages",)),
+    "kubernetes": (1500, ("packages", "venvs")),
+}
+
+
+def integration(*, full: bool) -> list[Step]:
+    """The steps of these tests, and at the end those of the guard whose verdict depends on time."""
+    short = "" if full else " and not long"
+    # The short suite has MariaDB on a host alone (scenario neighbours), until there is time for it here.
+    databases = ("postgres", "mariadb") if full else ("postgres",)
+
+    def step(name: str, limit: int, needs: Sequence[str]) -> Step:
+        but = ("-k", "not mariadb") if name == "guard" and not full else ()
+        argv = ("pytest", "-q", "-m", f"not alone{short}", *but, f"tests/integration/{name}")
+        return Step(name, argv, limit, needs, filler=True)
+
+    steps = [step(name, *how) for name, how in INTEGRATION.items() if full or name != "mariadb"]
+    # A lease is lost by waiting, on each of both databases. So there is room for two halves of each.
+    alone = f"pytest -q -m 'alone{short}' tests/integration/guard"
+    halves = beside(*(f"{alone} -k {name} --part {part}/2" for name in databases for part in (1, 2)))
+    return [*steps, Step("guard-alone", halves, 1200, ["packages", "venvs"], alone=True)]
+
+
 def suite(*, full: bool) -> list[Step]:
     """In the order in which they start where nothing else decides.
 
@@ -101,22 +132,13 @@ def suite(*, full: bool) -> list[Step]:
     that stay for tests that run alone, six of them the cluster's, come so late that they do not wait long.
     """
     pytest, rig, bench = ("pytest", "-q"), "tests/rig/rig", "tests/bench/run"
+    tests = pytest if full else (*pytest, "-m", "not long")
+    shipped = () if full else ("plugins/", "roles/")  # what Galaxy gets; lint reads everything else
     # Plants, and by which steps their tests have passed. Those with a server take a third of the time of all, and a
     # quarter of the others shows that tests of each kind go red.
-    scope, seen = (
-        (("--no-host",), ("unit", "database", "mariadb", "firewall"))
-        if full
-        else (("--no-server", "--one-of", "4"), ("unit",))
-    )
-    guard = "tests/integration/guard"  # of the database: lease, fence, logins and the ways to it
-    # A lease is lost by waiting, on each of both databases. So there is room for two halves of each.
-    # The short suite has MariaDB on a host alone (scenario neighbours), until there is time for it here.
-    short = "" if full else " and not long"
-    alone, databases = f"pytest -q -m 'alone{short}' {guard}", ("postgres", "mariadb") if full else ("postgres",)
-    guards = beside(*(f"{alone} -k {name} --part {part}/2" for name in databases for part in (1, 2)))
-    those = () if full else ("-k", "not mariadb")
-    tests = pytest if full else (*pytest, "-m", "not long")
-    shipped = () if full else ("plugins", "roles")  # what Galaxy gets; lint reads everything else
+    scope, seen = ("--no-host",), ("unit", "guard", "mariadb", "firewall")
+    if not full:
+        scope, seen = ("--no-server", "--one-of", "4"), ("unit",)
     steps = [
         Step("packages", (rig, "packages"), 600),
         Step("images", (rig, "images"), 900, ["packages"]),
@@ -132,26 +154,11 @@ def suite(*, full: bool) -> list[Step]:
         *scenario("neighbours", full=full),
         Step("sanity", ("tools/sanity.sh", *shipped), 1200, ["packages"], filler=True),
         Step("importer", ("tools/importer.sh",), 600, filler=True),
-        Step("containers", (*tests, "tests/integration/containers"), 1500, ["images"], filler=True),
-        Step("libraries", (*tests, "tests/integration/libraries"), 600, ["venvs"], filler=True),
-        Step("steps", (*tests, "tests/integration/steps"), 900, ["venvs"], filler=True),
-        Step(
-            "compute_logs",
-            (*tests, "tests/integration/compute_logs"),
-            2400,
-            ["packages", "venvs"],
-            filler=True,
-        ),
-        Step("database", (*pytest, "-m", f"not alone{short}", *those, guard), 1800, ["packages", "venvs"], filler=True),
-        Step("mariadb", (*pytest, "tests/integration/mariadb"), 1200, ["packages", "venvs"], filler=True),
-        Step("firewall", (*tests, "tests/integration/firewall"), 600, ["packages"], filler=True),
-        Step("kubernetes", (*tests, "tests/integration/kubernetes"), 1500, ["packages", "venvs"], filler=True),
+        *integration(full=full),
         Step("plants", ("tests/plants/run", *scope, "--tests-passed"), 2700, seen, filler=True),
-        Step("guard", guards, 1200, ["packages", "venvs"], alone=True),
     ]
     if not full:
-        validator = Step("validator", ("tests/validator/run",), 900, ["venvs"], filler=True)
-        return [*(step for step in steps if step.name != "mariadb"), validator]
+        return [*steps, Step("validator", ("tests/validator/run",), 900, ["venvs"], filler=True)]
     # Requests that fail, and a daemon that is away, are measured in time.
     long = [dataclasses.replace(step, alone=True) for step in scenario("upgrade_cluster", full=True)]
     slow = [dataclasses.replace(step, limit=4 * step.limit, env={**FULL, **step.env}) for step in [*steps, *long]]

@@ -148,7 +148,7 @@ def test_the_table(full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(names) == len(set(names))
     assert all(set(step.needs) <= set(names) for step in table)
     assert all(step.limit > 0 for step in table)
-    assert {step.name for step in table if step.alone} >= {"guard", "cluster-alone"}
+    assert {step.name for step in table if step.alone} >= {"guard-alone", "cluster-alone"}
     chosen_tests = {step.name: [step.env.get("RIG_TESTS", ""), *step.argv] for step in table}
     for name in ("unit", "alternative-tests", "default-tests", "cluster-tests", "cluster-alone"):
         assert any("not long" in words for words in chosen_tests[name]) != full, name
