@@ -97,7 +97,8 @@ def test_store_that_takes_no_logs_is_refused(
 def test_store_away_is_told_by_health_and_stops_no_other_play(
     play: Callable[..., Play], away: Callable[[], None], host: Any
 ) -> None:
-    away()  # the control: the step converge has ended with a health gate that asks the store
+    assert play("health.yml").rc == 0, "the control"
+    away()
     told = play("health.yml", ok=False)
     assert told.rc != 0
     assert "cannot reach " in told.output
