@@ -31,6 +31,23 @@ def test_run_of_each_location(dagster: Dagster, host: Any, location: str) -> Non
     memory = int(host.check_output("docker inspect -f '{{.HostConfig.Memory}}' %s", container))
     pages = int(host.check_output("getconf _PHYS_PAGES")) * int(host.check_output("getconf PAGE_SIZE"))
     assert memory == (900 * 2**20 if location == "built" else pages * 3 // 4), "what the gate gives who asks for none"
+    # Fields of each line say whose it is, and the line itself is what Python's logging has, as JSON.
+    said = as_json(host, f"DAGSTER_RUN_ID={run_id} DAGSTER_JOB_NAME=orders_report")
+    assert run_id in {line.get("dagster_meta", {}).get("run_id") for line in said if line["level"] == "info"}
+
+
+def as_json(host: Any, match: str) -> list[dict[str, Any]]:
+    """The lines of the journal that are an event of Python's logging."""
+    lines = [json.loads(line)["MESSAGE"] for line in host.check_output(f"journalctl -o json {match}").splitlines()]
+    return [json.loads(line) for line in lines if str(line).startswith('{"event"')]
+
+
+@pytest.mark.parametrize(
+    "source", ["UNIT=dagster-daemon.service", "UNIT=dagster-webserver@3100.service", "CONTAINER_NAME=dagster-code-slow"]
+)
+def test_services_log_json(host: Any, source: str) -> None:
+    said = as_json(host, source.replace("UNIT", "_SYSTEMD_UNIT"))
+    assert {"logger", "level", "timestamp"} <= said[-1].keys()
 
 
 # What dagster_config gives to each run, and what single locations add to that.
@@ -107,7 +124,7 @@ def test_options_of_a_code_server_and_its_runs(dagster: Dagster, host: Any) -> N
     """The job itself looks at its hosts, shared memory and devices."""
     described = json.loads(host.check_output("docker inspect dagster-code-slow"))[0]
     assert described["Config"]["Cmd"][:3] == ["dagster", "code-server", "start"]
-    assert described["Config"]["Cmd"][-2:] == ["--log-level", "debug"]
+    assert described["Config"]["Cmd"][-4:] == ["--log-level", "debug", "--log-format", "json"]
     assert described["Config"]["StopTimeout"] == 40
     assert host.check_output("docker exec dagster-code-slow getent hosts warehouse.example.com").startswith("10.1.2.3")
     run_id = dagster.launch("look_around", "slow")
