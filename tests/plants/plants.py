@@ -7,7 +7,7 @@ patch that does not apply any more, a test that is red by itself, that hangs, or
     run --no-host                 those that need no host
     run --no-server               those that need no server either: no test of tests/integration
     run --no-server --tests-passed  the same after their tests have passed in this checkout, as in the suite
-    run --no-server --one-of 4    a quarter of them, the same ones each time, and three of each kind at least
+    run --no-server --one-of 8    an eighth of them, the same ones each time, and three of each kind at least
     run --host default            those of a molecule scenario, which is converged if its hosts do not answer
     run --host default --rig dev  the same on hosts of the rig that are deployed already
     run edge sandbox/system       kinds and single plants

@@ -63,7 +63,7 @@ def test_without_hosts_and_without_servers() -> None:
 
 def test_sample_has_some_of_each_kind() -> None:
     those = plants.chosen(EVERY, [], no_host=False, no_server=True, host="")
-    found = plants.sample(those, 4)
+    found = plants.sample(those, 8)
     assert 60 <= len(found) < len(those) / 2
     for kind, number in Counter(plant.kind for plant in those).items():
         assert Counter(plant.kind for plant in found)[kind] >= min(number, plants.LEAST), kind

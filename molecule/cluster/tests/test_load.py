@@ -28,7 +28,7 @@ pytestmark = pytest.mark.alone
 
 REQUESTS = int(os.environ.get("LOAD_REQUESTS", "5000"))
 LAUNCHES = int(os.environ.get("LOAD_LAUNCHES", "100"))
-ROUNDS = int(os.environ.get("LOAD_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("LOAD_ROUNDS", "1"))
 PAGES = 4
 LONG = 600.0  # seconds that a load may take on a busy machine
 

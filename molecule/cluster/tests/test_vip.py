@@ -158,6 +158,7 @@ def test_proxies_that_listen_on_the_shared_address_alone(play: Callable[..., Pla
         shared.run(holder, "systemctl start keepalived")
 
 
+@pytest.mark.long  # two plays of six hosts, for what one option takes away
 def test_without_the_option_nothing_of_it_is_left(play: Callable[..., Play], shared: Shared) -> None:
     play("site.yml", "-e", json.dumps({"dagster_vip": ""}))
     assert shared.holders == []

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from deployment import Dagster, Play, identities
 
 LISTED = "dagster-webserver@3001.service"
@@ -21,6 +22,7 @@ def running(host: Any) -> set[str]:
     return {*names, *(name for name in links.split() if name.startswith("dagster-webserver"))}
 
 
+@pytest.mark.long  # tests/unit/roles/test_replicas.py plays it without hosts
 def test_replica_that_is_no_longer_listed_is_stopped(play: Callable[..., Play], dagster: Dagster, host: Any) -> None:
     """In place of one replica there is a read-only webserver for a while."""
     others, before = {f"dagster-webserver@{port}.service" for port in (3000, 3002)}, identities(host)

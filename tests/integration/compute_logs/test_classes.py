@@ -66,6 +66,7 @@ def test_log_is_read_back_by_a_webserver_that_starts_and_by_the_link(store: Stor
     assert not [word for word in words if word in shown and word not in json.dumps(store.logs)]
 
 
+@pytest.mark.long  # scenario default has local logs, and scenario alternative a prefix
 def test_local_logs_and_the_link_below_a_prefix(site: Callable[..., Site]) -> None:
     one = site({})
     run_id = one.run()

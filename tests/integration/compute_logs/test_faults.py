@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from log_site_rig import Site
 from stores_rig import Store, amazon
 
@@ -46,6 +47,7 @@ def test_run_succeeds_and_its_log_stays_where_it_was(tmp_path: Path, python: Pat
         store.server.stop()
 
 
+@pytest.mark.long  # what this class does when its bucket is gone; docs/compute-logs.md says so
 def test_class_of_google_refuses_a_run_when_its_bucket_is_not_there(
     world: dict[str, Store], tmp_path: Path, python: Path
 ) -> None:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from containers_rig import IMAGE, LABEL, OTHER_IMAGE, PYTHON, Json, images
 
 
@@ -59,6 +60,7 @@ def test_images_are_built_loaded_and_copied_once(api: Any, tmp_path: Path) -> No
     assert not images(tmp_path, load=[{**copy, "path": str(exported)}])["changed"]
 
 
+@pytest.mark.long  # after a play that was killed; test_code_containers.py kills calls of the module
 def test_builds_that_have_begun_are_waited_for(tmp_path: Path) -> None:
     context = tmp_path / "context"
     context.mkdir()
@@ -73,6 +75,7 @@ def test_builds_that_have_begun_are_waited_for(tmp_path: Path) -> None:
     assert not images(tmp_path, images=wanted, begin=True)["changed"]
 
 
+@pytest.mark.long  # scenario alternative has images of each source that are wrong
 def test_what_is_wrong_with_images_is_said_clearly(tmp_path: Path) -> None:
     wrong = [
         {"name": "a", "build": {"context": str(tmp_path / "none")}},

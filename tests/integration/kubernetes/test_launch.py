@@ -210,6 +210,7 @@ def test_the_control_without_that_kubeconfig(site: Deployed, ui: Dagster) -> Non
     assert "Invalid kube-config file" in failure(ui, run)
 
 
+@pytest.mark.long  # scenario alternative looks at the units of a host
 def test_nobody_else_needs_the_kubeconfig(site: Deployed, ui: Dagster) -> None:
     """Code server, read-only webserver and command line open the instance, and none of them builds the launcher."""
     assert "KUBECONFIG" not in site.environment(LOGINS["read"])
