@@ -31,9 +31,6 @@ def test_run_of_each_location(dagster: Dagster, host: Any, location: str) -> Non
     memory = int(host.check_output("docker inspect -f '{{.HostConfig.Memory}}' %s", container))
     pages = int(host.check_output("getconf _PHYS_PAGES")) * int(host.check_output("getconf PAGE_SIZE"))
     assert memory == (900 * 2**20 if location == "built" else pages * 3 // 4), "what the gate gives who asks for none"
-    # Fields of each line say whose it is, and the line itself is what Python's logging has, as JSON.
-    said = as_json(host, f"DAGSTER_RUN_ID={run_id} DAGSTER_JOB_NAME=orders_report")
-    assert run_id in {line.get("dagster_meta", {}).get("run_id") for line in said if line["level"] == "info"}
 
 
 def as_json(host: Any, match: str) -> list[dict[str, Any]]:
@@ -78,6 +75,11 @@ def test_lists_of_the_user_are_added_to_ours_in_a_run(dagster: Dagster, host: An
         labels = json.loads(host.check_output("docker inspect -f '{{json .Config.Labels}}' %s", container))
         assert labels.items() >= {"team": "data", "dataops.dagster.run": "", "dagster/run_id": run_id}.items()
         assert ("tier" in labels) == (location == "built")
+        # Fields of each line say whose it is, and the line itself is what Python's logging has, as JSON.
+        match = f"DAGSTER_RUN_ID={run_id} DAGSTER_JOB_NAME=sleep_job"
+        said = until(lambda: as_json(host, match), 30, "the run logs")[0]
+        assert (said["level"], said["dagster_meta"]["run_id"]) == ("info", run_id)
+        assert said["dagster_meta"]["orig_message"] == "sleeping 120 s"
         if location == "built":
             host.check_output(inside + "test -f /run/debian-version -a -f /run/host-name -a -d /run/secrets")
     finally:
@@ -248,6 +250,7 @@ def test_code_that_does_not_start_in_time_or_at_all_is_refused_and_the_old_one_s
     assert [words for _changed, words in BROKEN.values() if words not in said] == [], failed.output[-6000:]
     assert containers() == before
     dagster.wait(dagster.launch("orders_report", "built"))
+    assert play("site.yml").changed == 0
 
 
 def test_login_of_the_registry_is_needed_and_not_shown(play: Callable[..., Play], host: Any) -> None:
