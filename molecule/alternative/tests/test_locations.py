@@ -40,10 +40,10 @@ def as_json(host: Any, match: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "source", ["UNIT=dagster-daemon.service", "UNIT=dagster-webserver@3100.service", "CONTAINER_NAME=dagster-code-slow"]
+    "source", ["-u dagster-daemon", "-u dagster-webserver@3100", "CONTAINER_NAME=dagster-code-slow"]
 )
 def test_services_log_json(host: Any, source: str) -> None:
-    said = as_json(host, source.replace("UNIT", "_SYSTEMD_UNIT"))
+    said = as_json(host, source)
     assert {"logger", "level", "timestamp"} <= said[-1].keys()
 
 

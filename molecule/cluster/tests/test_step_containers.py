@@ -43,7 +43,7 @@ def test_job_runs_in_containers_of_its_steps(dagster: Dagster, on: Callable[[str
     until(lambda: of_run(on("run"), run_id, "--filter status=running") == [], 60, "the run's container has ended")
 
 
-@pytest.mark.long  # tests/unit/roles/test_docker_gate_endings.py says whom the gate ends
+@pytest.mark.long  # tests/integration/steps does it with the real Dagster and the gate
 @pytest.mark.usefixtures("played")
 def test_termination_ends_the_steps(dagster: Dagster, on: Callable[[str], Any]) -> None:
     config = {"ops": {name: {"config": {"seconds": 900.0}} for name in ("first", "second")}}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from deployment import Play, identities, machine, until
+from deployment import Play, identities, until
 from processes import send
 from replicas import ROTATION, Edge
 from restarts import Checked
@@ -15,12 +16,12 @@ from silence import UNIT, Frozen, Request, Websocket
 
 
 @pytest.fixture(scope="session")
-def frozen(tunnel: Callable[[int], int]) -> Frozen:
+def frozen(host: Any, tunnel: Callable[[int], int]) -> Frozen:
     """Freezes a replica that has requests; systemd's watchdog restarts it 90 s after its last answer.
 
     Its agent takes it out of the rotation at once, so that other tests reach only the other replicas.
     """
-    host, url = machine("dagster1"), f"http://127.0.0.1:{tunnel(8080)}"
+    url = f"http://127.0.0.1:{tunnel(8080)}"
     until(lambda: host.run("systemctl is-active %s", UNIT).rc == 0, 60, "the replica is up")
     pid = host.check_output("systemctl show -p MainPID --value %s", UNIT)
     clock = float(host.check_output("python3 -c 'import time; print(time.monotonic())'"))
@@ -51,8 +52,7 @@ def websocket(frozen: Frozen, tunnel: Callable[[int], int]) -> Iterator[Websocke
 
 
 @pytest.fixture(scope="session")
-def checked(play: Callable[..., Play]) -> Checked:
-    host = machine("dagster1")
+def checked(host: Any, play: Callable[..., Play]) -> Checked:
     before = identities(host)
     done = play("site.yml", "--check", "--diff", "-vvv", env={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
     return Checked(done, identities(host) != before)

@@ -80,7 +80,6 @@ def neighbour(host: Any) -> Iterator[dict[str, str]]:
         host.check_output("pg_dropcluster --stop 15 neighbour")
 
 
-@pytest.mark.long  # scenario neighbours has one that was there first
 def test_neighbour_stays_as_it_is(neighbour: dict[str, str], play: Callable[..., Play], host: Any) -> None:
     """Also when ours is restarted with another setting."""
     assert neighbour["answer"] == "7"

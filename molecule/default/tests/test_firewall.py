@@ -161,7 +161,6 @@ def test_rules_that_cut_the_connection_are_taken_back(
     assert host.check_output("cat /etc/firewall-dagster.nft").startswith("# Managed by dataops.dagster")
 
 
-@pytest.mark.long  # tests/integration/firewall asks the module for the same
 def test_drift_is_mended(play: Callable[..., Play], host: Any) -> None:
     """A table that somebody has flushed is loaded again, and then a play changes nothing."""
     before = ways.table(host)
@@ -173,7 +172,7 @@ def test_drift_is_mended(play: Callable[..., Play], host: Any) -> None:
     assert play("site.yml", "--tags", "firewall").changed == 0
 
 
-@pytest.mark.long  # tests/integration/firewall asks the module for the same
+@pytest.mark.long  # tests/integration/firewall asks the module to remove its rules
 def test_it_goes_when_it_is_not_wanted(play: Callable[..., Play], host: Any, dagster: Dagster) -> None:
     off = ("--tags", "firewall", "-e", json.dumps({"dagster_firewall": False}))
     before, others = ways.table(host), host.check_output("nft list tables | grep -v dagster_firewall || true")

@@ -12,7 +12,7 @@ import pytest
 from deployment import ROOT, Dagster, Play, identities, until
 from gate_clients import UNIT, body_of, request, send
 
-# Scenario cluster runs such a job and ends one, and unit tests have each attack on the gate of steps.
+# Scenario cluster runs such a job, tests/integration/steps ends one, unit tests have each attack on the gate of steps.
 pytestmark = pytest.mark.long
 
 FOLDER = "/run/docker-gate-dagster/steps/in_steps"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from deployment import NAME, ROOT, Dagster, Play, at_task, kill, until
+from deployment import ROOT, Dagster, Play, at_task, kill, reboot, until
 from long import but
 
 OTHER = "1.13.26"
@@ -195,12 +195,7 @@ def test_everything_restarts_after_all_of_that(dagster: Dagster, host: Any) -> N
 
 
 def test_reboot_after_all_of_that(play: Callable[..., Play], tunnel: Callable[[int], int], host: Any) -> None:
-    boot = host.check_output("stat -c %Y /proc/1")
-    reboot = ["docker", "restart", "--time", "60", f"rig-{NAME}-dagster1"]
-    subprocess.run(reboot, check=True, capture_output=True, timeout=180)
-    until(lambda: host.run("systemctl is-active ssh").rc == 0, 60, "the host answers")
-    assert host.check_output("stat -c %Y /proc/1") != boot, "it was not rebooted"
-    up = float(host.check_output("date +%s")) - float(host.check_output("ps -o etimes= -p 1"))
+    up = reboot(host, "dagster1")
     until(lambda: Dagster(f"http://127.0.0.1:{tunnel(8080)}").healthy(up), 180, "the deployment is healthy", every=1)
     judge(Dagster(f"http://127.0.0.1:{tunnel(8080)}"), host, up)
     play("site.yml")

@@ -48,7 +48,6 @@ def test_each_step_has_a_container_of_its_own(deployed: Deployment) -> None:
     assert deployed.world.said == []
 
 
-@pytest.mark.long  # scenario cluster does it on hosts
 def test_terminated_run_ends_its_steps(deployed: Deployment) -> None:
     run, number = deployed.launch("sleep_twice", sleeping(3600))
     engine = deployed.engine
