@@ -60,9 +60,17 @@ class Result:
 
     @property
     def reasons(self) -> list[str]:
-        """The lines of its log that name what failed; of a step that was ended, the last ones."""
+        """The lines of its log that name what failed, also in a play; of a step that was ended, the last ones."""
         lines = log(self.step).read_text(encoding="utf-8", errors="replace").splitlines()
-        named = [line for line in lines if re.match(r"(FAILED|ERROR) \S+\.py\b|GREEN  ", line)]
+        named, task, failed = [], "", False
+        for line in lines:
+            if line.startswith("TASK ["):
+                task, failed = line.rstrip("* "), False
+            elif line.startswith(("fatal: [", "failed: [")):
+                failed = True
+                named += [task, line]
+            elif re.match(r"(FAILED|ERROR) \S+\.py\b|GREEN  ", line) or (failed and re.match(r" +(msg|stderr):", line)):
+                named.append(line)
         return [*named[:REASONS], *(lines[-3:] if self.outcome == "over time" or not named else [])]
 
     @property

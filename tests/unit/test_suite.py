@@ -121,12 +121,25 @@ def test_report_ends_with_what_failed() -> None:
     words = "FAILED tests/test_edge.py::test_login - timed out\nERROR    Verifier tests failed\n"
     printed = f"printf '{words}GREEN  edge/login  nobody noticed\n'; seq 200; false"
     hangs = "echo 'tests/test_vip.py::test_move'; sleep 60"
-    run = Suite([Step("tests", ("bash", "-c", printed), 9), Step("hangs", ("bash", "-c", hangs), 1), FIRST])
+    play = "TASK [Make it] ******\nfatal: [db]: FAILED! => \n    msg: no route\n    rc: 1\n"
+    gone = "TASK [Remove it] ****\nok: [db]\n    msg: removed\n"
+    deploy = f"printf '{play}{gone}'; false"
+    run = Suite(
+        [
+            Step("tests", ("bash", "-c", printed), 9),
+            Step("hangs", ("bash", "-c", hangs), 1),
+            Step("deploy", ("bash", "-c", deploy), 9),
+            FIRST,
+        ]
+    )
     assert not run.run()
-    assert run.report().partition("0 not run\n")[2].splitlines() == [
+    assert sorted(run.report().partition("0 not run\n")[2].splitlines()) == [
+        "deploy:     msg: no route",
+        "deploy: TASK [Make it]",
+        "deploy: fatal: [db]: FAILED! => ",
+        "hangs: tests/test_vip.py::test_move",
         "tests: FAILED tests/test_edge.py::test_login - timed out",
         "tests: GREEN  edge/login  nobody noticed",
-        "hangs: tests/test_vip.py::test_move",
     ]
 
 
