@@ -36,9 +36,10 @@ class Session:
 
     def server_problems(self) -> list[str]:
         """Sentences about a server or database that is not as Dagster needs it."""
-        ((zone, number, encoding),) = self.rows(
+        ((zone, number, encoding, standby, read_only),) = self.rows(
             "SELECT current_setting('TimeZone'), current_setting('server_version_num')::int,"
-            " pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()"
+            " pg_encoding_to_char(encoding), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"
+            " FROM pg_database WHERE datname = current_database()"
         )
         problems = []
         if zone not in ("UTC", "Etc/UTC", "GMT"):
@@ -47,6 +48,10 @@ class Session:
             problems.append(f"the server is PostgreSQL {number // 10000}; 11 or newer is needed")
         if encoding != "UTF8":
             problems.append(f"the encoding of the database is {encoding}; UTF8 is needed")
+        if standby:
+            problems.append("the server is a standby, which refuses every write; name the primary")
+        elif read_only:
+            problems.append("transactions are read-only (default_transaction_read_only is on); Dagster writes")
         return problems + self.schema_problems() + self.pooler_problems()
 
     def schema_problems(self) -> list[str]:
