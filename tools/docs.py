@@ -1,4 +1,4 @@
-"""Writes the variables' part of each role's README.md from its argument specs.
+"""Writes the variables' part of the README.md of each role, and of the playbooks, from their argument specs.
 
     python tools/docs.py            write
     python tools/docs.py --check    change nothing, show what would differ, fail when something does
@@ -20,8 +20,9 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+PLAYBOOKS = ""  # in place of a role
 BEGIN, END = "<!-- begin generated -->", "<!-- end generated -->"
-NOTE = "<!-- `make docs` writes this part from meta/argument_specs.yml -->"
+NOTE = "<!-- `make docs` writes this part from the argument specs -->"
 HEAD = ("| variable | type | default | meaning |", "|---|---|---|---|")
 DERIVED = "\n### Derived from the inventory\n\nThe plan works these out. Set one to overrule it.\n"
 MARKUP = re.compile(r"\b[A-Z]\(([^)]*)\)")
@@ -44,9 +45,16 @@ def roles(root: Path) -> list[str]:
     return sorted(path.name for path in (root / "roles").iterdir() if path.is_dir())
 
 
+def pages(root: Path) -> dict[str, str]:
+    """The folders with a README to write, each with the name of its role; playbooks have the variables of none."""
+    playbooks = {"playbooks": PLAYBOOKS} if (root / "playbooks/argument_specs.yml").exists() else {}
+    return {**{f"roles/{role}": role for role in roles(root)}, **playbooks}
+
+
 def entries(root: Path, role: str) -> dict[str, dict[str, Any]]:
     """The entry points of a role, each with what it declares: variables of main, parameters of the others."""
-    found = load(root / "roles" / role / "meta/argument_specs.yml")["argument_specs"]
+    path = "playbooks/argument_specs.yml" if role == PLAYBOOKS else f"roles/{role}/meta/argument_specs.yml"
+    found = load(root / path)["argument_specs"]
     return {entry: spec["options"] for entry, spec in found.items()}
 
 
@@ -105,13 +113,19 @@ def block(root: Path, role: str) -> str:
 
 def tables(root: Path, role: str, found: Mapping[str, Any], of_users: bool) -> list[str]:
     """The lines of the tables of an entry point. What users may set and has no default is derived by the plan."""
-    expressions = load(root / "roles" / role / "defaults/main.yml")
+    expressions = {} if role == PLAYBOOKS else load(root / "roles" / role / "defaults/main.yml")
     everywhere = {other: options(root, other) for other in roles(root) if other != role}
     given: list[str] = []
     derived: list[str] = []
     for name, option in found.items():
         shared = [other for other, known in everywhere.items() if name in known]
-        if of_users and not option.get("required") and "default" not in option and name not in expressions:
+        if (
+            of_users
+            and role != PLAYBOOKS
+            and not option.get("required")
+            and "default" not in option
+            and name not in expressions
+        ):
             derived += rows(name, option, None, shared)
         else:
             given += rows(name, option, expressions.get(name), shared)
@@ -119,9 +133,9 @@ def tables(root: Path, role: str, found: Mapping[str, Any], of_users: bool) -> l
     return [*HEAD, *given, *more]
 
 
-def rendered(root: Path, role: str) -> tuple[str, str]:
-    """The README of a role as it is and as it should be."""
-    path = root / "roles" / role / "README.md"
+def rendered(root: Path, folder: str, role: str) -> tuple[str, str]:
+    """The README of a folder as it is and as it should be."""
+    path = root / folder / "README.md"
     if not path.exists():
         raise DocsError(f"{path.relative_to(root)} is missing; write its head by hand, with {BEGIN} and {END} below it")
     text = path.read_text(encoding="utf-8")
@@ -134,16 +148,16 @@ def rendered(root: Path, role: str) -> tuple[str, str]:
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Writes or compares all READMEs; 1 when one differs or cannot be written."""
-    parser = argparse.ArgumentParser(description="Write the generated part of each role's README.md.")
+    parser = argparse.ArgumentParser(description="Write the generated part of each README.md of variables.")
     parser.add_argument(
         "--check", action="store_true", help="change nothing, show differences and fail when there are any"
     )
     check = parser.parse_args(arguments).check
     status = 0
-    for role in roles(root):
-        name = f"roles/{role}/README.md"
+    for folder, role in pages(root).items():
+        name = f"{folder}/README.md"
         try:
-            found, wanted = rendered(root, role)
+            found, wanted = rendered(root, folder, role)
         except DocsError as error:
             print(f"docs.py: {error}", file=sys.stderr)
             status = 1

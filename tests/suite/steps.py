@@ -168,8 +168,7 @@ def suite(*, full: bool) -> list[Step]:
         *slow,
         Step("oracle", (rig, "oracle"), 1200, ["venvs"]),
         Step("validator", ("tests/validator/run", "--full"), 3600, ["oracle"]),
-        plants("default"),
-        plants("neighbours"),
+        *(plants(name) for name in ("default", "neighbours", "alternative", "cluster")),
         Step("bench", (bench,), 5400, ["images"], alone=True),
         Step("bench-cluster", (bench, "cluster"), 5400, ["images"], alone=True),
     ]

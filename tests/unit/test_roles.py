@@ -108,9 +108,17 @@ def test_names_of_variables(role: str) -> None:
     assert [name for name in private if not name.startswith("__dagster_")] == []
 
 
+def test_readme_of_the_playbooks() -> None:
+    text, wanted = docs.rendered(ROOT, "playbooks", docs.PLAYBOOKS)
+    assert text == wanted, "run `make docs`"
+    assert "| `dagster_health_wait` | int |" in text
+    playbooks = {path.name for path in (ROOT / "playbooks").glob("*.yml") if not path.name.startswith("part_")}
+    assert set(re.findall(r"^\| `(\w+\.yml)`", text, re.M)) == playbooks - {"argument_specs.yml"}
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_readme(role: str) -> None:
-    text, wanted = docs.rendered(ROOT, role)
+    text, wanted = docs.rendered(ROOT, f"roles/{role}", role)
     assert text == wanted, "run `make docs`"
     head = text.split(docs.BEGIN)[0]
     assert text.startswith(f"# {role}\n")

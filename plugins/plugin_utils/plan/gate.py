@@ -13,7 +13,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._docker import for
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import RUN_ID_LABEL, RUN_LABEL
 from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import supplied_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, launchers, step_containers
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import docker, launchers, registries, step_containers
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import Names
@@ -251,19 +251,39 @@ class Gate(Component):
             )
         return found
 
+    def host_warnings(self, facts: Facts) -> list[str]:
+        """Sentences about what the gate answers in place of the engine."""
+        if not any(applies(self.inventory.hosts[name]) for name in self.inventory.services):
+            return []
+        return [
+            f"{where}.registry has no effect: hosts pull the images of locations before a run needs them. Remove it; "
+            f"where a registry wants a login, set {registries.EXAMPLE}"
+            for where, given in self.of_launcher()
+            if given.get("registry")
+        ]
+
     def memories(self) -> Iterator[tuple[str, int]]:
         """Each memory limit of runs, in MiB, with what sets it."""
         yield "dagster_gate_memory_mb", int(self.values["dagster_gate_memory_mb"] or 0)
-        every = (self.values["dagster_config"].get("run_launcher") or {}).get("config") or {}
-        found: list[tuple[str, Any]] = [("dagster_config.run_launcher.config", every)]
         for entry in self.values["dagster_code_locations"]:
             where = f"dagster_code_locations[{entry.get('name')}]"
-            given, _others = context.parts(entry.get("container_context"))
-            found.append((f"{where}.container_context", given))
             yield from _sizes(where, {"shm_size": entry.get("shm_size")})
-        for where, given in found:
-            kwargs = given.get(context.KWARGS) if isinstance(given, Mapping) else None
+        for where, given in self.of_launcher():
+            kwargs = given.get(context.KWARGS)
             yield from _sizes(f"{where}.{context.KWARGS}", kwargs if isinstance(kwargs, Mapping) else {})
+
+    def of_launcher(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """What the launcher is told of all runs and of those of each location, with what says it."""
+        found = [
+            (
+                "dagster_config.run_launcher.config",
+                (self.values["dagster_config"].get("run_launcher") or {}).get("config"),
+            )
+        ]
+        for entry in self.values["dagster_code_locations"]:
+            given, _others = context.parts(entry.get("container_context"))
+            found.append((f"dagster_code_locations[{entry.get('name')}].container_context", given))
+        yield from ((where, given) for where, given in found if isinstance(given, Mapping))
 
 
 def _sizes(where: str, given: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

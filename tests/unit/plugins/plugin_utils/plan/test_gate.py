@@ -154,3 +154,21 @@ def test_gate_that_a_host_has_kept_is_named_with_its_removal() -> None:
         "systemctl disable --now docker-gate-dagster.service; userdel dagster_gate; rm -r /etc/docker-gate-dagster"
         in warning
     )
+
+
+def test_login_of_the_launcher_is_not_used() -> None:
+    """The images are there before a run needs them, so whoever relies on it is told where the login belongs."""
+    given = {"registry": {"url": "registry.example.com", "username": "deploy", "password": {"env": "REGISTRY"}}}
+    everywhere = {
+        "dagster_config": {"run_launcher": {"config": given}},
+        "dagster_code_locations": [{**LOCATION, "container_context": {"docker": given}}],
+    }
+    said = [text for text in plan(**everywhere).warnings(FACTS) if "registry" in text]
+    end = "Remove it; where a registry wants a login, set dagster_registries: ["
+    assert [text.partition(" has no effect")[0] for text in said] == [
+        "dagster_config.run_launcher.config.registry",
+        f"dagster_code_locations[{LOCATION['name']}].container_context.registry",
+    ]
+    assert all(end in text for text in said)
+    own = {"dagster_docker_endpoint": "tcp://engine.example.com:2376"}
+    assert [text for text in plan(**everywhere, **own).warnings(FACTS) if "registry" in text] == []
