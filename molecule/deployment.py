@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -128,9 +129,16 @@ def reboot(host: Any, name: str) -> float:
     boot = host.check_output("stat -c %Y /proc/1")
     argv = ["docker", "restart", "--time", "60", f"rig-{NAME}-{name}"]
     subprocess.run(argv, check=True, capture_output=True, timeout=180)
-    until(lambda: host.run("systemctl is-active ssh").rc == 0, 60, "the host answers")
+    until(lambda: host.run("systemctl is-active ssh").rc == 0, 180, "the host answers")
     assert host.check_output("stat -c %Y /proc/1") != boot, "it was not rebooted"
     return float(host.check_output("date +%s")) - float(host.check_output("ps -o etimes= -p 1"))
+
+
+# No answer yet: nobody listens, an answer that breaks off or is not whole, a program that fails or takes too long.
+UNANSWERED = (
+    *(OSError, KeyError, AssertionError, RuntimeError, ValueError),
+    *(http.client.HTTPException, subprocess.SubprocessError),
+)
 
 
 def until(check: Callable[[], Any], seconds: float, what: str, every: float = 0.5) -> Any:
@@ -141,7 +149,7 @@ def until(check: Callable[[], Any], seconds: float, what: str, every: float = 0.
             last = check()
             if last:
                 return last
-        except (OSError, KeyError, AssertionError, RuntimeError) as error:  # RuntimeError: no ssh yet
+        except UNANSWERED as error:
             last = error
         time.sleep(every)
     raise AssertionError(f"not within {seconds} s: {what}; last answer: {last!r}")
@@ -229,14 +237,14 @@ class Dagster:
         status: str = answer["runOrError"]["status"]
         return status
 
-    def end(self, run_id: str, seconds: float = 120) -> str:
+    def end(self, run_id: str, seconds: float = 300) -> str:
         """Waits for the end of a run; its last status."""
         ended: str = until(
             lambda: self.status(run_id) in ("SUCCESS", "FAILURE", "CANCELED") and self.status(run_id), seconds, run_id
         )
         return ended
 
-    def wait(self, run_id: str, expected: str = "SUCCESS", seconds: float = 120) -> None:
+    def wait(self, run_id: str, expected: str = "SUCCESS", seconds: float = 300) -> None:
         """Waits for the end of a run, which must be the expected one."""
         end = self.end(run_id, seconds)
         assert end == expected, f"run {run_id} ended with {end}"

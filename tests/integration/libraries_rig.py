@@ -34,7 +34,10 @@ def versions() -> list[str]:
 
 
 def uv(*argv: str) -> None:
-    done = subprocess.run([str(UV), *argv, "--no-config"], capture_output=True, text=True, check=False)
+    for _try in range(3):  # a package index that does not answer for a moment is nobody's defect
+        done = subprocess.run([str(UV), *argv, "--no-config"], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return
     assert done.returncode == 0, done.stderr
 
 

@@ -154,9 +154,13 @@ def test_paths_with_and_without_prefix(edge: str, host: Any) -> None:
 
 
 def test_browser_finds_everything_below_the_prefix(dagster: Dagster) -> None:
-    shown = page(f"{dagster.url}/locations")
-    assert not [name for name in LOCATIONS if name not in shown], shown
-    assert shown.count("Loaded") >= len(LOCATIONS), shown
+    def finds() -> bool:
+        shown = page(f"{dagster.url}/locations")
+        assert not [name for name in LOCATIONS if name not in shown], shown
+        assert shown.count("Loaded") >= len(LOCATIONS), shown
+        return True
+
+    until(finds, 180, "the UI shows all locations")
 
 
 def test_version_is_the_older_one_from_wheels(dagster: Dagster, host: Any) -> None:

@@ -51,7 +51,7 @@ def test_log_is_read_back_by_webservers_that_have_nothing(dagster: Dagster, host
 
 def test_login_is_a_file_that_no_container_shows(dagster: Dagster, host: Any) -> None:
     run_id = dagster.launch("sleep_job", "built", {"ops": {"sleep_seconds": {"config": {"seconds": 120}}}})
-    until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has begun")
+    until(lambda: dagster.status(run_id) == "STARTED", 180, "the run has begun")
     try:
         container = host.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id)
         read = "docker exec %s cat /run/dagster/compute_logs.login"
@@ -64,7 +64,7 @@ def test_login_is_a_file_that_no_container_shows(dagster: Dagster, host: Any) ->
         assert LOGIN not in shown
     finally:
         dagster.query("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=run_id)
-    until(lambda: dagster.status(run_id) == "CANCELED", 60, "the run has ended")
+    until(lambda: dagster.status(run_id) == "CANCELED", 300, "the run has ended")
 
 
 @pytest.mark.parametrize(

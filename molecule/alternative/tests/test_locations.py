@@ -60,7 +60,7 @@ OF_RUNS = {
 def test_lists_of_the_user_are_added_to_ours_in_a_run(dagster: Dagster, host: Any, location: str) -> None:
     """Seen from inside of a run: what it needs of ours is there, and what the inventory adds, too."""
     run_id = dagster.launch("sleep_job", location, {"ops": {"sleep_seconds": {"config": {"seconds": 120}}}})
-    until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has begun")
+    until(lambda: dagster.status(run_id) == "STARTED", 180, "the run has begun")
     try:
         container = host.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id)
         inside = f"docker exec {container} "
@@ -84,7 +84,7 @@ def test_lists_of_the_user_are_added_to_ours_in_a_run(dagster: Dagster, host: An
             host.check_output(inside + "test -f /run/debian-version -a -f /run/host-name -a -d /run/secrets")
     finally:
         dagster.query("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=run_id)
-    until(lambda: dagster.status(run_id) == "CANCELED", 60, "the run has ended")
+    until(lambda: dagster.status(run_id) == "CANCELED", 300, "the run has ended")
 
 
 def test_failure_sensor_in_a_code_server_on_another_host(dagster: Dagster) -> None:
@@ -176,7 +176,7 @@ def test_user_of_a_location_reaches_the_gate_for_its_steps(dagster: Dagster, hos
     answers = {}
     for location in ("pulled", "built"):
         run_id = dagster.launch("sleep_job", location, sleep)
-        until(lambda run_id=run_id: dagster.status(run_id) == "STARTED", 60, "the run has begun")  # type: ignore[misc]
+        until(lambda run_id=run_id: dagster.status(run_id) == "STARTED", 180, "the run has begun")  # type: ignore[misc]
         run = host.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id)
         answers[location] = host.run(f"docker exec {run} python -c %s /run/docker-gate/docker.sock", PING_OF_A_SOCKET)
         host.check_output("docker stop -t 10 %s", run)

@@ -53,7 +53,7 @@ def test_removed_location_takes_its_container_and_secrets_along(
     location = {"name": "pulled", "port": 4101, "package": "pipeline.definitions", "image": image}
     only = json.dumps({"dagster_code_locations": [location]})
     run_id = dagster.launch("sleep_job", "built", {"ops": {"sleep_seconds": {"config": {"seconds": 900.0}}}})
-    until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has begun")
+    until(lambda: dagster.status(run_id) == "STARTED", 180, "the run has begun")
     run = host.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id)
     removed = play("site.yml", "-e", only)
     assert (

@@ -202,7 +202,7 @@ def test_output_of_a_run_is_in_the_bucket_alone(
 def test_login_of_the_bucket_is_shown_nowhere(on: Callable[[str], Any], dagster: Dagster) -> None:
     """A run is under way meanwhile, so that its container and its command line are looked at as well."""
     run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 120}}}})
-    until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has started")
+    until(lambda: dagster.status(run_id) == "STARTED", 180, "the run has started")
     try:
         assert len(containers(on("run"), run_id)) == 1
         login = on("run").check_output("docker exec %s cat /run/secrets/aws", containers(on("run"), run_id)[0])
@@ -227,7 +227,7 @@ def test_login_of_the_bucket_is_shown_nowhere(on: Callable[[str], Any], dagster:
 
 def test_webserver_terminates_a_run_on_the_engine(dagster: Dagster, on: Callable[[str], Any]) -> None:
     run_id = dagster.launch("sleep_job")
-    until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has started")
+    until(lambda: dagster.status(run_id) == "STARTED", 180, "the run has started")
     answer = dagster.query(
         "mutation($id: String!) { terminateRun(runId: $id) { __typename ... on PythonError { message } } }", id=run_id
     )

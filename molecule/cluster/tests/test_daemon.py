@@ -6,6 +6,8 @@ looked at twenty times a second meanwhile.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import os
 import re
@@ -45,7 +47,7 @@ def leader(controllers: list[Controller]) -> Controller:
 def standby(controllers: list[Controller], leader: Controller) -> Controller:
     other = next(one for one in controllers if one is not leader)
     until(
-        lambda: other.status == f"standby: {leader.name} holds the lease, epoch {epoch(leader)}", 30, "the other waits"
+        lambda: other.status == f"standby: {leader.name} holds the lease, epoch {epoch(leader)}", 120, "the other waits"
     )
     return other
 
@@ -87,7 +89,7 @@ def test_without_a_guard_two_daemons_do_all_twice(controllers: list[Controller],
                 time.sleep(10)
                 return [minute for minute, runs in clock.runs_of_minutes(since).items() if runs > 1]
 
-            found = until(twice, 240, "a minute has fired twice")
+            found = until(twice, 600, "a minute has fired twice")
             assert overlap.most == 2, "and the watch sees both"
             record("two daemons without a guard: runs of one scheduled minute", clock.runs_of_minutes(since)[found[0]])
             clock.stop()
@@ -127,6 +129,10 @@ def test_by_hand_it_is_refused(controllers: list[Controller]) -> None:
         assert controller(DAEMONS) == running
 
 
+def raw_daemon_said(controller: Controller, words: str) -> bool:
+    return words in controller("journalctl --no-pager -o cat -u raw-daemon --since '-10 min'")
+
+
 @pytest.mark.usefixtures("clock")
 def test_second_daemon_does_nothing_on_any_host(edge: Dagster, leader: Controller, standby: Controller) -> None:
     """Beside the real one, on both hosts: the schedule that fires each minute has one run for each, and goes on."""
@@ -135,10 +141,9 @@ def test_second_daemon_does_nothing_on_any_host(edge: Dagster, leader: Controlle
         until(lambda: clock.runs_of_minutes(since), 150, "a minute has fired")
         run_id = edge.launch("orders_report", "reporting")
         edge.wait(run_id)
-        for one in (leader, standby):
-            said = one("journalctl --no-pager -o cat -u raw-daemon --since '-5 min'")
-            assert "login dagster may not send a heartbeat of the daemon" in said
-            assert "login dagster may not evaluate a schedule or sensor" in said
+        for one, refused in itertools.product((leader, standby), ("send a heartbeat of", "evaluate a schedule or")):
+            # Those two import Dagster meanwhile, and look at the schedule once a minute.
+            until(functools.partial(raw_daemon_said, one, f"login dagster may not {refused}"), 180, refused)
     minutes = clock.runs_of_minutes(since)
     assert set(minutes.values()) == {1}, minutes
     assert len(minutes) >= int(time.time() - since) // 60 - 1, "a second daemon takes no turn of the schedule"
@@ -297,7 +302,7 @@ def test_run_in_progress(edge: Dagster, leader: Controller, standby: Controller)
     """One run outlives the end of the daemon, a restart of the engine and a move of the daemon."""
     engine = Controller("run")
     run_id = edge.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 40.0}}}})
-    until(lambda: edge.status(run_id) == "STARTED", 60, "the run has started")
+    until(lambda: edge.status(run_id) == "STARTED", 180, "the run has started")
     for host, command in (
         (leader, f"kill -KILL {one_process(leader.daemon)}"),
         (engine, "systemctl restart docker"),

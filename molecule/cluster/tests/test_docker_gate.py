@@ -101,7 +101,7 @@ def test_renewal_restarts_nothing(play: Callable[..., Play], dagster: Dagster, o
     ends = f"openssl x509 -noout -serial -in {FOLDER}/cert.pem"
     serial = on("run").check_output(ends)
     run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 40.0}}}})
-    until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has started")
+    until(lambda: dagster.status(run_id) == "STARTED", 180, "the run has started")
     assert play("site.yml", "-e", "dagster_docker_tls_renew_days=366").changed > 0
     assert on("run").check_output(ends) != serial
     dagster.wait(run_id)

@@ -24,7 +24,7 @@ def test_frozen_host_that_the_play_leaves_out_is_named(play: Callable[..., Play]
         lambda: sorted(one.active for one in controllers) == [False, True], 60, "one runs the daemon, the other waits"
     )
     (standby,) = (one for one in controllers if not one.active)
-    assert play("health.yml", "--limit", "edge1").rc == 0, "the control"
+    until(lambda: play("health.yml", "--limit", "edge1", ok=False).rc == 0, 180, "the control", every=2)
     before = identities(on("edge1"))
 
     def limited(env: dict[str, str]) -> Play:

@@ -23,6 +23,8 @@ def frozen(host: Any, tunnel: Callable[[int], int]) -> Frozen:
     """
     url = f"http://127.0.0.1:{tunnel(8080)}"
     until(lambda: host.run("systemctl is-active %s", UNIT).rc == 0, 60, "the replica is up")
+    rotation = Edge("dagster1", "127.0.0.1")
+    until(lambda: all(one.serves for one in rotation.servers().values()), ROTATION, "all are in the rotation")
     pid = host.check_output("systemctl show -p MainPID --value %s", UNIT)
     clock = float(host.check_output("python3 -c 'import time; print(time.monotonic())'"))
     send(host, "STOP", pid, UNIT)
@@ -37,7 +39,6 @@ def frozen(host: Any, tunnel: Callable[[int], int]) -> Frozen:
     assert answer.rc != 0, "a frozen replica that answers is none"
     for request in health:
         request.thread.join(max(0.1, since + 30 - time.monotonic()))
-    rotation = Edge("dagster1", "127.0.0.1")
     until(lambda: not rotation.servers()["127.0.0.1:3001"].serves, ROTATION, "it has left the rotation")
     return Frozen(pid, since, clock, slow, health)
 

@@ -151,7 +151,7 @@ def test_host_that_cannot_take_it(play: Callable[..., Play], tmp_path: Path, hos
         undo.callback(host.check_output, "systemctl stop squatter")
         host.check_output("mount --bind /etc/hostname /etc/os-release")
         undo.callback(host.check_output, "umount /etc/os-release")
-        host.check_output("timeout 10 sh -c 'until ss -Hltn | grep -q :3055; do sleep 0.1; done'")
+        host.check_output("timeout 60 sh -c 'until ss -Hltn | grep -q :3055; do sleep 0.1; done'")
         result = play("site.yml", "-e", json.dumps(variables), ok=False, inventories=source)
     refused(result, ["supported is debian bookworm"])
     refused(result, ["port 3055 is held by python3 of squatter.service", "dagster_webserver_ports"])

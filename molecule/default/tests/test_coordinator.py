@@ -149,7 +149,7 @@ def test_limits_hold_over_the_whole_time(dagster: Dagster) -> None:
 @pytest.mark.usefixtures("limited")
 def test_priority_decides_who_is_next(dagster: Dagster) -> None:
     first = sleeps(dagster, 15, warehouse="eu")
-    until(lambda: dagster.status(first) == "STARTED", 60, "one holds the only place")
+    until(lambda: dagster.status(first) == "STARTED", 180, "one holds the only place")
     later = {priority: sleeps(dagster, 1, warehouse="eu", dagster__priority=priority) for priority in ("-1", "0", "5")}
     runs = ended(dagster, [first, *later.values()])
     assert [run.id for run in runs] == [first, later["5"], later["0"], later["-1"]]

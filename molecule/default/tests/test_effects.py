@@ -59,8 +59,8 @@ def test_run_in_a_container_with_readable_logs(dagster: Dagster, host: Any) -> N
 def test_browser_shows_the_run(dagster: Dagster) -> None:
     run_id = dagster.launch("orders_report")
     dagster.wait(run_id)
-    until(lambda: f"{run_id[:8]} " in page(f"{dagster.url}/runs"), 60, "the run is listed")
-    until(lambda: "Success Run of orders_report" in page(f"{dagster.url}/runs/{run_id}"), 60, "the run's page says so")
+    until(lambda: f"{run_id[:8]} " in page(f"{dagster.url}/runs"), 180, "the run is listed")
+    until(lambda: "Success Run of orders_report" in page(f"{dagster.url}/runs/{run_id}"), 180, "the run's page says so")
 
 
 def test_root_of_a_run_is_nobody_on_the_host(dagster: Dagster, host: Any) -> None:
@@ -72,7 +72,7 @@ def test_root_of_a_run_is_nobody_on_the_host(dagster: Dagster, host: Any) -> Non
     )
     pid = host.check_output("docker inspect -f '{{.State.Pid}}' %s", container)
     assert int(host.check_output("stat -c %%u /proc/%s", pid)) >= 100000
-    until(lambda: dagster.status(run_id) == "STARTED", 60, "the run has started")
+    until(lambda: dagster.status(run_id) == "STARTED", 180, "the run has started")
     answer = dagster.query("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=run_id)
     assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess"
     dagster.wait(run_id, "CANCELED")

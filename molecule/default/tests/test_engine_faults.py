@@ -40,7 +40,7 @@ def test_killed_engine(dagster: Dagster, host: Any, working: Callable[[], None],
     """What goes on is not touched. What was about to begin begins, or is told to have failed."""
     working()
     goes_on = sleeps(dagster, 30)
-    until(lambda: dagster.status(goes_on) == "STARTED", 60, "one goes on")
+    until(lambda: dagster.status(goes_on) == "STARTED", 180, "one goes on")
     begins = [sleeps(dagster, 1) for _run in range(3)]
     pid = host.check_output("systemctl show -p MainPID --value %s", unit)
     host.check_output("systemctl kill --signal=KILL --kill-whom=main %s && systemctl reset-failed %s", unit, unit)

@@ -21,20 +21,20 @@ from ansible_collections.dataops.dagster.plugins.module_utils._graphql.instance_
 def test_frozen_replica_is_restarted_by_the_watchdog(frozen: Frozen, host: Any) -> None:
     """The replica was frozen in test_edge.py; this test waits for the rest of its 90 s."""
     fresh = "systemctl show -p MainPID,ActiveState --value %s"
-    seconds = frozen.since + 130 - time.monotonic()
+    seconds = frozen.since + 240 - time.monotonic()
     until(
         lambda: (
             frozen.pid not in host.check_output(fresh, UNIT).split()
             and "active" in host.check_output(fresh, UNIT).split()
         ),
-        max(seconds, 10),
+        max(seconds, 60),
         "a new replica runs",
         every=2,
     )
     one_process(host.check_output("systemctl show -p MainPID --value %s", UNIT), UNIT)
-    # The tests between may have taken longer, so systemd's own time decides.
-    active = int(host.check_output("systemctl show -p ActiveEnterTimestampMonotonic --value %s", UNIT)) / 1e6
-    assert 0 < active - frozen.clock <= 130, "systemd restarted it too late"
+    # The tests between may have taken longer, and other work makes its start slow, so the begin of its process decides.
+    began = int(host.check_output("systemctl show -p ExecMainStartTimestampMonotonic --value %s", UNIT)) / 1e6
+    assert 0 < began - frozen.clock <= 105, "systemd restarted it too late"
 
 
 def test_request_of_a_user_waits_as_long_as_it_takes(frozen: Frozen) -> None:

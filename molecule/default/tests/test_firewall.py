@@ -45,7 +45,7 @@ def served(host: Any) -> Iterator[None]:
 def serve(host: Any) -> None:
     host.run(f"ip address add {METADATA}/32 dev lo")
     host.run(f"systemd-run -q --unit=somebody-else python3 -m http.server {OPEN} --bind 0.0.0.0")
-    host.check_output(f"timeout 10 sh -c 'until ss -Hltn | grep -q :{OPEN}; do sleep 0.1; done'")
+    host.check_output(f"timeout 60 sh -c 'until ss -Hltn | grep -q :{OPEN}; do sleep 0.1; done'")
 
 
 def engine_again(host: Any) -> None:
@@ -127,7 +127,7 @@ def test_same_port_at_another_address_is_of_others(host: Any) -> None:
     ):
         host.check_output(command)
     try:
-        host.check_output("timeout 10 sh -c 'until ss -Hltn | grep -q 192.0.2.1:3000; do sleep 0.1; done'")
+        host.check_output("timeout 60 sh -c 'until ss -Hltn | grep -q 192.0.2.1:3000; do sleep 0.1; done'")
         asked = [("192.0.2.1", 3000)]
         assert ways.reached(host, asked, "ip netns exec beside python3") == {asked[0]: True}
     finally:

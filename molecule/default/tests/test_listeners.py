@@ -31,7 +31,7 @@ def test_nobody_else_listens(host: Any) -> None:
     # The control: one more is seen, on whatever address.
     host.check_output("systemd-run -q --unit=one-more python3 -m http.server 3055 --bind 0.0.0.0")
     try:
-        host.check_output("timeout 10 sh -c 'until ss -Hltn | grep -q :3055; do sleep 0.1; done'")
+        host.check_output("timeout 60 sh -c 'until ss -Hltn | grep -q :3055; do sleep 0.1; done'")
         more = listeners.listeners(host) - listeners.table(listeners.BASE, listeners.ENGINE, MEANT)
         assert more == {"tcp 0.0.0.0:3055 python3 one-more.service"}
     finally:

@@ -99,7 +99,7 @@ def test_process_of_the_same_user_cannot_read_a_unit(host: Any, unit: str) -> No
         return [host.run(f"sudo -u dagster {look}", pid).rc == 0 for look in looks]
 
     assert readable(sandbox.main_pid(host, unit)) == [False, False]
-    host.check_output("systemd-run -q --collect --unit=of-the-test-victim -p User=dagster sleep 300")
+    host.check_output("systemd-run -q --collect --unit=of-the-test-victim -p Type=exec -p User=dagster sleep 300")
     try:
         assert readable(sandbox.main_pid(host, "of-the-test-victim")) == [True, True]
     finally:

@@ -31,7 +31,7 @@ def test_everything_comes_back_after_a_reboot(tunnel: Callable[[int], int], host
     database, ssh = ("172.30.0.1", 5432), ("172.30.0.1", 22)
     assert ways.reached(host, [database, ssh], ways.in_run_network(host)) == {database: True, ssh: False}
     again = Dagster(f"http://127.0.0.1:{tunnel(8080)}")
-    again.wait(again.launch("orders_report"))
+    again.wait(until(lambda: again.launch("orders_report"), 180, "the code location serves", every=2))
 
 
 def test_second_run_changes_nothing_and_sends_the_host_few_modules(play: Callable[..., Play], host: Any) -> None:

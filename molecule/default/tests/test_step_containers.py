@@ -117,7 +117,7 @@ def test_only_runs_of_the_location_reach_its_socket(dagster: Dagster, host: Any)
     ((status, text),) = send(host, [request("GET", "/version")], socket=f"{FOLDER}/docker.sock")
     assert (status, "The Docker gate refuses a process of" in text) == (403, True), text
     run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 60.0}}}})
-    until(lambda: dagster.status(run_id) == "STARTED", 60, "a run of the other location has started")
+    until(lambda: dagster.status(run_id) == "STARTED", 180, "a run of the other location has started")
     (other,) = of_run(host, run_id)
     assert not any("docker-gate" in bind for bind in other["HostConfig"]["Binds"])
     assert host.run("docker exec %s ls /run/docker-gate", other["Id"]).rc != 0

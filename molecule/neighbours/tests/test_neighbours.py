@@ -148,10 +148,10 @@ def test_everything_comes_back_after_a_reboot(
     theirs = look()
     up = reboot(neighbour, "dagster1")
     with contextlib.suppress(AssertionError):  # the comparison after it says what is missing
-        until(lambda: differences(theirs, look(), rebooted=True) == [], 90, "they serve again", every=2)
+        until(lambda: differences(theirs, look(), rebooted=True) == [], 300, "they serve again", every=2)
     assert differences(theirs, look(), rebooted=True) == []
-    until(lambda: through().healthy(up), 120, "ours is healthy", every=1)
-    through().wait(through().launch("orders_report"))
+    until(lambda: through().healthy(up), 300, "ours is healthy", every=1)
+    through().wait(until(lambda: through().launch("orders_report"), 180, "the code location serves", every=2))
     assert neighbour.check_output("systemctl --failed --no-legend") == ""
     assert play("site.yml").changed == 0
     assert differences(theirs, look(), rebooted=True) == []

@@ -173,7 +173,7 @@ def test_run_outlives_a_restart_of_the_database(through: Callable[[], Dagster], 
     """
     dagster = through()
     run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 20.0}}}})
-    until(lambda: dagster.status(run_id) == "STARTED", 90, "the run has begun")
+    until(lambda: dagster.status(run_id) == "STARTED", 180, "the run has begun")
     before, foreign = process(neighbour, OURS), process(neighbour, THEIRS)
     neighbour.check_output("systemctl restart %s && sleep 1", OURS)
     assert process(neighbour, OURS) != before

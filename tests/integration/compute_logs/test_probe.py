@@ -115,7 +115,8 @@ def test_no_login_at_all(kind: str, world: dict[str, Store], python: Path) -> No
 def test_role_of_the_host(open_store: Store, python: Path) -> None:
     """S3 without a login: the library asks the metadata of the machine, here moto's, which knows no rights."""
     url = f"http://127.0.0.1:{open_store.server.port}"
-    role = {"AWS_EC2_METADATA_DISABLED": None, "AWS_EC2_METADATA_SERVICE_ENDPOINT": url}
+    patient = {"AWS_METADATA_SERVICE_TIMEOUT": "20", "AWS_METADATA_SERVICE_NUM_ATTEMPTS": "5"}
+    role = {"AWS_EC2_METADATA_DISABLED": None, "AWS_EC2_METADATA_SERVICE_ENDPOINT": url, **patient}
     answer, _sentence = probed(python, open_store, None, open_store.section(), **role)
     assert answer["problem"] == "", answer
     dead = {**role, "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{free_port()}"}

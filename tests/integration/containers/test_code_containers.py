@@ -59,7 +59,7 @@ def _command(*locations: Json, check: bool = False, diff: bool = False, **args: 
         "network": NETWORK,
         "locations": list(locations),
         "health_command": [PYTHON, "/check", "{container_port}"],
-        "health_timeout": 6,
+        "health_timeout": 60,
         "_ansible_check_mode": check,
         "_ansible_diff": diff,
         **args,
@@ -231,8 +231,8 @@ def test_a_bad_image_puts_the_previous_container_back_and_keeps_the_others(api: 
 def test_a_new_container_that_never_gets_healthy_fails_each_time(api: Any) -> None:
     deaf = location(command=[PYTHON, "/server", "4001"])
     for _attempt in range(2):
-        failed = reconcile(deaf, fails=True, health_timeout=4)
-        assert "not healthy within 4 s" in failed["msg"]
+        failed = reconcile(deaf, fails=True, health_timeout=15)
+        assert "not healthy within 15 s" in failed["msg"]
         assert "serving" in failed["msg"]
         assert not api.inspect_container("dagster-code-t-code-a")["State"]["Running"]
     assert actions(reconcile(location())) == {"t-code-a": "recreated"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -317,13 +318,14 @@ def test_rules_that_cut_the_connection_are_taken_back(bare: World, module: Modul
     module("tried", text())
     module("confirmed", text())
     before, ssh = words(bare.host.listing()), (B, OWN, 22)
-    module("tried", CUT, seconds=4)
+    module("tried", CUT, seconds=20)
     assert not bare.lan.reached(ssh)[ssh], "the control"
     # A play that is started again meanwhile does not take these for rules to come back to.
-    module("tried", CUT + "# another\n", seconds=4)
-    for _try in range(20):
+    module("tried", CUT + "# another\n", seconds=20)
+    for _try in range(30):
         if bare.lan.reached(ssh)[ssh]:
             break
+        time.sleep(1)
     assert words(bare.host.listing()) == before
     assert "taken them back" in module("confirmed", CUT)["failed"]
     assert module.path.read_text(encoding="utf-8") == text()
@@ -331,11 +333,12 @@ def test_rules_that_cut_the_connection_are_taken_back(bare: World, module: Modul
 
 def test_without_rules_before_the_table_goes(bare: World, module: Module) -> None:
     before, ssh = bare.host.listing(), (B, OWN, 22)
-    module("tried", CUT, seconds=3)
+    module("tried", CUT, seconds=20)
     assert not bare.lan.reached(ssh)[ssh], "the control"
-    for _try in range(20):
+    for _try in range(30):
         if bare.lan.reached(ssh)[ssh]:
             break
+        time.sleep(1)
     assert bare.host.listing() == before
 
 
@@ -345,7 +348,7 @@ def test_what_is_removed_does_not_come_back(bare: World, module: Module) -> None
     assert not module("removed", "")["changed"]
     module("tried", text())
     module("confirmed", text())
-    module("tried", CUT, seconds=4)
+    module("tried", CUT, seconds=20)
     assert list(module.folder.glob("*.timer")), "the control"
     assert module("removed", "")["changed"]
     assert bare.host.listing() == before

@@ -148,7 +148,8 @@ def test_daemon_of_the_lease_beside_it(site: Site, work: dict[str, Any]) -> None
         # Over a whole minute: both look at the schedule in the same moment.
         time.sleep(60 - time.time() % 60 + 12)
         ticks = site.number("job_ticks", "type = 'SENSOR'") - since
-        until(lambda: site.number("runs", "status = 'QUEUED'") == 0, 30, "the queue is empty")
+        elapsed = time.monotonic() - started
+        until(lambda: site.number("runs", "status = 'QUEUED'") == 0, 180, "the queue is empty")
         assert second.launched() == []
         launched = Counter(first.launched())
     assert set(launched.values()) == {1}, launched
@@ -160,7 +161,7 @@ def test_daemon_of_the_lease_beside_it(site: Site, work: dict[str, Any]) -> None
     assert {number for _minute, number in minutes} == {1}
     assert site.number("run_tags", f"{site.key} = 'dagster/backfill' AND value = '{work['backfill']}'") == 2
     # Every 5 s, and the loop looks each 5 s: never more than 10 s apart.
-    assert ticks >= (time.monotonic() - started) / 10 - 2, "the second daemon takes no turn of a sensor"
+    assert ticks >= elapsed / 10 - 2, "the second daemon takes no turn of a sensor"
     assert "Another " not in first.text()
 
 
@@ -376,6 +377,6 @@ def test_cost_of_an_event(site: Site) -> None:
                 started = time.perf_counter()
                 assert site.cluster.said(session, many) == ""
                 found.append(time.perf_counter() - started)
-    bare, fenced = (sorted(times[state])[7] for state in ("DISABLE", "ENABLE"))
+    bare, fenced = (min(times[state]) for state in ("DISABLE", "ENABLE"))  # what a busy machine adds says nothing
     print(f"1,000 events: {1000 * bare:.1f} ms, with the fence {1000 * fenced:.1f} ms, {fenced / bare:.2f} x")
     assert fenced < 1.5 * bare

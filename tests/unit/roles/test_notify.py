@@ -30,7 +30,7 @@ notify.START_PERIOD = notify.ALIVE_PERIOD = 0.05
 notify.TIMEOUT = 1.0
 notify.STOPPED = 0.3
 notify.SILENCE = 0.6
-notify.SETTLE_PERIOD = 0.5
+notify.SETTLE_PERIOD = 3.0
 sys.exit(notify.main(sys.argv))
 """
 # A server that answers as the file named by its argument says: a status, "garbage" or "silence".
@@ -110,7 +110,7 @@ class Service:
         """What a load balancer is told, empty when nobody answers."""
         with (
             contextlib.suppress(OSError),
-            socket.create_connection(("127.0.0.1", self.port + self.offset), 1) as connection,
+            socket.create_connection(("127.0.0.1", self.port + self.offset), 5) as connection,
         ):
             return connection.makefile().read()
         return ""
@@ -219,7 +219,7 @@ def test_load_balancers_hear_when_the_server_is_ready_and_when_it_drains(service
     assert told(service, "up ready\n")
     since = time.monotonic()
     assert service.hears().startswith("READY=1")
-    assert time.monotonic() - since > 0.3, "whoever has asked gets the time to ask again"
+    assert time.monotonic() - since > 2, "whoever has asked gets the time to ask again"
     (service.folder / "draining").touch()
     assert told(service, "drain\n")
     (service.folder / "draining").unlink()
@@ -268,7 +268,7 @@ def test_server_is_ready_at_once_when_no_load_balancer_asks(service: Service) ->
     service.answer("200")
     since = time.monotonic()
     assert service.hears().startswith("READY=1")
-    assert time.monotonic() - since < 0.45
+    assert time.monotonic() - since < 2.5
 
 
 def test_port_of_the_agent_that_is_taken(service: Service) -> None:
