@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible.vars.hostvars import HostVars
 
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import bare
+from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean, nearest
 from ansible_collections.dataops.dagster.plugins.plugin_utils import snapshot
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import names, spec
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan, chosen
@@ -23,6 +24,19 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.renamed impor
 def encrypted(value: Any) -> bool:
     """Whether a value is in a vault, to be read only when somebody needs it."""
     return type(value).__name__ == "EncryptedString"
+
+
+def group_problems(every: Mapping[str, Any], groups: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """A sentence for each group whose name is nearly one of ours, and which has a host that no group of ours has."""
+    members = {host for hosts in groups.values() for host in hosts}
+    return [
+        f"group {name} is none of this collection, and {', '.join(sorted(map(str, left)))} would be in no deployment"
+        f"{did_you_mean(name, groups, '; ')}"
+        for name, hosts in sorted(every.items())
+        if name.startswith("dagster_") and name not in groups and nearest(name, groups, 0.85)
+        for left in [set(hosts) - members]
+        if left
+    ]
 
 
 class ActionModule(ActionBase):
@@ -88,7 +102,7 @@ class ActionModule(ActionBase):
             {group: tuple(found) for group, found in self._task.args["groups"].items()}, own("dagster_database_engine")
         )
         problems = tag_problems(variables.get("ansible_run_tags") or []) + spec.taken_name_problems(variables)
-        problems += spec.unknown_names(variables, documented)
+        problems += spec.unknown_names(variables, documented) + group_problems(every, groups)
         hosts = {}
         for other in sorted({host for members in groups.values() for host in members}):
             given, read = self._given(other, documented, variables)

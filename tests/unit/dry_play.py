@@ -54,7 +54,7 @@ SECRETS = {
     "dagster_database_run_password": "runs-password",
     "dagster_database_migration_password": "migration-password",
     "compute_log_key_id": "key-id",
-    "compute_log_login": "[default]\naws_access_key_id = key-id\n",
+    "bucket_login": "[default]\naws_access_key_id = key-id\n",
     "compute_log_key": "key",
 }
 Json = dict[str, Any]

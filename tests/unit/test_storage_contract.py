@@ -40,6 +40,7 @@ OF_ONE = {
 ALLOWED = {
     **OF_ONE,
     "playbooks/argument_specs.yml": "the variable that chooses one",
+    "playbooks/README.md": "and its documentation",
     "roles/instance/files/locks/": "the packages of Dagster",
     "roles/instance/meta/argument_specs.yml": "and which of them are offered",
     "roles/instance/README.md": "and their documentation",

@@ -84,11 +84,27 @@ def inventory_problems(inventory: Inventory) -> list[str]:
         problem = form_problem("dagster_address", host.address)
         if problem:
             found.append(f"{name}: {problem}" if "dagster_address" in host.given else own_words(host, problem))
-        elif len(inventory.hosts) > 1 and is_address(host.address) and ipaddress.ip_address(host.address).is_loopback:
+        elif len(inventory.hosts) > 1 and of_itself(host.address):
             found.append(
                 f"{name} is known as {host.address}, where each other host finds itself; give it a dagster_address"
             )
-    return found
+    known: dict[str, list[str]] = {}
+    for name, host in sorted(inventory.hosts.items()):
+        known.setdefault(host.address, []).append(name)
+    return found + [
+        f"{' and '.join(names)} have one address, {address}; they would be one host for all others. Give each its "
+        "ansible_host or dagster_address, or put one host into all these groups"
+        for address, names in known.items()
+        if len(names) > 1
+    ]
+
+
+def of_itself(address: str) -> bool:
+    """Whether an address is none by which another host could reach this one: loopback, or every address."""
+    if not is_address(address):
+        return address.rstrip(".") == "localhost" or address.endswith(".localhost")
+    parsed = ipaddress.ip_address(address)
+    return parsed.is_loopback or parsed.is_unspecified
 
 
 def own_words(host: Host, problem: str) -> str:
@@ -113,7 +129,13 @@ def container_problems(storage: Storage) -> list[str]:
             address, own = str(host.values["dagster_database_run_host"]), "127.0.0.1"
         else:
             address, own = storage.address(consumer, in_container=True), host.address
-        if is_ipv6(address) and not storage.server:
+        if of_itself(address) and not storage.server:
+            found.append(
+                f"the database would be at {address} for runs and code servers, where a container finds itself; set "
+                "dagster_database_run_host and dagster_database_code_host to an address of the server that they reach, "
+                "or dagster_database_host"
+            )
+        elif is_ipv6(address) and not storage.server:
             found.append(
                 f"the database is at {address}, and runs and code servers have IPv4 only, as Docker's networks have; "
                 "set dagster_database_run_host to an IPv4 address, or a name that has one, of the same server"

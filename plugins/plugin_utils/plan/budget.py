@@ -60,8 +60,9 @@ class Budget:
 
     def _overflow(self, limit: int) -> int:
         told = (self.values["dagster_webserver_options"] or {}).get("db_pool_max_overflow")
+        told = self.values.get("dagster_webserver_pool_overflow") if told is None else told
         if told is not None:
-            return int(told)
+            return max(int(told), 0)  # another problem says that a negative number is none
         # As wide as Dagster's own default, narrower where the server was told to take less.
         left = limit - sum(self.parts.values())
         room = left // (ENGINES * max(self.replicas, 1)) - 1 if limit else POOL_OVERFLOW

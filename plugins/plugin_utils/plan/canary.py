@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component
 
 VARIABLE = "dagster_canary"
@@ -31,6 +32,18 @@ def canary(given: Mapping[str, Any] | None) -> dict[str, Any]:
         "run_config": said.get("run_config", {}),
         "timeout": said.get("timeout", SECONDS),
     }
+
+
+def location_problems(values: Mapping[str, Any]) -> list[str]:
+    """A sentence about a location that is none; for hosts that have the code locations."""
+    named = str((values[VARIABLE] or {}).get("location") or "")
+    known = [str(entry.get("name")) for entry in values["dagster_code_locations"]] if named else []
+    if named in ("", *known):
+        return []
+    return [
+        f"{VARIABLE}.location is {named!r}, and dagster_code_locations has {', '.join(known) or 'none'}"
+        f"{did_you_mean(named, known, '; ')}"
+    ]
 
 
 def problems(given: Mapping[str, Any] | None) -> list[str]:

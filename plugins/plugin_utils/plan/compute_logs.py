@@ -27,7 +27,7 @@ AZURE = "AzureBlobComputeLogManager"
 PLAIN = ("LocalComputeLogManager", "NoOpComputeLogManager")
 OF_AZURE = ("access_key_or_sas_token", "secret_credential")
 # What boto3 takes before a file.
-BEFORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+BEFORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE")
 # How the text of a login begins, or what it is.
 FORMS = {
     "S3ComputeLogManager": "a credentials file of AWS ([default], aws_access_key_id = ..., aws_secret_access_key = ..)",
@@ -133,12 +133,12 @@ class ComputeLogs:
             return [f"dagster_config.compute_logs.config has {both[0]}, and {LOGIN} is set; keep one of them"]
         first = [
             name
-            for name in BEFORE
-            if self.kind == "S3ComputeLogManager" and name in {*environment, *secret_environment}
+            for name in (*(BEFORE if self.kind == "S3ComputeLogManager" else ()), FILES[self.kind])
+            if name in {*environment, *secret_environment}
         ]
         if first:
             where = "dagster_environment" if first[0] in environment else "dagster_secret_environment"
-            return [f"{where}.{first[0]} comes before {LOGIN} for boto3; keep one of them"]
+            return [f"{where}.{first[0]} comes before {LOGIN} for the library of the store; keep one of them"]
         if not self.looks_right():
             return [f"{LOGIN} is not what {self.kind} reads; expected {self.form}"]
         return self.principal_problems({*environment, *secret_environment})

@@ -14,6 +14,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels imp
 from ansible_collections.dataops.dagster.plugins.module_utils._secrets import redacted
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config import context
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import Location
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
@@ -38,6 +39,11 @@ DEFAULT_CONCURRENT_RUNS = 10
 DEFAULT_WORKERS = 8
 # Ours is among the networks; that the user names one there is said in a sentence of its own.
 NO_NETWORK = {"run_launcher": {"config": {"network": None}}}
+
+# Sections of ours that may not go, and what would be lost.
+KEPT = {"compute_logs": "compute logs", "local_artifact_storage": "outputs of steps"}
+# What the validator only warns of, because a file for tests may have it. A deployment would never work with it.
+HOPELESS = ("log_level", "negative_time", "no_pause", "no_runs", "relative_path")
 
 
 class Configuration:
@@ -190,6 +196,7 @@ class Configuration:
             or self.plan.storage.config_problems(self.given)
             or [
                 *RunContainers(self.plan).of_all_runs(self.given),
+                *self.taken_away(),
                 *self.refused(),
                 *coordinator_problems(self.values, self.merged),
                 *compute_log_problems(self.plan.inventory, self.values, self.merged),
@@ -241,8 +248,20 @@ class Configuration:
         name, known = self.plan.storage.variables["credential"], self.run_environment
         return {name: known[name]} if name in known else {}
 
+    def taken_away(self) -> list[str]:
+        """Sentences about a section of ours that is null: then Dagster's own default is in each container alone.
+
+        That happens to a heading below which all lines are comments.
+        """
+        return [
+            f"dagster_config.{section}: found null, which would take away where {kept} go, and they would be lost with "
+            "the container of a run; leave it out"
+            for section, kept in KEPT.items()
+            if section in self.given and self.given[section] is None and self.plan.inventory.group("dagster_run")
+        ]
+
     def refused(self) -> list[str]:
-        """Sentences about what Dagster would refuse, and what would do harm."""
+        """Sentences about what Dagster would refuse, what would do harm, and what could never work."""
         values = self.values
         data: dict[str, Any] = deep_merge(self.merged, NO_NETWORK if "run_launcher" in self.merged else {})
         report = validate_data(
@@ -263,7 +282,12 @@ class Configuration:
             ],
             locations=self.locations(),
         )
-        return [f"dagster_config.{self.as_written(problem)}" for problem in said(report)]
+        hopeless = [
+            f"{finding.path}: {sentence(finding)} (dagster_config_allow: {finding.name})"
+            for finding in report.warnings
+            if finding.name in HOPELESS and finding.name not in values["dagster_config_allow"]
+        ]
+        return [f"dagster_config.{self.as_written(problem)}" for problem in [*said(report), *hopeless]]
 
     def as_written(self, problem: str) -> str:
         """A sentence with the place of an entry in the user's list, before which ours are in the merged one."""

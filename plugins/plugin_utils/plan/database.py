@@ -7,10 +7,10 @@ Who connects from where, its certificate, how many connections it takes. The com
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import SERVER, Supplied, supplied_problems
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import subnets
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import server_settings, subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import (
     LOOPBACK,
@@ -29,6 +29,9 @@ class Database(Component):
 
     role = ""  # its name is in the names of its variables
     product = ""
+    own_settings: ClassVar[
+        Mapping[str, str]
+    ] = {}  # of the server, each with the variable that changes it, if there is one
 
     def variable(self, name: str) -> str:
         """One of the role's own variables."""
@@ -163,6 +166,14 @@ class Database(Component):
         return {f"{self.tls_folder}/{name}.pem": f"{self.tls_folder}/{key}.pem" for name, key in PAIRS.items()}
 
     def deployment_problems(self) -> list[str]:
+        options = self.variable("options")
+        return [
+            *server_settings.problems(options, self.values[options] or {}, self.own_settings),
+            *self.certificate_problems(),
+        ]
+
+    def certificate_problems(self) -> list[str]:
+        """Sentences about a supplied certificate."""
         cert = self.variable("tls_cert")
         supplied = Supplied(
             ca="dagster_database_tls_ca",

@@ -12,6 +12,8 @@ from ansible_collections.dataops.dagster.plugins.module_utils import _proxies
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import Report
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     addresses,
+    agreement,
+    bounds,
     canary,
     checks,
     downloads,
@@ -174,17 +176,38 @@ class Plan:
         known = specs() if found else {}
         return sorted(name for role, name in found if values.get(name) != known[role].get(name, {}).get("default"))
 
+    def of_a_server_of_ours(self) -> list[str]:
+        """The same about variables of a server that we would set up, where the user has one."""
+        role = self.storage.dialect
+        found = (
+            [name for name in self.host.given if name.startswith(f"dagster_{role}_")] if self.storage.external else []
+        )
+        known = specs()[role] if found else {}
+        kept = (self.storage.limit_variable,)
+        return sorted(
+            name
+            for name in found
+            if name in known and name not in kept and self.host.values.get(name) != known[name].get("default")
+        )
+
     def problems(self) -> list[str]:
         """What is wrong with the inventory, each sentence once."""
         found = [
             *names.problems(self.inventory),
             *checks.same_problems(self.inventory, ENGINE, "they have one database"),
+            *agreement.problems(self),
+            *bounds.problems(self.host.values, self.storage.dialect),
             *texts.name_problems(self.host, self.storage),
             *checks.group_problems(self.inventory, self.storage.external, self.cluster.launcher),
         ]
         found += [
             f"{variable} is set, and {ENGINE} is {self.storage.dialect}, where it does nothing; remove it"
             for variable in self.of_others()
+        ]
+        found += [
+            f"{variable} is set, and the database is a server of yours ({self.storage.external}), which this "
+            "collection does not set up; remove it"
+            for variable in self.of_a_server_of_ours()
         ]
         found += folders.problems(self.host.values, self.host.given)
         found += downloads.problems(self.host.values)
@@ -200,6 +223,7 @@ class Plan:
         found += addresses.reach_problems(self.components.values(), self.inventory)
         found += checks.port_problems(self.ports())
         found += canary.problems(self.host.values[canary.VARIABLE])
+        found += canary.location_problems(self.host.values) if "instance" in self.components else []
         if self.storage.server or self.storage.limit_is_given():
             found += self.budget.problems()
         return list(dict.fromkeys(found))

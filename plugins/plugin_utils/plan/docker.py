@@ -7,7 +7,13 @@ import ipaddress
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._addresses import host_port
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import engine, engine_settings, record, subnets
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
+    engine,
+    engine_settings,
+    launchers,
+    record,
+    subnets,
+)
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.checks import taken_port_problems
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Host, Inventory
@@ -231,6 +237,7 @@ class Docker(Component):
     def network_problems(self) -> list[str]:
         """Sentences about the subnets of containers."""
         values = self.values
+        written = str(values["dagster_docker_bridge_address"])
         try:
             network = ipaddress.ip_network(str(values["dagster_docker_network_subnet"]))
             bridge = ipaddress.ip_interface(str(values["dagster_docker_bridge_address"])).network
@@ -240,6 +247,11 @@ class Docker(Component):
                 "and 172.29.0.1/24"
             ]
         problems = []
+        if bridge.version == 4 and str(ipaddress.ip_interface(written).ip) in ("", str(bridge.network_address)):
+            return [
+                f"dagster_docker_bridge_address is {written}; it is the address of the engine in its own network, with "
+                f"the length of the network behind it, for example {bridge.network_address + 1}/24"
+            ]
         if network.version == 6 or bridge.version == 6:
             return [
                 "dagster_docker_network_subnet and dagster_docker_bridge_address are networks of IPv4, the only ones "
@@ -300,6 +312,25 @@ class Docker(Component):
         ]
 
 
+def own_endpoint_problems(host: Host, inventory: Inventory) -> list[str]:
+    """The same about services on the host of the runs, which need none: without one they ask the gate beside them."""
+    text = str(host.values["dagster_docker_endpoint"] or "") if "dagster_docker_endpoint" in host.given else ""
+    if not text or host.name not in inventory.services or launchers.in_cluster(host.values):
+        return []
+    if not text.startswith(("unix:///", "tcp://")):
+        return [
+            f"dagster_docker_endpoint is {text}; an engine is at tcp://ADDRESS:PORT, or at unix:///PATH on this host. "
+            "Leave it out for the engine of group dagster_run"
+        ]
+    if text.startswith("tcp://") and not host.values["dagster_docker_tls_client_cert"]:
+        return [
+            f"dagster_docker_endpoint is {text}, an engine that this collection does not set up; supply "
+            "certificates for it (dagster_docker_tls_ca, dagster_docker_tls_client_cert and "
+            "dagster_docker_tls_client_key), or leave dagster_docker_endpoint out"
+        ]
+    return []
+
+
 def endpoint_problems(host: Host, inventory: Inventory) -> list[str]:
     """Sentences about the way to the engine of the runs that somebody set for a host."""
     asking = clients(inventory)
@@ -309,7 +340,7 @@ def endpoint_problems(host: Host, inventory: Inventory) -> list[str]:
         if name in asking and "dagster_docker_endpoint" in known.given
     }
     if host.name not in asking or not given:
-        return []
+        return own_endpoint_problems(host, inventory)
     if len(set(given.values())) > 1 or len(given) < len(asking):
         listed = by_host({name: given.get(name, "") for name in asking})
         return [

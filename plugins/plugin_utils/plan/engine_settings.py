@@ -39,6 +39,11 @@ LISTS = (
     *("insecure-registries", "labels", "node-generic-resources", "registry-mirrors", "storage-opts"),
 )
 DICTIONARIES = ("builder", "default-ulimits", "features", "log-opts", "runtimes")
+# Beside those of plugins, which have a '/' or ':' in their name.
+LOG_DRIVERS = (
+    *("awslogs", "fluentd", "gcplogs", "gelf", "journald", "json-file", "local", "logentries", "none", "splunk"),
+    "syslog",
+)
 KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(BOOLEANS, (bool, "true or false")),
     **dict.fromkeys(NUMBERS, (int, "a number")),
@@ -73,4 +78,15 @@ def problems(settings: Mapping[str, Any]) -> list[str]:
             kind, expected = KINDS[key]
             if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
                 found.append(f"dagster_docker_config: {key} is {kind_of(value)}; Docker takes {expected}")
+            elif key == "log-opts":
+                found += [
+                    f"dagster_docker_config: log-opts.{name} is {kind_of(option)}; Docker takes text, so quote it"
+                    for name, option in value.items()
+                    if not isinstance(option, str)
+                ]
+            elif key == "log-driver" and value not in LOG_DRIVERS and not set(value) & set("/:"):
+                found.append(
+                    f"dagster_docker_config: Docker 20.10 knows no log-driver {value}, and does not start with it"
+                    f"{did_you_mean(value, LOG_DRIVERS, '; ')}"
+                )
     return found

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,7 +14,11 @@ PATH = re.compile(r"(/[A-Za-z0-9._+@,-]+)+")
 # The services see none of these, or an empty one (ProtectHome, PrivateTmp), or a reboot empties it.
 UNSEEN = ("/home", "/root", "/tmp", "/var/tmp", "/run", "/dev", "/proc", "/sys")  # noqa: S108 - refused, not used
 # Folders of the system, whose owner and mode are not ours.
-SYSTEM = re.compile(r"/[^/]+|/usr/(local|share|lib|bin|sbin|local/lib|local/bin)|/var/(lib|log|cache|opt)|/etc/docker")
+SYSTEM = re.compile(
+    r"/[^/]+|/usr/(local|share|lib|bin|sbin|local/lib|local/bin)|/var/(lib|log|cache|opt)"
+    r"|/etc/(apt|docker|haproxy|nginx|ssh|ssl|systemd)"
+    r"|/var/lib/(apt|containerd|docker|dpkg|haproxy|nginx|systemd)"
+)
 
 
 def problems(values: Mapping[str, Any], given: Iterable[str]) -> list[str]:
@@ -36,6 +41,13 @@ def problems(values: Mapping[str, Any], given: Iterable[str]) -> list[str]:
             found.append(
                 f"{name} is {path}, a folder of the system, and would get our owner; add a folder: {path}/dagster"
             )
+    paths = {name: str(values[name]).rstrip("/") for name in FOLDERS}
+    found += [
+        f"{inner} is {paths[inner]}, inside of {outer} ({paths[outer]}); containers mount the state, and nobody but "
+        "root may read all of the others. Choose a folder beside it"
+        for inner, outer in itertools.permutations(FOLDERS, 2)
+        if paths[inner].startswith(f"{paths[outer]}/")
+    ]
     if len({str(values[name]).rstrip("/") for name in FOLDERS}) < len(FOLDERS):
         found.append(f"{', '.join(FOLDERS)} are different folders, and two of them are the same")
     return found

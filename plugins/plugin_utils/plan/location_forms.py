@@ -17,6 +17,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.entries impor
 
 DOTTED = re.compile(r"[^\W\d][\w-]*(\.[^\W\d][\w-]*)*")
 IDENTIFIER = re.compile(r"[^\W\d]\w*")
+MOST_CPUS = 4096
 NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # Networks of Docker's own that cannot be joined beside another one.
 OWN_LABELS = ("dataops.dagster", "dagster/")
@@ -95,8 +96,8 @@ def _sizes(entry: Mapping[str, Any]) -> Iterator[str]:
     yield from _read(entry, "mem_limit", forms.memory)
     yield from _read(entry, "shm_size", forms.parse_size)
     cpus = entry.get("cpus")
-    if cpus is not None and cpus != "" and float(cpus) < 0.01:
-        yield f".cpus is {cpus}; expected a number of processors from 0.01 on"
+    if cpus is not None and cpus != "" and not 0.01 <= float(cpus) <= MOST_CPUS:
+        yield f".cpus is {cpus}; expected a number of processors from 0.01 to {MOST_CPUS}"
     for key, least in (("start_timeout", 1), ("stop_timeout", 1)):
         if entry.get(key) is not None and int(entry[key]) < least:
             yield f".{key} is {entry[key]}; expected seconds from {least} on"

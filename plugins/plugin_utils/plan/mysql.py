@@ -9,9 +9,10 @@ for more (mariadb@NAME.service). Ours is called like the deployment, and reads o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.certificates import load
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import server_settings
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.database import Database
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import LOOPBACK, Port, is_address
@@ -99,14 +100,18 @@ class MysqlStorage(Storage):
         ]
 
     def limit(self) -> int:
-        told = (self.values["dagster_mysql_options"] or {}).get("max_connections")
-        return int(told or self.values[self.limit_variable] or 0)
+        told = server_settings.told_connections(self.values["dagster_mysql_options"] or {})
+        return told or int(self.values[self.limit_variable] or 0)
 
 
 class Mysql(Database):
     """The server of the deployment's database."""
 
     role, product = "mysql", "MariaDB"
+    own_settings: ClassVar[dict[str, str]] = {
+        "port": "dagster_database_port",
+        **dict.fromkeys(("datadir", "pid_file", "socket", "user"), ""),
+    }
 
     # Its files, all of them called like the instance
 

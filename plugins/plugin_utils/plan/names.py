@@ -119,7 +119,7 @@ def defaults(name: str = DEFAULT, port_offset: int = 0) -> dict[str, Any]:
 def chosen(read: Callable[[str], Any]) -> dict[str, Any]:
     """The same for what an inventory says; a value that is none stands for the default, another problem says so."""
     name, offset = read("dagster_instance_name"), read("dagster_instance_port_offset")
-    return defaults(str(name or DEFAULT), int(offset) if re.fullmatch(r"-?[0-9]{1,5}", str(offset)) else 0)
+    return defaults(str(name or DEFAULT), int(offset) if re.fullmatch(r"\s*-?[0-9]{1,5}\s*", str(offset)) else 0)
 
 
 def code_port(values: Mapping[str, Any]) -> int:

@@ -13,9 +13,9 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, record, subnets
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import checks, record, server_settings, subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import external_postgres as external
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.database import Database
@@ -73,8 +73,8 @@ class PostgresStorage(Storage):
         return [*external.problems(self.values), *super().external_problems()]
 
     def limit(self) -> int:
-        told = (self.values["dagster_postgres_options"] or {}).get("max_connections")
-        return int(told or self.values[self.limit_variable] or 0)
+        told = server_settings.told_connections(self.values["dagster_postgres_options"] or {})
+        return told or int(self.values[self.limit_variable] or 0)
 
 
 def source(address: str) -> str:
@@ -132,6 +132,10 @@ class Postgres(Database):
     """The server of the deployment's database."""
 
     role, product = "postgres", "PostgreSQL"
+    own_settings: ClassVar[dict[str, str]] = {
+        "port": "dagster_database_port",
+        **dict.fromkeys(("config_file", "data_directory", "external_pid_file", "hba_file", "ident_file"), ""),
+    }
 
     def source(self, address: str) -> str:
         return source(address)

@@ -7,6 +7,7 @@ HAProxy is an instance of our own. nginx may be somebody else's: it serves our s
 from __future__ import annotations
 
 import fnmatch
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network impor
     LOOPBACK,
     NO_UNIT,
     Port,
+    is_address,
     port_of,
     reached_at,
 )
@@ -29,13 +31,22 @@ NGINX_CONFIG = "/etc/nginx/nginx.conf"
 PACKAGED_HAPROXY = "/etc/haproxy/haproxy.cfg"
 # The units of the packages that the role installs where none of them is there.
 PACKAGES = {UNIT: {"nginx", "nginx-light"}, "haproxy.service": {"haproxy"}}
+# A size as nginx takes it, and one of its server names: also with a wildcard, or a regular expression.
+SIZE = re.compile(r"[0-9]+[kKmMgG]?")
+SERVER_NAME = re.compile(r"~[^\s;{}\"']+|[A-Za-z0-9_.*-]+")
 ENABLED = f"/etc/systemd/system/*.wants/{UNIT}"
 
 
 def named_addresses(values: Mapping[str, Any]) -> list[str]:
     """The addresses to listen on that the inventory names: one, or a list of them."""
     listen = values["dagster_nginx_listen"]
-    return list(dict.fromkeys(bare(str(address)) for address in (listen if isinstance(listen, list) else [listen])))
+    named = [bare(str(address)) for address in (listen if isinstance(listen, list) else [listen])]
+    return list({as_one(address): address for address in reversed(named)}.values())[::-1]
+
+
+def as_one(address: str) -> str:
+    """An address in the one form that it has: nginx takes no address twice, however it is written."""
+    return str(ipaddress.ip_address(address)) if is_address(address) else address
 
 
 def both_families(addresses: list[str]) -> bool:
@@ -135,6 +146,24 @@ class Proxy(Component):
 
     def texts(self) -> list[str]:
         return [self.url_file]
+
+    def deployment_problems(self) -> list[str]:
+        """Sentences about texts that nginx would refuse, or take for more than one word, at the end of a deployment."""
+        size, name = (str(self.values[f"dagster_nginx_{key}"]).strip() for key in ("max_body_size", "server_name"))
+        found = []
+        if not SIZE.fullmatch(size):
+            near = re.sub(r"(?i)\s|i?b$", "", size)
+            hint = f"; did you mean {near.lower()}?" if SIZE.fullmatch(near) else ""
+            found.append(
+                f"dagster_nginx_max_body_size is {size!r}; nginx takes a number with k, m or g behind it{hint}"
+            )
+        bad = [word for word in name.split() if not SERVER_NAME.fullmatch(word)]
+        if bad or not name:
+            found.append(
+                f"dagster_nginx_server_name is {name!r}; expected names of hosts with a space between them, without "
+                "protocol, port or ';', or _ for every name"
+            )
+        return found
 
     def lines(self) -> dict[str, str]:
         return {

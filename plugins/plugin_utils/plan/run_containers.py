@@ -95,8 +95,8 @@ class RunContainers:
         report = self.report()
         options: Any = given
         for number, key in enumerate(LAUNCHER):
-            if isinstance(options, Mapping) and key in options and options[key] is None and number:
-                report.error(LAUNCHER, "found null, which would take away what runs need", "leave it out")
+            if isinstance(options, Mapping) and key in options and options[key] is None:
+                report.error(LAUNCHER[: number + 1], "found null, which would take away what runs need", "leave it out")
             options = options.get(key) if isinstance(options, Mapping) else None
             kind = options.get("class") if isinstance(options, Mapping) and key == LAUNCHER[0] else None
             if kind not in (None, "DockerRunLauncher"):

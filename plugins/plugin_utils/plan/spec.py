@@ -63,9 +63,15 @@ def summary(description: str | list[str]) -> str:
 
 def taken_name_problems(variables: Mapping[str, Any]) -> list[str]:
     """A sentence when a variable has the name under which the roles read their options; the plan comes with ours."""
-    if "dagster" not in variables or "dagster_plan" in variables:
+    if "dagster_plan" in variables:
         return []
-    return ["the variable dagster is the one in which the roles read their options; give yours another name"]
+    # What 0.1.0 has left in a fact cache is a dictionary.
+    taken = [name for name in ("dagster", "dagster_host") if name in variables]
+    taken = [name for name in taken if name == "dagster" or not isinstance(variables[name], Mapping)]
+    return [
+        f"the variable {name} is one in which the roles read what preflight hands on; give yours another name"
+        for name in taken
+    ]
 
 
 def unknown_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -195,8 +201,8 @@ def typed(name: str, value: Any, option: Mapping[str, Any]) -> tuple[Any, list[s
     spec = {name: {key: part for key, part in as_written(option).items() if key not in ("required", "no_log")}}
     validated = ArgumentSpecValidator(spec).validate({name: value})
     refused = [str(message) for message in validated.error_messages]
-    if refused and option.get("type") == "list" and option.get("options"):
-        refused = entries.problems(name, value, option["options"]) or refused
+    if refused:
+        refused = entries.problems_of(name, value, option) or refused
     return without_unset(validated.validated_parameters[name], value), refused
 
 

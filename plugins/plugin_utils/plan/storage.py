@@ -6,6 +6,7 @@ Which database it is says the role of group dagster_database: a subclass of Stor
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +29,8 @@ LOGINS = {
     "code": "dagster_database_code_user",
     "run": "dagster_database_run_user",
 }
+# What they are members of, or what owns the tables.
+ROLES = tuple(f"dagster_database_{role}_role" for role in ("owner", "app", "guard", "daemon"))
 PASSWORDS = ("dagster_database_password", "dagster_database_run_password", "dagster_database_migration_password")
 # What a token of AWS IAM, Azure or Google has in it. Each of them is good for an hour at most.
 TOKEN = re.compile(r"X-Amz-(Signature|Credential)=|^eyJ[\w-]+\.eyJ[\w-]+\.|^ya29\.")
@@ -182,14 +185,13 @@ class Storage:
 
     def login_problems(self) -> list[str]:
         """Sentences about logins of our server that two kinds of processes would have."""
-        known = ("dagster_database_migration_user", "dagster_database_guard_user", *LOGINS.values())
-        every = {name: str(self.values.get(name) or "") for name in known}
+        users = ("dagster_database_migration_user", "dagster_database_guard_user")
+        every = {name: str(self.values.get(name) or "") for name in (*LOGINS.values(), *users, *ROLES)}
         return [
             f"{name} and {other} are both {every[name]}; each kind of process has a login of its own, with its own "
-            "rights. Rename one of them"
-            for name in (LOGINS["read"], LOGINS["code"])
-            for other in every
-            if self.server and other != name and every[other] == every[name] and every[name]
+            "rights, and so has each role. Rename one of them"
+            for name, other in itertools.combinations(every, 2)
+            if self.server and every[other] == every[name] and every[name]
         ]
 
     def password_problems(self, kind: str) -> list[str]:

@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._database.dialects import DIALECTS
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import OPTIONS
 
 if TYPE_CHECKING:
@@ -26,6 +28,16 @@ LONGEST_SOCKET = 107
 # A user and a group of Debian's useradd.
 USER = re.compile(r"[a-z_][a-z0-9_-]*")
 LONGEST_USER = 32
+# Users and groups of Debian's base-passwd, and of what runs beside us.
+SYSTEM_NAMES = frozenset(
+    (
+        *("root", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy", "www-data"),
+        *("backup", "list", "irc", "nobody", "adm", "tty", "disk", "kmem", "dialout", "fax", "voice", "cdrom"),
+        *("floppy", "tape", "sudo", "audio", "dip", "operator", "src", "shadow", "utmp", "video", "sasl", "plugdev"),
+        *("staff", "users", "nogroup", "docker", "haproxy", "nginx", "sshd", "messagebus"),
+        *DIALECTS,
+    )
+)
 # What needs no quotes in the rules of a server, in an URL, in a shell. `user@server` is how Azure calls its logins.
 LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*")
 DATABASE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -79,7 +91,7 @@ def form_problems(where: str, text: str, form: re.Pattern[str], allowed: str) ->
 
 def name_problems(host: Host, storage: Storage) -> list[str]:
     """Sentences about names of the host, of its engine and of the database; a derived one follows from another name."""
-    problems = []
+    problems = derived_name_problems(host, storage)
     values = {name: str(host.values[name]) for name in sorted(OPTIONS.keys() & host.given)}
     for name in ("dagster_user", "dagster_group"):
         if name not in values:
@@ -87,6 +99,8 @@ def name_problems(host: Host, storage: Storage) -> list[str]:
         text = values[name]
         small = "small letters, digits, '_' and '-' are allowed, and a letter or '_' is the first"
         problems += form_problems(name, text, USER, small) or length_problems(name, text, LONGEST_USER, "Linux")
+        if text in SYSTEM_NAMES:
+            problems.append(f"{name} is {text}, which is the system's or another program's own; choose another name")
     for name, text in values.items():
         if not name.startswith("dagster_database_"):
             continue
@@ -100,10 +114,32 @@ def name_problems(host: Host, storage: Storage) -> list[str]:
     return problems
 
 
+def derived_name_problems(host: Host, storage: Storage) -> list[str]:
+    """Sentences about the name of the instance, where a name that follows from it belongs to somebody else."""
+    name = str(host.values["dagster_instance_name"])
+    taken = {
+        "user": name in SYSTEM_NAMES and "dagster_user" not in host.given,
+        "network of containers": name in subnets.RESERVED and "dagster_docker_network" not in host.given,
+        "database or login": storage.server
+        and storage.keeps(name)
+        and not {"dagster_database_name", "dagster_database_user"} <= host.given,
+    }
+    return [
+        f"dagster_instance_name is {name}, and a {what} of that name is somebody else's; choose another name"
+        for what, is_taken in taken.items()
+        if is_taken
+    ]
+
+
 def socket_problems(given: Mapping[str, Any]) -> list[str]:
     """A sentence for each socket whose path no program could open."""
     paths = {name: str(value or "").removeprefix("unix://") for name, value in given.items()}
-    return [
+    socket = str(given.get("dagster_docker_socket") or "")
+    forms = [
+        f"dagster_docker_socket is {socket}; it is the socket of the host's own engine"
+        + (f"; did you mean unix://{socket}?" if socket.startswith("/") else ", such as unix:///var/run/docker.sock")
+    ]
+    return (forms if socket and not socket.startswith("unix:///") else []) + [
         problem
         for name, path in paths.items()
         if path.startswith("/")

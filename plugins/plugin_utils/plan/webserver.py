@@ -23,10 +23,9 @@ def prefix_problems(values: Mapping[str, Any]) -> list[str]:
     prefix = str(values["dagster_webserver_path_prefix"])
     if not prefix or PREFIX.fullmatch(prefix):
         return []
-    return [
-        f"dagster_webserver_path_prefix is {prefix!r}; it starts with '/' and does not end with one, for example "
-        f"{'/' + prefix.strip('/')!r}"
-    ]
+    near = "/" + re.sub(r"[^A-Za-z0-9_./-]+", "-", prefix.strip("/ ")).strip("-")
+    hint = f"for example {near!r}" if PREFIX.fullmatch(near) else "leave it out for the root of the site"
+    return [f"dagster_webserver_path_prefix is {prefix!r}; it starts with '/' and does not end with one; {hint}"]
 
 
 class Webserver(Component):
@@ -143,4 +142,6 @@ class Webserver(Component):
         return self.plan.storage.password_problems("read") if read_only else []
 
     def deployment_problems(self) -> list[str]:
-        return prefix_problems(self.values)
+        ports = self.values["dagster_webserver_ports"]
+        none = [] if ports else ["dagster_webserver_ports is empty; each port is a webserver, and one is needed"]
+        return [*none, *prefix_problems(self.values)]

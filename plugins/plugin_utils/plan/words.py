@@ -14,6 +14,7 @@ def kind_of(value: Any) -> str:
         ((int, float), "a number"),
         (list, "a list"),
         (dict, "a dictionary"),
+        (type(None), "empty"),
     )
     return next((name for kind, name in names if isinstance(value, kind)), "a date")
 

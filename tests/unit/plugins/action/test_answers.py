@@ -132,5 +132,11 @@ def test_path_is_handed_on_as_it_was_written(action: Preflight, monkeypatch: pyt
 
 def test_name_in_which_roles_read_their_options(action: Preflight) -> None:
     (problem,) = action.refused(dagster={"home": "/x"})
-    assert problem == "the variable dagster is the one in which the roles read their options; give yours another name"
+    assert (
+        problem
+        == "the variable dagster is one in which the roles read what preflight hands on; give yours another name"
+    )
+    (problem,) = action.refused(dagster_host="db.example.com")
+    assert problem.startswith("the variable dagster_host is one in which the roles read")
+    action.run(dagster_host={"kept": "in a fact cache by 0.1.0"})
     action.run(dagster={}, dagster_plan={})  # of a preflight before

@@ -239,7 +239,7 @@ def test_all_problems_of_the_variables_at_once(action: Preflight) -> None:
     assert "dagster_database_password is not set: Password of the services' login (dagster_database_user)" in problems
     version = "dagster_version is not set: Version of Dagster, one with a committed lock"
     assert [problem for problem in problems if problem.startswith(version)]
-    assert [problem for problem in problems if "dagster_nginx_port" in problem and "int" in problem]
+    assert [problem for problem in problems if "dagster_nginx_port is 'eighty'; expected a whole number" in problem]
     assert [problem for problem in problems if "dagster_webserver_options" in problem and "db_pool_recylce" in problem]
     assert [problem for problem in problems if "dagster_code_locations" in problem and "modul" in problem]
     assert len(problems) == 7
@@ -393,3 +393,12 @@ def test_what_roles_compare_is_read_in_the_same_call(action: Preflight) -> None:
     action.run()
     assert action.asked[1].keys() & {"snapshot", "snapshot_key", "stamps"} == set()
     assert snapshot.of(SimpleNamespace(delegate_to=None), variables) is None
+
+
+def test_group_whose_name_is_nearly_ours(action: Preflight) -> None:
+    typed = {**groups(), "dagster_daemons": ["b"]}
+    assert action.refused(typed) == [
+        "group dagster_daemons is none of this collection, and b would be in no deployment; did you mean dagster_daemon?"
+    ]
+    # A group above one of ours has no host more, and another name is somebody's own.
+    action.run({**groups(), "dagster_daemons": ["a"], "dagster_backups": ["b"]})

@@ -110,7 +110,7 @@ def test_no_store_is_not_tried() -> None:
         ),
         (
             given(S3, CREDENTIALS, dagster_secret_environment={"AWS_ACCESS_KEY_ID": "x"}),
-            "dagster_secret_environment.AWS_ACCESS_KEY_ID comes before dagster_compute_logs_login for boto3",
+            "dagster_secret_environment.AWS_ACCESS_KEY_ID comes before dagster_compute_logs_login for the library",
         ),
         (
             {

@@ -98,8 +98,15 @@ def test_engine(endpoints: dict[str, str], supplied: str, words: str) -> None:
     assert len(problems) == bool(words), problems
     assert not words or words in problems[0]
     assert docker.endpoint_problems(found.hosts["b"], found) == []
-    one = inventory(None, {"a": {"dagster_docker_endpoint": "tcp://x:1"}})
-    assert docker.endpoint_problems(one.hosts["a"], one) == [], "it is on the engine's own host"
+    for endpoint, said in {
+        "unix:///run/docker.sock": "",
+        "tcp://x:1": "" if supplied else "an engine that this collection does not set up; supply",
+        "10.0.0.5": "an engine is at tcp://ADDRESS:PORT, or at unix:///PATH on this host",
+        "ssh://x": "an engine is at tcp://ADDRESS:PORT, or at unix:///PATH on this host",
+    }.items():
+        one = inventory(None, {"a": {"dagster_docker_endpoint": endpoint}}, dagster_docker_tls_client_cert=supplied)
+        problems = docker.endpoint_problems(one.hosts["a"], one)
+        assert [said in problem for problem in problems] == [True] * bool(said), "on the engine's own host"
 
 
 @pytest.mark.parametrize("package", ["docker.io", "docker-ce"])
