@@ -398,7 +398,8 @@ def test_what_roles_compare_is_read_in_the_same_call(action: Preflight) -> None:
 def test_group_whose_name_is_nearly_ours(action: Preflight) -> None:
     typed = {**groups(), "dagster_daemons": ["b"]}
     assert action.refused(typed) == [
-        "group dagster_daemons is none of this collection, and b would be in no deployment; did you mean dagster_daemon?"
+        "group dagster_daemons is none of this collection, and b would be in no deployment; did you mean "
+        "dagster_daemon?"
     ]
     # A group above one of ours has no host more, and another name is somebody's own.
     action.run({**groups(), "dagster_daemons": ["a"], "dagster_backups": ["b"]})
