@@ -173,7 +173,7 @@ def templates(node: Any, condition: bool = False) -> Iterator[str]:
 
 def parsed(folder: Path) -> Iterator[tuple[str, jinja2.nodes.Template]]:
     """Each template in a folder of a role or of playbooks, and the file that it stands in."""
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md"):
         texts = [path.read_text(encoding="utf-8")] if path.suffix == ".j2" else templates(load(path))
         for text in texts:
             yield str(path.relative_to(ROOT)), jinja2.Environment(autoescape=True).parse(text)

@@ -172,6 +172,14 @@ class Database(Component):
             *self.certificate_problems(),
         ]
 
+    def memory_problems(self, facts: Facts) -> list[str]:
+        """A sentence about more memory than the host has; what is derived from it never is."""
+        variable, most = self.variable("memory_mb"), int(facts["memory_mb"])
+        given = int(self.host.chosen(variable, 0))
+        if 0 <= given <= most:
+            return []
+        return [f"{variable} is {given}, and the host has {most} MiB; set it below that, or leave it out"]
+
     def certificate_problems(self) -> list[str]:
         """Sentences about a supplied certificate."""
         cert = self.variable("tls_cert")

@@ -21,6 +21,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     names,
     record,
     texts,
+    unused,
 )
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.budget import Budget
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.code_location import CodeLocation
@@ -35,7 +36,6 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.kubernetes im
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.names import Names
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.proxy import Proxy
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.spec import specs
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage import Storage
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.webserver import Webserver
 
@@ -169,27 +169,6 @@ class Plan:
         """The packages of this host that are ours; the settings and units of any other one stay as they are."""
         return record.ours(self.names["record"], self.components.values(), facts)
 
-    def of_others(self) -> list[str]:
-        """Variables of the database that this is not. A survey of AWX sends the default of each: these say nothing."""
-        given, values = self.host.given, self.host.values
-        found = [(role, name) for role in self.others for name in given if name.startswith(f"dagster_{role}_")]
-        known = specs() if found else {}
-        return sorted(name for role, name in found if values.get(name) != known[role].get(name, {}).get("default"))
-
-    def of_a_server_of_ours(self) -> list[str]:
-        """The same about variables of a server that we would set up, where the user has one."""
-        role = self.storage.dialect
-        found = (
-            [name for name in self.host.given if name.startswith(f"dagster_{role}_")] if self.storage.external else []
-        )
-        known = specs()[role] if found else {}
-        kept = (self.storage.limit_variable,)
-        return sorted(
-            name
-            for name in found
-            if name in known and name not in kept and self.host.values.get(name) != known[name].get("default")
-        )
-
     def problems(self) -> list[str]:
         """What is wrong with the inventory, each sentence once."""
         found = [
@@ -200,15 +179,8 @@ class Plan:
             *texts.name_problems(self.host, self.storage),
             *checks.group_problems(self.inventory, self.storage.external, self.cluster.launcher),
         ]
-        found += [
-            f"{variable} is set, and {ENGINE} is {self.storage.dialect}, where it does nothing; remove it"
-            for variable in self.of_others()
-        ]
-        found += [
-            f"{variable} is set, and the database is a server of yours ({self.storage.external}), which this "
-            "collection does not set up; remove it"
-            for variable in self.of_a_server_of_ours()
-        ]
+        found += unused.problems(self, self.others)
+        found += self.storage.place_problems()
         found += folders.problems(self.host.values, self.host.given)
         found += downloads.problems(self.host.values)
         found += addresses.inventory_problems(self.inventory)

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
+
 # Files that libpq reads, as parameters of a connection and as variables of the environment.
 FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+SSL_MODES = ("allow", "disable", "prefer", "require", "verify-ca", "verify-full")
 VARIABLES = {f"PG{name.upper()}": name for name in FILES}
 
 
@@ -20,6 +23,19 @@ def parameters(config: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("storage", "postgres", "postgres_db", "params"):
         found = found.get(key) if isinstance(found, Mapping) else None
     return dict(found) if isinstance(found, Mapping) else {}
+
+
+def parameter_problems(config: Mapping[str, Any]) -> list[str]:
+    """A sentence about a value that libpq refuses in each process."""
+    given = parameters(config).get("sslmode")
+    if given is None or isinstance(given, Mapping) or given in SSL_MODES:
+        return []
+    # YAML reads off as false.
+    text = {False: "off", True: "on"}.get(given, given) if isinstance(given, bool) else given
+    return [
+        f"dagster_config.storage.postgres.postgres_db.params.sslmode is {text!r}; expected one of "
+        f"{', '.join(SSL_MODES)}{did_you_mean(str(text), SSL_MODES, '; ')}"
+    ]
 
 
 def problems(values: Mapping[str, Any]) -> list[str]:

@@ -217,7 +217,12 @@ class Mysql(Database):
     # What can be wrong
 
     def host_problems(self, facts: Facts) -> list[str]:
-        return [*self.conflict_problems(facts), *self.first_contact_problems(facts), *self.port_problems(facts)]
+        return [
+            *self.conflict_problems(facts),
+            *self.first_contact_problems(facts),
+            *self.port_problems(facts),
+            *self.memory_problems(facts),
+        ]
 
     def conflict_problems(self, facts: Facts) -> list[str]:
         """A sentence where apt would take somebody else's server away to install ours."""

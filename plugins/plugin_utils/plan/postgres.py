@@ -66,6 +66,9 @@ class PostgresStorage(Storage):
             }
         }
 
+    def config_problems(self, given: Mapping[str, Any]) -> list[str]:
+        return [*super().config_problems(given), *external.parameter_problems(given)]
+
     def parameters(self, config: Mapping[str, Any]) -> dict[str, Any]:
         return external.parameters(config)
 
@@ -259,7 +262,11 @@ class Postgres(Database):
         return found
 
     def host_problems(self, facts: Facts) -> list[str]:
-        return self.record_problems(facts) or [*self.first_contact_problems(facts), *self.port_problems(facts)]
+        return self.record_problems(facts) or [
+            *self.first_contact_problems(facts),
+            *self.port_problems(facts),
+            *self.memory_problems(facts),
+        ]
 
     def record_problems(self, facts: Facts) -> list[str]:
         """Sentences about files that show our cluster by their name, and are not ours."""

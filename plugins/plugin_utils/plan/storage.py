@@ -194,6 +194,15 @@ class Storage:
             if self.server and every[other] == every[name] and every[name]
         ]
 
+    def place_problems(self) -> list[str]:
+        """A sentence about a variable that says another thing than the groups, which decide whose server it is."""
+        name = "dagster_database_external"
+        given = self.host.chosen(name, not self.server)
+        if bool(given) is not bool(self.server):
+            return []
+        place = f"{self.server} of group dagster_database" if self.server else "one of yours (dagster_database_host)"
+        return [f"{name} is {str(bool(given)).lower()}, and the server is {place}; leave it out"]
+
     def password_problems(self, kind: str) -> list[str]:
         """A sentence where the password of a login (read, code) is missing, or not the one that our server knows."""
         user, password = LOGINS[kind], LOGINS[kind].replace("_user", "_password")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from plans import LOCATION, groups, plan
+from plans import FACTS, LOCATION, component, groups, plan
 
 ENGINE = {"dagster_database_engine": "mysql"}
 OWN_SERVER = {"dagster_database_host": "db.example.com", "dagster_daemon_fencing": "lease_only"}
@@ -123,6 +123,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"dagster_config": {"run_monitoring": {"poll_interval_seconds": 0}}},
         "dagster_config.run_monitoring.poll_interval_seconds: found 0",
     ),
+    "mode of TLS": (
+        {"dagster_config": {"storage": {"postgres": {"postgres_db": {"params": {"sslmode": "verify_full"}}}}}},
+        "params.sslmode is 'verify_full'; expected one of allow, disable, prefer, require, verify-ca, verify-full; did",
+    ),
+    "whose server it is": (
+        {"dagster_database_external": True},
+        "dagster_database_external is true, and the server is a of group dagster_database; leave it out",
+    ),
     # Engine
     "engine without a protocol": (
         {"dagster_docker_endpoint": "10.0.0.5"},
@@ -232,3 +240,14 @@ def test_addresses_that_are_no_way_to_a_host() -> None:
     both = {host: {"dagster_address": "10.0.0.7"} for host in "ab"}
     found = plan("a", groups(run=["b"], code=["b"]), both).problems()
     assert [problem for problem in found if problem.startswith("a and b have one address, 10.0.0.7")], found
+
+
+@pytest.mark.parametrize(("role", "more"), [("postgres", {}), ("mysql", ENGINE)])
+def test_memory_that_the_host_has_not(role: str, more: dict[str, Any]) -> None:
+    facts = {**FACTS, "memory_mb": 4000}
+    for given, said in (
+        (5000, [f"dagster_{role}_memory_mb is 5000, and the host has 4000 MiB; set it below that"]),
+        (1000, []),
+    ):
+        problems = component(role, **more, **{f"dagster_{role}_memory_mb": given}).memory_problems(facts)
+        assert [problem[: len(words)] for problem, words in zip(problems, said, strict=True)] == said
