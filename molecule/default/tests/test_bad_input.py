@@ -138,7 +138,11 @@ def test_bad_variables(play: Callable[..., Play], stage: str) -> None:
 
 
 # The host's own stage: what is wrong with it, what it cannot reach and what is taken there.
-EXTERNAL = {"dagster_database_host": "127.0.0.1", "dagster_daemon_fencing": "lease_only"}
+EXTERNAL = {
+    "dagster_database_host": "127.0.0.1",
+    "dagster_database_run_host": "192.0.2.5",  # a container finds itself at the other one
+    "dagster_daemon_fencing": "lease_only",
+}
 KINDS = ("webserver", "daemon", "code", "run", "proxy")
 
 

@@ -31,8 +31,8 @@ LOCATION = {
 # What the user writes, who refuses it, and the variable that the failure names.
 KINDS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "nginx": (
-        {"dagster_nginx_max_body_size": "49parsecs"},
-        ["nginx -t ended with 1", "invalid value", "Nothing was changed", "dagster_nginx_max_body_size"],
+        {"dagster_nginx_server_name": "~("},
+        ["nginx -t ended with 1", "closing parenthesis", "Nothing was changed", "dagster_nginx_server_name"],
     ),
     "haproxy": (
         {"dagster_haproxy_webservers": ["127.0.0.1 nonsense"]},

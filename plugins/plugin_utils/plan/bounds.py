@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 DAY = 86400
-RENEWAL = (1, 364, "days, because a certificate is made for 365")
+RENEWAL = (1, 36500, "days; more than a certificate has left renews it now")
 # The least and the largest value of a variable, and its unit.
 BOUNDS: dict[str, tuple[int, int, str]] = {
     "dagster_canary.timeout": (1, DAY, "seconds"),

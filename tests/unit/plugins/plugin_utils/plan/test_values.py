@@ -57,10 +57,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "dagster_docker_run_retention_hours is -5; it is a number from 1 to",
     ),
     "heartbeat that is always late": ({"dagster_heartbeat_tolerance": 5}, "dagster_heartbeat_tolerance is 5; it is"),
-    "renewal before the certificate": (
-        {"dagster_docker_tls_renew_days": 400},
-        "dagster_docker_tls_renew_days is 400; ",
-    ),
+    "renewal after the end": ({"dagster_docker_tls_renew_days": -5}, "dagster_docker_tls_renew_days is -5; it is"),
     "canary without time": ({"dagster_canary": {"timeout": 0}}, "dagster_canary.timeout is 0; it is a number from 1"),
     "no webserver": ({"dagster_webserver_ports": []}, "dagster_webserver_ports is empty; each port is a webserver"),
     "processors without end": (
