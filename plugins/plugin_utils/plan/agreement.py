@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import differing
 
 if TYPE_CHECKING:
     from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SERVICES = ("dagster_webserver", "dagster_daemon")
 SERVED = ("dagster_database", *SERVICES)
 CONTAINERS = ("dagster_code", "dagster_run")
-# The groups whose hosts use a variable. The values of the last ones are not shown.
+# The groups whose hosts use a variable.
 USED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("dagster_database_port", "dagster_database_name", "dagster_database_tls"), (*SERVED, *CONTAINERS)),
     **dict.fromkeys(
@@ -41,7 +41,9 @@ USED: dict[str, tuple[str, ...]] = {
     "dagster_state_dir": (*SERVICES, *CONTAINERS),
     "dagster_docker_network": (*SERVICES, "dagster_run"),
 }
+# Of proxies alone, and only where they share an address.
 OF_A_SHARED_ADDRESS = ("dagster_vip_router_id", "dagster_nginx_port")
+# The values of these are not shown.
 SECRET: dict[str, tuple[str, ...]] = {
     "dagster_database_password": SERVED,
     "dagster_database_run_password": ("dagster_database", *CONTAINERS),
@@ -81,7 +83,5 @@ def problems(plan: Plan) -> list[str]:
             )
             continue
         every = {host: shown(plan, name, hosts[host].values) for host in members}
-        found.append(
-            f"{name} differs between the hosts ({by_host(every)}); it is one for the deployment, set it for all"
-        )
+        found += differing(name, every, "it is one for the deployment, set it for all")
     return found

@@ -11,7 +11,7 @@ from ansible_collections.dataops.dagster.plugins.module_utils._addresses import 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Component, Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port, is_address
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import differing
 
 # What the test suite runs; anything else is not called supported.
 SUPPORTED_SYSTEMS = {"debian": ("bookworm",)}
@@ -22,9 +22,7 @@ SYSTEM_MB = 200  # what the system keeps for itself
 def same_problems(inventory: Inventory, variable: str, why: str) -> list[str]:
     """A sentence when hosts do not agree on a variable of the whole deployment."""
     every = {host: str(known.values[variable]) for host, known in inventory.hosts.items()}
-    if len(set(every.values())) < 2:
-        return []
-    return [f"{variable} differs between the hosts ({by_host(every)}); {why}"]
+    return differing(variable, every, why)
 
 
 def group_problems(inventory: Inventory, external_database: str, cluster: str = "") -> list[str]:

@@ -29,9 +29,8 @@ class Database(Component):
 
     role = ""  # its name is in the names of its variables
     product = ""
-    own_settings: ClassVar[
-        Mapping[str, str]
-    ] = {}  # of the server, each with the variable that changes it, if there is one
+    # Of the server, each with the variable that changes it, empty where none does.
+    own_settings: ClassVar[Mapping[str, str]] = {}
 
     def variable(self, name: str) -> str:
         """One of the role's own variables."""

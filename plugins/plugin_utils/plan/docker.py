@@ -247,7 +247,7 @@ class Docker(Component):
                 "and 172.29.0.1/24"
             ]
         problems = []
-        if bridge.version == 4 and str(ipaddress.ip_interface(written).ip) in ("", str(bridge.network_address)):
+        if bridge.version == 4 and ipaddress.ip_interface(written).ip == bridge.network_address:
             return [
                 f"dagster_docker_bridge_address is {written}; it is the address of the engine in its own network, with "
                 f"the length of the network behind it, for example {bridge.network_address + 1}/24"
@@ -322,13 +322,18 @@ def own_endpoint_problems(host: Host, inventory: Inventory) -> list[str]:
             f"dagster_docker_endpoint is {text}; an engine is at tcp://ADDRESS:PORT, or at unix:///PATH on this host. "
             "Leave it out for the engine of group dagster_run"
         ]
-    if text.startswith("tcp://") and not host.values["dagster_docker_tls_client_cert"]:
-        return [
-            f"dagster_docker_endpoint is {text}, an engine that this collection does not set up; supply "
-            "certificates for it (dagster_docker_tls_ca, dagster_docker_tls_client_cert and "
-            "dagster_docker_tls_client_key), or leave dagster_docker_endpoint out"
-        ]
-    return []
+    return [] if text.startswith("unix://") else unsupplied_problems(host, text)
+
+
+def unsupplied_problems(host: Host, endpoint: str) -> list[str]:
+    """A sentence about an engine over the network for which no certificates are supplied."""
+    if host.values["dagster_docker_tls_client_cert"]:
+        return []
+    return [
+        f"dagster_docker_endpoint is {endpoint}, an engine that this collection does not set up; supply "
+        "certificates for it (dagster_docker_tls_ca, dagster_docker_tls_client_cert and "
+        "dagster_docker_tls_client_key), or leave dagster_docker_endpoint out"
+    ]
 
 
 def endpoint_problems(host: Host, inventory: Inventory) -> list[str]:
@@ -355,10 +360,4 @@ def endpoint_problems(host: Host, inventory: Inventory) -> list[str]:
         ]
     if not text.startswith("tcp://"):
         return [f"dagster_docker_endpoint is {text}; an engine on another host is reached at tcp://ADDRESS:PORT"]
-    if not host.values["dagster_docker_tls_client_cert"]:
-        return [
-            f"dagster_docker_endpoint is {text}, an engine that this collection does not set up; supply "
-            "certificates for it (dagster_docker_tls_ca, dagster_docker_tls_client_cert and "
-            "dagster_docker_tls_client_key), or leave dagster_docker_endpoint out"
-        ]
-    return []
+    return unsupplied_problems(host, text)

@@ -30,8 +30,7 @@ def parameter_problems(config: Mapping[str, Any]) -> list[str]:
     given = parameters(config).get("sslmode")
     if given is None or isinstance(given, Mapping) or given in SSL_MODES:
         return []
-    # YAML reads off as false.
-    text = {False: "off", True: "on"}.get(given, given) if isinstance(given, bool) else given
+    text = ("off", "on")[given] if isinstance(given, bool) else given  # as YAML has read it
     return [
         f"dagster_config.storage.postgres.postgres_db.params.sslmode is {text!r}; expected one of "
         f"{', '.join(SSL_MODES)}{did_you_mean(str(text), SSL_MODES, '; ')}"

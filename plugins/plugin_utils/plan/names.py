@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.inventory import Inventory
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import by_host
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.words import differing
 
 DEFAULT = "dagster"
 # No dash: systemd reads one as the end of a prefix, so the drop-ins of `a` would be those of `a-b` too. Short: a user's
@@ -197,11 +197,11 @@ def host_problems(paths: Iterable[str], name: str) -> list[str]:
 def problems(inventory: Inventory) -> list[str]:
     """Sentences about a name from which not every other name can be made, or that hosts do not agree on."""
     every = {host: str(known.values["dagster_instance_name"]) for host, known in inventory.hosts.items()}
-    if len(set(every.values())) > 1:
-        return [f"dagster_instance_name differs between the hosts ({by_host(every)}); they are one instance"]
+    if found := differing("dagster_instance_name", every, "they are one instance"):
+        return found
     offsets = {host: str(known.values["dagster_instance_port_offset"]) for host, known in inventory.hosts.items()}
-    if len(set(offsets.values())) > 1:
-        return [f"dagster_instance_port_offset differs between the hosts ({by_host(offsets)}); they are one instance"]
+    if found := differing("dagster_instance_port_offset", offsets, "they are one instance"):
+        return found
     found = [
         f"dagster_instance_name is {name!r}; it has at most 16 small letters and digits and begins with a letter, for "
         "example analytics"

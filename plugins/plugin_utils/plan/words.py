@@ -36,3 +36,10 @@ def changed_by_yaml(value: Any) -> str:
 def by_host(values: dict[str, str]) -> str:
     """What each host has, as a list for a sentence."""
     return ", ".join(f"{value or 'none'} on {host}" for host, value in values.items())
+
+
+def differing(variable: str, values: dict[str, str], why: str) -> list[str]:
+    """A sentence when hosts have not the same value of a variable."""
+    if len(set(values.values())) < 2:
+        return []
+    return [f"{variable} differs between the hosts ({by_host(values)}); {why}"]
