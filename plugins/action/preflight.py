@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleFileNotFound
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.vars.hostvars import HostVars
@@ -58,7 +58,7 @@ class ActionModule(ActionBase):
         inventory, problems = self._inventory(name, variables, known)
         self._refuse(name, problems)  # what follows relies on types
         plan = Plan(inventory, name)
-        self._refuse(name, plan.problems())
+        self._refuse(name, plan.problems() + self._file_problems(plan, variables))
         questions = plan.questions()
         watched = plan.watched() if boolean(self._task.args.get("snapshot") or False) else {}
         snapshot.forget(name)
@@ -115,6 +115,22 @@ class ActionModule(ActionBase):
                 problems += wrong  # what is wrong on another host is told there
             hosts[other] = Host(other, address, values, frozenset(given))
         return Inventory(groups, roles, hosts, others), problems
+
+    def _file_problems(self, plan: Plan, variables: Mapping[str, Any]) -> list[str]:
+        """A sentence for each certificate of an authority that the controller has not, or that is none."""
+        found = []
+        search = variables.get("ansible_search_path") or [self._loader.get_basedir()]
+        for path in plan.host.values["dagster_ca_certificates"] if "instance" in plan.components else []:
+            where = f"dagster_ca_certificates: {path}"
+            try:
+                with open(self._loader.path_dwim_relative_stack(search, "files", str(path)), encoding="utf-8") as file:
+                    if "-----BEGIN CERTIFICATE-----" not in file.read():
+                        found.append(f"{where} holds no certificate; expected PEM text")
+            except (AnsibleFileNotFound, OSError):
+                found.append(f"{where} is no file on the controller; a relative path counts from the playbook")
+            except UnicodeDecodeError:
+                found.append(f"{where} is no text; expected PEM (openssl x509 -inform der makes it from DER)")
+        return found
 
     def _given(
         self, host: str, documented: spec.Options, variables: dict[str, Any]

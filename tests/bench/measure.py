@@ -27,6 +27,7 @@ HERE = ROOT / "tests" / "bench"
 CACHE = ROOT / ".cache" / "bench"
 INVENTORY = ROOT / "inventories" / "single_host"
 SITE = ROOT / "playbooks" / "site.yml"
+EXAMPLE = ROOT / "examples" / "pipeline"  # the code of that inventory
 HOST = "dagster1"  # the one host of inventories/single_host
 
 Json = dict[str, Any]
@@ -172,6 +173,13 @@ class Host:
                 # The process that holds the connection outlives the play; it ends here, within what is measured.
                 for path in Path(sockets).iterdir():
                     run(["ssh", "-o", f"ControlPath={path}", "-O", "exit", HOST])
+
+    def locations(self) -> list[Json]:
+        """The code location of the inventory, for plays that are in another folder than the playbooks."""
+        known = self.rig_variables()
+        build = {"args": known["pipeline_build_args"], "base_archive": known["pipeline_base_archive"]}
+        build |= {"context": str(EXAMPLE)}
+        return [{"name": "pipeline", "port": 4000, "module": "pipeline.definitions", "build": build}]
 
     def ssh(self) -> list[str]:
         """The command that logs in to this host."""

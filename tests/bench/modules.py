@@ -202,9 +202,9 @@ def playbook(comparison: Comparison, side: str) -> Path:
 
 def read_facts(host: Host) -> Json:
     """What preflight and the images' task say of a deployed host, so that no row pays for it."""
-    host.play(HERE / "facts.yml", {"bench_facts": str(FACTS)})
-    found: Json = json.loads(FACTS.read_text(encoding="utf-8"))
-    return found
+    locations = {"dagster_code_locations": host.locations()}
+    host.play(HERE / "facts.yml", {"bench_facts": str(FACTS), **locations})
+    return {**json.loads(FACTS.read_text(encoding="utf-8")), **locations}
 
 
 # --- measuring --------------------------------------------------------------------------------------------------------

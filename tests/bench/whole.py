@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 from measure import (
     CACHE,
+    EXAMPLE,
     HERE,
     INVENTORY,
     ROOT,
@@ -36,7 +37,6 @@ from measure import (
     say,
 )
 
-EXAMPLE = ROOT / "examples" / "pipeline"
 LOCKS = ROOT / "roles" / "instance" / "files" / "locks"
 POPULAR_ROLES = ("geerlingguy.postgresql", "geerlingguy.nginx", "geerlingguy.docker")
 
@@ -214,13 +214,8 @@ def popular_roles(host: Host, ours: list[Cost], rounds: int) -> Row:
 
 def more_locations(bench: Host, one: list[Cost], more: int, rounds: int, idle_seconds: int) -> Row:
     """The further locations have one job and no sensor: what is measured is the play, not the work of sensors."""
-    variables = bench.rig_variables()
-    build = {
-        "context": str(EXAMPLE),
-        "args": variables["pipeline_build_args"],
-        "base_archive": variables["pipeline_base_archive"],
-    }
-    locations: list[Json] = [{"name": "pipeline", "port": 4000, "module": "pipeline.definitions", "build": build}]
+    locations = bench.locations()
+    build = locations[0]["build"]
     for number in range(1, more + 1):
         code = {"module": "pipeline.jobs", "attribute": "orders_report"}
         locations.append({"name": f"pipeline_{number}", "port": 4000 + number, **code, "build": build})

@@ -22,6 +22,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     docker,
     environment,
     kubernetes,
+    launchers,
     pasted,
     step_containers,
 )
@@ -197,6 +198,7 @@ class Configuration:
             or [
                 *RunContainers(self.plan).of_all_runs(self.given),
                 *self.taken_away(),
+                *launchers.problems(self.values, logins=bool(self.plan.storage.server)),
                 *self.refused(),
                 *coordinator_problems(self.values, self.merged),
                 *compute_log_problems(self.plan.inventory, self.values, self.merged),

@@ -42,7 +42,12 @@ def problems(values: Mapping[str, Any]) -> list[str]:
     state = str(values["dagster_state_dir"])
     # The same of a file in dagster_config says the check of all files there.
     given = {f"dagster_environment: {name}": values["dagster_environment"].get(name) for name in VARIABLES}
-    return [
+    authority = [
+        "dagster_database_tls_ca is set, and the database is a server of yours, by whose certificate libpq knows it: "
+        f"set dagster_config.storage.postgres.postgres_db.params.sslrootcert to a file below {state}, and remove "
+        "dagster_database_tls_ca"
+    ]
+    return (authority if values["dagster_database_tls_ca"] else []) + [
         f"{name} is {value}, which only the services would have; put the file below {state} on each host "
         "(dagster_state_dir), which code servers and runs mount at the same path"
         for name, value in given.items()

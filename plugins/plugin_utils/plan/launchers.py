@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+PROCESSES = "DefaultRunLauncher"  # Dagster's own default
 KUBERNETES, CELERY = "K8sRunLauncher", "CeleryK8sRunLauncher"
 # The launchers that start runs in a cluster, each with its module.
 MODULES = {KUBERNETES: "dagster_k8s", CELERY: "dagster_celery_k8s"}
@@ -27,3 +28,14 @@ def options_of(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the user says to the launcher."""
     found = section_of(values).get("config")
     return found if isinstance(found, Mapping) else {}
+
+
+def problems(values: Mapping[str, Any], *, logins: bool) -> list[str]:
+    """A sentence about runs that could not write; logins: whether code servers have a login of their own."""
+    if not logins or section_of(values).get("class") != PROCESSES:
+        return []
+    return [
+        f"dagster_config.run_launcher is {PROCESSES}: a run would be a process of its code server, whose login of the "
+        "database may not write runs; remove run_launcher (runs are containers then, DockerRunLauncher), or set it to "
+        f"{' or '.join(MODULES)}"
+    ]

@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.dataops.dagster.plugins.module_utils._docker import forms, reference
 from ansible_collections.dataops.dagster.plugins.module_utils._words import did_you_mean
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import subnets
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import server_options, subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.entries import label
 
 DOTTED = re.compile(r"[^\W\d][\w-]*(\.[^\W\d][\w-]*)*")
@@ -21,23 +21,6 @@ MOST_CPUS = 4096
 NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # Networks of Docker's own that cannot be joined beside another one.
 OWN_LABELS = ("dataops.dagster", "dagster/")
-# Options of Dagster's servers that say what an option of ours says, or what the collection does.
-OURS = {
-    **dict.fromkeys(("-m", "--module-name"), "module"),
-    **dict.fromkeys(("-f", "--python-file"), "file"),
-    **dict.fromkeys(("--package-name",), "package"),
-    **dict.fromkeys(("-a", "--attribute"), "attribute"),
-    **dict.fromkeys(("-d", "--working-directory"), "working_directory"),
-    **dict.fromkeys(("--container-context",), "container_context"),
-    **dict.fromkeys(("--container-image",), "image"),
-    **dict.fromkeys(("--startup-timeout",), "start_timeout"),
-}
-NEVER = {
-    **dict.fromkeys(("-p", "--port", "-s", "--socket", "-h", "--host"), "the services reach the code server elsewhere"),
-    "--heartbeat": "no service sends heartbeats, so the code server would end itself",
-    "--fixed-server-id": "webservers would not notice new code",
-    "--instance-ref": "it is Dagster's own",
-}
 
 
 def problems(values: Mapping[str, Any]) -> list[str]:
@@ -143,22 +126,6 @@ def _rights(entry: Mapping[str, Any]) -> Iterator[str]:
             yield f".labels: {name} is set by the collection; choose another name"
 
 
-def _arguments(entry: Mapping[str, Any]) -> Iterator[str]:
-    for word in map(str, entry.get("arguments") or []):
-        option = word.partition("=")[0] if word.startswith("--") else word[:2] if word.startswith("-") else ""
-        if option.partition(" ")[0] != option or (option and re.fullmatch(r"-\S+ .+", word)):
-            parts = ", ".join(f'"{part}"' for part in word.split())
-            yield f".arguments: {word!r} is one word; each word stands on its own: [{parts}]"
-        elif option in OURS:
-            yield f".arguments: {option} is what {OURS[option]} says; set dagster_code_locations[].{OURS[option]}"
-        elif option in NEVER:
-            yield f".arguments: {option} cannot be set, because {NEVER[option]}; remove it"
-    if str(entry.get("server") or "") != "code-server":
-        return
-    if "--lazy-load-user-code" in map(str, entry.get("arguments") or []):
-        yield ".arguments: --lazy-load-user-code is an option of server api-grpc only; remove it"
-
-
 def _read(entry: Mapping[str, Any], key: str, form: Callable[[Any], Any]) -> Iterator[str]:
     try:
         form(entry.get(key))
@@ -167,7 +134,7 @@ def _read(entry: Mapping[str, Any], key: str, form: Callable[[Any], Any]) -> Ite
 
 
 Check = Callable[[Mapping[str, Any]], Iterable[str]]
-CHECKS: tuple[Check, ...] = (_image, _code, _sizes, _rights, _arguments)
+CHECKS: tuple[Check, ...] = (_image, _code, _sizes, _rights, server_options.problems)
 
 
 def devices(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:

@@ -12,10 +12,11 @@ from typing import Any
 import modules
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from deployments import Deployment
 from dry_play import Players
-from measure import HERE, ROOT, BenchError, Cost
+from measure import HERE, INVENTORY, ROOT, BenchError, Cost, Host
 from modules import COMPARISONS, SIDES, Comparison, calls_of, compare, own_calls, play_changed, play_of, playbook
 
 CHANGED = "TASK [Write] ***\nchanged: [dagster1]\n"
@@ -33,6 +34,17 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def module_of(task: dict[str, Any]) -> str:
     (name,) = task.keys() - TASK_KEYWORDS
     return str(name)
+
+
+def test_locations_are_those_of_the_inventory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The inventory names their code from the folder of the playbooks, in which no play of a row is."""
+    given = {"pipeline_build_args": {"BASE_IMAGE": "python:x"}, "pipeline_base_archive": "/x.tar"}
+    monkeypatch.setattr(Host, "rig_variables", lambda _host: given)
+    folder = {"playbook_dir": str(ROOT / "playbooks"), **given}
+    written = yaml.safe_load((INVENTORY / "group_vars/all/dagster.yml").read_text(encoding="utf-8"))
+    wanted = Templar(loader=DataLoader(), variables=folder).template(trusted(written["dagster_code_locations"]))
+    wanted[0]["build"]["context"] = str(Path(wanted[0]["build"]["context"]).resolve())
+    assert Host("bench").locations() == wanted
 
 
 @pytest.mark.parametrize("comparison", COMPARISONS, ids=lambda one: one.name)

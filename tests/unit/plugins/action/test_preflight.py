@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -403,3 +404,20 @@ def test_group_whose_name_is_nearly_ours(action: Preflight) -> None:
     ]
     # A group above one of ours has no host more, and another name is somebody's own.
     action.run({**groups(), "dagster_daemons": ["a"], "dagster_backups": ["b"]})
+
+
+def test_certificate_of_an_authority_that_the_controller_has_not(action: Preflight, tmp_path: Path) -> None:
+    good, empty, binary = (tmp_path / f"{name}.crt" for name in ("good", "empty", "binary"))
+    good.write_text("-----BEGIN CERTIFICATE-----\n", encoding="utf-8")
+    empty.write_text("", encoding="utf-8")
+    binary.write_bytes(b"0\x82\xff\xfe")
+    variable, missing = "dagster_ca_certificates", tmp_path / "missing.crt"
+    assert action.refused(groups(), **{variable: [str(each) for each in (good, empty, binary, missing)]}) == [
+        f"{variable}: {empty} holds no certificate; expected PEM text",
+        f"{variable}: {binary} is no text; expected PEM (openssl x509 -inform der makes it from DER)",
+        f"{variable}: {missing} is no file on the controller; a relative path counts from the playbook",
+    ]
+    assert action.run(**{variable: [str(good)]})["changed"] is False
+    shared = {"dagster_compute_logs_shared": True}
+    elsewhere = groups(webserver=["b"], daemon=["b"])
+    assert action.run(elsewhere, **shared, **{variable: [str(missing)]})["changed"] is False, "no service is here"

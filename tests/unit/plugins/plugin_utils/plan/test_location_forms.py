@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from typing import Any
 
 import pytest
 from plans import LOCATION, component, options, plan, specs
+from support import dagster_python
 
-from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import spec
+from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import server_options, spec
 
 
 def told(**changes: Any) -> list[str]:
@@ -27,6 +30,7 @@ def told(**changes: Any) -> list[str]:
         {"module": None, "file": "/opt/etl/definitions.py", "attribute": "defs", "working_directory": "/opt/etl"},
         {"env": {"DBT_DEBUG": "true", "WORKERS": 4, "VERSION": "1.10"}},
         {"arguments": ["--lazy-load-user-code", "--log-level=debug", "-n8"]},
+        {"arguments": ["--inject-env-vars-from-instance", "--log-format", "json", "--max_workers", "8"]},
         {"user": "1000"},
         {"user": "1000:0", "read_only": True},
         {"read_only": True, "env": {"TMPDIR": "/tmp/of-us"}},
@@ -86,6 +90,19 @@ def test_what_teams_write_works(changes: dict[str, Any]) -> None:
         ({"arguments": ["--port=4001"]}, "--port cannot be set, because the services reach the code server elsewhere"),
         ({"arguments": ["-m", "etl"]}, "-m is what module says"),
         ({"arguments": ["--lazy-load-user-code"], "server": "code-server"}, "is an option of server api-grpc only"),
+        (
+            {"arguments": ["--max-worker", "8"]},
+            "'--max-worker' is no option of Dagster's code server; did you",
+        ),
+        ({"arguments": ["analytics"]}, "'analytics' is no option of Dagster's code server"),
+        ({"arguments": ["--max-workers"]}, "--max-workers is ''; expected a whole number"),
+        ({"arguments": ["-n", "many"]}, "-n is 'many'; expected a whole number"),
+        (
+            {"arguments": ["--log-level", "warn"]},
+            "--log-level is 'warn'; expected one of critical, error",
+        ),
+        ({"arguments": ["--log-format=text"]}, "--log-format is 'text'; expected one of colored, json, rich"),
+        ({"arguments": ["--heartbeat-timeout", "5"]}, "--heartbeat-timeout cannot be set, because no service sends"),
         ({"env": {"VERSION": 1.1}}, "VERSION is the number 1.1 for YAML"),
         ({"env": {"EMPTY": None}}, 'EMPTY is empty; write ""'),
         ({"env": {"LIST": ["a"]}}, "LIST is a list; an environment variable is text"),
@@ -227,3 +244,27 @@ def test_logs_that_runs_with_a_read_only_root_could_not_write(folder: Any) -> No
         for read_only in (True, False)
     }
     assert [len(told_of[key]) for key in (True, False)] == [1, 0]
+
+
+OPTIONS = """
+import json
+from dagster._cli.api import grpc_command
+from dagster._cli.code_server import start_command
+print(json.dumps([
+    {name: [not each.is_flag, list(getattr(each.type, "choices", ()))] for each in one.params for name in each.opts}
+    for one in (grpc_command, start_command)
+]))
+"""
+
+
+def test_options_are_those_of_dagster() -> None:
+    answer = subprocess.run([dagster_python(), "-c", OPTIONS], capture_output=True, text=True, check=True)
+    servers = dict(zip(("api-grpc", "code-server"), json.loads(answer.stdout), strict=True))
+    every: dict[str, list[Any]] = {name: how for known in servers.values() for name, how in known.items()}
+    ours = {*server_options.OURS, *server_options.NEVER}
+    assert every.keys() == {*ours, *server_options.FREE}
+    for name, kind in server_options.FREE.items():
+        takes, choices = every[name]
+        assert (takes, choices) == (kind != server_options.FLAG, list(kind) if isinstance(kind, tuple) else []), name
+        only = [server for server, known in servers.items() if name in known]
+        assert (only == [server_options.ONLY[name]]) if name in server_options.ONLY else len(only) == 2, name

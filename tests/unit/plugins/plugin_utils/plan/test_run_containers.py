@@ -44,7 +44,10 @@ HERE = "dagster_code_locations[etl].container_context."
         | {"dagster_environment": {"USER_OF_R": "x"}, "dagster_secret_environment": {"PASSWORD_OF_R": "x"}},
         location(env={"PATH": "/venv/bin", "DOCKER_HOST": "tcp://10.0.0.9:2375"}),
         {**kwargs(auto_remove=True), "dagster_config_allow": ["auto_remove"]},
-        {"dagster_config": {"run_launcher": {"module": "dagster.core.launcher", "class": "DefaultRunLauncher"}}},
+        {
+            "dagster_config": {"run_launcher": {"module": "of_ours.launcher", "class": "SlurmRunLauncher"}},
+            "dagster_config_allow": ["custom_module:of_ours"],
+        },
     ],
 )
 def test_what_works(variables: dict[str, Any]) -> None:

@@ -104,6 +104,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"dagster_config": {"run_launcher": None}},
         "dagster_config.run_launcher: found null, which would take away what runs need",
     ),
+    "runs in code servers": (
+        {"dagster_config": {"run_launcher": {"module": "dagster", "class": "DefaultRunLauncher"}}},
+        "dagster_config.run_launcher is DefaultRunLauncher: a run would be a process of its code server, whose login",
+    ),
     "logs that are empty": (
         {"dagster_config": {"compute_logs": None}},
         "dagster_config.compute_logs: found null, which would take away where compute logs go",
