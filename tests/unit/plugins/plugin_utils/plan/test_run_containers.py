@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from plans import LOCATION, plan
+from plans import LOCATION, groups, plan
 
 
 def launcher(**config: Any) -> dict[str, Any]:
@@ -44,10 +44,6 @@ HERE = "dagster_code_locations[etl].container_context."
         | {"dagster_environment": {"USER_OF_R": "x"}, "dagster_secret_environment": {"PASSWORD_OF_R": "x"}},
         location(env={"PATH": "/venv/bin", "DOCKER_HOST": "tcp://10.0.0.9:2375"}),
         {**kwargs(auto_remove=True), "dagster_config_allow": ["auto_remove"]},
-        {
-            "dagster_config": {"run_launcher": {"module": "of_ours.launcher", "class": "SlurmRunLauncher"}},
-            "dagster_config_allow": ["custom_module:of_ours"],
-        },
     ],
 )
 def test_what_works(variables: dict[str, Any]) -> None:
@@ -221,3 +217,9 @@ def test_folders_that_runs_do_not_mount() -> None:
     ]
     config["run_launcher"] = {"config": {"container_kwargs": {"volumes": ["/srv:/srv"]}}}
     assert plan(dagster_config=config, dagster_environment=environment).problems() == []
+
+
+def test_runs_that_are_processes_of_code_servers_are_no_containers() -> None:
+    config = {"run_launcher": {"module": "dagster.core.launcher", "class": "DefaultRunLauncher"}}
+    external = {"dagster_database_host": "db.example.com", "dagster_daemon_fencing": "lease_only"}
+    assert plan(hosts=groups(database=[]), dagster_config=config, **external).problems() == []
