@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,8 +126,11 @@ def test_message_shows_what_was_typed(action: Preflight, name: str, value: Any, 
     assert problem.startswith(sentence)
 
 
-def test_path_is_handed_on_as_it_was_written(action: Preflight, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/of/the/controller")
+def test_path_is_handed_on_as_it_was_written(
+    action: Preflight, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
     assert action.options(dagster_ca_certificates=["~/ca.pem"])["dagster_ca_certificates"] == ["~/ca.pem"]
 
 
