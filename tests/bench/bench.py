@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import modules
+import queued
 import whole
 from measure import SITE, Cost, Host, Json, Row, adopt_orphans, conduct, say
 
@@ -23,6 +24,7 @@ class Setting:
     deployments: int
     idle_seconds: int
     more: int  # code locations
+    queued_runs: int
     deployed: bool
     unchanged: list[Cost] = field(default_factory=list)  # what a run with nothing to do cost
     facts: Json = field(default_factory=dict)
@@ -66,6 +68,11 @@ def popular(setting: Setting) -> Iterator[Row]:
     yield whole.popular_roles(setting.reference, setting.unchanged, setting.rounds)
 
 
+def queue(setting: Setting) -> Iterator[Row]:
+    setting.deploy()
+    yield from queued.queued_runs(setting.bench, setting.queued_runs)
+
+
 def module(comparison: modules.Comparison, setting: Setting) -> Iterator[Row]:
     setting.deploy()
     setting.facts = setting.facts or modules.read_facts(setting.bench)
@@ -77,6 +84,7 @@ ROWS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "first_run": first_run,
     "second_run": second_run,
     "db_pool_recycle": pool_recycle,
+    "queue": queue,
     **{comparison.name: partial(module, comparison) for comparison in modules.COMPARISONS},
     "locations": locations,
     "popular_roles": popular,
@@ -104,6 +112,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="the rows that a busy machine cannot spoil, few rounds")
     parser.add_argument("--rounds", type=int, default=0, help="rounds of what takes seconds (7; quick: 3)")
     parser.add_argument("--deployments", type=int, default=3, help="rounds from a bare host to the first run (3)")
+    parser.add_argument("--queued-runs", type=int, default=200, help="runs of row queue (200)")
     parser.add_argument("--host", default="bench", help="rig name of the host that is deployed (bench)")
     parser.add_argument(
         "--keep", action="store_true", help="leave that host for the next call with --keep, and use it if it is there"
@@ -119,6 +128,7 @@ def main() -> int:
         deployments=options.deployments,
         idle_seconds=30 if quick else 60,
         more=5 if quick else 10,
+        queued_runs=options.queued_runs,
         deployed=options.keep and hosts[0].serves(),
     )
     rows = options.rows or (list(QUICK) if quick else list(ROWS))

@@ -78,7 +78,8 @@ def bare_to_first_run(bench: Host, reference: Host, rounds: int) -> Iterator[Row
     sides: dict[str, tuple[Host, Callable[[], object]]] = {
         "whole": (reference, lambda: steps["whole"].append(run_reference(reference))),
         "alone": (reference, lambda: steps["alone"].append(run_reference(reference, "alone"))),
-        "site": (bench, lambda: bench.play(SITE)),
+        "mariadb": (bench, lambda: bench.play(SITE, {"dagster_database_engine": "mysql"})),
+        "site": (bench, lambda: bench.play(SITE)),  # the last of all stays
     }
     reference.create()
     stage_reference(reference)
@@ -102,6 +103,7 @@ def bare_to_first_run(bench: Host, reference: Host, rounds: int) -> Iterator[Row
     yield first
     yield Row("  the same by wall clock", by_wall=first.by_wall, bound=1.05)
     yield beside_packages(costs["whole"], steps)
+    yield ratio("  with MariaDB", costs["mariadb"], costs["site"], None, "against PostgreSQL")
 
 
 def beside_packages(whole: list[Cost], steps: dict[str, list[dict[str, float]]]) -> Row:

@@ -62,8 +62,8 @@ class FakeHost:
     def destroy(self) -> None:
         self.log.append(f"destroy {self.name}")
 
-    def play(self, *_arguments: Any) -> None:
-        self.log.append("site")
+    def play(self, _playbook: object, extra: dict[str, Any] | None = None) -> None:
+        self.log.append(str((extra or {}).get("dagster_database_engine", "site")))
 
     def measure(self, action: Callable[[], object]) -> Cost:
         action()
@@ -84,12 +84,14 @@ def test_the_warm_up_does_not_count_and_the_host_stays(rounds: int, monkeypatch:
 
     monkeypatch.setattr(whole, "run_reference", run_reference)
     monkeypatch.setattr(whole, "stage_reference", lambda _host: None)
-    first, by_wall, beside = bare_to_first_run(bench, reference, rounds)  # type: ignore[arg-type]
+    first, by_wall, beside, mariadb = bare_to_first_run(bench, reference, rounds)  # type: ignore[arg-type]
     assert first.by_cpu == 1
     assert len(first.samples["ours"]) == len(first.samples["yardstick"]) == rounds
     assert "the warm-up, not counted: 100 and 100 CPU s" in first.note
     assert by_wall.by_wall == first.by_wall
     assert beside.by_wall == 6
-    assert [log.count(kind) for kind in ("site", "whole", "alone")] == [rounds + 1] * 3
+    assert (mariadb.by_cpu, mariadb.bound) == (1, None)
+    assert [log.count(kind) for kind in ("site", "mysql", "whole", "alone")] == [rounds + 1] * 4
     last = len(log) - 1 - log[::-1].index("create bench")
     assert "destroy bench" not in log[last:]
+    assert log[last + 1] == "site", "the host that stays has PostgreSQL, for the rows that come then"
