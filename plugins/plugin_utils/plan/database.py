@@ -190,7 +190,7 @@ class Database(Component):
             renew=self.variable("tls_renew_days"),
             reached="clients on other hosts reach the database",
         )
-        if self.plan.storage.verifies_external:  # such a server has its certificate without us
+        if self.plan.storage.external:  # such a server has its certificate without us
             return []
         addresses = self.plan.storage.tls_addresses or [""]
         found = [text for address in addresses for text in supplied_problems(self.values, address, supplied=supplied)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def test_rows(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         queued, "run", lambda argv, **_more: json.dumps(runs) if argv[-1] in queued.TEAMS else str(next(ticks))
     )
-    monkeypatch.setattr(queued.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     host = FakeHost()
     if status != "SUCCESS":
         with pytest.raises(BenchError, match="1 of 2 queued runs did not succeed: FAILURE"):

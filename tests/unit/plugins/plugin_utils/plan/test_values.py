@@ -187,6 +187,12 @@ def test_settings_of_a_server_that_is_not_ours(name: str) -> None:
     assert plan("a", WITHOUT_SERVER, **OWN_SERVER).problems() == [], "the control"
 
 
+def test_authority_of_a_server_that_libpq_knows_by_a_file() -> None:
+    (problem,) = plan("a", WITHOUT_SERVER, **OWN_SERVER, dagster_database_tls_ca="PEM").problems()
+    assert problem.startswith("dagster_database_tls_ca is set, and the database is a server of yours")
+    assert "postgres_db.params.sslrootcert to a file below /var/lib/dagster" in problem
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "0.0.0.0"])
 def test_database_where_a_container_finds_itself(address: str) -> None:
     given = {**OWN_SERVER, "dagster_database_host": address}
