@@ -174,11 +174,14 @@ class Host:
                 for path in Path(sockets).iterdir():
                     run(["ssh", "-o", f"ControlPath={path}", "-O", "exit", HOST])
 
-    def locations(self) -> list[Json]:
-        """The code location of the inventory, for plays that are in another folder than the playbooks."""
+    def locations(self, requirements: str = "") -> list[Json]:
+        """The code location of the inventory, for plays that are in another folder than the playbooks.
+
+        requirements: another lock of its code, empty for its own.
+        """
         known = self.rig_variables()
-        build = {"args": known["pipeline_build_args"], "base_archive": known["pipeline_base_archive"]}
-        build |= {"context": str(EXAMPLE)}
+        arguments = {**known["pipeline_build_args"], **({"REQUIREMENTS": requirements} if requirements else {})}
+        build = {"context": str(EXAMPLE), "args": arguments, "base_archive": known["pipeline_base_archive"]}
         return [{"name": "pipeline", "port": 4000, "module": "pipeline.definitions", "build": build}]
 
     def ssh(self) -> list[str]:

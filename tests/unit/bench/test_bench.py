@@ -65,6 +65,9 @@ class FakeHost:
     def play(self, _playbook: object, extra: dict[str, Any] | None = None) -> None:
         self.log.append(str((extra or {}).get("dagster_database_engine", "site")))
 
+    def locations(self, requirements: str) -> list[dict[str, Any]]:
+        return [{"build": {"args": {"REQUIREMENTS": requirements}}}]
+
     def measure(self, action: Callable[[], object]) -> Cost:
         action()
         kind = self.log[-1]

@@ -45,6 +45,8 @@ def test_locations_are_those_of_the_inventory(monkeypatch: pytest.MonkeyPatch) -
     wanted = Templar(loader=DataLoader(), variables=folder).template(trusted(written["dagster_code_locations"]))
     wanted[0]["build"]["context"] = str(Path(wanted[0]["build"]["context"]).resolve())
     assert Host("bench").locations() == wanted
+    wanted[0]["build"]["args"]["REQUIREMENTS"] = "requirements-mysql.lock"
+    assert Host("bench").locations("requirements-mysql.lock") == wanted
 
 
 @pytest.mark.parametrize("comparison", COMPARISONS, ids=lambda one: one.name)
