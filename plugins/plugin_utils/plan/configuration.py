@@ -44,7 +44,7 @@ NO_NETWORK = {"run_launcher": {"config": {"network": None}}}
 # Sections of ours that may not go, and what would be lost.
 KEPT = {"compute_logs": "compute logs", "local_artifact_storage": "outputs of steps"}
 # What the validator only warns of, because a file for tests may have it. A deployment would never work with it.
-HOPELESS = ("log_level", "negative_time", "no_pause", "no_runs", "relative_path")
+HOPELESS = ("idle_limit", "log_level", "negative_time", "no_pause", "no_runs", "relative_path")
 
 
 class Configuration:
@@ -198,7 +198,7 @@ class Configuration:
             or [
                 *RunContainers(self.plan).of_all_runs(self.given),
                 *self.taken_away(),
-                *launchers.problems(self.values, logins=bool(self.plan.storage.server)),
+                *launchers.problems(self.values, logins=self.plan.storage.has_logins(self.merged)),
                 *self.refused(),
                 *coordinator_problems(self.values, self.merged),
                 *compute_log_problems(self.plan.inventory, self.values, self.merged),

@@ -31,7 +31,7 @@ def options_of(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def problems(values: Mapping[str, Any], *, logins: bool) -> list[str]:
-    """A sentence about runs that could not write; logins: whether code servers have a login of their own."""
+    """A sentence about runs that could not write; logins: whether code servers have a login of their own there."""
     if not logins or section_of(values).get("class") != PROCESSES:
         return []
     return [

@@ -344,6 +344,10 @@ class Storage:
             )
         return found
 
+    def has_logins(self, config: Mapping[str, Any]) -> bool:
+        """Whether services, code servers and runs have logins of their own in the database of a dagster.yaml."""
+        return bool(self.server) and (config.get("storage") or {}).get(self.dialect) is not None
+
     def parameters(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """What a dagster.yaml adds to a connection, as the client library takes it."""
         return {}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .schema import Checker
 
 LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG", "NOTSET", "FATAL", "WARN")
+DEFAULT_CONCURRENT_RUNS = 10  # where max_concurrent_runs is not written
 NO_PAUSE = "the database is asked again and again without a pause"
 LEGACY_STORAGES = ("run_storage", "event_log_storage", "schedule_storage")
 
@@ -126,6 +127,31 @@ def _queue(checker: Checker, config: dict[Any, Any]) -> None:
         if options.get("dequeue_num_workers") is not None and options.get("dequeue_use_threads") is not True:
             message = "found dequeue_num_workers without dequeue_use_threads: true, where it does nothing"
             checker.report.warn("no_effect", (*path, "dequeue_num_workers"), message, "add dequeue_use_threads: true")
+        _tag_limits(checker, path, options)
+    pools = concurrency.get("pools") if isinstance(concurrency, dict) else None
+    if isinstance(pools, dict) and _number(pools.get("default_limit")) == 0:
+        message = "found 0: what uses a pool without a limit of its own never starts"
+        checker.report.warn(
+            "no_runs", ("concurrency", "pools", "default_limit"), message, "write 1 or more, or leave it out"
+        )
+
+
+def _tag_limits(checker: Checker, path: tuple[str, ...], options: dict[Any, Any]) -> None:
+    limits = options.get("tag_concurrency_limits")
+    most = _number(options.get("max_concurrent_runs", DEFAULT_CONCURRENT_RUNS))
+    for index, entry in enumerate(limits if isinstance(limits, list) else []):
+        limit = _number(entry.get("limit")) if isinstance(entry, dict) else None
+        at = (*path, "tag_concurrency_limits", index, "limit")
+        if limit is not None and limit <= 0:
+            message = f"found {limit}: every run with this tag stays in the queue"
+            checker.report.warn("no_runs", at, message, "write 1 or more, or remove the entry")
+        elif limit is not None and most is not None and limit > most > 0:
+            message = f"found {limit}, which is never reached: max_concurrent_runs lets in {most} of all"
+            checker.report.warn("idle_limit", at, message, f"write {most} or less, or raise max_concurrent_runs")
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _workers(checker: Checker, config: dict[Any, Any]) -> None:

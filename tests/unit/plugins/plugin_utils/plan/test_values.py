@@ -120,6 +120,22 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"dagster_config": {"concurrency": {"runs": {"max_concurrent_runs": 0}}}},
         "dagster_config.concurrency.runs.max_concurrent_runs: found 0: every run stays in the queue",
     ),
+    "limit of a tag that can never be met": (
+        {"dagster_config": {"concurrency": {"runs": {"tag_concurrency_limits": [{"key": "team", "limit": 0}]}}}},
+        "dagster_config.concurrency.runs.tag_concurrency_limits[0].limit: found 0: every run with this tag stays",
+    ),
+    "limit of a tag above that of all": (
+        {
+            "dagster_config": {
+                "run_coordinator": {
+                    "module": "dagster",
+                    "class": "QueuedRunCoordinator",
+                    "config": {"max_concurrent_runs": 4, "tag_concurrency_limits": [{"key": "team", "limit": 5}]},
+                }
+            }
+        },
+        "tag_concurrency_limits[0].limit: found 5, which is never reached: max_concurrent_runs lets in 4 of all",
+    ),
     "no pause": (
         {"dagster_config": {"run_monitoring": {"poll_interval_seconds": 0}}},
         "dagster_config.run_monitoring.poll_interval_seconds: found 0",
@@ -127,6 +143,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "mode of TLS": (
         {"dagster_config": {"storage": {"postgres": {"postgres_db": {"params": {"sslmode": "verify_full"}}}}}},
         "params.sslmode is 'verify_full'; expected one of allow, disable, prefer, require, verify-ca, verify-full; did",
+    ),
+    "storage beside the old form": (
+        {
+            "dagster_config": {
+                "storage": {"postgres": {"postgres_db": {"params": {"connect_timeout": 5}}}},
+                "run_storage": {"module": "dagster_postgres.run_storage", "class": "PostgresRunStorage", "config": {}},
+            }
+        },
+        "dagster_config.run_storage: found the old form (run_storage), and a deployment has one block storage",
     ),
     "whose server it is": (
         {"dagster_database_external": True},

@@ -184,6 +184,9 @@ AROUND = (
 )
 
 
+COORDINATOR = "run_coordinator:\n  module: dagster\n  class: QueuedRunCoordinator\n  config:\n"
+
+
 @pytest.mark.parametrize(
     ("text", "name", "line"),
     [
@@ -195,6 +198,18 @@ AROUND = (
         (AROUND.replace("true", "false") + DOCKER + "    network: x", "run_monitoring_off", 2),
         (AROUND.split("\n", 1)[1] + DOCKER + "    network: x", "sqlite_in_containers", 3),
         ("run_queue: {max_concurrent_runs: 0}", "no_runs", 1),
+        ("run_queue: {tag_concurrency_limits: [{key: a, limit: 2}, {key: b, limit: 0}]}", "no_runs", 1),
+        (
+            "concurrency: {runs: {max_concurrent_runs: 5, tag_concurrency_limits: [{key: a, limit: 6}]}}",
+            "idle_limit",
+            1,
+        ),
+        (
+            COORDINATOR + "    tag_concurrency_limits:\n      - {key: a, limit: 11}",
+            "idle_limit",
+            6,
+        ),
+        ("concurrency: {pools: {default_limit: 0}}", "no_runs", 1),
         ("run_monitoring: {poll_interval_seconds: 010}", "odd_number", 1),
         ("run_monitoring: {poll_interval_seconds: 1:30}", "odd_number", 1),
         ("sensors: {num_workers: 2}", "no_effect", 1),
@@ -305,3 +320,17 @@ def test_workspace() -> None:
     assert only("- python_module: p", "workspace").hint == "put load_from: above the list"
     (flat,) = findings("load_from:\n- grpc_server:\nhost: a\nport: 1\n", "workspace")
     assert flat.hint == "indent them: load_from: [{grpc_server: {host, port}}]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "run_queue: {max_concurrent_runs: 10, tag_concurrency_limits: [{key: a, limit: 10}]}",
+        "run_queue: {max_concurrent_runs: -1, tag_concurrency_limits: [{key: a, limit: 500}]}",
+        "run_queue: {tag_concurrency_limits: [{key: a, value: {applyLimitPerUniqueValue: true}, limit: 3}]}",
+        "run_queue: {max_concurrent_runs: {env: MOST}, tag_concurrency_limits: [{key: a, limit: 99}]}",
+        "concurrency: {pools: {default_limit: 1}}",
+    ],
+)
+def test_limits_that_can_be_met(text: str) -> None:
+    assert [finding.name for finding in subject.validate(text).warnings] == []
