@@ -37,9 +37,13 @@ ALONE: dict[str, Any] = {
             "name": "other",
             "env": {"API_TOKEN": "x", "PGPASSFILE": "/x"},
             "secrets": {"../../containers/pgpass": "x"},
-            "container_context": {"env_vars": ["SNOWFLAKE_PASSWORD=hunter2hunter2"]},
+            "container_context": {
+                "env_vars": ["SNOWFLAKE_PASSWORD=hunter2hunter2"],
+                "container_kwargs": {"privileged": True},
+            },
         },
     ],
+    "dagster_firewall_sources": {"code": [], "engine": ["10.0.0.300"]},
     "dagster_environment": {"DATABASE_URL": "postgresql://u:hunter2hunter2@db.example.com/x", "DBT_DEBUG": True},
     "dagster_database_run_user": "dagster run",
     "dagster_webserver_path_prefix": "dagster",
@@ -49,6 +53,7 @@ ALONE: dict[str, Any] = {
         "storage": {"postgres": {"postgres_db": {"password": "hunter2hunter2"}}},
         "local_artifact_storage": {"config": {"base_dir": "/srv/outputs"}},
         "run_launcher": {"config": {"network": "dagster_network", "container_kwargs": {"memory": "2g"}}},
+        "concurrency": {"runs": {"tag_concurrency_limits": [{"key": "team", "limit": 0}, {"key": "all", "limit": 11}]}},
     },
     "dagster_database_host": "192.0.2.1",
     "dagster_nginx_listen": ["10.0.0.5:80", "fe80::1%eth0"],
@@ -93,6 +98,13 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, list[str]]]] = {
             "argument that Docker does not know": ["container_kwargs.memory", "did you mean mem_limit?"],
             "variable of ours": ["dagster_code_locations[other].env.PGPASSFILE", "is set by the collection"],
             "secret of a run": ["[other].container_context.env_vars[0]", "put it into secret_env"],
+            "run that would be root": [
+                "container_kwargs.privileged: found true, which makes each run root on the host"
+            ],
+            "set without members": ["dagster_firewall_sources.code is empty"],
+            "address that is none": ["dagster_firewall_sources.engine: '10.0.0.300' does not appear to be"],
+            "limit that is never met": ["tag_concurrency_limits[0].limit: found 0: every run with this tag stays"],
+            "limit that is never reached": ["tag_concurrency_limits[1].limit: found 11, which is never reached"],
             "literal password": ["dagster_config.storage.postgres.postgres_db.password", "PGPASSFILE"],
             "secret in the environment": [
                 "API_TOKEN looks like a secret, and would show in docker inspect",

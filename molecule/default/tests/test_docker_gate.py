@@ -180,9 +180,12 @@ def test_fuzz_of_the_gate(host: Any, run: dict[str, Any]) -> None:
             data[rng.randrange(len(data))] = rng.randrange(256)
         requests.append(bytes(data))
     pid = host.check_output("systemctl show -p MainPID --value %s", UNIT)
+    every = "docker ps -aq --no-trunc"  # whatever labels they have
+    before = set(host.check_output(every).split())
+    assert 201 not in {status for status, _text in send(host, requests, socket=f"{FOLDER}/inspect.sock")}
+    assert set(host.check_output(every).split()) == before, "who may only inspect makes nothing"
     answers = send(host, requests, socket=f"{FOLDER}/launch.sock")
-    made = host.check_output("docker ps -aq --filter label=dagster/job_name --filter status=created").split()
-    for container in made:
+    for container in set(host.check_output(every).split()) - before:
         found = json.loads(host.check_output("docker inspect %s", container))[0]["HostConfig"]
         assert set(found["Binds"]) <= set(run["HostConfig"]["Binds"])
         assert (found["Privileged"], found["CapDrop"], found["NetworkMode"]) == (False, ["ALL"], "dagster")

@@ -60,9 +60,12 @@ def test_launches_after_a_database_restart(dagster: Dagster, host: Any) -> None:
         url = f"http://127.0.0.1:{port}/graphql?query={query}"
         host.check_output("python3 -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=30)' %s", url)
     assert int(host.check_output(backends)) >= 2, "no pooled connection to break: the test would prove nothing"
+    in_progress = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 20.0}}}})
+    until(lambda: dagster.status(in_progress) == "STARTED", 120, "the run has begun")
     # Pooled connections are replaced once they are older than a second (db_pool_recycle).
     host.check_output("systemctl restart 'postgresql@*' && sleep 1")
-    runs = [dagster.launch("orders_report") for _run in range(4)]
+    assert dagster.status(in_progress) == "STARTED", "the server was not restarted in the middle of a run"
+    runs = [in_progress, *(dagster.launch("orders_report") for _run in range(4))]
     for run_id in runs:
         dagster.wait(run_id, seconds=180)
 

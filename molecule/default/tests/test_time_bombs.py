@@ -52,7 +52,7 @@ KINDS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "code server": (
         {"dagster_code_locations": [LOCATION], "dagster_environment": {"MARK": "1"}},
-        ["no.such.module"],
+        ["no.such.module", "dagster_code_locations[pipeline]"],
     ),
     "start of a service": (
         {"dagster_secret_environment": {"PYTHONHOME": "/nonexistent"}},
@@ -73,6 +73,7 @@ def judge(dagster: Dagster, host: Any, since: float) -> None:
 def read(host: Any) -> str:
     """What services read, with the age of each file; what a play remembers of canary runs and images is none of it."""
     folders = "/etc/dagster /etc/nginx /etc/haproxy* /etc/systemd/system /opt/dagster/current /usr/local/lib/dagster"
+    folders += " /etc/postgresql /etc/docker"
     found: str = host.check_output(
         f"find {folders} ! -name '.*.next' ! -name 'proven*' ! -type d -printf '%p %T@ %m %U %G %l\\n' | sort"
     )
@@ -121,6 +122,7 @@ def test_disk_full_at_the_venv(play: Callable[..., Play], host: Any) -> None:
     try:
         failed = play("site.yml", "-e", json.dumps({"dagster_version": OTHER}), ok=False)
         assert failed.rc != 0
+        assert "No space left on device" in failed.output, failed.output[-4000:]
         assert "TASK [dataops.dagster.instance : Migrate" not in failed.output
     finally:
         host.check_output(f"umount {place} && rm -rf {place}")

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.dataops.dagster.plugins.module_utils._addresses import gateway, overlap
+from ansible_collections.dataops.dagster.plugins.module_utils._addresses import gateway, in_brackets, overlap
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import subnets
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.component import Facts
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.network import Port
@@ -27,6 +27,7 @@ STARTED_AT_BOOT = "/etc/systemd/system/multi-user.target.wants/docker.service"
 # Debian 11 and 12 have 20.10; nothing older is tried by anybody here.
 OLDEST, OLDEST_API = "20.10", (1, 41)
 GROUP = "docker"
+OF_A_SWARM = (2377, 7946)  # members alone get in there, by certificates of their own
 
 
 def packages_of_others(facts: Facts) -> list[str]:
@@ -93,6 +94,16 @@ def promises(facts: Facts, unused: Iterable[str]) -> str:
         lacks.append(f"its log driver is {engine['log_driver']}, only containers of ours log to the journal")
     if STARTED_AT_BOOT not in (facts.get("paths") or []):
         lacks.append("docker.service is not enabled, so a reboot ends code servers and runs until somebody starts it")
+    open_at = [
+        f"{in_brackets(str(each['address']))}:{each['port']}"
+        for each in facts.get("listeners") or []
+        if each["process"] == "dockerd" and each["port"] not in OF_A_SWARM
+    ]
+    if open_at:
+        lacks.append(
+            f"it listens at {', '.join(open_at)}, where a client has all of it, past our gate; take hosts out of its "
+            "settings"
+        )
     variables = sorted(unused)
     if variables:
         lacks.append(f"{', '.join(variables)} would be its settings and have no effect")

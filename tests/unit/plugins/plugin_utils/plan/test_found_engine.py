@@ -130,6 +130,17 @@ def test_what_somebody_elses_engine_cannot_promise_is_said_once() -> None:
     assert plan().warnings(FACTS) == []
 
 
+def test_engine_of_somebody_else_that_listens_is_said() -> None:
+    """Whoever reaches it there has all of the engine, whatever our gate refuses."""
+    dockerd = {"process": "dockerd", "unit": "docker.service"}
+    listeners = [{**dockerd, "address": "0.0.0.0", "port": port} for port in (2377, 2375)]
+    listeners += [{**dockerd, "address": "::1", "port": 2376}, {**dockerd, "process": "x", "address": "::", "port": 1}]
+    (said,) = plan().warnings({**facts(), "listeners": listeners})
+    assert "it listens at 0.0.0.0:2375, [::1]:2376, where a client has all of it, past our gate; take hosts out" in said
+    (said,) = plan().warnings({**facts(), "listeners": listeners[:1]})
+    assert "it listens at" not in said, "the members of a swarm"
+
+
 def networks(*others: dict[str, Any]) -> list[dict[str, Any]]:
     return [*ENGINE["networks"], *others]
 
