@@ -57,7 +57,9 @@ def pool_recycle(setting: Setting) -> Iterator[Row]:
 def locations(setting: Setting) -> Iterator[Row]:
     if not setting.unchanged:
         yield from second_run(setting)
-    yield whole.more_locations(setting.bench, setting.unchanged, setting.more, setting.rounds, setting.idle_seconds)
+    yield from whole.more_locations(
+        setting.bench, setting.unchanged, setting.more, setting.rounds, setting.idle_seconds
+    )
 
 
 def popular(setting: Setting) -> Iterator[Row]:

@@ -106,6 +106,19 @@ def last_lines(text: str) -> str:
     return "\n".join(text.splitlines()[-40:])
 
 
+# CPU seconds of all processes of a unit, with those of their children that have ended.
+UNIT_CPU = r"""
+import os, pathlib, sys
+ticks = 0
+for folder in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        if "/%s\n" % sys.argv[1] in (folder / "cgroup").read_text():
+            ticks += sum(map(int, (folder / "stat").read_text().rpartition(")")[2].split()[11:15]))
+    except OSError:
+        pass
+print(ticks / os.sysconf("SC_CLK_TCK"))
+"""
+
 # --- hosts ----------------------------------------------------------------------------------------------------------
 
 
@@ -145,6 +158,16 @@ class Host:
         return cpu_seconds(
             self.shell("cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null || cat /sys/fs/cgroup/cpu.stat")
         )
+
+    def unit_cpu(self, unit: str) -> float:
+        """CPU seconds of a unit's processes since they were started."""
+        return float(run(["docker", "exec", "-i", self.container, "python3", "-", unit], data=UNIT_CPU))
+
+    def idle_of(self, unit: str, seconds: int) -> float:
+        """CPU seconds that a unit uses in a second while nobody asks for anything."""
+        before, since = self.unit_cpu(unit), time.monotonic()
+        time.sleep(seconds)
+        return (self.unit_cpu(unit) - before) / (time.monotonic() - since)
 
     def measure_idle(self, seconds: int) -> None:
         """The daemon and the code servers poll all the time; that is taken off what a play is charged for."""

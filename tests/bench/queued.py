@@ -24,18 +24,6 @@ LIMITS: Json = {
         },
     }
 }
-# CPU seconds of all processes of the daemon's unit, with those that have ended.
-DAEMON = r"""
-import os, pathlib
-ticks = 0
-for folder in pathlib.Path("/proc").glob("[0-9]*"):
-    try:
-        if "dagster-daemon.service" in (folder / "cgroup").read_text():
-            ticks += sum(map(int, (folder / "stat").read_text().rpartition(")")[2].split()[11:15]))
-    except OSError:
-        pass
-print(ticks / os.sysconf("SC_CLK_TCK"))
-"""
 ASK = r"""
 import json, sys, time, urllib.request
 
@@ -103,18 +91,14 @@ def queued_runs(bench: Host, number: int) -> Iterator[Row]:
     say(f"{number} queued runs with limits")
     bench.play(SITE, {"dagster_config": LIMITS})
 
-    def daemon() -> float:
-        return float(run(["docker", "exec", "-i", bench.container, "python3", "-"], data=DAEMON))
-
+    unit = "dagster-daemon.service"
     time.sleep(30)  # until the daemon has read the sensors and schedules for the first time
-    before, since = daemon(), time.monotonic()
-    time.sleep(60)
-    idle = (daemon() - before) / (time.monotonic() - since)
-    before, since = daemon(), time.monotonic()
+    idle = bench.idle_of(unit, 60)
+    before, since = bench.unit_cpu(unit), time.monotonic()
     argv = ["docker", "exec", "-i", bench.container, "python3", "-", str(number), *TEAMS]
     runs = [Run(*one) for one in json.loads(run(argv, data=ASK, seconds=60 * number))]
     wall = time.monotonic() - since
-    cpu = daemon() - before - idle * wall
+    cpu = bench.unit_cpu(unit) - before - idle * wall
     if others := [one.status for one in runs if one.status != "SUCCESS"]:
         raise BenchError(f"{len(others)} of {number} queued runs did not succeed: {', '.join(sorted(set(others)))}")
     limits = f"{EACH} at a time of each of {len(TEAMS)} teams, {TOGETHER} of all"

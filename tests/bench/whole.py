@@ -219,7 +219,7 @@ def popular_roles(host: Host, ours: list[Cost], rounds: int) -> Row:
 # --- one more code location -----------------------------------------------------------------------------------------
 
 
-def more_locations(bench: Host, one: list[Cost], more: int, rounds: int, idle_seconds: int) -> Row:
+def more_locations(bench: Host, one: list[Cost], more: int, rounds: int, idle_seconds: int) -> Iterator[Row]:
     """The further locations have one job and no sensor: what is measured is the play, not the work of sensors."""
     locations = bench.locations()
     build = locations[0]["build"]
@@ -233,7 +233,7 @@ def more_locations(bench: Host, one: list[Cost], more: int, rounds: int, idle_se
     bench.measure_idle(idle_seconds)
     many = [bench.measure(partial(play_unchanged, bench, extra)) for _round in range(rounds)]
     left, right = median(many), median(one)
-    return Row(
+    yield Row(
         "one more code location",
         left,
         right,
@@ -243,6 +243,10 @@ def more_locations(bench: Host, one: list[Cost], more: int, rounds: int, idle_se
         "s",
         f"{1 + more} locations against 1; {bench.idle:.2f} CPU s a second idle taken off",
         {"ours": raw(many), "yardstick": raw(one)},
+    )
+    watcher = 100 * bench.idle_of("code-health-dagster.service", 2 * idle_seconds)
+    yield Row(
+        "  the watcher of all code servers", by_cpu=watcher, bound=1, unit="%", note=f"of a core, {1 + more} locations"
     )
 
 

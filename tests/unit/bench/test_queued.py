@@ -33,6 +33,13 @@ class FakeHost:
 
     def __init__(self) -> None:
         self.played: list[Any] = []
+        self.seconds = iter([5.0, 9.0])
+
+    def idle_of(self, _unit: str, _seconds: int) -> float:
+        return 0.0
+
+    def unit_cpu(self, _unit: str) -> float:
+        return next(self.seconds)
 
     def play(self, _playbook: object, extra: dict[str, Any] | None = None) -> None:
         self.played.append(extra)
@@ -40,11 +47,8 @@ class FakeHost:
 
 @pytest.mark.parametrize("status", ["SUCCESS", "FAILURE"])
 def test_rows(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter([1.0, 1.0, 5.0, 9.0])
     runs = [["red", status, 2, 3], ["red", "SUCCESS", 1, 2]]
-    monkeypatch.setattr(
-        queued, "run", lambda argv, **_more: json.dumps(runs) if argv[-1] in queued.TEAMS else str(next(ticks))
-    )
+    monkeypatch.setattr(queued, "run", lambda *_argv, **_more: json.dumps(runs))
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     host = FakeHost()
     if status != "SUCCESS":
