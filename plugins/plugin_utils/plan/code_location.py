@@ -6,6 +6,7 @@ from __future__ import annotations
 import fnmatch
 from typing import Any
 
+from ansible_collections.dataops.dagster.plugins.module_utils._docker.images import REPOSITORY
 from ansible_collections.dataops.dagster.plugins.module_utils._docker.labels import CONFIG_LABEL
 from ansible_collections.dataops.dagster.plugins.plugin_utils import run_rules
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
@@ -114,6 +115,8 @@ class CodeLocation(Component):
         return [
             f"systemctl disable --now {watcher}.service; rm -rf /etc/systemd/system/{watcher}.service*",
             f"docker ps -aq --filter label={CONFIG_LABEL} | xargs -r docker rm -f",
+            f"docker images -q --filter 'reference={REPOSITORY}*' --filter 'reference={REPOSITORY}/*' | sort -u | "
+            "xargs -r docker rmi -f",
             f"rm -rf {' '.join(self.values['dagster_home'] + folder for folder in ('/secrets', '/code', '/users'))}",
             f"rm -f {self.plan.names['proven_images']} {self.plan.names['proven_code_logs']}",
             *super().removal(),

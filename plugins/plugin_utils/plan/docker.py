@@ -139,7 +139,11 @@ class Docker(Component):
 
     def removal(self) -> list[str]:
         timer = self.plan.names["prune"]
-        return [f"systemctl disable --now {timer}.timer", f"rm -r /etc/systemd/system/{timer}.*"]
+        return [
+            "docker network ls -q --filter label=dataops.dagster=network | xargs -r docker network rm",
+            f"systemctl disable --now {timer}.timer",
+            f"rm -r /etc/systemd/system/{timer}.*",
+        ]
 
     def taken_problems(self, facts: Facts) -> list[str]:
         """Sentences about ports and names that containers of others have."""

@@ -122,6 +122,7 @@ STAYED = groups(database=["b"], webserver=["a", "b"], daemon=["b"], code=["b"], 
             "/etc/systemd/system/prune-dagster-runs.timer",
             "dagster_code or dagster_run",
             "docker",
+            "docker network ls -q --filter label=dataops.dagster=network | xargs -r docker network rm; "
             "systemctl disable --now prune-dagster-runs.timer; rm -r /etc/systemd/system/prune-dagster-runs.*",
         ),
         (
@@ -130,8 +131,9 @@ STAYED = groups(database=["b"], webserver=["a", "b"], daemon=["b"], code=["b"], 
             "code_location",
             "systemctl disable --now code-health-dagster.service; "
             "rm -rf /etc/systemd/system/code-health-dagster.service*; "
-            "docker ps -aq --filter label=dataops.dagster.config | xargs -r docker rm -f; rm -rf /etc/dagster/secrets "
-            "/etc/dagster/code /etc/dagster/users; "
+            "docker ps -aq --filter label=dataops.dagster.config | xargs -r docker rm -f; "
+            "docker images -q --filter 'reference=dagster-code*' --filter 'reference=dagster-code/*' | sort -u | "
+            "xargs -r docker rmi -f; rm -rf /etc/dagster/secrets /etc/dagster/code /etc/dagster/users; "
             "rm -f /usr/local/lib/dagster/proven_images.json /usr/local/lib/dagster/proven_code_logs.json",
         ),
     ],
