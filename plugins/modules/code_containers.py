@@ -404,7 +404,7 @@ def main() -> None:
         result["diff"] = diff(outcomes)
     failures = [{"name": item.name, "msg": item.error} for item in outcomes if item.error]
     if failures:
-        summary = "\n".join(f"{item['name']}: {item['msg']}" for item in failures)
+        summary = "\n".join(f"dagster_code_locations[{item['name']}]: {item['msg']}" for item in failures)
         msg = f"{len(failures)} of {len(outcomes)} code locations failed.\n{summary}"
         module.fail_json(msg=msg, failures=failures, **result)
     module.exit_json(**result)
