@@ -155,6 +155,7 @@ class Attempts:
             "Type=exec",
             "WatchdogSec=0",
             "Restart=no",
+            "RuntimeDirectoryPreserve=yes",  # it is the unit's own
             "ExecStop=",
             "ExecStart=",
             f"ExecStart={self.command(other)}",
