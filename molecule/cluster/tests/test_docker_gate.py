@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import gate_clients
 import pytest
+import sandbox
+import ways
 from deployment import Dagster, Play, until
 from gate_clients import PING, UNIT, body_of, request
 
@@ -93,6 +96,70 @@ def test_services_are_not_in_the_group_of_an_engine(on: Callable[[str], Any]) ->
     for name, unit in (("edge1", "dagster-webserver@3000"), ("ctl1", "dagster-daemon")):
         groups = on(name).check_output("systemctl show -p SupplementaryGroups --value %s", unit)
         assert groups == f"dagster_{ROLES[name]}"
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "most"),
+    [("run", UNIT, 2.5), ("ctl1", "dagster-daemon.service", 2.0), ("edge1", "dagster-webserver@3000.service", 2.0)],
+)
+def test_exposure_with_a_network(on: Callable[[str], Any], name: str, unit: str, most: float) -> None:
+    """Each of them talks to other hosts here."""
+    assert sandbox.exposure(on(name), unit) <= most
+
+
+# What root in the container of a run looks for. Files are tried by opening them, devices by making and mounting one.
+INSIDE = r"""
+import ctypes, glob, json, os, sys
+def can(attempt):
+    try:
+        attempt()
+        return True
+    except OSError:
+        return False
+def mount():
+    if ctypes.CDLL(None, use_errno=True).mount(b"proc", b"/mnt", b"proc", 0, None):
+        raise OSError("refused")
+def device():
+    os.mknod("/tmp/a-disk", 0o60600, os.makedev(1, 0))
+    os.unlink("/tmp/a-disk")
+def names(pattern):
+    if not glob.glob(pattern):
+        raise OSError("nothing there")
+found = {
+    "socket of the engine": can(lambda: names("/run/docker.sock")) or can(lambda: names("/var/run/docker.sock")),
+    "socket of the gate": can(lambda: names("/run/docker-gate*")),
+    "secrets of all locations": can(lambda: os.listdir("/etc/dagster/secrets")),
+    "processes of the host": any("dockerd" in open(path).read() for path in glob.glob("/proc/[0-9]*/comm")),
+    "mount": can(mount),
+    "make a device": can(device),
+    "own secret": can(lambda: open("/run/secrets/aws").close()),
+}
+print(json.dumps(sorted(name for name, right in found.items() if right)))
+"""
+
+
+def test_root_of_a_run_finds_its_own_secrets_alone(
+    dagster: Dagster, gate: str, connections: dict[str, dict[str, str]], on: Callable[[str], Any]
+) -> None:
+    """In the container of a real run, by its root. The control is a container without our boundaries."""
+    engine = on("run")
+    others = [str(connections[name]["ansible_host"]) for name in ("ctl1", "ctl2")]
+    pairs = [(gate, 2378), (gate, 22), *((address, 4000) for address in others)]
+    run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 90.0}}}})
+    until(lambda: dagster.status(run_id) == "STARTED", 180, "the run has started")
+    container = engine.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id)
+    inside = f"docker exec -u 0 {container} python"
+    assert json.loads(engine.check_output(f"{inside} -c %s", INSIDE)) == ["own secret"]
+    assert ways.reached(engine, pairs, inside) == dict.fromkeys(pairs, False)
+    image = engine.check_output("docker inspect -f '{{.Config.Image}}' %s", container)
+    open_wide = (
+        "docker run --rm --privileged --userns host --pid host --network host -v /run:/run -v /etc/dagster:/etc/dagster"
+        f" -v /etc/dagster/secrets/pipeline:/run/secrets {image} python"
+    )
+    control = set(json.loads(engine.check_output(f"{open_wide} -c %s", INSIDE)))
+    assert control >= {"socket of the engine", "secrets of all locations", "processes of the host", "make a device"}
+    assert all(ways.reached(engine, pairs, open_wide).values())
+    dagster.wait(run_id)
 
 
 def test_renewal_restarts_nothing(play: Callable[..., Play], dagster: Dagster, on: Callable[[str], Any]) -> None:
