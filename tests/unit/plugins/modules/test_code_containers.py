@@ -67,7 +67,7 @@ def test_old_images_are_told_and_stay(monkeypatch: pytest.MonkeyPatch, check: bo
 def test_location_that_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     result, made = run(monkeypatch, GOOD, BAD, images={"etl": "x"})
     assert made == []
-    assert "ml: it never answered" in result["msg"]
+    assert "dagster_code_locations[ml]: it never answered" in result["msg"]
 
 
 def test_images_are_looked_at_only_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
