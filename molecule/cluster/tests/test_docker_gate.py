@@ -107,18 +107,15 @@ def test_exposure_with_a_network(on: Callable[[str], Any], name: str, unit: str,
     assert sandbox.exposure(on(name), unit) <= most
 
 
-# What root in the container of a run looks for. Files are tried by opening them, devices by making and mounting one.
+# What root in the container of a run looks for.
 INSIDE = r"""
-import ctypes, glob, json, os, sys
+import glob, json, os
 def can(attempt):
     try:
         attempt()
         return True
     except OSError:
         return False
-def mount():
-    if ctypes.CDLL(None, use_errno=True).mount(b"proc", b"/mnt", b"proc", 0, None):
-        raise OSError("refused")
 def device():
     os.mknod("/tmp/a-disk", 0o60600, os.makedev(1, 0))
     os.unlink("/tmp/a-disk")
@@ -130,12 +127,20 @@ found = {
     "socket of the gate": can(lambda: names("/run/docker-gate*")),
     "secrets of all locations": can(lambda: os.listdir("/etc/dagster/secrets")),
     "processes of the host": any("dockerd" in open(path).read() for path in glob.glob("/proc/[0-9]*/comm")),
-    "mount": can(mount),
     "make a device": can(device),
     "own secret": can(lambda: open("/run/secrets/aws").close()),
 }
 print(json.dumps(sorted(name for name, right in found.items() if right)))
 """
+
+
+FOUND = {
+    "socket of the engine",
+    "socket of the gate",
+    "secrets of all locations",
+    "processes of the host",
+    "make a device",
+}
 
 
 def test_root_of_a_run_finds_its_own_secrets_alone(
@@ -145,7 +150,7 @@ def test_root_of_a_run_finds_its_own_secrets_alone(
     engine = on("run")
     others = [str(connections[name]["ansible_host"]) for name in ("ctl1", "ctl2")]
     pairs = [(gate, 2378), (gate, 22), *((address, 4000) for address in others)]
-    run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 90.0}}}})
+    run_id = dagster.launch("sleep_job", config={"ops": {"sleep_seconds": {"config": {"seconds": 45.0}}}})
     until(lambda: dagster.status(run_id) == "STARTED", 180, "the run has started")
     container = engine.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id)
     inside = f"docker exec -u 0 {container} python"
@@ -153,12 +158,13 @@ def test_root_of_a_run_finds_its_own_secrets_alone(
     assert ways.reached(engine, pairs, inside) == dict.fromkeys(pairs, False)
     image = engine.check_output("docker inspect -f '{{.Config.Image}}' %s", container)
     open_wide = (
-        "docker run --rm --privileged --userns host --pid host --network host -v /run:/run -v /etc/dagster:/etc/dagster"
+        "docker run --rm --userns host --pid host --network host -v /run:/run -v /etc/dagster:/etc/dagster"
         f" -v /etc/dagster/secrets/pipeline:/run/secrets {image} python"
     )
     control = set(json.loads(engine.check_output(f"{open_wide} -c %s", INSIDE)))
-    assert control >= {"socket of the engine", "secrets of all locations", "processes of the host", "make a device"}
-    assert all(ways.reached(engine, pairs, open_wide).values())
+    assert control == {*FOUND, "own secret"}
+    # The other hosts refuse this host as a whole, which the matrix of test_firewall.py shows.
+    assert ways.reached(engine, pairs, open_wide) == {pair: pair[1] != 4000 for pair in pairs}
     dagster.wait(run_id)
 
 
