@@ -283,6 +283,7 @@ from ..module_utils._docker.engine import (
 )
 from ..module_utils._docker.forms import text
 from ..module_utils._docker.health import Health
+from ..module_utils._docker.images import where
 from ..module_utils._docker.location import DEFAULT_PREFIX, Location, clashes, location_from_params
 from ..module_utils._docker.old_images import OldImages
 from ..module_utils._docker.reconcile import Outcome, on_bare_host, reconcile
@@ -404,7 +405,7 @@ def main() -> None:
         result["diff"] = diff(outcomes)
     failures = [{"name": item.name, "msg": item.error} for item in outcomes if item.error]
     if failures:
-        summary = "\n".join(f"dagster_code_locations[{item['name']}]: {item['msg']}" for item in failures)
+        summary = "\n".join(f"{where(item['name'])}: {item['msg']}" for item in failures)
         msg = f"{len(failures)} of {len(outcomes)} code locations failed.\n{summary}"
         module.fail_json(msg=msg, failures=failures, **result)
     module.exit_json(**result)

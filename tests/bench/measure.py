@@ -106,6 +106,13 @@ def last_lines(text: str) -> str:
     return "\n".join(text.splitlines()[-40:])
 
 
+def in_a_second(read: Callable[[], float], seconds: int) -> float:
+    """How much what is read grows in a second, over so many of them."""
+    before, since = read(), time.monotonic()
+    time.sleep(seconds)
+    return (read() - before) / (time.monotonic() - since)
+
+
 # CPU seconds of all processes of a unit, with those of their children that have ended.
 UNIT_CPU = r"""
 import os, pathlib, sys
@@ -165,15 +172,11 @@ class Host:
 
     def idle_of(self, unit: str, seconds: int) -> float:
         """CPU seconds that a unit uses in a second while nobody asks for anything."""
-        before, since = self.unit_cpu(unit), time.monotonic()
-        time.sleep(seconds)
-        return (self.unit_cpu(unit) - before) / (time.monotonic() - since)
+        return in_a_second(lambda: self.unit_cpu(unit), seconds)
 
     def measure_idle(self, seconds: int) -> None:
         """The daemon and the code servers poll all the time; that is taken off what a play is charged for."""
-        before, since = self.cpu(), time.monotonic()
-        time.sleep(seconds)
-        self.idle = (self.cpu() - before) / (time.monotonic() - since)
+        self.idle = in_a_second(self.cpu, seconds)
 
     def measure(self, action: Callable[[], object]) -> Cost:
         """What an action costs beside the host's own idle work."""

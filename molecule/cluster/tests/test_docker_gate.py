@@ -119,28 +119,16 @@ def can(attempt):
 def device():
     os.mknod("/tmp/a-disk", 0o60600, os.makedev(1, 0))
     os.unlink("/tmp/a-disk")
-def names(pattern):
-    if not glob.glob(pattern):
-        raise OSError("nothing there")
 found = {
-    "socket of the engine": can(lambda: names("/run/docker.sock")) or can(lambda: names("/var/run/docker.sock")),
-    "socket of the gate": can(lambda: names("/run/docker-gate*")),
+    "socket of the engine": bool(glob.glob("/run/docker.sock") + glob.glob("/var/run/docker.sock")),
+    "socket of the gate": bool(glob.glob("/run/docker-gate*")),
     "secrets of all locations": can(lambda: os.listdir("/etc/dagster/secrets")),
     "processes of the host": any("dockerd" in open(path).read() for path in glob.glob("/proc/[0-9]*/comm")),
     "make a device": can(device),
     "own secret": can(lambda: open("/run/secrets/aws").close()),
 }
-print(json.dumps(sorted(name for name, right in found.items() if right)))
+print(json.dumps(found))
 """
-
-
-FOUND = {
-    "socket of the engine",
-    "socket of the gate",
-    "secrets of all locations",
-    "processes of the host",
-    "make a device",
-}
 
 
 def test_root_of_a_run_finds_its_own_secrets_alone(
@@ -154,15 +142,16 @@ def test_root_of_a_run_finds_its_own_secrets_alone(
     until(lambda: dagster.status(run_id) == "STARTED", 180, "the run has started")
     container = engine.check_output("docker ps -q --filter label=dagster/run_id=%s", run_id)
     inside = f"docker exec -u 0 {container} python"
-    assert json.loads(engine.check_output(f"{inside} -c %s", INSIDE)) == ["own secret"]
+    found = json.loads(engine.check_output(f"{inside} -c %s", INSIDE))
+    assert [name for name, right in found.items() if right] == ["own secret"]
     assert ways.reached(engine, pairs, inside) == dict.fromkeys(pairs, False)
     image = engine.check_output("docker inspect -f '{{.Config.Image}}' %s", container)
     open_wide = (
         "docker run --rm --userns host --pid host --network host -v /run:/run -v /etc/dagster:/etc/dagster"
         f" -v /etc/dagster/secrets/pipeline:/run/secrets {image} python"
     )
-    control = set(json.loads(engine.check_output(f"{open_wide} -c %s", INSIDE)))
-    assert control == {*FOUND, "own secret"}
+    control = json.loads(engine.check_output(f"{open_wide} -c %s", INSIDE))
+    assert [name for name, right in control.items() if not right] == []
     # The other hosts refuse this host as a whole, which the matrix of test_firewall.py shows.
     assert ways.reached(engine, pairs, open_wide) == {pair: pair[1] != 4000 for pair in pairs}
     dagster.wait(run_id)

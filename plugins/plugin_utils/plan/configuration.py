@@ -16,6 +16,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.config import cont
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.merge import deep_merge
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.refusal import sentence
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator import validate_data
+from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.harm import DEFAULT_CONCURRENT_RUNS
 from ansible_collections.dataops.dagster.plugins.plugin_utils.config.validator.places import Location
 from ansible_collections.dataops.dagster.plugins.plugin_utils.plan import (
     compute_logs,
@@ -35,8 +36,7 @@ from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.storage impor
 if TYPE_CHECKING:
     from ansible_collections.dataops.dagster.plugins.plugin_utils.plan.deployment import Plan
 
-# What Dagster takes where dagster.yaml says nothing: runs in progress, threads of an executor.
-DEFAULT_CONCURRENT_RUNS = 10
+# What Dagster takes where dagster.yaml says nothing: threads of an executor.
 DEFAULT_WORKERS = 8
 # Ours is among the networks; that the user names one there is said in a sentence of its own.
 NO_NETWORK = {"run_launcher": {"config": {"network": None}}}

@@ -8,7 +8,7 @@ from ....module_utils._secrets import literal_secrets
 from ....module_utils._words import did_you_mean
 from . import containers, runs, variables
 from .report import listed
-from .sections import options_of
+from .sections import options_of, whole_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _queue(checker: Checker, config: dict[Any, Any]) -> None:
             checker.report.warn("no_effect", (*path, "dequeue_num_workers"), message, "add dequeue_use_threads: true")
         _tag_limits(checker, path, options)
     pools = concurrency.get("pools") if isinstance(concurrency, dict) else None
-    if isinstance(pools, dict) and _number(pools.get("default_limit")) == 0:
+    if isinstance(pools, dict) and whole_number(pools.get("default_limit")) == 0:
         message = "found 0: what uses a pool without a limit of its own never starts"
         checker.report.warn(
             "no_runs", ("concurrency", "pools", "default_limit"), message, "write 1 or more, or leave it out"
@@ -138,9 +138,9 @@ def _queue(checker: Checker, config: dict[Any, Any]) -> None:
 
 def _tag_limits(checker: Checker, path: tuple[str, ...], options: dict[Any, Any]) -> None:
     limits = options.get("tag_concurrency_limits")
-    most = _number(options.get("max_concurrent_runs", DEFAULT_CONCURRENT_RUNS))
+    most = whole_number(options.get("max_concurrent_runs", DEFAULT_CONCURRENT_RUNS))
     for index, entry in enumerate(limits if isinstance(limits, list) else []):
-        limit = _number(entry.get("limit")) if isinstance(entry, dict) else None
+        limit = whole_number(entry.get("limit")) if isinstance(entry, dict) else None
         at = (*path, "tag_concurrency_limits", index, "limit")
         if limit is not None and limit <= 0:
             message = f"found {limit}: every run with this tag stays in the queue"
@@ -148,10 +148,6 @@ def _tag_limits(checker: Checker, path: tuple[str, ...], options: dict[Any, Any]
         elif limit is not None and most is not None and limit > most > 0:
             message = f"found {limit}, which is never reached: max_concurrent_runs lets in {most} of all"
             checker.report.warn("idle_limit", at, message, f"write {most} or less, or raise max_concurrent_runs")
-
-
-def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _workers(checker: Checker, config: dict[Any, Any]) -> None:

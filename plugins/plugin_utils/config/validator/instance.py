@@ -9,7 +9,7 @@ import time
 from ....module_utils._words import nearest
 from . import harm
 from .report import dotted, listed, shown
-from .sections import check_sections, find_class, named_classes
+from .sections import check_sections, find_class, named_classes, whole_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,10 +174,6 @@ def _exclusive(checker: Checker, config: dict[Any, Any]) -> None:
         )
 
 
-def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
 def _concurrency(checker: Checker, config: dict[Any, Any]) -> None:
     report, section = checker.report, config.get("concurrency")
     if not isinstance(section, dict):
@@ -196,7 +192,7 @@ def _concurrency(checker: Checker, config: dict[Any, Any]) -> None:
     if "pools" not in section:
         limits["concurrency", "default_op_concurrency_limit"] = old
     for path, limit in limits.items():
-        number = _number(limit)
+        number = whole_number(limit)
         if number is not None and not 0 <= number <= most:
             report.error(
                 path,
@@ -241,7 +237,7 @@ def _resume(checker: Checker, config: dict[Any, Any]) -> None:
     monitoring = config.get("run_monitoring")
     if not isinstance(monitoring, dict) or monitoring.get("enabled") is not True:
         return
-    attempts = _number(monitoring.get("max_resume_run_attempts"))
+    attempts = whole_number(monitoring.get("max_resume_run_attempts"))
     if not attempts:
         return
     name, able = "DefaultRunLauncher", False
@@ -268,7 +264,7 @@ def _threads(checker: Checker, config: dict[Any, Any]) -> None:
         if options.get("enabled") is False and options.get("use_sensors") is False:
             continue  # auto_materialize is off
         for key, least in (("num_workers", 0 if section == "backfills" else 1), ("num_submit_workers", 0)):
-            workers = _number(options.get(key))
+            workers = whole_number(options.get(key))
             if workers is not None and workers < least:
                 checker.report.error(
                     (section, key),
@@ -284,7 +280,7 @@ def _retention(checker: Checker, config: dict[Any, Any]) -> None:
         days = options.get("purge_after_days") if isinstance(options, dict) else None
         given = days.items() if isinstance(days, dict) else [("", days)]
         for status, value in given:
-            number = _number(value)
+            number = whole_number(value)
             most = int(time.time()) // 86400 + DAYS_BEFORE_1970
             if number is not None and number > most:
                 path = ("retention", section, "purge_after_days", *([status] if status else []))

@@ -85,6 +85,11 @@ def named_classes(config: dict[Any, Any]) -> Iterator[Section]:
         yield Section("run_coordinator", at, at, module, "QueuedRunCoordinator", queue, True)
 
 
+def whole_number(value: Any) -> int | None:
+    """The number that stands somewhere; None for anything else, true and false among it."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def options_of(config: dict[Any, Any], section: str) -> tuple[str, dict[Any, Any]]:
     """(class, configuration) of a section; empty where it has another shape."""
     data = config.get(section)
